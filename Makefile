@@ -1,0 +1,102 @@
+# The same commands that CI runs. `make` alone lists them.
+#
+# PYTHON=python3.13 uses that interpreter, in an environment of its own (.venv-3.13).
+
+PYTHON ?= python3
+SUFFIX := $(patsubst -3,,$(patsubst %,-%,$(patsubst python%,%,$(notdir $(PYTHON)))))
+VENV   := .venv$(SUFFIX)
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null)
+
+NATIVE  := $(shell find crates -type f \( -name '*.rs' -o -name Cargo.toml \)) Cargo.toml Cargo.lock pyproject.toml
+PACKAGES := $(VENV)/.packages
+BUILT    := $(VENV)/.built
+
+# PyO3 reads which interpreter it builds for; its crate is an extension module, so it has no test program to link.
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+CARGO_TEST := cargo test --quiet --workspace --exclude underpass-py
+LOOM       := RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --quiet --release -p underpass-core --test loom
+
+# Arguments for the program that a target runs: make test ARGS="-k queue -x", make demo ARGS="--seed 7".
+ARGS ?=
+
+say = @printf '\033[1m%s\033[0m\n' "▸ $(1)"
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help build demo test check bench loom deep docs lock clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-7s %s\n' "$$name" "$$what"; done
+
+# An environment whose interpreter was removed is made again.
+ifneq ($(wildcard $(PACKAGES)),)
+ifneq ($(shell test -x $(BIN)/python && echo runs),runs)
+$(shell rm -f $(PACKAGES))
+endif
+endif
+
+$(PACKAGES): requirements-dev.lock tools/preflight
+	@tools/preflight $(PYTHON)
+ifneq ($(UV),)
+	$(call say,environment $(VENV) with uv ($(PYTHON)))
+	@test -x $(BIN)/python || { rm -rf $(VENV); uv venv --quiet --no-python-downloads --python $(PYTHON) $(VENV); }
+	$(call say,packages of requirements-dev.lock)
+	@uv pip install --quiet --python $(BIN)/python -r requirements-dev.lock
+else
+	$(call say,environment $(VENV) ($(PYTHON)))
+	@test -x $(BIN)/python -a -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	$(call say,packages of requirements-dev.lock: about half a minute)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+endif
+	@touch $@
+
+$(BUILT): $(PACKAGES) $(NATIVE)
+	@tools/preflight $(PYTHON)
+	$(call say,native module for $(BIN)/python: about a minute the first time)
+	@PIP_QUIET=1 VIRTUAL_ENV=$(abspath $(VENV)) PATH="$(abspath $(BIN)):$$PATH" \
+		$(BIN)/maturin develop --quiet --release --locked --extras cli,lab,numpy \
+		$(if $(wildcard $(BIN)/pip),,$(if $(UV),--uv))
+	@touch $@
+
+build: $(BUILT) ## a release build with all extras, in .venv
+
+demo: build ## index real text with workers, one of them killed, and prove that nothing was lost
+	@$(BIN)/underpass demo $(ARGS)
+
+test: build ## cargo test, then pytest
+	$(call say,cargo test)
+	@$(CARGO_TEST)
+	$(call say,pytest on $(BIN)/python)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: build ## linters, types, stubs, formats, layers
+	@BIN=$(BIN) tools/check
+
+loom: $(PACKAGES) ## the core's objects under a model of the memory order, 10 minutes at most
+	$(call say,loom)
+	@timeout 600 env $(LOOM)
+
+bench: build ## measure against C and the standard library
+	@$(BIN)/underpass bench $(ARGS)
+
+deep: build ## the long explorations: no bound
+	$(call say,pytest -m deep)
+	@$(BIN)/python -m pytest -m deep --timeout 0 $(ARGS) || test $$? -eq 5
+	$(call say,loom without a bound)
+	@$(LOOM)
+
+docs: build ## the reference, as pages in target/docs
+	$(call say,reference)
+	@$(BIN)/python -m pdoc --docformat google --output-directory target/docs underpass
+	@echo "target/docs/index.html"
+
+lock: ## pin the newest allowed packages in requirements-dev.lock (needs uv)
+	@command -v uv >/dev/null || { echo "underpass: no uv: pip install uv" >&2; exit 1; }
+	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --group development \
+		--custom-compile-command "make lock" --output-file requirements-dev.lock pyproject.toml
+
+clean: ## remove what these commands made
+	rm -rf .venv .venv-* target dist .pytest_cache .ruff_cache .mypy_cache
+	rm -f python/underpass/_core*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,59 @@
+//! How an operation can end otherwise than well. The bindings put the object's name in front.
+
+#[cfg(not(loom))]
+use underpass_shm::Error as Shm;
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// In which part of a call the time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for an object.
+    Wait,
+    /// The server has not taken the call: nothing happened.
+    Send,
+    /// The server has it and may have acted.
+    Receive,
+}
+
+/// Why an operation did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// It would have to wait.
+    WouldBlock,
+    /// The deadline passed.
+    TimedOut(Phase),
+    /// Nothing is there and nothing will come.
+    EndOfStream,
+    /// This handle or object was closed.
+    Closed,
+    /// The object was reset or purged while the operation waited.
+    Reset,
+    /// The caller may not do this now; the text says why and what to do instead.
+    Misuse(String),
+    /// An argument that can never be right.
+    Invalid(String),
+    /// The partner has died; its pid, as its own namespace counted.
+    PeerDied { pid: u32 },
+    /// The server gave the call up without a reply; it may have acted.
+    Aborted,
+    /// A message is larger than the object carries.
+    TooLong { size: usize, limit: usize },
+    /// A signal handler of the interpreter raised.
+    Interrupted,
+    /// The caller's own sink or source failed; nothing was taken.
+    Refused,
+    /// The bytes are not what any version of underpass writes.
+    Corrupted(String),
+    /// From the layer below.
+    #[cfg(not(loom))]
+    Shm(Shm),
+}
+
+#[cfg(not(loom))]
+impl From<Shm> for Error {
+    fn from(error: Shm) -> Self {
+        Self::Shm(error)
+    }
+}

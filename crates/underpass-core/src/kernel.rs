@@ -1,0 +1,127 @@
+//! The questions that the objects ask their world, and no others. Three worlds answer: Linux, the lab, and loom.
+
+use underpass_shm::life::{Life, Me};
+use underpass_shm::sync::AtomicU32;
+
+use crate::Result;
+
+/// Words one park can watch.
+pub const WORDS: usize = 4;
+/// Lives one park can watch: with the words and the baton they fit into one `futex_waitv`.
+pub const LIVES: usize = 120;
+
+/// What a sleeper waits for: that one of these words changes, or one of these lives ends.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    words: [Option<(&'a AtomicU32, u32)>; WORDS],
+    lives: [Life; LIVES],
+    known: usize,
+}
+
+impl<'a> Watch<'a> {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { words: [None; WORDS], lives: [Life::NOBODY; LIVES], known: 0 }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.words = [None; WORDS];
+        self.known = 0;
+    }
+
+    /// Sleep only while `word` has the value `expected`.
+    ///
+    /// # Panics
+    /// With more than [`WORDS`] words.
+    pub fn word(&mut self, word: &'a AtomicU32, expected: u32) {
+        let free = self.words.iter_mut().find(|slot| slot.is_none());
+        *free.expect("no object waits for more words") = Some((word, expected));
+    }
+
+    /// Sleep only while `life` goes on. Beyond [`LIVES`] the re-check of the state has to do.
+    pub fn life(&mut self, life: Life) {
+        if life != Life::NOBODY && self.known < LIVES && !self.lives().contains(&life) {
+            self.lives[self.known] = life;
+            self.known += 1;
+        }
+    }
+
+    /// The words and what they must be.
+    pub fn words(&self) -> impl Iterator<Item = (&'a AtomicU32, u32)> + '_ {
+        self.words.iter().flatten().copied()
+    }
+
+    /// The lives.
+    #[must_use]
+    pub fn lives(&self) -> &[Life] {
+        &self.lives[..self.known]
+    }
+}
+
+impl Default for Watch<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why a park ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parked {
+    /// Something may have changed: look again.
+    Look,
+    /// The deadline has passed.
+    Expired,
+    /// The interpreter's signal handlers raised.
+    Interrupted,
+}
+
+/// The world below the objects.
+pub trait Kernel: Send + Sync + std::fmt::Debug {
+    /// What time it is, in nanoseconds.
+    fn now(&self) -> u64;
+
+    /// Which life am I.
+    fn me(&self) -> Result<Me>;
+
+    /// Does that life go on.
+    fn alive(&self, life: Life) -> bool;
+
+    /// The pid behind a life, for people to read.
+    fn pid(&self, life: Life) -> u32;
+
+    /// Sleep until something that is watched changes, `baton` is woken, or the time comes. Every sleep ends after a
+    /// second at most, so that whoever nobody told looks for itself.
+    fn park(&self, watch: &Watch<'_>, baton: &AtomicU32, until: Option<u64>) -> Parked;
+
+    /// Wake up to `count` who are parked on this word; how many there were.
+    fn wake(&self, word: &AtomicU32, count: u32) -> u32;
+
+    /// If I die from now on, wake one who is parked on this word. Null ends it; the word named before is returned.
+    fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32;
+
+    /// How long may I spin before I park, in nanoseconds: 0 when nobody could run meanwhile.
+    fn spin(&self) -> u64;
+}
+
+/// While this lives, the caller's death wakes one sleeper of the baton.
+#[derive(Debug)]
+pub struct Owed<'k> {
+    kernel: &'k dyn Kernel,
+    before: *const AtomicU32,
+}
+
+impl<'k> Owed<'k> {
+    /// Before the store that a wake must follow, or before a sleep that a wake may end.
+    #[must_use]
+    pub fn name(kernel: &'k dyn Kernel, baton: &AtomicU32) -> Self {
+        Self { kernel, before: kernel.name_baton(baton) }
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        self.kernel.name_baton(self.before);
+    }
+}

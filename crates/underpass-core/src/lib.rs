@@ -1,0 +1,18 @@
+//! What the words mean: one room per object, over the questions of [`kernel`] and the one way to wait of [`wait`].
+#![forbid(unsafe_code)]
+
+pub mod deadline;
+pub mod error;
+pub mod kernel;
+#[cfg(not(loom))]
+pub mod linux;
+pub mod lock;
+#[cfg(not(loom))]
+pub mod port;
+pub mod queue;
+pub mod semaphore;
+pub mod wait;
+
+pub use deadline::Deadline;
+pub use error::{Error, Result};
+pub use kernel::Kernel;

@@ -1,0 +1,21 @@
+//! Calls between processes: a server receives at its port, clients call through channels of their own.
+//!
+//! Lightweight RPC (Bershad, Anderson, Lazowska, Levy; TOCS 1990): each client shares with the server a set of
+//! *A-stacks*, one for every call it has in progress, so that arguments and results are written once and seen by
+//! nobody else. `reply_wait` in one step is L4's: a reply never blocks.
+//!
+//! Invariant: the truth about a call is in its A-stack. The doorbell only ends the server's sleep; before the server
+//! sleeps it looks at every channel after it has said that it will.
+
+mod channel;
+mod client;
+mod server;
+
+pub use channel::{Channel, STACKS, channel_size};
+pub use client::{Client, Reply};
+pub use server::{Call, Server};
+
+/// What the bindings keep in a port's header.
+pub const MESSAGE_SIZE: usize = 0;
+/// Largest message of a port, in bytes.
+pub const MOST_BYTES: usize = 1 << 30;

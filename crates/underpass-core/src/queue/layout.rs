@@ -1,0 +1,103 @@
+//! Where a queue's parts lie in its file: one room, and with `max_deliveries` a second one for the dead letters.
+
+use std::sync::Arc;
+
+use underpass_shm::header::WORDS;
+use underpass_shm::layout::queue::{MOST_SLOTS, RoomWords, SlotWords};
+use underpass_shm::place::{Blocks, Placed, PlacedSlice};
+use underpass_shm::region::Region;
+use underpass_shm::sync::AtomicU32;
+
+use super::{Queue, Room};
+use crate::{Error, Result};
+
+const LINE: usize = 64;
+
+/// What a queue is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Slots.
+    pub capacity: u32,
+    /// Longest message.
+    pub message_size: usize,
+    /// Deliveries after which a message becomes a dead letter.
+    pub max_deliveries: Option<u32>,
+}
+
+impl Shape {
+    /// Refuses what no queue can be.
+    pub fn check(&self) -> Result<()> {
+        if self.capacity == 0 || self.capacity > MOST_SLOTS {
+            return Err(Error::Invalid(format!("capacity={} is not between 1 and {MOST_SLOTS}", self.capacity)));
+        }
+        if self.message_size == 0 || self.message_size > super::MOST_BYTES {
+            return Err(Error::Invalid(format!(
+                "message_size={} is not between 1 and {}",
+                self.message_size,
+                super::MOST_BYTES
+            )));
+        }
+        if self.max_deliveries == Some(0) {
+            return Err(Error::Invalid("max_deliveries=0 would deliver nothing: pass at least 1".into()));
+        }
+        Ok(())
+    }
+
+    /// Bytes of the file.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let room = self.room_size();
+        WORDS + if self.max_deliveries.is_some() { 2 * room } else { room }
+    }
+
+    /// A handle over the file's bytes, whose header said this shape.
+    pub fn queue(&self, region: &Arc<Region>) -> Result<Queue> {
+        self.check()?;
+        let short = || Error::Corrupted(format!("{} bytes are too few for {self:?}", region.len()));
+        let room = self.room(region, WORDS).ok_or_else(short)?;
+        let letters = match self.max_deliveries {
+            Some(_) => Some(self.room(region, WORDS + self.room_size()).ok_or_else(short)?),
+            None => None,
+        };
+        Ok(Queue::new(room, letters, self.max_deliveries))
+    }
+
+    /// Sets up the zeroed bytes of a new file.
+    pub fn format(&self, region: &Arc<Region>) -> Result<()> {
+        let queue = self.queue(region)?;
+        queue.room.format();
+        if let Some(letters) = &queue.letters {
+            letters.format();
+        }
+        Ok(())
+    }
+
+    fn ring(&self) -> usize {
+        (self.capacity as usize).next_power_of_two()
+    }
+
+    fn block(&self) -> usize {
+        self.message_size.next_multiple_of(LINE)
+    }
+
+    fn room_size(&self) -> usize {
+        let slots = (self.capacity as usize * size_of::<SlotWords>()).next_multiple_of(LINE);
+        let rings = 2 * (self.ring() * size_of::<AtomicU32>()).next_multiple_of(LINE);
+        size_of::<RoomWords>() + slots + rings + self.capacity as usize * self.block()
+    }
+
+    fn room(&self, region: &Arc<Region>, start: usize) -> Option<Room> {
+        let capacity = self.capacity as usize;
+        let slots = start + size_of::<RoomWords>();
+        let ring = slots + (capacity * size_of::<SlotWords>()).next_multiple_of(LINE);
+        let ring_size = (self.ring() * size_of::<AtomicU32>()).next_multiple_of(LINE);
+        Some(Room {
+            words: Placed::at(region, start)?,
+            slots: PlacedSlice::at(region, slots, capacity)?,
+            ring: PlacedSlice::at(region, ring, self.ring())?,
+            free: PlacedSlice::at(region, ring + ring_size, self.ring())?,
+            blocks: Blocks::at(region, ring + 2 * ring_size, self.block(), capacity)?,
+            longest: self.message_size,
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! Slots that a process owns: leases of messages, loans of space, and what becomes of them when it dies.
+
+use underpass_shm::layout::queue::PUTTERS_DIED;
+use underpass_shm::life::{Life, Me};
+use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
+
+use super::Queue;
+use super::roster;
+use crate::kernel::Kernel;
+use crate::{Error, Result};
+
+/// The right to one slot, until it is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// Which slot.
+    pub slot: usize,
+    /// The number of the lease or loan.
+    pub number: u32,
+    /// 1 for a first delivery; 0 for a loan.
+    pub delivery: u32,
+    /// Bytes of the message.
+    pub length: usize,
+    /// The owner.
+    pub process: Life,
+}
+
+/// A lease or loan as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// Who holds it.
+    pub process: Life,
+    /// 1 for a first delivery; 0 for a loan.
+    pub delivery: u32,
+    /// When it began.
+    pub since: u64,
+}
+
+impl Queue {
+    /// Ends a lease: the message is done with.
+    pub fn done(&self, kernel: &dyn Kernel, ticket: &Ticket) -> Result<()> {
+        let me = kernel.me()?;
+        let _side = self.room.getters(kernel, &self.locking, me)?;
+        self.owned(me, ticket)?;
+        self.room.end_owned(kernel, ticket.slot);
+        Ok(())
+    }
+
+    /// Ends a lease: somebody gets the message again, next or after all others. One that was delivered
+    /// `max_deliveries` times becomes a dead letter.
+    pub fn put_back(&self, kernel: &dyn Kernel, ticket: &Ticket, front: bool) -> Result<()> {
+        let me = kernel.me()?;
+        if front || self.exhausted(ticket.slot) {
+            let _side = self.room.getters(kernel, &self.locking, me)?;
+            self.owned(me, ticket)?;
+            if self.give_back(kernel, me, ticket.slot)? {
+                self.room.tell_getters(kernel, 1);
+            }
+            return Ok(());
+        }
+        let _side = self.room.putters(kernel, &self.locking, me)?;
+        self.owned(me, ticket)?;
+        let words = &self.room.slots[ticket.slot];
+        words.returns.store(words.delivery.load(Relaxed), Relaxed);
+        self.room.append_owned(kernel, ticket.slot, false)
+    }
+
+    /// Ends a loan: its first `length` bytes are a message.
+    pub fn commit(&self, kernel: &dyn Kernel, ticket: &Ticket, length: usize) -> Result<()> {
+        let me = kernel.me()?;
+        let _side = self.room.putters(kernel, &self.locking, me)?;
+        self.owned(me, ticket)?;
+        let words = &self.room.slots[ticket.slot];
+        words.length.store(length as u32, Relaxed);
+        words.returns.store(0, Relaxed);
+        self.room.append_owned(kernel, ticket.slot, true)
+    }
+
+    /// Ends a loan without a message.
+    pub fn abandon(&self, kernel: &dyn Kernel, ticket: &Ticket) -> Result<()> {
+        self.done(kernel, ticket)
+    }
+
+    /// Who holds which slots, oldest first: a snapshot.
+    #[must_use]
+    pub fn holdings(&self) -> Vec<Holding> {
+        let mut holdings: Vec<_> = self
+            .room
+            .slots
+            .iter()
+            .map(|words| Holding {
+                process: Life(words.owner.load(Acquire)),
+                delivery: words.delivery.load(Relaxed),
+                since: words.since.load(Relaxed),
+            })
+            .filter(|holding| holding.process != Life::NOBODY)
+            .collect();
+        holdings.sort_by_key(|holding| holding.since);
+        holdings
+    }
+
+    /// Names this process as a holder of slots, before it holds the first: then whoever sleeps watches it.
+    pub(super) fn register_holder(&self, kernel: &dyn Kernel, me: Me) -> Result<()> {
+        if self.registered.load(Relaxed) == me.process.0 {
+            return Ok(());
+        }
+        let _side = self.room.getters(kernel, &self.locking, me)?;
+        match roster::register(&self.room.words.holders, me.process) {
+            Some(true) => self.room.tell_all(kernel),
+            Some(false) => {}
+            None => self.room.words.get.overflow.store(1, Relaxed),
+        }
+        self.registered.store(me.process.0, Relaxed);
+        Ok(())
+    }
+
+    /// Takes back what the dead held, and tells whom a sleeper has to watch from now on.
+    pub(super) fn reap(&self, kernel: &dyn Kernel, me: Me, mut living: impl FnMut(Life)) -> Result<()> {
+        let words = &self.room.words;
+        for process in roster::members(&words.holders).filter(|process| *process != me.process) {
+            if kernel.alive(process) {
+                living(process);
+            } else {
+                self.reap_holder(kernel, me, process)?;
+            }
+        }
+        if words.get.overflow.load(Relaxed) != 0 {
+            for holding in self.holdings() {
+                if holding.process != me.process && !kernel.alive(holding.process) {
+                    self.reap_holder(kernel, me, holding.process)?;
+                }
+            }
+        }
+        for process in roster::members(&words.putters).filter(|process| *process != me.process) {
+            if kernel.alive(process) {
+                living(process);
+            } else {
+                self.reap_putter(kernel, me, process)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A dead process's loans become free, its leased messages go back to the front in the order they were taken.
+    fn reap_holder(&self, kernel: &dyn Kernel, me: Me, dead: Life) -> Result<()> {
+        let _side = self.room.getters(kernel, &self.locking, me)?;
+        let mut leased = Vec::new();
+        for (slot, words) in self.room.slots.iter().enumerate() {
+            if words.owner.load(Acquire) != dead.0 {
+                continue;
+            }
+            if words.delivery.load(Relaxed) == 0 {
+                self.room.end_owned(kernel, slot);
+            } else {
+                leased.push((words.lease.load(Relaxed), slot));
+            }
+        }
+        // The last one taken goes back first, so that the first one stands in front.
+        leased.sort_unstable_by(|(a, _), (b, _)| (b.wrapping_sub(*a).cast_signed()).cmp(&0));
+        let mut returned = 0;
+        for (_, slot) in leased {
+            returned += u32::from(self.give_back(kernel, me, slot)?);
+        }
+        roster::strike(&self.room.words.holders, dead);
+        if returned > 0 {
+            self.room.tell_getters(kernel, returned);
+        }
+        self.room.tell_all(kernel);
+        Ok(())
+    }
+
+    /// A registered putter died. If it was the last, the getters are told when nothing is left.
+    fn reap_putter(&self, kernel: &dyn Kernel, me: Me, dead: Life) -> Result<()> {
+        let words = &self.room.words;
+        let _side = self.room.putters(kernel, &self.locking, me)?;
+        if !roster::members(&words.putters).any(|process| process == dead) {
+            return Ok(());
+        }
+        words.put.died_pid.store(kernel.pid(dead), Relaxed);
+        if roster::members(&words.putters).all(|process| process == dead) {
+            words.put.putters.store(PUTTERS_DIED, Release);
+        }
+        roster::strike(&words.putters, dead);
+        self.room.tell_getters(kernel, u32::MAX);
+        Ok(())
+    }
+
+    /// A leased message goes back to the front (true), or to the dead letters. Under the getters' lock.
+    fn give_back(&self, kernel: &dyn Kernel, me: Me, slot: usize) -> Result<bool> {
+        if self.exhausted(slot) && self.bury(kernel, me, slot)? {
+            self.room.end_owned(kernel, slot);
+            return Ok(false);
+        }
+        self.room.return_front(slot);
+        Ok(true)
+    }
+
+    fn exhausted(&self, slot: usize) -> bool {
+        self.max_deliveries.is_some_and(|most| self.room.slots[slot].delivery.load(Relaxed) >= most)
+    }
+
+    /// Copies a message to the dead letters, once even if a death makes it happen twice. False if they are full.
+    fn bury(&self, kernel: &dyn Kernel, me: Me, slot: usize) -> Result<bool> {
+        let Some(letters) = &self.letters else { return Ok(false) };
+        let words = &self.room.slots[slot];
+        let origin = words.lease.load(Relaxed);
+        let length = self.room.length(slot)?;
+        let mut message = vec![0; length];
+        self.room.blocks.read(slot, &mut message);
+        let _side = letters.putters(kernel, &self.locking, me)?;
+        if letters.last_put().is_some_and(|last| letters.slots[last].origin.load(Relaxed) == origin) {
+            return Ok(true);
+        }
+        let Some(grave) = letters.free_slot()? else { return Ok(false) };
+        letters.blocks.write(grave, &message);
+        letters.slots[grave].length.store(length as u32, Relaxed);
+        letters.slots[grave].returns.store(words.delivery.load(Relaxed), Relaxed);
+        letters.slots[grave].origin.store(origin, Relaxed);
+        letters.put_slot(kernel, grave)?;
+        Ok(true)
+    }
+
+    /// Refuses a ticket that was settled, or that a fork copied.
+    fn owned(&self, me: Me, ticket: &Ticket) -> Result<()> {
+        let words = &self.room.slots[ticket.slot];
+        let mine = ticket.process == me.process
+            && words.owner.load(Acquire) == me.process.0
+            && words.lease.load(Relaxed) == ticket.number;
+        if mine {
+            return Ok(());
+        }
+        Err(Error::Misuse("it was settled before, or belongs to the process that this one was forked from".into()))
+    }
+}

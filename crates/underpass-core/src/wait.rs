@@ -1,0 +1,116 @@
+//! The one way to wait: spin a little, announce, park, look again.
+//!
+//! Every object brings two closures. `ready` is a cheap look for the spin. `attempt` either finishes the operation, or
+//! *announces* the sleeper, so that whoever makes it possible knows that a wake is owed, and fills in what to watch.
+//!
+//! Invariant: a sleeper that leaves, however it leaves, owes nobody a wake. After a success the object's attempt has
+//! passed on what it did not use; after an error this function wakes the next sleeper of the baton; a park that expired
+//! consumed no wake, and the last attempt after it announces the others again.
+
+use underpass_shm::sync::{AtomicU32, Ordering::Relaxed, spin_hint};
+
+use crate::error::Phase;
+use crate::kernel::{Kernel, Owed, Parked, Watch};
+use crate::{Deadline, Error, Result};
+
+/// Turns between two looks at the clock while spinning.
+const TURNS: u32 = 32;
+/// A spin is never allowed less than this many nanoseconds, so that a partner that became quick is noticed.
+const LEAST: u32 = 2_000;
+
+/// How long spinning has paid at one place: doubled when it did, halved when it did not.
+#[derive(Debug)]
+pub struct Patience(AtomicU32);
+
+impl Patience {
+    /// Starts with the least.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(AtomicU32::new(LEAST))
+    }
+
+    /// Spins until `ready` or as long as the kernel and experience allow.
+    fn spin(&self, kernel: &dyn Kernel, mut ready: impl FnMut() -> bool) -> bool {
+        let most = u32::try_from(kernel.spin()).unwrap_or(u32::MAX);
+        if most == 0 {
+            return false;
+        }
+        let limit = self.0.load(Relaxed).clamp(LEAST.min(most), most);
+        let start = kernel.now();
+        loop {
+            for _ in 0..TURNS {
+                if ready() {
+                    self.0.store(limit.saturating_mul(2).min(most), Relaxed);
+                    return true;
+                }
+                spin_hint();
+            }
+            if kernel.now() - start > u64::from(limit) {
+                self.0.store(limit / 2, Relaxed);
+                return false;
+            }
+        }
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Waits until `attempt` succeeds. Without a watch list it only tries; with one it announces the sleeper and fills the
+/// list in. Its second argument is true once the caller has slept.
+#[cold]
+pub fn wait_until<'a, T>(
+    kernel: &dyn Kernel,
+    baton: &'a AtomicU32,
+    deadline: Deadline,
+    patience: &Patience,
+    ready: impl FnMut() -> bool,
+    mut attempt: impl FnMut(Option<&mut Watch<'a>>, bool) -> Result<Option<T>>,
+) -> Result<T> {
+    if deadline == Deadline::NoWait {
+        return attempt(None, false)?.ok_or(Error::WouldBlock);
+    }
+    if patience.spin(kernel, ready)
+        && let Some(done) = attempt(None, false)?
+    {
+        return Ok(done);
+    }
+    park_until(kernel, baton, deadline, attempt)
+}
+
+/// The sleeping half.
+#[cold]
+fn park_until<'a, T>(
+    kernel: &dyn Kernel,
+    baton: &'a AtomicU32,
+    deadline: Deadline,
+    mut attempt: impl FnMut(Option<&mut Watch<'a>>, bool) -> Result<Option<T>>,
+) -> Result<T> {
+    let mut watch = Watch::new();
+    let _owed = Owed::name(kernel, baton);
+    let mut slept = false;
+    let mut expired = deadline.time().is_some_and(|time| kernel.now() >= time);
+    loop {
+        watch.clear();
+        match attempt(Some(&mut watch), slept) {
+            Ok(Some(done)) => return Ok(done),
+            Ok(None) if expired => return Err(Error::TimedOut(Phase::Wait)),
+            Ok(None) => {}
+            Err(error) => {
+                // The wake that ended the sleep may have been meant for somebody who can use it.
+                if slept {
+                    kernel.wake(baton, 1);
+                }
+                return Err(error);
+            }
+        }
+        match kernel.park(&watch, baton, deadline.time()) {
+            Parked::Look => slept = true,
+            Parked::Expired => expired = true,
+            Parked::Interrupted => return Err(Error::Interrupted),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Buffers of Python: borrowed for as long as one operation takes.
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// Bytes of somebody's object, kept alive and in place.
+pub enum Source<'py> {
+    /// The usual case.
+    Bytes(Bound<'py, PyBytes>),
+    /// Anything with a contiguous buffer.
+    Buffer(PyBuffer<u8>),
+}
+
+impl<'py> Source<'py> {
+    /// Borrows `data`, which has to be a contiguous buffer.
+    #[inline]
+    pub fn new(data: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = data.cast::<PyBytes>() {
+            return Ok(Self::Bytes(bytes.clone()));
+        }
+        let buffer = contiguous(data, false)?;
+        Ok(Self::Buffer(buffer))
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes.as_bytes(),
+            // SAFETY: S10, the export keeps the memory; another thread that writes it meanwhile sends what it wrote.
+            Self::Buffer(buffer) => unsafe {
+                if buffer.len_bytes() == 0 {
+                    &[]
+                } else {
+                    std::slice::from_raw_parts(buffer.buf_ptr().cast(), buffer.len_bytes())
+                }
+            },
+        }
+    }
+}
+
+/// Somebody's buffer to write into.
+pub struct Target(PyBuffer<u8>);
+
+impl Target {
+    /// Borrows `data`, which has to be a contiguous writable buffer.
+    pub fn new(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        contiguous(data, true).map(Self)
+    }
+
+    /// The bytes.
+    pub fn as_slice(&mut self) -> &mut [u8] {
+        if self.0.len_bytes() == 0 {
+            return &mut [];
+        }
+        // SAFETY: S10, the export keeps the memory and said that it is writable.
+        unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast(), self.0.len_bytes()) }
+    }
+}
+
+fn contiguous(data: &Bound<'_, PyAny>, writable: bool) -> PyResult<PyBuffer<u8>> {
+    let kind = data.get_type();
+    let view = data.py().get_type::<pyo3::types::PyMemoryView>();
+    // Through a view of bytes, so that arrays of any item type are taken as what they are in memory.
+    let bytes = view
+        .call1((data,))
+        .map_err(|_| PyTypeError::new_err(format!("a bytes-like object is required, not '{kind}'")))?;
+    let bytes = bytes.call_method1("cast", ("B",)).map_err(|_| {
+        PyBufferError::new_err(format!("the buffer of this '{kind}' is not contiguous: pass a contiguous copy"))
+    })?;
+    let buffer = PyBuffer::<u8>::get(&bytes)?;
+    if writable && buffer.readonly() {
+        return Err(PyTypeError::new_err(format!("a writable buffer is required, not a read-only '{kind}'")));
+    }
+    Ok(buffer)
+}

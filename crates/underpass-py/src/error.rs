@@ -1,0 +1,152 @@
+//! The one conversion from an error below to an exception of `underpass.errors`.
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule};
+use underpass_core::Error;
+use underpass_core::error::Phase;
+use underpass_shm::Error as Shm;
+
+/// What an operation was, for the text of its error.
+pub struct Context<'a> {
+    /// The object, as `queue 'jobs'`.
+    pub object: &'a str,
+    /// What was not done, as `not acquired`.
+    pub failed: &'a str,
+    /// How long it was tried, as `within 0.5 s`.
+    pub time: String,
+    /// More that helps, as the holder; may be empty.
+    pub detail: String,
+}
+
+impl<'a> Context<'a> {
+    /// Of an operation without a time or details.
+    pub fn of(object: &'a str, failed: &'a str) -> Self {
+        Self { object, failed, time: "in time".into(), detail: String::new() }
+    }
+}
+
+/// An exception of `underpass.errors`.
+pub fn exception<'py>(
+    py: Python<'py>,
+    class: &str,
+    message: &str,
+    fill: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>,
+) -> PyErr {
+    static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let build = || {
+        let module = ERRORS.get_or_try_init(py, || PyModule::import(py, "underpass.errors").map(Bound::unbind))?;
+        let attributes = PyDict::new(py);
+        fill(&attributes)?;
+        let value = module.bind(py).getattr(class)?.call((message,), Some(&attributes))?;
+        Ok::<_, PyErr>(PyErr::from_value(value))
+    };
+    build().unwrap_or_else(|error| error)
+}
+
+/// An exception without attributes.
+pub fn plain(py: Python<'_>, class: &str, message: &str) -> PyErr {
+    exception(py, class, message, |_| Ok(()))
+}
+
+/// Says what happened, to what, and what helps.
+pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
+    let Context { object, failed, time, detail } = context;
+    let more = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+    match error {
+        Error::WouldBlock => plain(py, "WouldBlock", &format!("{object} {failed} without waiting{more}")),
+        Error::TimedOut(phase) => {
+            let (name, told) = match phase {
+                Phase::Wait => ("wait", ""),
+                Phase::Send => ("send", "; the server has not taken it, so nothing happened"),
+                Phase::Receive => ("receive", "; the server has taken it and may have acted"),
+            };
+            let message = format!("{object} {failed} {time}{more}{told}");
+            exception(py, "TimedOut", &message, |attributes| attributes.set_item("phase", name))
+        }
+        Error::EndOfStream => plain(
+            py,
+            "EndOfStream",
+            &format!("{object} {failed}: it was shut down, or its last registered putter left"),
+        ),
+        Error::Closed => plain(py, "ClosedError", &format!("{object} {failed}: this handle was closed")),
+        Error::Reset => {
+            plain(py, "ResetError", &format!("{object} {failed}: it was reset or purged while this call waited"))
+        }
+        Error::Misuse(why) => plain(py, "MisuseError", &format!("{object} {failed}: {why}")),
+        Error::Invalid(why) => PyValueError::new_err(format!("{object}: {why}")),
+        Error::PeerDied { pid } => {
+            let message = format!("{object} {failed}: its partner, pid {pid}, has died or closed it");
+            exception(py, "PeerDiedError", &message, |attributes| attributes.set_item("pid", pid))
+        }
+        Error::Aborted => plain(
+            py,
+            "CallAbortedError",
+            &format!("{object} {failed}: the server gave it up without a reply, and may have acted"),
+        ),
+        Error::TooLong { size, limit } => {
+            let message = format!(
+                "{object} {failed}: {size} bytes are more than its message_size of {limit}; create it with message_size={size} or more"
+            );
+            exception(py, "MessageTooLongError", &message, |attributes| {
+                attributes.set_item("size", size)?;
+                attributes.set_item("limit", limit)
+            })
+        }
+        Error::Interrupted => PyErr::take(py)
+            .unwrap_or_else(|| PyRuntimeError::new_err(format!("{object} {failed}: a signal handler raised nothing"))),
+        Error::Refused => PyErr::take(py).unwrap_or_else(|| PyRuntimeError::new_err(format!("{object} {failed}"))),
+        Error::Corrupted(why) => plain(py, "CorruptedError", &format!("{object} is corrupted: {why}")),
+        Error::Shm(error) => from_shm(py, error),
+    }
+}
+
+/// Says what the lowest layer found.
+pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
+    match error {
+        Shm::NotFound { what } => exception(py, "NotFoundError", &format!("{what} does not exist"), |attributes| {
+            attributes.set_item("filename", what)
+        }),
+        Shm::Exists { what } => {
+            exception(py, "ExistsError", &format!("{what} exists already: open it, or unlink it first"), |attributes| {
+                attributes.set_item("filename", what)
+            })
+        }
+        Shm::OutOfSpace { what, need, free } => {
+            let message = format!(
+                "{what} needs {need} bytes, and {free} are free: make room there, or put UNDERPASS_DIR on a larger tmpfs"
+            );
+            exception(py, "OutOfSpaceError", &message, |attributes| {
+                attributes.set_item("need", need)?;
+                attributes.set_item("free", free)
+            })
+        }
+        Shm::Corrupted { what, why } => plain(py, "CorruptedError", &format!("{what} is corrupted: {why}")),
+        Shm::Mismatch { what, wanted, found } => {
+            plain(py, "MismatchError", &format!("{what} is {found}, and {wanted} was asked for"))
+        }
+        Shm::Foreign { what, why } => plain(py, "AccessDeniedError", &format!("{what} is refused: {why}")),
+        Shm::TooManyLives { what, limit } => {
+            plain(py, "OutOfSpaceError", &format!("{what} has no place for one more: {limit} live there"))
+        }
+        Shm::System { doing, what, errno } => {
+            let class = match errno.raw_os_error() {
+                libc_errno::EACCES | libc_errno::EPERM => "AccessDeniedError",
+                _ => "",
+            };
+            let text = format!("cannot {doing} {what}: {errno}");
+            if class.is_empty() {
+                let code = errno.raw_os_error();
+                PyErr::new::<pyo3::exceptions::PyOSError, _>((code, text))
+            } else {
+                exception(py, class, &text, |attributes| attributes.set_item("filename", what))
+            }
+        }
+    }
+}
+
+mod libc_errno {
+    pub const EPERM: i32 = 1;
+    pub const EACCES: i32 = 13;
+}

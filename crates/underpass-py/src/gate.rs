@@ -1,0 +1,201 @@
+//! `underpass.Gate`: the right to call a port.
+
+use std::sync::OnceLock;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use underpass_core::Error;
+use underpass_core::port::{Client, MOST_BYTES, Reply};
+use underpass_shm::forks;
+use underpass_shm::header::{Kind, WORDS};
+use underpass_shm::layout::port::PortWords;
+use underpass_shm::life::Life;
+use underpass_shm::place::Placed;
+use underpass_shm::space::socket_name;
+
+use crate::bytes::{Source, Target};
+use crate::error::{Context, raise};
+use crate::handle::{Handle, Travel};
+use crate::space::Space;
+use crate::timeout::Timeout;
+
+/// The right to call one incarnation of a port.
+///
+/// The first call binds: it makes the memory that this process shares with the server alone, and introduces itself;
+/// after a fork the child binds anew. Up to four threads have calls in progress at a time, others wait for their turn.
+///
+/// Example:
+///     >>> import threading, underpass
+///     >>> with underpass.Port.create("doc/gate") as port:
+///     ...     threading.Thread(target=port.serve_bytes, args=(bytes.upper,)).start()
+///     ...     underpass.Gate.open("doc/gate").call(b"hello", timeout=5)
+///     b'HELLO'
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct Gate {
+    handle: Handle,
+    words: Placed<PortWords>,
+    message_size: usize,
+    binding: Binding,
+}
+
+/// The channel of this process; a forked child finds its parent's and makes the next.
+#[derive(Debug)]
+struct Binding {
+    epoch: u32,
+    client: OnceLock<Client>,
+    next: OnceLock<Box<Binding>>,
+}
+
+impl Binding {
+    fn new() -> Self {
+        Self { epoch: forks::epoch(), client: OnceLock::new(), next: OnceLock::new() }
+    }
+
+    #[inline]
+    fn current(&self) -> &Self {
+        if self.epoch == forks::epoch() { self } else { self.next.get_or_init(|| Box::new(Self::new())).current() }
+    }
+}
+
+impl Gate {
+    /// A gate over an opened port.
+    pub fn over(py: Python<'_>, handle: Handle) -> PyResult<Self> {
+        let message_size = usize::try_from(handle.header.parameters[0]).ok().filter(|size| *size <= MOST_BYTES);
+        match (Placed::at(&handle.region, WORDS), message_size) {
+            (Some(words), Some(message_size)) => Ok(Self { handle, words, message_size, binding: Binding::new() }),
+            _ => {
+                let error = Error::Corrupted("its message_size or its length is out of range".into());
+                Err(raise(py, &Context::of(&handle.title, "not opened"), error))
+            }
+        }
+    }
+
+    #[inline]
+    fn call_for<T>(
+        &self,
+        py: Python<'_>,
+        data: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+        sink: impl FnOnce(Reply<'_>) -> PyResult<T>,
+    ) -> PyResult<T> {
+        self.handle.check(py)?;
+        let timeout = Timeout::new(timeout)?;
+        let source = data.map(Source::new).transpose()?;
+        let data = source.as_ref().map_or(&[][..], Source::as_slice);
+        let deadline = timeout.deadline();
+        let client = match self.binding.current().client.get() {
+            Some(client) => client,
+            None => self.bind(deadline).map_err(|error| self.failed(py, timeout, error))?,
+        };
+        match timeout.judge(client.call(self.handle.kernel(), data, deadline, sink)) {
+            Ok(result) => result,
+            Err(error) => Err(self.failed(py, timeout, error)),
+        }
+    }
+
+    #[cold]
+    fn bind(&self, deadline: underpass_core::Deadline) -> underpass_core::Result<&Client> {
+        let header = &self.handle.header;
+        let client = Client::connect(
+            self.handle.kernel(),
+            self.handle.linux.space(),
+            self.words.clone(),
+            &socket_name(header),
+            Life(header.creator),
+            self.message_size,
+            deadline,
+        )?;
+        // Two threads may bind at once; one channel more does no harm, and the server forgets it with this process.
+        Ok(self.binding.current().client.get_or_init(|| client))
+    }
+
+    #[cold]
+    fn failed(&self, py: Python<'_>, timeout: Timeout, error: Error) -> PyErr {
+        let context =
+            Context { object: &self.handle.title, failed: "call not answered", time: timeout.text(), detail: String::new() };
+        raise(py, &context, error)
+    }
+}
+
+#[pymethods]
+impl Gate {
+    /// Open the gate of a named port, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)))]
+    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Self> {
+        Self::over(py, Handle::open_living(py, space.map(Bound::get), name, Kind::Port, Timeout::new(timeout)?)?)
+    }
+
+    /// Call: send ``data``, wait for the reply.
+    ///
+    /// Raises:
+    ///     TimedOut: No reply within ``timeout`` seconds. ``phase`` "send": the server has not taken it, nothing happened;
+    ///         "receive": it has, and may have acted.
+    ///     PeerDiedError: The server died or closed the port, before or during the call; it is told by the kernel.
+    ///     CallAbortedError: The server gave the call up without a reply.
+    ///     MessageTooLongError: More bytes than the port's ``message_size``.
+    #[pyo3(signature = (data=None, *, timeout=None), text_signature = "($self, data=b'', *, timeout=None)")]
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        data: Option<&Bound<'py, PyAny>>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.call_for(py, data, timeout, |reply| {
+            PyBytes::new_with(py, reply.length, |out| {
+                reply.copy_to(out);
+                Ok(())
+            })
+        })
+    }
+
+    /// Call, and write the reply into a buffer; its length. Raises ValueError if the reply is longer: it is lost then.
+    #[pyo3(signature = (data, buffer, *, timeout=None))]
+    fn call_into(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        buffer: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<usize> {
+        let mut target = Target::new(buffer)?;
+        self.call_for(py, Some(data), timeout, |reply| {
+            let out = target.as_slice();
+            if reply.length > out.len() {
+                let error = Error::TooLong { size: reply.length, limit: out.len() };
+                return Err(raise(py, &Context::of("the buffer", "too short for the reply"), error));
+            }
+            reply.copy_to(&mut out[..reply.length]);
+            Ok(reply.length)
+        })
+    }
+
+    /// The name; None if the port is anonymous.
+    #[getter]
+    fn name(&self) -> Option<String> {
+        self.handle.name()
+    }
+
+    /// Bytes of the longest message.
+    #[getter]
+    fn message_size(&self) -> usize {
+        self.message_size
+    }
+
+    /// End this handle. Idempotent.
+    fn close(&self) {
+        self.handle.close();
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
+        self.handle.reduce(py, "")
+    }
+
+    fn __repr__(&self) -> String {
+        let name = self.handle.title.split_once(' ').map_or("", |(_, name)| name);
+        let bound = if self.binding.current().client.get().is_some() { "bound" } else { "not bound yet" };
+        let state = if self.handle.is_closed() { ", closed" } else { "" };
+        format!("<Gate to {name}, {bound}{state}>")
+    }
+}

@@ -1,0 +1,348 @@
+//! What every object has: a name, an end, and a way to be handed to another process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use underpass_core::linux::{Host as _, Linux};
+use underpass_core::{Error, Kernel};
+use underpass_shm::header::{Header, Kind, PARAMETERS, WORDS};
+use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
+use underpass_shm::life::Life;
+use underpass_shm::place::Placed;
+use underpass_shm::region::Region;
+use underpass_shm::{Error as Shm, clock, forks, space};
+
+use crate::error::{Context, exception, from_shm, raise};
+use crate::space::Space;
+use crate::timeout::Timeout;
+use crate::{gate, host, queue, semaphore};
+
+/// How long one look for a name may take before signal handlers run again.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// One process's hold on an object.
+#[derive(Debug)]
+pub struct Handle {
+    pub linux: Arc<Linux>,
+    pub header: Header,
+    pub region: Arc<Region>,
+    file: String,
+    /// `queue 'jobs'`: how errors call it.
+    pub title: String,
+    /// It is anonymous, was made through this handle, and in this epoch of forks: closing it removes it.
+    owned_in: Option<u32>,
+    /// It was pickled: it stays until this process ends.
+    kept: AtomicBool,
+    closed: AtomicBool,
+}
+
+/// What a new object is.
+pub struct Design<'a> {
+    pub kind: Kind,
+    pub size: usize,
+    pub parameters: [u64; PARAMETERS],
+    /// Sets up its zeroed bytes, before anybody sees them.
+    pub format: &'a dyn Fn(&Arc<Region>) -> underpass_core::Result<()>,
+}
+
+impl Handle {
+    /// Makes an object; without a name it is anonymous.
+    pub fn create(py: Python<'_>, space: Option<&Space>, name: Option<&str>, design: &Design<'_>) -> PyResult<Self> {
+        Self::make(py, space, name, design, |newborn| newborn.publish(false))
+    }
+
+    /// Makes a port: `listen` binds its socket before its name exists. A name whose receiver is gone is taken over.
+    pub fn create_port(
+        py: Python<'_>,
+        space: Option<&Space>,
+        name: Option<&str>,
+        design: &Design<'_>,
+        listen: &dyn Fn(&space::Space, &Header) -> Result<(), Shm>,
+    ) -> PyResult<Self> {
+        Self::make(py, space, name, design, |newborn| {
+            let home = newborn.space();
+            listen(home, &newborn.header)?;
+            home.exclusively(|| {
+                let replace = match home.open(newborn.file_name(), Kind::Port) {
+                    Ok((region, old)) => !receives(home, &region, &old),
+                    Err(_) => false,
+                };
+                newborn.publish(replace)
+            })
+        })
+    }
+
+    fn make(
+        py: Python<'_>,
+        space: Option<&Space>,
+        name: Option<&str>,
+        design: &Design<'_>,
+        publish: impl FnOnce(space::Newborn<'_>) -> Result<String, Shm>,
+    ) -> PyResult<Self> {
+        let linux = Space::or_default(py, space)?.linux;
+        if let Some(name) = name {
+            check_name(name)?;
+        }
+        let made = (|| {
+            let newborn = linux.space().newborn(name, design.kind, design.size, design.parameters)?;
+            (design.format)(&newborn.region)?;
+            let (region, header) = (newborn.region.clone(), newborn.header.clone());
+            Ok((publish(newborn)?, region, header))
+        })();
+        let (file, region, header) = made.map_err(|error: Error| {
+            raise(py, &Context::of(&title(design.kind, name, ""), "not created"), error)
+        })?;
+        let mut handle = Self::opened(linux, region, header, file);
+        handle.owned_in = name.is_none().then(forks::epoch);
+        Ok(handle)
+    }
+
+    /// Opens a named port, once somebody receives there.
+    pub fn open_living(py: Python<'_>, space: Option<&Space>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Self> {
+        let deadline = timeout.deadline().time();
+        loop {
+            let left = match deadline {
+                None => Timeout::Seconds(None),
+                #[expect(clippy::cast_precision_loss, reason = "seconds")]
+                Some(time) => Timeout::Seconds(Some(time.saturating_sub(clock::monotonic()) as f64 / 1e9)),
+            };
+            let handle = Self::open(py, space, name, kind, left)?;
+            if receives(handle.linux.space(), &handle.region, &handle.header) {
+                return Ok(handle);
+            }
+            let home = handle.linux.space();
+            if deadline.is_some_and(|time| clock::monotonic() >= time) {
+                let what = home.describe(name);
+                return Err(missing(py, &format!("{what} has lost its receiver, pid {}, and a new one", handle.header.creator_pid), timeout));
+            }
+            // The next incarnation is a new file of that name.
+            let mut looked = Ok(());
+            host::Python.detached(&mut || looked = home.await_change(Duration::from_millis(100)));
+            looked.map_err(|error| from_shm(py, error))?;
+            py.check_signals()?;
+        }
+    }
+
+    /// Opens a named object, waiting for the name if `timeout` says so.
+    pub fn open(py: Python<'_>, space: Option<&Space>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Self> {
+        let linux = Space::or_default(py, space)?.linux;
+        check_name(name)?;
+        let file = space::file_name(name);
+        let deadline = timeout.deadline().time();
+        loop {
+            match linux.space().open(&file, kind) {
+                Ok((region, header)) => return Ok(Self::opened(linux, region, header, file)),
+                Err(Shm::NotFound { what }) => {
+                    let now = clock::monotonic();
+                    let left = deadline.map_or(LOOK, |time| Duration::from_nanos(time.saturating_sub(now)).min(LOOK));
+                    if left.is_zero() {
+                        return Err(missing(py, &what, timeout));
+                    }
+                    let mut looked = Ok(());
+                    host::Python.detached(&mut || looked = linux.space().await_name(&file, left));
+                    looked.map_err(|error| from_shm(py, error))?;
+                    py.check_signals()?;
+                }
+                Err(error) => return Err(from_shm(py, error)),
+            }
+        }
+    }
+
+    /// Opens the object of a file, for a handle that came from another process.
+    fn open_file(py: Python<'_>, space: &Space, file: &str, kind: Kind, nonce: u64, creator: (u32, u32)) -> PyResult<Self> {
+        let linux = space.linux.clone();
+        let opened = linux.space().open(file, kind);
+        match opened {
+            Ok((region, header)) if header.nonce == nonce => Ok(Self::opened(linux, region, header, file.into())),
+            Ok(_) | Err(Shm::NotFound { .. }) => {
+                let what = linux.space().describe(&space::object_name(file));
+                let (life, pid) = creator;
+                let fate = if linux.alive(Life(life)) {
+                    format!("its creator, pid {pid}, closed or unlinked it before this handle arrived: keep it open there")
+                } else {
+                    format!("its creator, pid {pid}, has died and what it left was swept")
+                };
+                Err(exception(py, "NotFoundError", &format!("{what} is gone: {fate}"), |attributes| {
+                    attributes.set_item("filename", what)
+                }))
+            }
+            Err(error) => Err(from_shm(py, error)),
+        }
+    }
+
+    fn opened(linux: Arc<Linux>, region: Arc<Region>, header: Header, file: String) -> Self {
+        let name = (!file.starts_with('@')).then(|| space::object_name(&file));
+        let title = title(header.kind, name.as_deref(), &file);
+        Self {
+            linux,
+            header,
+            region,
+            file,
+            title,
+            owned_in: None,
+            kept: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The world below.
+    #[inline]
+    pub fn kernel(&self) -> &dyn Kernel {
+        &*self.linux
+    }
+
+    /// The name, or None.
+    pub fn name(&self) -> Option<String> {
+        (!self.file.starts_with('@')).then(|| space::object_name(&self.file))
+    }
+
+    /// Refuses a closed handle.
+    #[inline]
+    pub fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if self.closed.load(Relaxed) { Err(self.refuse(py)) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn refuse(&self, py: Python<'_>) -> PyErr {
+        exception(py, "ClosedError", &format!("{}: this handle was closed", self.title), |_| Ok(()))
+    }
+
+    /// True once [`Self::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    /// Ends this handle; an anonymous object that was never handed on goes with it.
+    pub fn close(&self) {
+        if !self.closed.swap(true, Relaxed) && self.owned_in == Some(forks::epoch()) && !self.kept.load(Relaxed) {
+            // Gone already if somebody removed the space: that is what was wanted.
+            let _ = self.linux.space().unlink(&self.file);
+        }
+    }
+
+    /// Removes the name.
+    pub fn unlink(&self, py: Python<'_>) -> PyResult<()> {
+        self.linux.space().unlink(&self.file).map_err(|error| from_shm(py, error))
+    }
+
+    /// How the handle travels: the function that opens it there, and its arguments.
+    pub fn reduce<'py>(&self, py: Python<'py>, part: &str) -> PyResult<(Bound<'py, PyAny>, Travel)> {
+        self.check(py)?;
+        self.kept.store(true, Relaxed);
+        let open = py.import("underpass._core")?.getattr("reopen")?;
+        let place = self.linux.space().path().display().to_string();
+        let header = &self.header;
+        Ok((open, (place, self.file.clone(), header.kind as u32, header.nonce, header.creator, header.creator_pid, part.into())))
+    }
+
+    /// Removes a port's name, unless somebody else has taken it over, and its socket.
+    pub fn remove_port(&self) {
+        let home = self.linux.space();
+        if home.map(&self.file).is_ok_and(|(_, header)| header.nonce == self.header.nonce) {
+            let _ = home.unlink(&self.file);
+        }
+        let _ = home.unlink(&space::socket_name(&self.header));
+    }
+
+    /// Refuses parameters that are not the existing object's.
+    pub fn same(&self, py: Python<'_>, wanted: [u64; PARAMETERS], names: &[&str]) -> PyResult<()> {
+        let tell = |values: &[u64; PARAMETERS]| {
+            names.iter().zip(values).map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+        };
+        if self.header.parameters == wanted {
+            return Ok(());
+        }
+        let message = format!("{} exists with {}, and {} was asked for", self.title, tell(&self.header.parameters), tell(&wanted));
+        Err(exception(py, "MismatchError", &message, |_| Ok(())))
+    }
+
+    /// A copy for a second Python object over the same bytes.
+    pub fn again(&self) -> Self {
+        Self::opened(self.linux.clone(), self.region.clone(), self.header.clone(), self.file.clone())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Place, file, kind, nonce, creator's life and pid, and which part of the object.
+pub type Travel = (String, String, u32, u64, u32, u32, String);
+
+/// Open a handle that came from another process.
+#[pyfunction]
+#[pyo3(name = "reopen")]
+pub fn reopen(
+    py: Python<'_>,
+    place: std::path::PathBuf,
+    file: &str,
+    kind: u32,
+    nonce: u64,
+    creator: u32,
+    pid: u32,
+    part: &str,
+) -> PyResult<Py<PyAny>> {
+    let kind = Kind::from_number(kind).ok_or_else(|| PyValueError::new_err("a handle of a kind that does not exist"))?;
+    let space = Space::at(py, &place, 0o777)?;
+    let handle = Handle::open_file(py, &space, file, kind, nonce, (creator, pid))?;
+    match kind {
+        Kind::Semaphore => Ok(Py::new(py, semaphore::Semaphore::over(py, handle)?)?.into_any()),
+        Kind::Queue => Ok(Py::new(py, queue::Queue::over(py, handle, part == queue::LETTERS)?)?.into_any()),
+        Kind::Port => Ok(Py::new(py, gate::Gate::over(py, handle)?)?.into_any()),
+        Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
+    }
+}
+
+/// True while the process that made the port lives and has not closed it.
+fn receives(home: &space::Space, region: &Arc<Region>, port: &Header) -> bool {
+    let words: Option<Placed<PortWords>> = Placed::at(region, WORDS);
+    let open = words.is_some_and(|words| words.state.load(Relaxed) != PORT_CLOSED);
+    open && home.lives().alive(Life(port.creator))
+}
+
+fn check_name(name: &str) -> PyResult<()> {
+    match space::check_name(name) {
+        Some(why) => Err(PyValueError::new_err(format!("{name:?} cannot be a name: {why}"))),
+        None => Ok(()),
+    }
+}
+
+fn title(kind: Kind, name: Option<&str>, file: &str) -> String {
+    let kind = kind.name().to_lowercase();
+    match name {
+        Some(name) => format!("{kind} '{name}'"),
+        None if file.is_empty() => format!("anonymous {kind}"),
+        None => format!("{kind} {file}"),
+    }
+}
+
+fn missing(py: Python<'_>, what: &str, timeout: Timeout) -> PyErr {
+    let advice = match timeout {
+        Timeout::Seconds(Some(seconds)) if seconds > 0.0 => format!("and did not appear within {seconds} s"),
+        _ => "now: pass timeout= to wait for it".into(),
+    };
+    exception(py, "NotFoundError", &format!("{what} does not exist {advice}"), |attributes| attributes.set_item("filename", what))
+}
+
+/// Opens what is there, or makes it, whoever else does the same at the same time.
+pub fn open_or_create<T>(py: Python<'_>, open: impl Fn() -> PyResult<T>, create: impl Fn() -> PyResult<T>) -> PyResult<T> {
+    loop {
+        match open() {
+            Err(error) if is(py, &error, "NotFoundError") => {}
+            other => return other,
+        }
+        match create() {
+            Err(error) if is(py, &error, "ExistsError") => {}
+            other => return other,
+        }
+    }
+}
+
+fn is(py: Python<'_>, error: &PyErr, class: &str) -> bool {
+    error.get_type(py).name().is_ok_and(|name| name == class)
+}

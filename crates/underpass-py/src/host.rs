@@ -1,0 +1,37 @@
+//! The interpreter, as the kernel below sees it: who sleeps lets others run, and signal handlers run in between.
+
+use pyo3::ffi;
+use underpass_core::linux::Host;
+
+/// Spins of a process in which other threads may want the interpreter.
+const SPIN_SHARED: u64 = 5_000;
+/// Spins of a process that has one thread.
+const SPIN_ALONE: u64 = 50_000;
+
+/// CPython.
+#[derive(Debug)]
+pub struct Python;
+
+impl Host for Python {
+    fn detached(&self, sleep: &mut dyn FnMut()) {
+        // SAFETY: S8, whoever parks is attached: only entry points of this module call the objects.
+        let state = unsafe { ffi::PyEval_SaveThread() };
+        sleep();
+        // SAFETY: S8, the state is the one that was just saved, on the same thread.
+        unsafe { ffi::PyEval_RestoreThread(state) };
+    }
+
+    fn signals(&self) -> bool {
+        // SAFETY: S8. The exception stays set until the entry point fetches it.
+        unsafe { ffi::PyErr_CheckSignals() != 0 }
+    }
+
+    fn longest_spin(&self) -> u64 {
+        // SAFETY: S8, the list of threads does not change while this thread is attached, or only grows.
+        let alone = unsafe {
+            let first = ffi::PyInterpreterState_ThreadHead(ffi::PyInterpreterState_Get());
+            ffi::PyThreadState_Next(first).is_null()
+        };
+        if alone { SPIN_ALONE } else { SPIN_SHARED }
+    }
+}

@@ -1,0 +1,242 @@
+//! `underpass.Lease`: a message being worked on, read in place.
+
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::{AcqRel, Acquire}};
+
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+use underpass_core::Error;
+use underpass_core::queue::{self as core, Ticket};
+
+use crate::error::{Context, raise};
+use crate::handle::Handle;
+use crate::queue::Queue;
+use crate::timeout::Timeout;
+
+/// One slot of a queue that this process holds, as a buffer of Python: the base of leases and loans.
+#[derive(Debug)]
+pub struct Slot {
+    handle: Arc<Handle>,
+    core: Arc<core::Queue>,
+    pub ticket: Ticket,
+    writable: bool,
+    /// Views of the bytes that Python has.
+    exports: AtomicUsize,
+    settled: AtomicBool,
+}
+
+impl Slot {
+    pub fn new(queue: &Queue, ticket: Ticket, writable: bool) -> Self {
+        Self {
+            handle: queue.handle.clone(),
+            core: queue.core.clone(),
+            ticket,
+            writable,
+            exports: AtomicUsize::new(0),
+            settled: AtomicBool::new(false),
+        }
+    }
+
+    pub fn title(&self) -> &str {
+        &self.handle.title
+    }
+
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Acquire)
+    }
+
+    /// Settles the slot, once, and only when nobody looks at its bytes any more.
+    pub fn settle(
+        &self,
+        py: Python<'_>,
+        failed: &str,
+        action: impl FnOnce(&core::Queue, &dyn underpass_core::Kernel, &Ticket) -> underpass_core::Result<()>,
+    ) -> PyResult<()> {
+        let refused = |why: &str| raise(py, &Context::of(self.title(), failed), Error::Misuse(why.into()));
+        let views = self.exports.load(Acquire);
+        if views > 0 {
+            return Err(refused(&format!("{views} views of its bytes are still in use: release or delete them first")));
+        }
+        if self.settled.swap(true, AcqRel) {
+            return Err(refused("it was settled before"));
+        }
+        action(&self.core, self.handle.kernel(), &self.ticket).map_err(|error| raise(py, &Context::of(self.title(), failed), error))
+    }
+
+    /// Gives the bytes to Python.
+    ///
+    /// # Safety
+    /// `view` is the one that Python asks to have filled in, and `owner` is the object that contains this slot.
+    pub unsafe fn export(&self, owner: *mut ffi::PyObject, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        if self.is_settled() {
+            return Err(PyBufferError::new_err(format!("{}: the lease or loan has ended", self.title())));
+        }
+        let start = self.core.blocks().start(self.ticket.slot).cast::<c_void>();
+        let length = self.ticket.length.cast_signed();
+        // SAFETY: S7, the block is this process's until the slot is settled, and that waits for all exports.
+        let code = unsafe { ffi::PyBuffer_FillInfo(view, owner, start, length, c_int::from(!self.writable), flags) };
+        if code != 0 {
+            return Err(Python::attach(PyErr::fetch));
+        }
+        self.exports.fetch_add(1, AcqRel);
+        Ok(())
+    }
+
+    pub fn unexport(&self) {
+        self.exports.fetch_sub(1, AcqRel);
+    }
+
+    /// For one that Python forgot: nobody can look at the bytes any more.
+    pub fn forget(&self, lease: bool) {
+        if !self.settled.swap(true, AcqRel) {
+            // A forked copy is refused, and that is right: the slot is the parent's.
+            let kernel = self.handle.kernel();
+            let _ = if lease {
+                self.core.put_back(kernel, &self.ticket, true)
+            } else {
+                self.core.abandon(kernel, &self.ticket)
+            };
+        }
+    }
+}
+
+/// A message being worked on. A normal exit is ``done``, an exception ``put_back``, the process's death puts it back in front.
+///
+/// The value is read in place: it is valid until the lease ends, which waits for no view; with views in use it raises
+/// MisuseError and nothing is settled. A lease that is forgotten is put back.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct Lease {
+    slot: Slot,
+    value: std::sync::Mutex<Option<Py<PyMemoryView>>>,
+}
+
+impl Lease {
+    pub fn new(queue: &Queue, ticket: Ticket) -> Self {
+        Self { slot: Slot::new(queue, ticket, false), value: std::sync::Mutex::new(None) }
+    }
+
+    /// Ends the view that `value` gave out, if nothing else hangs on it.
+    fn release_value(&self, py: Python<'_>) -> PyResult<()> {
+        let view = self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        match view {
+            Some(view) => view.bind(py).call_method0("release").map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&self, py: Python<'_>) {
+        // A view that something hangs on stays; `settle` then counts it and says so.
+        let _ = self.release_value(py);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.slot.forget(true);
+    }
+}
+
+#[pymethods]
+impl Lease {
+    /// The message, read in place: a read-only memoryview that ends with the lease.
+    #[getter]
+    fn value<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyMemoryView>> {
+        let mut value = slf.get().value.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(view) = &*value {
+            return Ok(view.bind(slf.py()).clone());
+        }
+        let view = PyMemoryView::from(slf.as_any())?;
+        *value = Some(view.clone().unbind());
+        Ok(view)
+    }
+
+    /// How often the message was delivered; 1 the first time.
+    #[getter]
+    fn deliveries(&self) -> u32 {
+        self.slot.ticket.delivery
+    }
+
+    /// End the lease: the message is gone. Raises MisuseError if it was settled before or is still viewed.
+    fn done(&self, py: Python<'_>) -> PyResult<()> {
+        self.end(py);
+        self.slot.settle(py, "lease not ended", |queue, kernel, ticket| queue.done(kernel, ticket))
+    }
+
+    /// Put the message back: to the front, or behind all others.
+    #[pyo3(signature = (*, front=true))]
+    fn put_back(&self, py: Python<'_>, front: bool) -> PyResult<()> {
+        self.end(py);
+        self.slot.settle(py, "lease not ended", |queue, kernel, ticket| queue.put_back(kernel, ticket, front))
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        match (self.slot.is_settled(), kind.is_none()) {
+            (true, _) => Ok(()),
+            (false, true) => self.done(py),
+            (false, false) => self.put_back(py, true),
+        }
+    }
+
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        // SAFETY: S7, Python passes its own view.
+        unsafe { slf.get().slot.export(slf.as_ptr(), view, flags) }
+    }
+
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
+        self.slot.unexport();
+    }
+
+    fn __len__(&self) -> usize {
+        self.slot.ticket.length
+    }
+
+    fn __repr__(&self) -> String {
+        let state = if self.slot.is_settled() { ", settled" } else { "" };
+        let ticket = &self.slot.ticket;
+        format!("<Lease of {}, {} bytes, delivery {}{state}>", self.slot.title(), ticket.length, ticket.delivery)
+    }
+}
+
+/// Lease after lease, until nothing can come any more.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct Leases {
+    queue: Py<Queue>,
+}
+
+impl Leases {
+    pub fn new(queue: Py<Queue>) -> Self {
+        Self { queue }
+    }
+}
+
+#[pymethods]
+impl Leases {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Lease>> {
+        let queue = self.queue.get();
+        queue.handle.check(py)?;
+        match queue.core.take(queue.kernel(), Timeout::Seconds(None).deadline()) {
+            Ok(ticket) => Ok(Some(Lease::new(queue, ticket))),
+            Err(Error::EndOfStream) => Ok(None),
+            Err(error) => Err(queue.failed(py, "gave nothing to take", error)),
+        }
+    }
+}

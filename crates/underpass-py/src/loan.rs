@@ -1,0 +1,112 @@
+//! `underpass.Loan`: a slot of a queue, written in place.
+
+use std::ffi::c_int;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use underpass_core::queue::Ticket;
+
+use crate::lease::Slot;
+use crate::queue::Queue;
+
+/// Bytes to write in place. It is a writable buffer (``memoryview(loan)``, ``numpy.frombuffer(loan)``); leaving its
+/// ``with`` block commits them as a message, an exception or the process's death abandons them.
+///
+/// Example:
+///     >>> import underpass
+///     >>> queue = underpass.Queue(4, 64)
+///     >>> with queue.loan(5) as loan:
+///     ...     loan[:] = b"hello"
+///     >>> queue.get()
+///     b'hello'
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct Loan {
+    slot: Slot,
+}
+
+impl Loan {
+    pub fn new(queue: &Queue, ticket: Ticket) -> Self {
+        Self { slot: Slot::new(queue, ticket, true) }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.slot.forget(false);
+    }
+}
+
+#[pymethods]
+impl Loan {
+    /// Put the first ``size`` bytes as a message; all of them by default. Raises EndOfStream after a shutdown.
+    #[pyo3(signature = (size=None))]
+    fn commit(&self, py: Python<'_>, size: Option<usize>) -> PyResult<()> {
+        let size = size.unwrap_or(self.slot.ticket.length);
+        if size > self.slot.ticket.length {
+            return Err(PyValueError::new_err(format!("size={size} is more than the {} bytes lent", self.slot.ticket.length)));
+        }
+        self.slot.settle(py, "loan not committed", |queue, kernel, ticket| {
+            queue.commit(kernel, ticket, size).inspect_err(|_| {
+                // The queue was shut down meanwhile: the slot must not stay lent.
+                let _ = queue.abandon(kernel, ticket);
+            })
+        })
+    }
+
+    /// Give the bytes back unsent.
+    fn abandon(&self, py: Python<'_>) -> PyResult<()> {
+        self.slot.settle(py, "loan not ended", |queue, kernel, ticket| queue.abandon(kernel, ticket))
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        match (self.slot.is_settled(), kind.is_none()) {
+            (true, _) => Ok(()),
+            (false, true) => self.commit(py, None),
+            (false, false) => self.abandon(py),
+        }
+    }
+
+    fn __setitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let view = pyo3::types::PyMemoryView::from(slf.as_any())?;
+        let result = view.set_item(index, value);
+        view.call_method0("release")?;
+        result
+    }
+
+    fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let view = pyo3::types::PyMemoryView::from(slf.as_any())?;
+        let bytes = view.call_method0("tobytes")?;
+        view.call_method0("release")?;
+        bytes.get_item(index)
+    }
+
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        // SAFETY: S7, Python passes its own view.
+        unsafe { slf.get().slot.export(slf.as_ptr(), view, flags) }
+    }
+
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
+        self.slot.unexport();
+    }
+
+    fn __len__(&self) -> usize {
+        self.slot.ticket.length
+    }
+
+    fn __repr__(&self) -> String {
+        let state = if self.slot.is_settled() { ", settled" } else { "" };
+        format!("<Loan of {}, {} bytes{state}>", self.slot.title(), self.slot.ticket.length)
+    }
+}

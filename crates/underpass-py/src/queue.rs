@@ -1,0 +1,576 @@
+//! `underpass.Queue`.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+use underpass_core::queue::{self as core, Message, Shape};
+use underpass_core::{Error, Kernel};
+use underpass_shm::header::{Kind, PARAMETERS};
+
+use crate::bytes::{Source, Target};
+use crate::error::{Context, raise};
+use crate::handle::{Design, Handle, Travel, open_or_create};
+use crate::lease::{Lease, Leases};
+use crate::loan::Loan;
+use crate::space::Space;
+use crate::timeout::Timeout;
+
+const PARAMETER_NAMES: [&str; 3] = ["capacity", "message_size", "max_deliveries"];
+/// The part of a handle that is the room of the dead letters.
+pub const LETTERS: &str = "dead_letters";
+
+/// A queue of messages of bytes between any number of putters and getters.
+///
+/// A message is complete once ``put`` returns, and survives its putter. A getter either gets it (`get`) or works on it
+/// under a lease (`take`): if the worker dies, the message goes back to the front, and several return in their order.
+/// A leased message counts against the capacity. Order is first in, first out; waiters on each side barge. An operation
+/// that need not wait makes no system call.
+///
+/// The two-lock queue of Michael and Scott (PODC 1996), with leases as message brokers have them.
+///
+/// Args:
+///     capacity: Messages it holds, queued and leased together; 1 to 2**28.
+///     message_size: Bytes of the longest message.
+///     max_deliveries: A message that comes back after so many deliveries goes to ``dead_letters``; while those are full
+///         it stays in front instead. None: it always comes back.
+///
+/// Raises:
+///     ValueError: A parameter is out of range.
+///     OutOfSpaceError: The space has not that many bytes left.
+///
+/// Example:
+///     >>> import underpass
+///     >>> jobs = underpass.Queue(capacity=8, message_size=64)
+///     >>> jobs.put(b"one")
+///     >>> with jobs.take(timeout=1) as job:
+///     ...     bytes(job.value)
+///     b'one'
+///     >>> jobs.depth
+///     0
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct Queue {
+    pub handle: Arc<Handle>,
+    pub core: Arc<core::Queue>,
+    part: &'static str,
+}
+
+/// Somebody's lease or loan.
+#[pyclass(frozen, get_all, module = "underpass")]
+#[derive(Debug, Clone)]
+pub struct Holding {
+    /// The process that holds it.
+    pid: u32,
+    /// Which delivery of the message it is; 0: a loan.
+    deliveries: u32,
+    /// Seconds since it began.
+    held_for: f64,
+}
+
+#[pymethods]
+impl Holding {
+    fn __repr__(&self) -> String {
+        format!("Holding(pid={}, deliveries={}, held_for={:.3})", self.pid, self.deliveries, self.held_for)
+    }
+}
+
+/// A snapshot of a queue.
+#[pyclass(frozen, get_all, module = "underpass")]
+#[derive(Debug)]
+pub struct QueueStatistics {
+    /// Messages queued.
+    depth: u32,
+    /// Messages it can hold.
+    capacity: u32,
+    /// Messages being worked on, oldest first, and by whom.
+    leases: Vec<Holding>,
+    /// Slots being written in place, oldest first, and by whom.
+    loans: Vec<Holding>,
+    /// True once it was shut down.
+    shut_down: bool,
+}
+
+#[pymethods]
+impl QueueStatistics {
+    fn __repr__(&self) -> String {
+        format!(
+            "QueueStatistics(depth={}, capacity={}, leases={}, loans={}, shut_down={})",
+            self.depth,
+            self.capacity,
+            self.leases.len(),
+            self.loans.len(),
+            self.shut_down
+        )
+    }
+}
+
+/// Registers a putter while the block runs.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct Putting {
+    queue: Py<Queue>,
+}
+
+#[pymethods]
+impl Putting {
+    fn __enter__(&self, py: Python<'_>) -> PyResult<()> {
+        let queue = self.queue.get();
+        queue.handle.check(py)?;
+        queue.core.join_putters(queue.kernel()).map_err(|error| queue.failed(py, "cannot register a putter", error))
+    }
+
+    fn __exit__(&self, py: Python<'_>, _kind: Py<PyAny>, _error: Py<PyAny>, _trace: Py<PyAny>) -> PyResult<()> {
+        let queue = self.queue.get();
+        queue.core.leave_putters(queue.kernel()).map_err(|error| queue.failed(py, "cannot unregister a putter", error))
+    }
+}
+
+fn shape(capacity: i64, message_size: i64, max_deliveries: Option<i64>) -> PyResult<Shape> {
+    let number = |name: &str, value: i64| {
+        u32::try_from(value).map_err(|_| PyValueError::new_err(format!("{name}={value} is out of range")))
+    };
+    let shape = Shape {
+        capacity: number("capacity", capacity)?,
+        message_size: number("message_size", message_size)? as usize,
+        max_deliveries: max_deliveries.map(|most| number("max_deliveries", most)).transpose()?,
+    };
+    match shape.check() {
+        Err(Error::Invalid(why)) => Err(PyValueError::new_err(why)),
+        _ => Ok(shape),
+    }
+}
+
+fn parameters(shape: &Shape) -> [u64; PARAMETERS] {
+    let most = u64::from(shape.max_deliveries.unwrap_or(0));
+    [u64::from(shape.capacity), shape.message_size as u64, most, 0, 0, 0, 0, 0]
+}
+
+fn create(py: Python<'_>, space: Option<&Space>, name: Option<&str>, shape: &Shape) -> PyResult<Queue> {
+    let format = |region: &Arc<_>| shape.format(region);
+    let design = Design { kind: Kind::Queue, size: shape.size(), parameters: parameters(shape), format: &format };
+    Queue::over(py, Handle::create(py, space, name, &design)?, false)
+}
+
+impl Queue {
+    /// A queue over an opened object, or its dead letters.
+    pub fn over(py: Python<'_>, handle: Handle, letters: bool) -> PyResult<Self> {
+        let [capacity, message_size, most, ..] = handle.header.parameters;
+        let opened = (|| {
+            let wrong = || Error::Corrupted("its parameters are out of range".into());
+            let shape = Shape {
+                capacity: u32::try_from(capacity).map_err(|_| wrong())?,
+                message_size: usize::try_from(message_size).map_err(|_| wrong())?,
+                max_deliveries: (most > 0).then_some(u32::try_from(most).map_err(|_| wrong())?),
+            };
+            shape.check().map_err(|_| wrong())?;
+            let queue = shape.queue(&handle.region)?;
+            if letters { queue.dead_letters().ok_or_else(wrong) } else { Ok(queue) }
+        })();
+        match opened {
+            Ok(core) => {
+                let part = if letters { LETTERS } else { "" };
+                Ok(Self { core: Arc::new(core), handle: Arc::new(handle), part })
+            }
+            Err(error) => Err(raise(py, &Context::of(&handle.title, "not opened"), error)),
+        }
+    }
+
+    #[inline]
+    pub fn kernel(&self) -> &dyn Kernel {
+        self.handle.kernel()
+    }
+
+    pub fn failed(&self, py: Python<'_>, failed: &str, error: Error) -> PyErr {
+        raise(py, &Context::of(&self.handle.title, failed), error)
+    }
+
+    #[cold]
+    pub fn late(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
+        let holdings = self.core.holdings();
+        let mut detail = format!("{} of {} queued", self.core.depth(), self.core.capacity());
+        if let Some(oldest) = holdings.first() {
+            let seconds = self.seconds_since(oldest.since);
+            let pid = self.kernel().pid(oldest.process);
+            detail += &format!(", {} at work, the oldest by pid {pid} for {seconds:.1} s", holdings.len());
+        }
+        raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "seconds for people to read")]
+    fn seconds_since(&self, time: u64) -> f64 {
+        self.kernel().now().saturating_sub(time) as f64 / 1e9
+    }
+
+    #[inline]
+    fn put_for(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
+        self.handle.check(py)?;
+        let source = Source::new(data)?;
+        match timeout.judge(self.core.put(self.kernel(), source.as_slice(), timeout.deadline())) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.late(py, "not put into", timeout, error)),
+        }
+    }
+
+    #[inline]
+    fn get_for<'py>(&self, py: Python<'py>, timeout: Timeout) -> PyResult<Bound<'py, PyBytes>> {
+        self.handle.check(py)?;
+        let mut got = None;
+        let result = self.core.get(self.kernel(), timeout.deadline(), |message| {
+            got = Some(copied(py, &message)?);
+            Ok(())
+        });
+        match timeout.judge(result) {
+            Ok(()) => got.ok_or_else(|| self.failed(py, "got nothing", Error::Refused)),
+            Err(error) => Err(self.late(py, "gave nothing", timeout, error)),
+        }
+    }
+
+    fn take_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Lease> {
+        self.handle.check(py)?;
+        match timeout.judge(self.core.take(self.kernel(), timeout.deadline())) {
+            Ok(ticket) => Ok(Lease::new(self, ticket)),
+            Err(error) => Err(self.late(py, "gave nothing to take", timeout, error)),
+        }
+    }
+}
+
+/// A message as Python's bytes; the failure stays set in the interpreter.
+#[inline]
+fn copied<'py>(py: Python<'py>, message: &Message<'_>) -> underpass_core::Result<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, message.length, |out| {
+        message.copy_to(out);
+        Ok(())
+    })
+    .map_err(|error| {
+        error.restore(py);
+        Error::Refused
+    })
+}
+
+#[pymethods]
+impl Queue {
+    #[new]
+    #[pyo3(signature = (capacity=64, message_size=256, *, max_deliveries=None))]
+    fn new(py: Python<'_>, capacity: i64, message_size: i64, max_deliveries: Option<i64>) -> PyResult<Self> {
+        create(py, None, None, &shape(capacity, message_size, max_deliveries)?)
+    }
+
+    /// Make a named queue. Raises ExistsError if the name is taken.
+    #[staticmethod]
+    #[pyo3(signature = (name, capacity=64, message_size=256, *, max_deliveries=None, space=None))]
+    fn create(
+        py: Python<'_>,
+        name: &str,
+        capacity: i64,
+        message_size: i64,
+        max_deliveries: Option<i64>,
+        space: Option<&Bound<'_, Space>>,
+    ) -> PyResult<Self> {
+        create(py, space.map(Bound::get), Some(name), &shape(capacity, message_size, max_deliveries)?)
+    }
+
+    /// Open a named queue, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)))]
+    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Self> {
+        let handle = Handle::open(py, space.map(Bound::get), name, Kind::Queue, Timeout::new(timeout)?)?;
+        Self::over(py, handle, false)
+    }
+
+    /// Open the queue of that name, or make it. Raises MismatchError if it exists with other parameters.
+    #[staticmethod]
+    #[pyo3(signature = (name, capacity=64, message_size=256, *, max_deliveries=None, space=None))]
+    fn open_or_create(
+        py: Python<'_>,
+        name: &str,
+        capacity: i64,
+        message_size: i64,
+        max_deliveries: Option<i64>,
+        space: Option<&Bound<'_, Space>>,
+    ) -> PyResult<Self> {
+        let shape = shape(capacity, message_size, max_deliveries)?;
+        let space = space.map(Bound::get);
+        let queue = open_or_create(
+            py,
+            || Handle::open(py, space, name, Kind::Queue, Timeout::NoWait).and_then(|handle| Self::over(py, handle, false)),
+            || create(py, space, Some(name), &shape),
+        )?;
+        queue.handle.same(py, parameters(&shape), &PARAMETER_NAMES)?;
+        Ok(queue)
+    }
+
+    /// Put a message, waiting for room.
+    ///
+    /// Whoever gets or ends a lease wakes one waiting putter. A leased message that a dead process held does not keep the
+    /// room for ever: it goes back to the front, and somebody gets it.
+    ///
+    /// Raises:
+    ///     TimedOut: No room within ``timeout`` seconds; the text says who works on what.
+    ///     MessageTooLongError: It has more than ``message_size`` bytes.
+    ///     EndOfStream: The queue was shut down.
+    ///     ResetError: It was purged while this call waited.
+    #[pyo3(signature = (data, *, timeout=None))]
+    fn put(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
+        self.put_for(py, data, Timeout::new(timeout)?)
+    }
+
+    /// Put a message or raise WouldBlock at once.
+    fn put_nowait(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.put_for(py, data, Timeout::NoWait)
+    }
+
+    /// Put all the messages, waiting for room; what it raises says in ``transferred`` how many were put.
+    #[pyo3(signature = (items, *, timeout=None))]
+    fn put_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
+        self.handle.check(py)?;
+        let timeout = Timeout::new(timeout)?;
+        let sources = items.try_iter()?.map(|item| Source::new(&item?)).collect::<PyResult<Vec<_>>>()?;
+        let slices: Vec<&[u8]> = sources.iter().map(Source::as_slice).collect();
+        let (put, result) = self.core.put_many(self.kernel(), &slices, timeout.deadline());
+        match timeout.judge(result) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let raised = self.late(py, &format!("took {put} of {} messages and no more", slices.len()), timeout, error);
+                let _ = raised.value(py).setattr("transferred", put);
+                Err(raised)
+            }
+        }
+    }
+
+    /// Get the front message, waiting for one. It is gone from the queue.
+    ///
+    /// Whoever puts wakes one waiting getter. A message that a dead process held under a lease comes first.
+    ///
+    /// Raises:
+    ///     TimedOut: No message within ``timeout`` seconds; the text says who works on what.
+    ///     EndOfStream: The queue was shut down, or its last registered putter left, and nothing is queued or leased.
+    ///     PeerDiedError: The last registered putter died, and nothing is queued or leased.
+    #[pyo3(signature = (*, timeout=None))]
+    fn get<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyBytes>> {
+        self.get_for(py, Timeout::new(timeout)?)
+    }
+
+    /// Get the front message or raise WouldBlock at once.
+    fn get_nowait<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.get_for(py, Timeout::NoWait)
+    }
+
+    /// Get the front message into a writable buffer, and its length. One that does not fit stays in the queue.
+    #[pyo3(signature = (buffer, *, timeout=None))]
+    fn get_into(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
+        self.handle.check(py)?;
+        let timeout = Timeout::new(timeout)?;
+        let mut target = Target::new(buffer)?;
+        let mut length = 0;
+        let result = self.core.get(self.kernel(), timeout.deadline(), |message| {
+            let out = target.as_slice();
+            if message.length > out.len() {
+                return Err(Error::Misuse(format!(
+                    "the next message has {} bytes, and the buffer {}: pass a larger one",
+                    message.length,
+                    out.len()
+                )));
+            }
+            length = message.length;
+            message.copy_to(&mut out[..length]);
+            Ok(())
+        });
+        timeout.judge(result).map(|()| length).map_err(|error| self.late(py, "gave nothing", timeout, error))
+    }
+
+    /// Get at least one message, waiting for it, then whatever is there, up to ``limit``.
+    #[pyo3(signature = (limit=usize::MAX, *, timeout=None), text_signature = "($self, limit=..., *, timeout=None)")]
+    fn get_many<'py>(&self, py: Python<'py>, limit: usize, timeout: Option<f64>) -> PyResult<Bound<'py, PyList>> {
+        self.handle.check(py)?;
+        if limit == 0 {
+            return Err(PyValueError::new_err("limit=0 gets nothing: pass at least 1"));
+        }
+        let timeout = Timeout::new(timeout)?;
+        let mut messages = Vec::new();
+        let result = self.core.get_many(self.kernel(), limit, timeout.deadline(), &mut |message| {
+            messages.push(copied(py, &message)?);
+            Ok(())
+        });
+        match timeout.judge(result) {
+            Ok(_) => PyList::new(py, messages),
+            Err(error) => Err(self.late(py, "gave nothing", timeout, error)),
+        }
+    }
+
+    /// Lease the front message, waiting for one: read it in place, then say done or put it back.
+    ///
+    /// The message is this process's until it is settled. If the process dies, it goes back to the front.
+    #[pyo3(signature = (*, timeout=None))]
+    fn take(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Lease> {
+        self.take_for(py, Timeout::new(timeout)?)
+    }
+
+    /// Lease the front message or raise WouldBlock at once.
+    fn take_nowait(&self, py: Python<'_>) -> PyResult<Lease> {
+        self.take_for(py, Timeout::NoWait)
+    }
+
+    /// Lease message after message, until EndOfStream: ``for job in queue.leases(): with job: ...``.
+    fn leases(slf: Py<Self>) -> Leases {
+        Leases::new(slf)
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        match self.get_for(py, Timeout::Seconds(None)) {
+            Err(error) if error.get_type(py).name()? == "EndOfStream" => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Lend ``size`` bytes of a free slot to write in place, waiting for one; leaving the ``with`` block puts them.
+    #[pyo3(signature = (size, *, timeout=None))]
+    fn loan(&self, py: Python<'_>, size: usize, timeout: Option<f64>) -> PyResult<Loan> {
+        self.handle.check(py)?;
+        let timeout = Timeout::new(timeout)?;
+        match timeout.judge(self.core.loan(self.kernel(), size, timeout.deadline())) {
+            Ok(ticket) => Ok(Loan::new(self, ticket)),
+            Err(error) => Err(self.late(py, "lent nothing", timeout, error)),
+        }
+    }
+
+    /// Register this process as a putter for the length of a ``with`` block.
+    ///
+    /// When the last registered putter leaves, getters see EndOfStream once nothing is left; when it dies,
+    /// PeerDiedError.
+    fn putting(slf: Py<Self>) -> Putting {
+        Putting { queue: slf }
+    }
+
+    /// Refuse further puts; getters drain what is there. With ``immediate`` what is queued is thrown away.
+    #[pyo3(signature = (*, immediate=false))]
+    fn shutdown(&self, py: Python<'_>, immediate: bool) -> PyResult<()> {
+        self.handle.check(py)?;
+        self.core.shutdown(self.kernel());
+        if immediate {
+            self.core.purge(self.kernel()).map_err(|error| self.failed(py, "not emptied", error))?;
+        }
+        Ok(())
+    }
+
+    /// Wait until nothing is queued or leased. Raises TimedOut.
+    #[pyo3(signature = (*, timeout=None))]
+    fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+        self.handle.check(py)?;
+        let timeout = Timeout::new(timeout)?;
+        timeout
+            .judge(self.core.join(self.kernel(), timeout.deadline()))
+            .map_err(|error| self.late(py, "not drained", timeout, error))
+    }
+
+    /// The message at ``index`` from the front, which stays there. Raises IndexError.
+    #[pyo3(signature = (index=0))]
+    fn peek<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Bound<'py, PyBytes>> {
+        self.handle.check(py)?;
+        let peeked = self.core.peek(self.kernel(), index, |message| copied(py, &message));
+        match peeked.and_then(Option::transpose) {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => Err(pyo3::exceptions::PyIndexError::new_err(format!(
+                "{} has no message at {index}: {} are queued",
+                self.handle.title,
+                self.core.depth()
+            ))),
+            Err(error) => Err(self.failed(py, "not peeked into", error)),
+        }
+    }
+
+    /// Throw away what is queued; how many messages. Putters that wait leave with ResetError.
+    fn purge(&self, py: Python<'_>) -> PyResult<usize> {
+        self.handle.check(py)?;
+        self.core.purge(self.kernel()).map_err(|error| self.failed(py, "not purged", error))
+    }
+
+    /// Messages queued now, those at work not counted.
+    #[getter]
+    fn depth(&self) -> u32 {
+        self.core.depth()
+    }
+
+    /// Messages that it can hold.
+    #[getter]
+    fn capacity(&self) -> u32 {
+        self.core.capacity()
+    }
+
+    /// Bytes of the longest message.
+    #[getter]
+    fn message_size(&self) -> usize {
+        self.core.message_size()
+    }
+
+    /// The queue of messages that were delivered ``max_deliveries`` times. Raises MisuseError without that.
+    #[getter]
+    fn dead_letters(&self, py: Python<'_>) -> PyResult<Self> {
+        self.handle.check(py)?;
+        match self.core.dead_letters() {
+            Some(core) => Ok(Self { handle: Arc::new(self.handle.again()), core: Arc::new(core), part: LETTERS }),
+            None => {
+                let why = Error::Misuse("create it with max_deliveries= to have them".into());
+                Err(self.failed(py, "has no dead letters", why))
+            }
+        }
+    }
+
+    /// The name; None if it is anonymous.
+    #[getter]
+    fn name(&self) -> Option<String> {
+        self.handle.name()
+    }
+
+    /// End this handle. Idempotent; an anonymous queue that was never pickled goes with it.
+    fn close(&self) {
+        self.handle.close();
+    }
+
+    /// Remove the name. Whoever has it open keeps it.
+    fn unlink(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.unlink(py)
+    }
+
+    /// A frozen snapshot: depth, and who works on what since when.
+    fn statistics(&self) -> QueueStatistics {
+        let (loans, leases): (Vec<_>, Vec<_>) = self.core.holdings().into_iter().partition(|holding| holding.delivery == 0);
+        let tell = |holdings: Vec<core::Holding>| {
+            holdings
+                .into_iter()
+                .map(|holding| Holding {
+                    pid: self.kernel().pid(holding.process),
+                    deliveries: holding.delivery,
+                    held_for: self.seconds_since(holding.since),
+                })
+                .collect()
+        };
+        QueueStatistics {
+            depth: self.core.depth(),
+            capacity: self.core.capacity(),
+            leases: tell(leases),
+            loans: tell(loans),
+            shut_down: self.core.is_shut_down(),
+        }
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
+        self.handle.reduce(py, self.part)
+    }
+
+    fn __repr__(&self) -> String {
+        let state = match (self.handle.is_closed(), self.core.is_shut_down()) {
+            (true, _) => ", closed",
+            (false, true) => ", shut down",
+            _ => "",
+        };
+        let name = self.handle.title.split_once(' ').map_or("", |(_, name)| name);
+        let dead = if self.part == LETTERS { " dead letters" } else { "" };
+        format!("<Queue {name}{dead}, {} of {} queued{state}>", self.core.depth(), self.core.capacity())
+    }
+}

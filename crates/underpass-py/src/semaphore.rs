@@ -1,0 +1,297 @@
+//! `underpass.Semaphore`.
+
+use std::fmt::Write as _;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use underpass_core::semaphore::{self as core, MOST};
+use underpass_shm::header::{Kind, PARAMETERS, WORDS};
+use underpass_shm::layout::semaphore::SemaphoreWords;
+use underpass_shm::place::Placed;
+
+use crate::error::{Context, raise};
+use crate::handle::{Design, Handle, Travel};
+use crate::space::Space;
+use crate::timeout::Timeout;
+
+const PARAMETER_NAMES: [&str; 2] = ["limit", "saturate"];
+
+/// A counting semaphore between processes: Dijkstra's, with Zephyr's limit and reset.
+///
+/// It counts and has no owner: what a dead process had acquired stays acquired. Waiters barge: whoever comes first
+/// after a release gets the unit. An uncontended operation makes no system call.
+///
+/// Args:
+///     value: Units free at the start.
+///     limit: The most units it can have, 1 to 2**31 - 1; the default is that.
+///     saturate: A release above the limit stays at it instead of raising.
+///
+/// Raises:
+///     ValueError: ``value`` is not between 0 and ``limit``, or ``limit`` is out of range.
+///
+/// Example:
+///     >>> import underpass
+///     >>> seats = underpass.Semaphore(2)
+///     >>> with seats.holding(timeout=1):
+///     ...     seats.value
+///     1
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct Semaphore {
+    handle: Handle,
+    core: core::Semaphore,
+}
+
+/// A snapshot of a semaphore.
+#[pyclass(frozen, get_all, module = "underpass")]
+#[derive(Debug)]
+pub struct SemaphoreStatistics {
+    /// Units free.
+    value: u32,
+    /// Most units.
+    limit: u32,
+    /// True when somebody may be asleep.
+    waiters: bool,
+}
+
+#[pymethods]
+impl SemaphoreStatistics {
+    fn __repr__(&self) -> String {
+        format!("SemaphoreStatistics(value={}, limit={}, waiters={})", self.value, self.limit, self.waiters)
+    }
+}
+
+/// Holds a unit while the block runs.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct Holding {
+    semaphore: Py<Semaphore>,
+    timeout: Timeout,
+}
+
+#[pymethods]
+impl Holding {
+    fn __enter__(&self, py: Python<'_>) -> PyResult<()> {
+        self.semaphore.get().acquire_for(py, self.timeout).map(drop)
+    }
+
+    fn __exit__(&self, py: Python<'_>, _kind: Py<PyAny>, _error: Py<PyAny>, _trace: Py<PyAny>) -> PyResult<()> {
+        self.semaphore.get().release(py, 1)
+    }
+}
+
+struct Parameters {
+    value: u32,
+    limit: u32,
+    saturate: bool,
+}
+
+impl Parameters {
+    fn new(value: i64, limit: Option<i64>, saturate: bool) -> PyResult<Self> {
+        let limit = limit.unwrap_or(i64::from(MOST));
+        if limit < 1 || limit > i64::from(MOST) {
+            return Err(PyValueError::new_err(format!("limit={limit} is not between 1 and {MOST}")));
+        }
+        if value < 0 || value > limit {
+            return Err(PyValueError::new_err(format!("value={value} is not between 0 and the limit of {limit}")));
+        }
+        Ok(Self { value: value as u32, limit: limit as u32, saturate })
+    }
+
+    fn words(&self) -> [u64; PARAMETERS] {
+        [u64::from(self.limit), u64::from(self.saturate), 0, 0, 0, 0, 0, 0]
+    }
+
+    fn create(&self, py: Python<'_>, space: Option<&Space>, name: Option<&str>) -> PyResult<Semaphore> {
+        let design = Design {
+            kind: Kind::Semaphore,
+            size: WORDS + size_of::<SemaphoreWords>(),
+            parameters: self.words(),
+            format: &|region| {
+                let words = Placed::at(region, WORDS).ok_or_else(|| underpass_core::Error::Corrupted("too short".into()))?;
+                core::Semaphore::format(&words, self.value);
+                Ok(())
+            },
+        };
+        Semaphore::over(py, Handle::create(py, space, name, &design)?)
+    }
+}
+
+impl Semaphore {
+    /// A semaphore over an opened object.
+    pub fn over(py: Python<'_>, handle: Handle) -> PyResult<Self> {
+        let [limit, saturate, ..] = handle.header.parameters;
+        let limit = u32::try_from(limit).ok().filter(|limit| (1..=MOST).contains(limit));
+        let (Some(limit), Some(words)) = (limit, Placed::at(&handle.region, WORDS)) else {
+            let error = underpass_core::Error::Corrupted("its limit or its length is out of range".into());
+            return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
+        };
+        Ok(Self { core: core::Semaphore::new(words, limit, saturate != 0), handle })
+    }
+
+    #[inline]
+    fn acquire_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+        self.handle.check(py)?;
+        match timeout.judge(self.core.acquire(self.handle.kernel(), timeout.deadline())) {
+            Ok(()) => Ok(true),
+            Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
+        }
+    }
+
+    #[cold]
+    fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: underpass_core::Error) -> PyErr {
+        let detail = format!("its value is {}", self.core.value());
+        raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
+    }
+}
+
+#[pymethods]
+impl Semaphore {
+    #[new]
+    #[pyo3(signature = (value, *, limit=None, saturate=false))]
+    fn new(py: Python<'_>, value: i64, limit: Option<i64>, saturate: bool) -> PyResult<Self> {
+        Parameters::new(value, limit, saturate)?.create(py, None, None)
+    }
+
+    /// Make a named semaphore. Raises ExistsError if the name is taken.
+    #[staticmethod]
+    #[pyo3(signature = (name, value, *, limit=None, saturate=false, space=None))]
+    fn create(
+        py: Python<'_>,
+        name: &str,
+        value: i64,
+        limit: Option<i64>,
+        saturate: bool,
+        space: Option<&Bound<'_, Space>>,
+    ) -> PyResult<Self> {
+        Parameters::new(value, limit, saturate)?.create(py, space.map(Bound::get), Some(name))
+    }
+
+    /// Open a named semaphore, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)))]
+    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Self> {
+        let handle = Handle::open(py, space.map(Bound::get), name, Kind::Semaphore, Timeout::new(timeout)?)?;
+        Self::over(py, handle)
+    }
+
+    /// Open the semaphore of that name, or make it. Raises MismatchError if it exists with another limit or saturate.
+    #[staticmethod]
+    #[pyo3(signature = (name, value, *, limit=None, saturate=false, space=None))]
+    fn open_or_create(
+        py: Python<'_>,
+        name: &str,
+        value: i64,
+        limit: Option<i64>,
+        saturate: bool,
+        space: Option<&Bound<'_, Space>>,
+    ) -> PyResult<Self> {
+        let parameters = Parameters::new(value, limit, saturate)?;
+        let space = space.map(Bound::get);
+        crate::handle::open_or_create(
+            py,
+            || Handle::open(py, space, name, Kind::Semaphore, Timeout::NoWait).and_then(|handle| Self::over(py, handle)),
+            || parameters.create(py, space, Some(name)),
+        )
+        .and_then(|semaphore| {
+            semaphore.handle.same(py, parameters.words(), &PARAMETER_NAMES)?;
+            Ok(semaphore)
+        })
+    }
+
+    /// Take a unit, waiting for one; always True.
+    ///
+    /// A release wakes one waiter; which one is not promised, and a newcomer may be faster (barging). Nothing happens
+    /// when a holder dies: a semaphore has no owner.
+    ///
+    /// Raises:
+    ///     TimedOut: No unit within ``timeout`` seconds.
+    ///     ResetError: It was reset meanwhile.
+    #[pyo3(signature = (*, timeout=None))]
+    fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        self.acquire_for(py, Timeout::new(timeout)?)
+    }
+
+    /// Take a unit or raise WouldBlock at once.
+    fn acquire_nowait(&self, py: Python<'_>) -> PyResult<bool> {
+        self.acquire_for(py, Timeout::NoWait)
+    }
+
+    /// Hold a unit for the length of a ``with`` block.
+    #[pyo3(signature = (*, timeout=None))]
+    fn holding(slf: Py<Self>, timeout: Option<f64>) -> PyResult<Holding> {
+        Ok(Holding { semaphore: slf, timeout: Timeout::new(timeout)? })
+    }
+
+    /// Give ``count`` units and wake as many waiters. Never waits.
+    ///
+    /// Raises:
+    ///     MisuseError: That would be more than its limit, and it does not saturate. Nothing was given.
+    ///     ValueError: ``count`` is below 1.
+    #[pyo3(signature = (count=1))]
+    fn release(&self, py: Python<'_>, count: i64) -> PyResult<()> {
+        self.handle.check(py)?;
+        if count < 1 {
+            return Err(PyValueError::new_err(format!("count={count} is below 1")));
+        }
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        match self.core.release(self.handle.kernel(), count) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failed(py, "not released", Timeout::NoWait, error)),
+        }
+    }
+
+    /// Set the value to 0; whoever waits leaves with ResetError.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.check(py)?;
+        self.core.reset(self.handle.kernel());
+        Ok(())
+    }
+
+    /// Units that are free now.
+    #[getter]
+    fn value(&self) -> u32 {
+        self.core.value()
+    }
+
+    /// The name; None if it is anonymous.
+    #[getter]
+    fn name(&self) -> Option<String> {
+        self.handle.name()
+    }
+
+    /// End this handle. Idempotent; an anonymous semaphore that was never pickled goes with it.
+    fn close(&self) {
+        self.handle.close();
+    }
+
+    /// Remove the name. Whoever has it open keeps it.
+    fn unlink(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.unlink(py)
+    }
+
+    /// A frozen snapshot.
+    fn statistics(&self) -> SemaphoreStatistics {
+        SemaphoreStatistics {
+            value: self.core.value(),
+            limit: self.handle.header.parameters[0] as u32,
+            waiters: self.core.has_sleepers(),
+        }
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
+        self.handle.reduce(py, "")
+    }
+
+    fn __repr__(&self) -> String {
+        let mut text = format!("<Semaphore {}, value {}", self.handle.title.split_once(' ').map_or("", |(_, name)| name), self.core.value());
+        if self.core.has_sleepers() {
+            text.push_str(", waiters");
+        }
+        if self.handle.is_closed() {
+            text.push_str(", closed");
+        }
+        let _ = write!(text, ">");
+        text
+    }
+}

@@ -1,0 +1,197 @@
+//! Spaces: the directories that objects live in.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use underpass_core::Kernel;
+use underpass_core::linux::Linux;
+use underpass_shm::header::Header;
+use underpass_shm::life::Life;
+use underpass_shm::space as shm;
+
+use crate::error::from_shm;
+use crate::host;
+
+/// Where objects are files.
+///
+/// A directory of tmpfs with one file for each object, 0700 unless ``mode`` says more. ``ls`` shows what exists, file
+/// permissions say who may, ``rm`` removes. All who may write to a space trust each other with liveness and crashes.
+///
+/// Args:
+///     path: The directory; made if it is not there. Default: ``UNDERPASS_DIR``, or ``/dev/shm/underpass-<uid>``.
+///     mode: Its permissions when it is made. An existing one may allow less, never more.
+///
+/// Raises:
+///     AccessDeniedError: It belongs to somebody else, allows more than ``mode``, or is a symbolic link.
+///     OutOfSpaceError: The file system is full.
+///
+/// Example:
+///     >>> import underpass
+///     >>> space = underpass.Space.default()
+///     >>> queue = underpass.Queue.create("doc/space", space=space)
+///     >>> [info.name for info in space]
+///     ['doc/space']
+///     >>> queue.unlink()
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug, Clone)]
+pub struct Space {
+    pub linux: Arc<Linux>,
+}
+
+/// What a space tells about one of its objects: by the kernel's own tables, without opening it.
+#[pyclass(frozen, get_all, module = "underpass")]
+#[derive(Debug)]
+pub struct ObjectInfo {
+    /// The name; None for an anonymous object.
+    name: Option<String>,
+    /// Its class.
+    kind: String,
+    /// Bytes of its file.
+    size: u64,
+    /// The pid of the process that made it.
+    creator: u32,
+    /// The pids that have it mapped, in this pid namespace, as far as this user may see.
+    attached: Vec<u32>,
+    /// ``"alive"``, ``"orphaned"`` (its creator is dead) or ``"corrupted"``.
+    state: String,
+    /// The file's name in the directory.
+    file: String,
+}
+
+#[pymethods]
+impl ObjectInfo {
+    fn __repr__(&self) -> String {
+        let name = self.name.as_deref().unwrap_or(&self.file);
+        format!("<ObjectInfo {} '{name}', {} bytes, {}>", self.kind, self.size, self.state)
+    }
+}
+
+impl Space {
+    /// The space at a directory, entered at most once per process.
+    pub fn at(py: Python<'_>, path: &Path, mode: u32) -> PyResult<Self> {
+        static SPACES: Mutex<Option<HashMap<PathBuf, Space>>> = Mutex::new(None);
+        let mut spaces = SPACES.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = spaces.get_or_insert_default();
+        if let Some(space) = known.get(path)
+            && space.linux.space().is_at(path)
+        {
+            return Ok(space.clone());
+        }
+        let entered = shm::Space::enter(path, mode).map_err(|error| from_shm(py, error))?;
+        let space = Self { linux: Arc::new(Linux::new(entered, &host::Python)) };
+        known.insert(path.to_path_buf(), space.clone());
+        Ok(space)
+    }
+
+    /// The given space, or the default one.
+    pub fn or_default(py: Python<'_>, space: Option<&Self>) -> PyResult<Self> {
+        match space {
+            Some(space) => Ok(space.clone()),
+            None => Self::at(py, &default_path(), 0o700),
+        }
+    }
+}
+
+fn default_path() -> PathBuf {
+    match std::env::var_os("UNDERPASS_DIR") {
+        Some(path) if !path.is_empty() => path.into(),
+        _ => format!("/dev/shm/underpass-{}", shm::uid()).into(),
+    }
+}
+
+#[pymethods]
+impl Space {
+    #[new]
+    #[pyo3(signature = (path=None, *, mode=0o700))]
+    fn new(py: Python<'_>, path: Option<PathBuf>, mode: u32) -> PyResult<Self> {
+        Self::at(py, &path.unwrap_or_else(default_path), mode)
+    }
+
+    /// The space of objects that are made without ``space=``.
+    #[staticmethod]
+    fn default(py: Python<'_>) -> PyResult<Self> {
+        Self::or_default(py, None)
+    }
+
+    /// The directory.
+    #[getter]
+    fn path(&self) -> String {
+        self.linux.space().path().display().to_string()
+    }
+
+    /// The objects that exist now.
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let space = self.linux.space();
+        let entries = space.entries().map_err(|error| from_shm(py, error))?;
+        let attached = attached(&entries);
+        let infos: Vec<ObjectInfo> = entries
+            .into_iter()
+            .map(|entry| {
+                let header: Option<Header> = space.map(&entry.file).ok().map(|(_, header)| header);
+                let state = match &header {
+                    Some(header) if space.lives().alive(Life(header.creator)) => "alive",
+                    Some(_) => "orphaned",
+                    None => "corrupted",
+                };
+                ObjectInfo {
+                    kind: header.as_ref().map_or("unknown", |header| header.kind.name()).into(),
+                    creator: header.as_ref().map_or(0, |header| header.creator_pid),
+                    attached: attached.get(&entry.inode).cloned().unwrap_or_default(),
+                    state: state.into(),
+                    size: entry.size,
+                    name: entry.name,
+                    file: entry.file,
+                }
+            })
+            .collect();
+        infos.into_pyobject(py)?.call_method0("__iter__")
+    }
+
+    /// Remove the anonymous objects of dead processes; the names of their files. Also done by whoever enters.
+    fn sweep(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.linux.space().sweep().map_err(|error| from_shm(py, error))
+    }
+
+    /// Remove the directory with all that is in it. Who has an object mapped keeps it.
+    fn remove(&self, py: Python<'_>) -> PyResult<()> {
+        self.linux.space().remove().map_err(|error| from_shm(py, error))
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        Ok((slf.get_type().into_any(), (slf.get().path(),)))
+    }
+
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        Ok(PyString::new(py, &format!("<Space {}, pid {}>", self.path(), self.my_pid())))
+    }
+}
+
+impl Space {
+    fn my_pid(&self) -> u32 {
+        self.linux.me().map_or(0, |me| self.linux.pid(me.process))
+    }
+}
+
+/// Which processes have which files mapped: what `/proc/*/maps` says, as far as this user may read it.
+fn attached(entries: &[shm::Entry]) -> HashMap<u64, Vec<u32>> {
+    let mut found: HashMap<u64, Vec<u32>> = entries.iter().map(|entry| (entry.inode, Vec::new())).collect();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Ok(maps) = std::fs::read_to_string(process.path().join("maps")) else { continue };
+        for line in maps.lines() {
+            let mut fields = line.split_ascii_whitespace().skip(4);
+            let inode = fields.next().and_then(|field| field.parse::<u64>().ok());
+            let path = fields.next().unwrap_or_default();
+            let Some(pids) = inode.and_then(|inode| found.get_mut(&inode)) else { continue };
+            let ours = entries.iter().any(|entry| path.ends_with(&entry.file));
+            if ours && pids.last() != Some(&pid) {
+                pids.push(pid);
+            }
+        }
+    }
+    found
+}

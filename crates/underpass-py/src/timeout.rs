@@ -1,0 +1,56 @@
+//! Timeouts: seconds above the surface, an absolute deadline below it.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use underpass_core::{Deadline, Error, Result};
+use underpass_core::error::Phase;
+use underpass_shm::clock;
+
+/// How long a call may take, as its user said it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Timeout {
+    /// `op_nowait`.
+    NoWait,
+    /// `timeout=`: None is for ever.
+    Seconds(Option<f64>),
+}
+
+impl Timeout {
+    /// The argument `timeout=`.
+    #[inline]
+    pub fn new(seconds: Option<f64>) -> PyResult<Self> {
+        match seconds {
+            Some(time) if time.is_nan() || time < 0.0 => {
+                Err(PyValueError::new_err(format!("timeout={time} is not a time: pass seconds >= 0, or None to wait for ever")))
+            }
+            _ => Ok(Self::Seconds(seconds)),
+        }
+    }
+
+    /// The deadline, counted from now.
+    #[inline]
+    pub fn deadline(self) -> Deadline {
+        match self {
+            Self::Seconds(None) => Deadline::Never,
+            Self::NoWait => Deadline::NoWait,
+            Self::Seconds(Some(seconds)) if seconds == 0.0 => Deadline::NoWait,
+            Self::Seconds(Some(seconds)) => Deadline::after(clock::monotonic(), seconds),
+        }
+    }
+
+    /// `timeout=0` tries once and then says that the time is over, where `op_nowait` says that it would block.
+    pub fn judge<T>(self, result: Result<T>) -> Result<T> {
+        match (self, result) {
+            (Self::Seconds(_), Err(Error::WouldBlock)) => Err(Error::TimedOut(Phase::Wait)),
+            (_, result) => result,
+        }
+    }
+
+    /// For the texts of errors.
+    pub fn text(self) -> String {
+        match self {
+            Self::NoWait | Self::Seconds(None) => "in time".into(),
+            Self::Seconds(Some(seconds)) => format!("within {seconds} s"),
+        }
+    }
+}

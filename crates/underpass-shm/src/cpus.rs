@@ -1,0 +1,97 @@
+//! How many processors this thread may use: by affinity and by quota. With one, spinning only delays the partner.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Affinity is asked again this often, in nanoseconds: `taskset -p` on a running process takes effect.
+const REFRESH: u64 = 10_000_000;
+
+thread_local! {
+    static AFFINITY: (AtomicU64, AtomicU32) = const { (AtomicU64::new(0), AtomicU32::new(0)) };
+}
+
+/// True when the calling thread can run at the same time as somebody else.
+#[must_use]
+pub fn several() -> bool {
+    if quota_of_one() {
+        return false;
+    }
+    AFFINITY.with(|(asked, count)| {
+        let now = crate::clock::monotonic();
+        if count.load(Relaxed) == 0 || now - asked.load(Relaxed) > REFRESH {
+            asked.store(now, Relaxed);
+            let cpus = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
+            count.store(cpus.max(1), Relaxed);
+        }
+        count.load(Relaxed) > 1
+    })
+}
+
+/// True when a control group grants at most one processor's time. Read once: groups seldom change under a process.
+fn quota_of_one() -> bool {
+    static QUOTA: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *QUOTA.get_or_init(|| {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        quota(&groups, std::path::Path::new("/sys/fs/cgroup")).is_some_and(|cpus| cpus <= 1.0)
+    })
+}
+
+/// The least quota, in processors, among the groups of `/proc/self/cgroup` and their parents; none if unlimited.
+fn quota(groups: &str, root: &std::path::Path) -> Option<f64> {
+    let mut least: Option<f64> = None;
+    let mut consider = |found: Option<f64>| {
+        if let Some(cpus) = found {
+            least = Some(least.map_or(cpus, |other| other.min(cpus)));
+        }
+    };
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let (base, version_two) = match controllers {
+            "" => (root.to_path_buf(), true),
+            list if list.split(',').any(|controller| controller == "cpu") => (root.join("cpu"), false),
+            _ => continue,
+        };
+        let group = base.join(path.trim_start_matches('/'));
+        for level in group.ancestors().take_while(|level| level.starts_with(&base)) {
+            consider(if version_two { quota_v2(level) } else { quota_v1(level) });
+        }
+    }
+    least
+}
+
+fn quota_v2(group: &std::path::Path) -> Option<f64> {
+    let text = std::fs::read_to_string(group.join("cpu.max")).ok()?;
+    let mut words = text.split_whitespace();
+    ratio(words.next()?, words.next()?)
+}
+
+fn quota_v1(group: &std::path::Path) -> Option<f64> {
+    let read = |name| std::fs::read_to_string(group.join(name)).ok();
+    ratio(read("cpu.cfs_quota_us")?.trim(), read("cpu.cfs_period_us")?.trim())
+}
+
+/// `max` and `-1` mean no quota and do not parse as a positive number.
+fn ratio(quota: &str, period: &str) -> Option<f64> {
+    let (quota, period) = (quota.parse::<f64>().ok()?, period.parse::<f64>().ok()?);
+    (quota > 0.0 && period > 0.0).then(|| quota / period)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quota;
+
+    #[test]
+    fn test_quota_is_the_least_of_all_groups_and_parents() {
+        let root = std::env::temp_dir().join(format!("underpass-cpus-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::create_dir_all(root.join("cpu/c")).unwrap();
+        std::fs::write(root.join("a/cpu.max"), "50000 100000\n").unwrap();
+        std::fs::write(root.join("a/b/cpu.max"), "max 100000\n").unwrap();
+        std::fs::write(root.join("cpu/c/cpu.cfs_quota_us"), "200000\n").unwrap();
+        std::fs::write(root.join("cpu/c/cpu.cfs_period_us"), "100000\n").unwrap();
+        assert_eq!(quota("0::/a/b\n", &root), Some(0.5));
+        assert_eq!(quota("3:cpu,cpuacct:/c\n", &root), Some(2.0));
+        assert_eq!(quota("3:memory:/c\n0::/\n", &root), None);
+        std::fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -1,0 +1,96 @@
+//! Futexes between processes: sleep until one of several words changes, wake those who sleep.
+//!
+//! `futex_waitv` (Linux 5.16) is the only way to sleep; there is no second one for a single word.
+
+use std::sync::atomic::AtomicU32;
+
+use rustix::io::Errno;
+
+/// How many words one sleep can watch (`FUTEX_WAITV_MAX`).
+pub const MAX_WORDS: usize = 128;
+
+const FUTEX_32: u32 = 2;
+
+/// Why a sleep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woke {
+    /// Somebody woke the word at this index.
+    Word(usize),
+    /// A word had another value than expected: there was no sleep.
+    Changed,
+    /// The deadline has passed.
+    Expired,
+    /// A signal handler ran.
+    Interrupted,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Waiter {
+    value: u64,
+    address: u64,
+    flags: u32,
+    reserved: u32,
+}
+
+#[repr(C)]
+struct Timespec {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+/// Sleeps until a word is woken, one of them differs from its expected value, or the monotonic `deadline` (ns) passes.
+///
+/// # Panics
+/// With more than [`MAX_WORDS`] words: callers bound their lists.
+pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Option<u64>) -> Woke {
+    assert!(words.len() <= MAX_WORDS, "a sleep watches at most {MAX_WORDS} words");
+    let mut waiters = [Waiter { value: 0, address: 0, flags: 0, reserved: 0 }; MAX_WORDS];
+    for (waiter, (word, expected)) in waiters.iter_mut().zip(words) {
+        *waiter = Waiter { value: u64::from(*expected), address: word.as_ptr() as u64, flags: FUTEX_32, reserved: 0 };
+    }
+    let until = deadline.map(|ns| Timespec {
+        seconds: (ns / 1_000_000_000).cast_signed(),
+        nanoseconds: (ns % 1_000_000_000).cast_signed(),
+    });
+    let until = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: S4, the words outlive the call by their borrows, and the kernel only reads the array and the time.
+    let index =
+        unsafe { libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), words.len(), 0, until, libc::CLOCK_MONOTONIC) };
+    if let Ok(index) = usize::try_from(index) {
+        return Woke::Word(index);
+    }
+    match last() {
+        Errno::AGAIN => Woke::Changed,
+        Errno::TIMEDOUT => Woke::Expired,
+        Errno::INTR => Woke::Interrupted,
+        other => panic!("futex_waitv on {} valid words: {other}", words.len()),
+    }
+}
+
+/// Wakes up to `count` who sleep on `word`, and tells how many there were.
+pub fn wake(word: &AtomicU32, count: u32) -> u32 {
+    let count = count.min(i32::MAX as u32);
+    // SAFETY: S4, the word is alive by its borrow.
+    let woken = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count, 0, 0, 0) };
+    u32::try_from(woken).unwrap_or(0)
+}
+
+/// Why this kernel cannot carry underpass, if it cannot: `futex_waitv` is missing or forbidden.
+#[must_use]
+pub fn refusal() -> Option<&'static str> {
+    // SAFETY: S4, zero words are refused with EINVAL before anything is read.
+    let code = unsafe { libc::syscall(libc::SYS_futex_waitv, std::ptr::null::<Waiter>(), 0, 0, 0, 0) };
+    match if code < 0 { last() } else { Errno::INVAL } {
+        Errno::NOSYS => Some("underpass needs Linux 5.16 or newer: this kernel has no futex_waitv (ENOSYS)"),
+        Errno::PERM | Errno::ACCESS => Some(
+            "underpass needs futex_waitv, which a seccomp profile forbids here (EPERM): \
+             allow it, or use a newer container runtime",
+        ),
+        _ => None,
+    }
+}
+
+fn last() -> Errno {
+    Errno::from_raw_os_error(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}

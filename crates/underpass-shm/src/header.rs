@@ -1,0 +1,171 @@
+//! The first 256 bytes of every object: what it is, for whom, by whom. Written once, before the file has a name.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::place::{Placed, Shared};
+use crate::region::Region;
+use crate::sync::{AtomicU32, AtomicU64};
+use crate::{Error, Result};
+
+/// `underpas` in ASCII.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"underpas");
+/// Raised when any layout changes.
+pub const LAYOUT_VERSION: u32 = 1;
+/// Where the words of an object start.
+pub const WORDS: usize = 256;
+/// Parameters a kind can have.
+pub const PARAMETERS: usize = 8;
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Kind {
+    /// The table of lives of a space.
+    Lives = 1,
+    /// A counting semaphore.
+    Semaphore = 2,
+    /// A queue of messages.
+    Queue = 3,
+    /// The right to receive calls.
+    Port = 4,
+    /// What a client and a server share: the A-stacks.
+    Channel = 5,
+}
+
+impl Kind {
+    /// The kind that a header names, if this version knows it.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Self::Lives, Self::Semaphore, Self::Queue, Self::Port, Self::Channel]
+            .into_iter()
+            .find(|kind| *kind as u32 == number)
+    }
+
+    /// The name its users know.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lives => "Lives",
+            Self::Semaphore => "Semaphore",
+            Self::Queue => "Queue",
+            Self::Port => "Port",
+            Self::Channel => "Channel",
+        }
+    }
+}
+
+/// As it lies in the file.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct HeaderWords {
+    magic: AtomicU64,
+    version: AtomicU32,
+    kind: AtomicU32,
+    /// Of the space's table of lives: the ids in this object mean something there and nowhere else.
+    space: AtomicU64,
+    /// Of this object: a handle finds the same incarnation or none.
+    nonce: AtomicU64,
+    creator: AtomicU32,
+    creator_pid: AtomicU32,
+    created: AtomicU64,
+    parameters: [AtomicU64; PARAMETERS],
+}
+
+// SAFETY: S1, atomics only.
+unsafe impl Shared for HeaderWords {}
+
+/// What a header says, copied out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// What the object is.
+    pub kind: Kind,
+    /// The nonce of the space it lives in.
+    pub space: u64,
+    /// Its own nonce.
+    pub nonce: u64,
+    /// The life of the process that made it.
+    pub creator: u32,
+    /// That process's pid, in its own pid namespace.
+    pub creator_pid: u32,
+    /// Constructor arguments; each kind says which is which.
+    pub parameters: [u64; PARAMETERS],
+}
+
+impl Header {
+    /// Writes the header of a new object; the magic goes last.
+    pub fn write(&self, region: &Arc<Region>, what: &str) -> Result<()> {
+        let words = place(region, what)?;
+        words.version.store(LAYOUT_VERSION, Relaxed);
+        words.kind.store(self.kind as u32, Relaxed);
+        words.space.store(self.space, Relaxed);
+        words.nonce.store(self.nonce, Relaxed);
+        words.creator.store(self.creator, Relaxed);
+        words.creator_pid.store(self.creator_pid, Relaxed);
+        words.created.store(crate::clock::monotonic(), Relaxed);
+        for (word, value) in words.parameters.iter().zip(self.parameters) {
+            word.store(value, Relaxed);
+        }
+        words.magic.store(MAGIC, std::sync::atomic::Ordering::Release);
+        Ok(())
+    }
+
+    /// Reads the header of somebody's object, and refuses what is not one of ours.
+    pub fn read(region: &Arc<Region>, what: &str) -> Result<Self> {
+        let words = place(region, what)?;
+        let corrupted = |why: String| Error::Corrupted { what: what.into(), why };
+        if words.magic.load(std::sync::atomic::Ordering::Acquire) != MAGIC {
+            return Err(corrupted("its first bytes are not those of an underpass object".into()));
+        }
+        let version = words.version.load(Relaxed);
+        if version != LAYOUT_VERSION {
+            return Err(Error::Mismatch {
+                what: what.into(),
+                wanted: format!("layout version {LAYOUT_VERSION}"),
+                found: format!("layout version {version}"),
+            });
+        }
+        let number = words.kind.load(Relaxed);
+        let kind = Kind::from_number(number).ok_or_else(|| corrupted(format!("kind {number} does not exist")))?;
+        let mut parameters = [0; PARAMETERS];
+        for (value, word) in parameters.iter_mut().zip(&words.parameters) {
+            *value = word.load(Relaxed);
+        }
+        Ok(Self {
+            kind,
+            space: words.space.load(Relaxed),
+            nonce: words.nonce.load(Relaxed),
+            creator: words.creator.load(Relaxed),
+            creator_pid: words.creator_pid.load(Relaxed),
+            parameters,
+        })
+    }
+
+    /// Refuses an object of another kind.
+    pub fn expect(&self, kind: Kind, what: &str) -> Result<()> {
+        if self.kind == kind {
+            return Ok(());
+        }
+        Err(Error::Mismatch {
+            what: what.into(),
+            wanted: format!("a {}", kind.name()),
+            found: format!("a {}", self.kind.name()),
+        })
+    }
+}
+
+fn place(region: &Arc<Region>, what: &str) -> Result<Placed<HeaderWords>> {
+    Placed::at(region, 0).ok_or_else(|| Error::Corrupted {
+        what: what.into(),
+        why: format!("{} bytes are too few for a header", region.len()),
+    })
+}
+
+/// A number nobody else has.
+#[must_use]
+pub fn nonce() -> u64 {
+    let mut bytes = [0; 8];
+    // SAFETY: S4, the kernel writes at most the eight bytes it is given.
+    let code = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if code == 8 { u64::from_ne_bytes(bytes) } else { crate::clock::monotonic() ^ u64::from(std::process::id()) << 40 }
+}

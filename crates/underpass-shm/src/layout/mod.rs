@@ -1,0 +1,7 @@
+//! The words of every object, as they lie in its file after the header. What they mean is in `underpass-core`; the bit
+//! tables stand here, on their atomics.
+
+pub mod lock;
+pub mod port;
+pub mod queue;
+pub mod semaphore;

@@ -1,0 +1,234 @@
+//! The words of a queue's room: two sides that never wait for each other's lock.
+
+use crate::layout::lock::LockWords;
+use crate::place::Shared;
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// No more messages will be put. In `tail` it stops putters, in `freed` it tells who ends a lease to wake the getters.
+pub const CLOSED: u32 = 1 << 30;
+/// Somebody waits until nothing is queued or leased (in `freed` only).
+pub const JOINERS: u32 = 1 << 29;
+/// The counters in `tail` and `freed`, and so `head` and `extra`, count modulo this.
+pub const COUNT: u32 = (1 << 29) - 1;
+/// Most slots: half of what the counters tell apart.
+pub const MOST_SLOTS: u32 = 1 << 28;
+/// Processes that a roster holds.
+pub const ROSTER: usize = 60;
+
+/// Nobody has ever registered as a putter.
+pub const PUTTERS_UNKNOWN: u32 = 0;
+/// Some are registered.
+pub const PUTTERS_PRESENT: u32 = 1;
+/// The last one left.
+pub const PUTTERS_LEFT: u32 = 2;
+/// The last one died.
+pub const PUTTERS_DIED: u32 = 3;
+
+/// What only the holder of the putters' lock writes. A slot of the free ring is taken by putting it (`tail`) or by
+/// lending it (`extra`), each one store, so that death leaves nothing half done.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct PutSide {
+    /// The putters' lock.
+    pub lock: LockWords,
+    /// Slots taken out of the free ring beyond those put: `taken = tail + extra`, modulo the counters.
+    pub extra: AtomicU32,
+    /// `freed`, as a putter last saw it: looked at again only when it says that the room is full.
+    pub freed_seen: AtomicU32,
+    /// What is under way, for who inherits the lock.
+    pub intent: PutIntent,
+    /// Whether putters are registered, and how the last one went.
+    pub putters: AtomicU32,
+    /// The pid of the last registered putter, once it died.
+    pub died_pid: AtomicU32,
+}
+
+/// A slot that somebody owns goes to the back of the ring: two stores, so they are announced.
+#[derive(Debug)]
+#[repr(C)]
+pub struct PutIntent {
+    /// 1 + the slot, or 0: nothing is under way.
+    pub slot: AtomicU32,
+    /// `tail` before.
+    pub tail: AtomicU32,
+    /// `extra` before.
+    pub extra: AtomicU32,
+    /// Who owned the slot.
+    pub owner: AtomicU32,
+}
+
+/// What only the holder of the getters' lock writes.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct GetSide {
+    /// The getters' lock.
+    pub lock: LockWords,
+    /// Messages that have left the front of the ring, less those that went back there.
+    pub head: AtomicU32,
+    /// `tail`, as a getter last saw it: looked at again only when it says that the room is empty.
+    pub tail_seen: AtomicU32,
+    /// Numbers the leases, so that several return in their order.
+    pub leases: AtomicU32,
+    /// More processes hold slots than the roster names: for them the re-check has to do.
+    pub overflow: AtomicU32,
+    /// What is under way, for who inherits the lock.
+    pub intent: GetIntent,
+}
+
+/// The message leaves the front and its slot is freed.
+pub const GETTING: u32 = 1;
+/// The message leaves the front and its slot is leased.
+pub const TAKING: u32 = 2;
+/// A slot that somebody owns is freed.
+pub const FREEING: u32 = 3;
+/// A leased message goes back to the front.
+pub const RETURNING: u32 = 4;
+
+/// An operation of the getters' side, announced before its first store.
+#[derive(Debug)]
+#[repr(C)]
+pub struct GetIntent {
+    /// One of the four above, or 0.
+    pub step: AtomicU32,
+    /// The slot.
+    pub slot: AtomicU32,
+    /// `head` before.
+    pub head: AtomicU32,
+    /// `freed` before.
+    pub freed: AtomicU32,
+}
+
+/// A counter that changes hands, and on which the other side sleeps.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Gauge {
+    /// ```text
+    ///  31          30       29        28         0
+    /// ┌──────────┬────────┬─────────┬─────────────┐   `tail`: messages put; getters sleep on it while it equals head.
+    /// │ sleepers │ closed │ joiners │    count    │   `freed`: slots freed; putters and joiners sleep on it.
+    /// └──────────┴────────┴─────────┴─────────────┘
+    /// ```
+    /// Every arrival clears `sleepers` in the same exchange that makes it seen, so a sleeper's expected value is stale.
+    pub word: AtomicU32,
+    /// Always 0; every sleeper of this gauge waits here too.
+    pub baton: AtomicU32,
+}
+
+/// One process that holds leases, or is registered as a putter.
+#[derive(Debug)]
+#[repr(C)]
+pub struct RosterEntry {
+    /// Its life, or 0.
+    pub process: AtomicU32,
+    /// Registrations.
+    pub count: AtomicU32,
+}
+
+/// The words of a room.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct RoomWords {
+    /// The putters' side.
+    pub put: PutSide,
+    /// Messages put.
+    pub tail: Gauge,
+    /// The getters' side.
+    pub get: GetSide,
+    /// Slots freed.
+    pub freed: Gauge,
+    /// Raised by every purge: putters that wait since before it leave with an error.
+    pub purges: AtomicU32,
+    /// Processes that hold or held leases; every sleeper watches them.
+    pub holders: [RosterEntry; ROSTER],
+    /// Registered putters; getters that sleep watch them.
+    pub putters: [RosterEntry; ROSTER],
+}
+
+/// What is known of one slot. Only the holder of a lock, or of the slot, writes it.
+#[derive(Debug)]
+#[repr(C)]
+pub struct SlotWords {
+    /// Bytes of the message.
+    pub length: AtomicU32,
+    /// How often the message came back.
+    pub returns: AtomicU32,
+    /// The process that leases or lends the slot; 0 while it is in a ring.
+    pub owner: AtomicU32,
+    /// The delivery that the lease is; 0: a loan.
+    pub delivery: AtomicU32,
+    /// The number of the lease or loan.
+    pub lease: AtomicU32,
+    /// The lease that a dead letter was, so that a repeated burial is noticed.
+    pub origin: AtomicU32,
+    /// When the lease or loan began.
+    pub since: AtomicU64,
+}
+
+// SAFETY: S1, atomics only.
+unsafe impl Shared for RoomWords {}
+// SAFETY: S1.
+unsafe impl Shared for SlotWords {}
+
+fn zero() -> AtomicU32 {
+    AtomicU32::new(0)
+}
+
+impl RoomWords {
+    /// An empty room, as zeroed bytes are: for loom, which cannot cast them.
+    #[must_use]
+    pub fn new() -> Self {
+        let roster = || std::array::from_fn(|_| RosterEntry { process: zero(), count: zero() });
+        let gauge = || Gauge { word: zero(), baton: zero() };
+        Self {
+            put: PutSide {
+                lock: LockWords::new(),
+                extra: zero(),
+                freed_seen: zero(),
+                intent: PutIntent { slot: zero(), tail: zero(), extra: zero(), owner: zero() },
+                putters: zero(),
+                died_pid: zero(),
+            },
+            tail: gauge(),
+            get: GetSide {
+                lock: LockWords::new(),
+                head: zero(),
+                tail_seen: zero(),
+                leases: zero(),
+                overflow: zero(),
+                intent: GetIntent { step: zero(), slot: zero(), head: zero(), freed: zero() },
+            },
+            freed: gauge(),
+            purges: zero(),
+            holders: roster(),
+            putters: roster(),
+        }
+    }
+}
+
+impl Default for RoomWords {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SlotWords {
+    /// Free.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            length: zero(),
+            returns: zero(),
+            owner: zero(),
+            delivery: zero(),
+            lease: zero(),
+            origin: zero(),
+            since: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Default for SlotWords {
+    fn default() -> Self {
+        Self::new()
+    }
+}

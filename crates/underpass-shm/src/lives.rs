@@ -1,0 +1,440 @@
+//! Lives: how the death of a process or a thread is known, by the kernel's word and nobody else's.
+//!
+//! A *process* holds a record lock on its byte of the space's table: fork does not inherit it, death and exec drop it,
+//! and it is seen from every pid namespace. A *thread* locks one robust process-shared mutex of the table, its *token*,
+//! at its first operation, and never unlocks it: when the thread ends, however it ends, the kernel marks the token
+//! `FUTEX_OWNER_DIED` and wakes one sleeper there.
+//!
+//! Invariant: a life is an id (slot, generation); who claims the slot of a dead one raises the generation, then changes
+//! the token's word, then wakes everybody parked there. So a sleeper that read the word before the generation is
+//! either woken or never slept.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::{AcqRel, Acquire, Relaxed, Release}};
+
+use crate::life::{GENERATION_MASK, Life, Me};
+use crate::place::{Placed, PlacedSlice, Shared};
+use crate::region::Region;
+use crate::{Error, Result, forks, futex};
+
+/// Processes a space can hold at one time.
+pub const PROCESSES: u32 = 4096;
+/// Threads a space can hold at one time.
+pub const THREADS: u32 = 32_768;
+/// Threads that the table grows by.
+const CHUNK: u32 = 512;
+
+const FUTEX_WAITERS: u32 = 0x8000_0000;
+const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
+const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
+
+const HEADER: usize = crate::header::WORDS;
+const GROWTH: usize = HEADER;
+const PROCESS_TABLE: usize = 4096;
+const THREAD_TABLE: usize = PROCESS_TABLE + PROCESSES as usize * size_of::<ProcessEntry>();
+/// Bytes of a whole table; what is not used yet is a hole of the file.
+pub const TABLE_SIZE: usize = THREAD_TABLE + THREADS as usize * size_of::<ThreadEntry>();
+/// The byte whose lock the process holds that makes the table grow.
+/// What every table has from the start: header, processes, and the first threads by [`Lives::format`].
+pub(crate) const FIRST_BYTES: u64 = THREAD_TABLE as u64;
+const GROWING: i64 = PROCESSES as i64;
+
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct GrowthWords {
+    /// Thread entries that are reserved and initialised.
+    threads: AtomicU32,
+    next_thread: AtomicU32,
+    next_process: AtomicU32,
+}
+
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct ProcessEntry {
+    generation: AtomicU32,
+    pid: AtomicU32,
+    /// 1 + the slot of a thread of it whose token to watch; 0: look for one.
+    watch: AtomicU32,
+}
+
+#[derive(Debug)]
+#[repr(C, align(128))]
+struct ThreadEntry {
+    /// A `pthread_mutex_t`; its first word is the futex, the rest is glibc's.
+    token: [AtomicU64; 5],
+    generation: AtomicU32,
+    process: AtomicU32,
+    tid: AtomicU32,
+}
+
+// SAFETY: S1, atomics only.
+unsafe impl Shared for GrowthWords {}
+// SAFETY: S1.
+unsafe impl Shared for ProcessEntry {}
+// SAFETY: S1.
+unsafe impl Shared for ThreadEntry {}
+
+const _: () = assert!(size_of::<libc::pthread_mutex_t>() == 40, "the token is laid out for glibc on 64 bits");
+
+/// The table of lives of one space, mapped once per process and for ever.
+#[derive(Debug)]
+pub struct Lives {
+    what: String,
+    /// The one descriptor of the table: closing any descriptor of the file would drop the process's lock.
+    file: OwnedFd,
+    nonce: u64,
+    words: Placed<GrowthWords>,
+    processes: PlacedSlice<ProcessEntry>,
+    threads: PlacedSlice<ThreadEntry>,
+    /// epoch << 32 | life of this process, while the epoch is the current one.
+    myself: AtomicU64,
+    /// The epoch of the claim that is under way, or 0: a lock that a fork does not inherit.
+    claiming: AtomicU32,
+}
+
+/// Where to sleep for somebody's end.
+#[derive(Debug)]
+pub enum Watch<'a> {
+    /// This word changes, and is woken, when the life ends.
+    Token(&'a AtomicU32, u32),
+    /// It lives, but no thread of it is known here: only asking again tells.
+    Unseen,
+    /// It has ended.
+    Ended,
+}
+
+thread_local! {
+    /// (table, epoch, me) of the last table used, and all of them.
+    static CACHED: std::cell::Cell<(usize, u32, Me)> =
+        const { std::cell::Cell::new((0, 0, Me { thread: Life::NOBODY, process: Life::NOBODY })) };
+    static CLAIMED: std::cell::RefCell<Vec<(usize, u32, Me)>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+impl Lives {
+    /// Makes room for the first entries of a new table.
+    pub fn format(region: &Arc<Region>, file: &OwnedFd, what: &str) -> Result<()> {
+        let words: Placed<GrowthWords> = Placed::at(region, GROWTH).expect("a table is larger than its growth words");
+        let threads = PlacedSlice::at(region, THREAD_TABLE, THREADS as usize).expect("a table holds its threads");
+        grow(file, &words, &threads, what)
+    }
+
+    /// Takes over the table: for the one caller in [`crate::space`] that makes sure it is the only one of the process.
+    pub(crate) fn new(region: &Arc<Region>, file: OwnedFd, nonce: u64, what: &str) -> Result<Self> {
+        forks::watch();
+        let short = || Error::Corrupted { what: what.into(), why: "the table of lives is too short".into() };
+        Ok(Self {
+            what: what.into(),
+            file,
+            nonce,
+            words: Placed::at(region, GROWTH).ok_or_else(short)?,
+            processes: PlacedSlice::at(region, PROCESS_TABLE, PROCESSES as usize).ok_or_else(short)?,
+            threads: PlacedSlice::at(region, THREAD_TABLE, THREADS as usize).ok_or_else(short)?,
+            myself: AtomicU64::new(0),
+            claiming: AtomicU32::new(0),
+        })
+    }
+
+    /// What the ids of this table are good for.
+    #[must_use]
+    pub fn nonce(&self) -> u64 {
+        self.nonce
+    }
+
+    /// The calling thread's and process's lives, claimed at their first operation.
+    #[inline]
+    pub fn me(&self) -> Result<Me> {
+        let (table, epoch, me) = CACHED.get();
+        if table == std::ptr::from_ref(self) as usize && epoch == forks::epoch() {
+            return Ok(me);
+        }
+        self.me_slow()
+    }
+
+    #[cold]
+    fn me_slow(&self) -> Result<Me> {
+        let (table, epoch) = (std::ptr::from_ref(self) as usize, forks::epoch());
+        let known = CLAIMED.with_borrow(|all| all.iter().find(|(t, e, _)| (*t, *e) == (table, epoch)).map(|(_, _, me)| *me));
+        let me = if let Some(me) = known {
+            me
+        } else {
+            let process = self.my_process()?;
+            let me = Me { thread: self.claim_thread(process)?, process };
+            CLAIMED.with_borrow_mut(|all| {
+                all.retain(|(_, e, _)| *e == epoch);
+                all.push((table, epoch, me));
+            });
+            me
+        };
+        CACHED.set((table, epoch, me));
+        Ok(me)
+    }
+
+    /// True until the kernel says otherwise. One system call, unless the life is the caller's own.
+    #[must_use]
+    pub fn alive(&self, life: Life) -> bool {
+        if life.is_process() {
+            return self.process_alive(life);
+        }
+        let Some(thread) = self.threads.get(life.slot() as usize) else { return false };
+        let (word, generation) = (token(thread).load(Acquire), thread.generation.load(Acquire));
+        let process = Life(thread.process.load(Relaxed));
+        generation == life.generation() && !ended(word) && self.process_alive(process)
+    }
+
+    /// Where to sleep until that life ends. The caller asks [`Self::alive`] after it has this and before it sleeps.
+    #[must_use]
+    pub fn watch(&self, life: Life) -> Watch<'_> {
+        if !self.alive(life) {
+            return Watch::Ended;
+        }
+        let thread = if life.is_process() { self.thread_of(life) } else { self.threads.get(life.slot() as usize) };
+        let Some(thread) = thread else { return Watch::Unseen };
+        // The word first, the generation after it: see the invariant at the top.
+        let word = token(thread).load(Acquire);
+        let same = if life.is_process() {
+            thread.process.load(Acquire) == life.0
+        } else {
+            thread.generation.load(Acquire) == life.generation()
+        };
+        if !same || ended(word) {
+            return if life.is_process() { Watch::Unseen } else { Watch::Ended };
+        }
+        Watch::Token(token(thread), word)
+    }
+
+    /// The pid, in its own pid namespace, of a process or of the process of a thread.
+    #[must_use]
+    pub fn pid(&self, life: Life) -> u32 {
+        let process = if life.is_process() { life } else { self.process_of(life) };
+        self.processes.get(process.slot() as usize).map_or(0, |entry| entry.pid.load(Relaxed))
+    }
+
+    /// The thread id of a thread; 0 if its slot has been reused.
+    #[must_use]
+    pub fn tid(&self, thread: Life) -> u32 {
+        let entry = self.threads.get(thread.slot() as usize).filter(|_| !thread.is_process());
+        let entry = entry.filter(|entry| entry.generation.load(Acquire) == thread.generation());
+        entry.map_or(0, |entry| entry.tid.load(Relaxed))
+    }
+
+    /// The process that a thread belongs to.
+    #[must_use]
+    pub fn process_of(&self, thread: Life) -> Life {
+        self.threads.get(thread.slot() as usize).map_or(Life::NOBODY, |entry| Life(entry.process.load(Relaxed)))
+    }
+
+    /// A living thread of that process, remembered in its entry.
+    fn thread_of(&self, process: Life) -> Option<&ThreadEntry> {
+        let entry = self.processes.get(process.slot() as usize)?;
+        let lives = |thread: &ThreadEntry| {
+            let word = token(thread).load(Acquire);
+            thread.process.load(Acquire) == process.0 && !ended(word)
+        };
+        let hint = entry.watch.load(Relaxed);
+        if let Some(thread) = self.threads.get(hint.wrapping_sub(1) as usize)
+            && lives(thread)
+        {
+            return Some(thread);
+        }
+        let known = self.words.threads.load(Acquire).min(THREADS) as usize;
+        let slot = self.threads[..known].iter().position(lives)?;
+        entry.watch.store(slot as u32 + 1, Relaxed);
+        self.threads.get(slot)
+    }
+
+    fn process_alive(&self, life: Life) -> bool {
+        if life.slot() >= PROCESSES {
+            return false;
+        }
+        if self.myself.load(Acquire) == u64::from(forks::epoch()) << 32 | u64::from(life.0) {
+            return true;
+        }
+        let entry = &self.processes[life.slot() as usize];
+        entry.generation.load(Acquire) & GENERATION_MASK == life.generation()
+            && locked_by_another(&self.file, i64::from(life.slot()))
+    }
+
+    fn my_process(&self) -> Result<Life> {
+        let epoch = forks::epoch();
+        loop {
+            let myself = self.myself.load(Acquire);
+            if myself >> 32 == u64::from(epoch) {
+                return Ok(Life(myself as u32));
+            }
+            // A claim of another epoch is a forking thread's: it does not exist in this child.
+            let other = self.claiming.load(Relaxed);
+            if other != epoch && self.claiming.compare_exchange(other, epoch, AcqRel, Relaxed).is_ok() {
+                let claimed = self.claim_process();
+                if let Ok(life) = claimed {
+                    self.myself.store(u64::from(epoch) << 32 | u64::from(life.0), Release);
+                }
+                self.claiming.store(0, Release);
+                return claimed;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn claim_process(&self) -> Result<Life> {
+        for _ in 0..PROCESSES {
+            let slot = self.words.next_process.fetch_add(1, Relaxed) % PROCESSES;
+            if !lock_byte(&self.file, i64::from(slot), libc::F_SETLK) {
+                continue;
+            }
+            let entry = &self.processes[slot as usize];
+            let generation = next_generation(entry.generation.load(Relaxed));
+            entry.watch.store(0, Relaxed);
+            entry.pid.store(std::process::id(), Relaxed);
+            entry.generation.store(generation, Release);
+            return Ok(Life::process(slot, generation));
+        }
+        Err(Error::TooManyLives { what: self.what.clone(), limit: PROCESSES })
+    }
+
+    fn claim_thread(&self, process: Life) -> Result<Life> {
+        loop {
+            let known = self.words.threads.load(Acquire).min(THREADS);
+            for _ in 0..known {
+                let slot = self.words.next_thread.fetch_add(1, Relaxed) % known;
+                let thread = &self.threads[slot as usize];
+                if !lock_token(thread) {
+                    continue;
+                }
+                let generation = next_generation(thread.generation.load(Relaxed));
+                thread.process.store(process.0, Release);
+                thread.generation.store(generation, Release);
+                thread.tid.store(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned(), Relaxed);
+                token(thread).fetch_or(FUTEX_WAITERS, AcqRel);
+                futex::wake(token(thread), u32::MAX);
+                let entry = &self.processes[process.slot() as usize];
+                let _ = entry.watch.compare_exchange(0, slot + 1, Relaxed, Relaxed);
+                return Ok(Life::thread(slot, generation));
+            }
+            if known >= THREADS {
+                return Err(Error::TooManyLives { what: self.what.clone(), limit: THREADS });
+            }
+            let alone = self.growing_alone();
+            if !lock_byte(&self.file, GROWING, libc::F_SETLKW) {
+                return Err(Error::last("lock for growth", &self.what));
+            }
+            let grown = if self.words.threads.load(Acquire) == known {
+                grow(&self.file, &self.words, &self.threads, &self.what)
+            } else {
+                Ok(())
+            };
+            unlock_byte(&self.file, GROWING);
+            drop(alone);
+            grown?;
+        }
+    }
+
+    /// Threads of this process grow one at a time: record locks do not keep them apart.
+    fn growing_alone(&self) -> impl Drop + '_ {
+        struct Growth<'a>(&'a AtomicU32);
+        impl Drop for Growth<'_> {
+            fn drop(&mut self) {
+                self.0.store(0, Release);
+            }
+        }
+        let epoch = forks::epoch();
+        loop {
+            let other = self.claiming.load(Relaxed);
+            if other != epoch && self.claiming.compare_exchange(other, epoch, AcqRel, Relaxed).is_ok() {
+                return Growth(&self.claiming);
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn token(thread: &ThreadEntry) -> &AtomicU32 {
+    // SAFETY: S6, the futex is the first 32-bit word of glibc's mutex, and atomics of it are all that touch it.
+    unsafe { &*thread.token.as_ptr().cast::<AtomicU32>() }
+}
+
+/// Never claimed, or marked by the kernel.
+fn ended(word: u32) -> bool {
+    word & FUTEX_OWNER_DIED != 0 || word & FUTEX_TID_MASK == 0
+}
+
+fn next_generation(generation: u32) -> u32 {
+    (generation & GENERATION_MASK) % GENERATION_MASK + 1
+}
+
+/// Reserves and initialises one more chunk of thread entries, then publishes it. Repeating it does no harm.
+fn grow(
+    file: &OwnedFd,
+    words: &Placed<GrowthWords>,
+    threads: &PlacedSlice<ThreadEntry>,
+    what: &str,
+) -> Result<()> {
+    let known = words.threads.load(Acquire);
+    let first = known as usize * size_of::<ThreadEntry>() + THREAD_TABLE;
+    crate::space::reserve(file, first as u64, u64::from(CHUNK) * size_of::<ThreadEntry>() as u64, what)?;
+    for thread in &threads[known as usize..(known + CHUNK) as usize] {
+        // SAFETY: S6, nobody knows these entries before the count is published.
+        unsafe {
+            let mut attributes: libc::pthread_mutexattr_t = std::mem::zeroed();
+            libc::pthread_mutexattr_init(&raw mut attributes);
+            libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED);
+            libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST);
+            libc::pthread_mutex_init(thread.token.as_ptr().cast_mut().cast(), &raw const attributes);
+            libc::pthread_mutexattr_destroy(&raw mut attributes);
+        }
+    }
+    words.threads.store(known + CHUNK, Release);
+    Ok(())
+}
+
+/// Tries to make the token the calling thread's, for as long as it lives.
+fn lock_token(thread: &ThreadEntry) -> bool {
+    let mutex = thread.token.as_ptr().cast_mut().cast::<libc::pthread_mutex_t>();
+    // SAFETY: S6, the mutex was initialised before its slot was published, and the table is never unmapped.
+    match unsafe { libc::pthread_mutex_trylock(mutex) } {
+        0 => true,
+        libc::EOWNERDEAD => {
+            // SAFETY: S6, this thread has just locked it.
+            unsafe { libc::pthread_mutex_consistent(mutex) };
+            true
+        }
+        _ => false,
+    }
+}
+
+fn record(byte: i64, kind: i32) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: byte,
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+fn lock_byte(file: &OwnedFd, byte: i64, command: i32) -> bool {
+    let lock = record(byte, libc::F_WRLCK);
+    loop {
+        // SAFETY: S4, the kernel only reads the record.
+        if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) } == 0 {
+            return true;
+        }
+        if command != libc::F_SETLKW || std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            return false;
+        }
+    }
+}
+
+fn unlock_byte(file: &OwnedFd, byte: i64) {
+    let lock = record(byte, libc::F_UNLCK);
+    // SAFETY: S4.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) };
+}
+
+fn locked_by_another(file: &OwnedFd, byte: i64) -> bool {
+    let mut lock = record(byte, libc::F_WRLCK);
+    // SAFETY: S4, the kernel writes the record it is given.
+    let code = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &raw mut lock) };
+    // An error means that the kernel did not condemn.
+    code != 0 || i32::from(lock.l_type) != libc::F_UNLCK
+}

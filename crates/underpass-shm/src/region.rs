@@ -1,0 +1,88 @@
+//! A mapping of shared bytes, unmapped when the last view of it goes.
+
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::{Error, Result};
+
+/// Small objects are mapped with their pages present, so that their first use takes no fault.
+const POPULATE_BELOW: usize = 1 << 16;
+
+/// Shared memory of a fixed length. Its views hold it; nobody unmaps it under them.
+#[derive(Debug)]
+pub struct Region {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: S2, a region gives out nothing but pointers; what is shared behind them is atomic or copied.
+unsafe impl Send for Region {}
+// SAFETY: S2.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Maps the first `length` bytes of a file, shared and writable.
+    pub fn map(file: impl AsFd, length: usize, what: &str) -> Result<Arc<Self>> {
+        let mut flags = MapFlags::SHARED;
+        if length <= POPULATE_BELOW {
+            flags |= MapFlags::POPULATE;
+        }
+        // SAFETY: S2, a new mapping at an address of the kernel's choice aliases nothing.
+        let start = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags, file, 0)
+        };
+        Self::new(start.map_err(|errno| Error::system("map", what, errno))?, length)
+    }
+
+    /// Zeroed memory that children of this process share: for the lab and for tests.
+    pub fn anonymous(length: usize) -> Result<Arc<Self>> {
+        // SAFETY: S2.
+        let start = unsafe {
+            rustix::mm::mmap_anonymous(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+            )
+        };
+        Self::new(start.map_err(|errno| Error::system("map", "anonymous memory", errno))?, length)
+    }
+
+    fn new(start: *mut libc::c_void, length: usize) -> Result<Arc<Self>> {
+        let start = NonNull::new(start.cast()).ok_or_else(|| Error::Corrupted {
+            what: "a mapping".into(),
+            why: "the kernel mapped address 0".into(),
+        })?;
+        Ok(Arc::new(Self { start, length }))
+    }
+
+    /// Bytes mapped.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Never: a mapping has at least a page.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The address of a byte; callers have checked the offset.
+    pub(crate) fn pointer(&self, offset: usize) -> NonNull<u8> {
+        assert!(offset <= self.length);
+        // SAFETY: S2, inside the mapping or one past its end.
+        unsafe { self.start.add(offset) }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: S2, the last view is gone, so nobody points into it.
+        let result = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
+        debug_assert!(result.is_ok(), "munmap of our own mapping: {result:?}");
+    }
+}

@@ -1,0 +1,111 @@
+//! The sockets of ports: a client sends the memory of its channel once; the kernel vouches for who it is.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::{Errno, IoSlice, IoSliceMut};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+};
+
+use crate::{Error, Result};
+
+/// Connections that may wait for the server to look at them.
+const BACKLOG: i32 = 4096;
+
+/// Who is at the other end of a socket, by the kernel's word at the time it connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// In this process's pid namespace.
+    pub pid: i32,
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+}
+
+/// Binds a listening socket to a name of the directory; one that a dead server left makes room.
+pub fn listen(directory: impl AsFd, name: &str, what: &str) -> Result<OwnedFd> {
+    let failed = |errno| Error::system("listen", what, errno);
+    match rustix::fs::unlinkat(&directory, name, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(failed(errno)),
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed)?;
+    rustix::net::bind(&socket, &address(&directory, name)?).map_err(failed)?;
+    rustix::net::listen(&socket, BACKLOG).map_err(failed)?;
+    Ok(socket)
+}
+
+/// Connects to a port's socket and sends it the channel's memory. `None`: the backlog is full for longer than `patience`.
+pub fn introduce(directory: impl AsFd, name: &str, memory: impl AsFd, patience: Duration, what: &str) -> Result<Option<()>> {
+    let failed = |errno| Error::system("connect", what, errno);
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(failed)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(patience)).map_err(failed)?;
+    match rustix::net::connect(&socket, &address(&directory, name)?) {
+        Ok(()) => {}
+        Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
+        Err(errno) => return Err(failed(errno)),
+    }
+    let descriptors = [memory.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    rustix::net::sendmsg(&socket, &[IoSlice::new(b"underpass")], &mut ancillary, SendFlags::NOSIGNAL).map_err(failed)?;
+    Ok(Some(()))
+}
+
+/// Takes the next client that has introduced itself: its memory and who it is; `None` when nobody waits.
+pub fn accept(listener: impl AsFd) -> Option<(OwnedFd, Credentials)> {
+    loop {
+        let socket = match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => socket,
+            Err(Errno::INTR | Errno::CONNABORTED) => continue,
+            Err(_) => return None,
+        };
+        let mut bytes = [0; 16];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received =
+            rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC);
+        let Ok(received) = received else { continue };
+        let memory = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        let (Some(memory), Ok(peer)) = (memory, sockopt::socket_peercred(&socket)) else { continue };
+        if &bytes[..received.bytes] == b"underpass" {
+            let pid = peer.pid.as_raw_nonzero().get();
+            return Some((memory, Credentials { pid, uid: peer.uid.as_raw(), gid: peer.gid.as_raw() }));
+        }
+    }
+}
+
+/// Memory that cannot shrink under whoever maps it, its bytes reserved.
+pub fn sealed_memory(size: usize, what: &str) -> Result<OwnedFd> {
+    let failed = |errno| Error::system("create", what, errno);
+    let file = rustix::fs::memfd_create("underpass-channel", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+        .map_err(failed)?;
+    crate::space::reserve(&file, 0, size as u64, what)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(failed)?;
+    Ok(file)
+}
+
+/// The size of memory that a client sent; `None` if it is not sealed, so that it could vanish under us.
+#[must_use]
+pub fn sealed_size(memory: &OwnedFd) -> Option<usize> {
+    let seals = rustix::fs::fcntl_get_seals(memory).ok()?;
+    let status = rustix::fs::fstat(memory).ok()?;
+    seals.contains(SealFlags::SHRINK | SealFlags::SEAL).then(|| usize::try_from(status.st_size).ok())?
+}
+
+/// Through the descriptor's own path, since a socket's address holds 107 bytes and a directory's path may not fit.
+fn address(directory: &impl AsFd, name: &str) -> Result<SocketAddrUnix> {
+    let path = format!("/proc/self/fd/{}/{name}", directory.as_fd().as_raw_fd());
+    SocketAddrUnix::new(path.as_str()).map_err(|errno| Error::system("address", name, errno))
+}

@@ -1,0 +1,475 @@
+//! Objects are files of a directory: born complete, named by `linkat`, removed by `unlinkat`, swept when their creator
+//! is dead by the kernel's word.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
+use rustix::fs::{AtFlags, Dir, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::header::{Header, Kind, PARAMETERS, nonce};
+use crate::life::Life;
+use crate::lives::{Lives, TABLE_SIZE};
+use crate::region::Region;
+use crate::{Error, Result};
+
+/// The table's name; no object can have it, since names do not start with a dot.
+pub const LIVES_FILE: &str = ".lives";
+/// What separates the parts of a name stands as this in a directory, where `/` cannot.
+const SEPARATOR: char = ':';
+/// What an anonymous object's file name starts with; no user's name can.
+const ANONYMOUS: char = '@';
+/// What the file name of a port's socket starts with.
+const SOCKET: char = '~';
+/// Longest name, in characters.
+pub const LONGEST_NAME: usize = 200;
+
+/// A directory of objects whose writers trust each other.
+#[derive(Debug)]
+pub struct Space {
+    path: PathBuf,
+    directory: OwnedFd,
+    mode: Mode,
+    lives: Arc<Lives>,
+    serial: AtomicU64,
+}
+
+/// A new object that nobody sees yet.
+#[derive(Debug)]
+pub struct Newborn<'a> {
+    space: &'a Space,
+    file: OwnedFd,
+    name: String,
+    /// Its bytes, zero but for the header.
+    pub region: Arc<Region>,
+    /// What was written there.
+    pub header: Header,
+}
+
+/// What stands in the directory, without opening it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The file's name.
+    pub file: String,
+    /// The name its users know; none for an anonymous object.
+    pub name: Option<String>,
+    /// Bytes.
+    pub size: u64,
+    /// The file's inode: what `/proc/*/maps` names.
+    pub inode: u64,
+}
+
+/// The spaces that this process has entered, by device and inode.
+static ENTERED: Mutex<Option<HashMap<(u64, u64), Arc<Space>>>> = Mutex::new(None);
+
+impl Space {
+    /// Removes what this process leaves in every space that it has entered: at its end.
+    pub fn leave_all() {
+        // A thread that forked may have left the lock held in this child: then there is nothing of ours to remove.
+        let Ok(mut entered) = ENTERED.try_lock() else { return };
+        for space in entered.get_or_insert_default().values() {
+            if space.still_there() {
+                let _ = space.sweep_mine();
+            }
+        }
+    }
+
+    /// Opens the space at `path`, makes it if it is not there, and sweeps what the dead left.
+    pub fn enter(path: &Path, mode: u32) -> Result<Arc<Self>> {
+        let what = path.display().to_string();
+        let directory = open_directory(path, mode, &what)?;
+        let status = rustix::fs::fstat(&directory).map_err(|errno| Error::system("stat", &what, errno))?;
+        let key = (status.st_dev, status.st_ino);
+        // Held while the table is opened: a second descriptor of it, closed, would drop this process's lock.
+        let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
+        let spaces = entered.get_or_insert_default();
+        if let Some(space) = spaces.get(&key)
+            && space.still_there()
+        {
+            return Ok(space.clone());
+        }
+        let lives = Arc::new(open_lives(&directory, mode, &what)?);
+        let space = Arc::new(Self {
+            path: path.to_path_buf(),
+            directory,
+            mode: Mode::from_raw_mode(mode & 0o666),
+            lives,
+            serial: AtomicU64::new(0),
+        });
+        spaces.insert(key, space.clone());
+        drop(entered);
+        space.lives.me()?;
+        space.sweep()?;
+        Ok(space)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Who lives here.
+    #[must_use]
+    pub fn lives(&self) -> &Arc<Lives> {
+        &self.lives
+    }
+
+    /// True while this is still the directory of that name.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        let (Ok(there), Ok(here)) = (rustix::fs::stat(path), rustix::fs::fstat(&self.directory)) else { return false };
+        there.st_ino == here.st_ino && there.st_dev == here.st_dev && self.still_there()
+    }
+
+    /// False when somebody removed the directory or its table.
+    #[must_use]
+    pub fn still_there(&self) -> bool {
+        rustix::fs::statat(&self.directory, LIVES_FILE, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Makes an object of `size` bytes that nobody sees until [`Newborn::publish`]. Without a name it is anonymous.
+    pub fn newborn(&self, name: Option<&str>, kind: Kind, size: usize, parameters: [u64; PARAMETERS]) -> Result<Newborn<'_>> {
+        let me = self.lives.me()?;
+        let file_name = match name {
+            Some(name) => file_name(name),
+            None => format!("{ANONYMOUS}{:08x}-{:x}", me.process.0, self.serial.fetch_add(1, Relaxed)),
+        };
+        let what = self.describe(name.unwrap_or(&file_name));
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.directory, ".", flags, self.mode)
+            .map_err(|errno| Error::system("create", &what, errno))?;
+        reserve(&file, 0, size as u64, &what)?;
+        let region = Region::map(&file, size, &what)?;
+        let header = Header {
+            kind,
+            space: self.lives.nonce(),
+            nonce: nonce(),
+            creator: me.process.0,
+            creator_pid: std::process::id(),
+            parameters,
+        };
+        header.write(&region, &what)?;
+        Ok(Newborn { space: self, file, name: file_name, region, header })
+    }
+
+    /// Maps the object of that file name, after looking at its header.
+    pub fn open(&self, file: &str, kind: Kind) -> Result<(Arc<Region>, Header)> {
+        let (region, header) = self.map(file)?;
+        let what = self.describe(&object_name(file));
+        header.expect(kind, &what)?;
+        if header.space != self.lives.nonce() {
+            return Err(Error::Mismatch {
+                what,
+                wanted: format!("an object of this space ({:016x})", self.lives.nonce()),
+                found: format!("one of another space ({:016x}); remove it", header.space),
+            });
+        }
+        Ok((region, header))
+    }
+
+    /// Maps a file of any kind.
+    pub fn map(&self, file: &str) -> Result<(Arc<Region>, Header)> {
+        let what = self.describe(&object_name(file));
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let opened = rustix::fs::openat(&self.directory, file, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => Error::NotFound { what: what.clone() },
+            _ => Error::system("open", &what, errno),
+        })?;
+        let status = rustix::fs::fstat(&opened).map_err(|errno| Error::system("stat", &what, errno))?;
+        let size = usize::try_from(status.st_size).unwrap_or(0);
+        if size < crate::header::WORDS {
+            return Err(Error::Corrupted { what, why: format!("{size} bytes are too few for a header") });
+        }
+        let region = Region::map(&opened, size, &what)?;
+        let header = Header::read(&region, &what)?;
+        Ok((region, header))
+    }
+
+    /// Removes a name. Who has the object mapped keeps it.
+    pub fn unlink(&self, file: &str) -> Result<()> {
+        rustix::fs::unlinkat(&self.directory, file, AtFlags::empty()).map_err(|errno| match errno {
+            Errno::NOENT => Error::NotFound { what: self.describe(&object_name(file)) },
+            _ => Error::system("unlink", self.describe(&object_name(file)), errno),
+        })
+    }
+
+    /// What stands here now, the table of lives and sockets aside.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for file in self.files()? {
+            if file.starts_with(['.', SOCKET]) {
+                continue;
+            }
+            let Ok(status) = rustix::fs::statat(&self.directory, &file, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let name = (!file.starts_with(ANONYMOUS)).then(|| object_name(&file));
+            entries.push(Entry { name, size: status.st_size.cast_unsigned(), inode: status.st_ino, file });
+        }
+        entries.sort_by(|a, b| a.file.cmp(&b.file));
+        Ok(entries)
+    }
+
+    fn files(&self) -> Result<Vec<String>> {
+        let what = self.path.display().to_string();
+        let failed = |errno| Error::system("list", &what, errno);
+        let mut files = Vec::new();
+        for entry in Dir::read_from(&self.directory).map_err(failed)? {
+            let file = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+            files.extend(OsString::from_vec(file).into_string());
+        }
+        Ok(files)
+    }
+
+    /// Removes the anonymous objects and the sockets of dead processes, and tells the objects' names.
+    pub fn sweep(&self) -> Result<Vec<String>> {
+        self.sweep_of(|creator| !self.lives.alive(creator))
+    }
+
+    /// Removes the anonymous objects and the sockets of this process too: at its end.
+    pub fn sweep_mine(&self) -> Result<()> {
+        let me = self.lives.me()?.process;
+        self.sweep_of(|creator| creator == me || !self.lives.alive(creator)).map(drop)
+    }
+
+    fn sweep_of(&self, condemned: impl Fn(Life) -> bool) -> Result<Vec<String>> {
+        let mut swept = Vec::new();
+        for file in self.files()? {
+            let Some(creator) = creator_of(&file) else { continue };
+            if condemned(creator) && self.unlink(&file).is_ok() && !file.starts_with(SOCKET) {
+                swept.push(file);
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Removes the directory with all that is in it.
+    pub fn remove(&self) -> Result<()> {
+        std::fs::remove_dir_all(&self.path).map_err(|error| {
+            Error::system("remove", self.path.display().to_string(), errno_of(&error))
+        })
+    }
+
+    /// Runs `action` while nobody else does so in this space, in any thread of any process.
+    pub fn exclusively<T>(&self, action: impl FnOnce() -> Result<T>) -> Result<T> {
+        let failed = |errno| Error::system("lock", self.path.display().to_string(), errno);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // A descriptor of its own: the lock belongs to it, and goes with it or with the process.
+        let turn = rustix::fs::openat(&self.directory, ".", flags, Mode::empty()).map_err(failed)?;
+        rustix::fs::flock(&turn, rustix::fs::FlockOperation::LockExclusive).map_err(failed)?;
+        action()
+    }
+
+    /// Sleeps until something may have been named `file` here, or `patience` is over.
+    pub fn await_name(&self, file: &str, patience: Duration) -> Result<()> {
+        self.await_news(patience, || rustix::fs::statat(&self.directory, file, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+    }
+
+    /// Sleeps until something is named here, or `patience` is over.
+    pub fn await_change(&self, patience: Duration) -> Result<()> {
+        self.await_news(patience, || false)
+    }
+
+    fn await_news(&self, patience: Duration, there: impl FnOnce() -> bool) -> Result<()> {
+        let failed = |errno| Error::system("watch", self.path.display().to_string(), errno);
+        let news = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(failed)?;
+        let events = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+        inotify::add_watch(&news, &self.path, events).map_err(failed)?;
+        // Looked for after the watch is set, so that a name that appears in between is not missed.
+        if there() {
+            return Ok(());
+        }
+        let time = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: patience.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&news, PollFlags::IN)], Some(&time)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(failed(errno)),
+        }
+    }
+
+    /// The directory, for sockets that are bound in it.
+    #[must_use]
+    pub fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
+    /// How errors call an object of this space.
+    #[must_use]
+    pub fn describe(&self, name: &str) -> String {
+        format!("'{name}' in {}", self.path.display())
+    }
+}
+
+impl<'s> Newborn<'s> {
+    /// Where it will live.
+    #[must_use]
+    pub fn space(&self) -> &'s Space {
+        self.space
+    }
+
+    /// The name of its file.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives the object its name: from here on it exists. With `replace` a dead object of that name makes room.
+    pub fn publish(self, replace: bool) -> Result<String> {
+        if replace {
+            let _ = self.space.unlink(&self.name);
+        }
+        let source = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file));
+        let linked = rustix::fs::linkat(
+            rustix::fs::CWD,
+            &source,
+            &self.space.directory,
+            &self.name,
+            AtFlags::SYMLINK_FOLLOW,
+        );
+        linked.map_err(|errno| match errno {
+            Errno::EXIST => Error::Exists { what: self.space.describe(&object_name(&self.name)) },
+            _ => Error::system("name", self.space.describe(&object_name(&self.name)), errno),
+        })?;
+        Ok(self.name)
+    }
+}
+
+/// The file name of a port's socket: short, since a socket's address is.
+#[must_use]
+pub fn socket_name(port: &Header) -> String {
+    format!("{SOCKET}{:08x}-{:x}", port.creator, port.nonce)
+}
+
+/// The user that this process acts as.
+#[must_use]
+pub fn uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// The file name of a user's name, which was checked by [`check_name`].
+#[must_use]
+pub fn file_name(name: &str) -> String {
+    name.replace('/', &SEPARATOR.to_string())
+}
+
+/// The user's name of a file name.
+#[must_use]
+pub fn object_name(file: &str) -> String {
+    file.replace(SEPARATOR, "/")
+}
+
+/// Why `name` cannot be one, if so.
+#[must_use]
+pub fn check_name(name: &str) -> Option<&'static str> {
+    if name.is_empty() || name.len() > LONGEST_NAME {
+        return Some("a name has 1 to 200 characters");
+    }
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte)) {
+        return Some("a name has ASCII letters, digits, '.', '_', '-' and single '/' only");
+    }
+    if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Some("no part of a name between '/' is empty, '.' or '..'");
+    }
+    name.starts_with('.').then_some("a name does not start with '.'")
+}
+
+/// Reserves bytes of a file, so that touching them later cannot fail.
+pub(crate) fn reserve(file: &OwnedFd, offset: u64, size: u64, what: &str) -> Result<()> {
+    rustix::fs::fallocate(file, FallocateFlags::empty(), offset, size).map_err(|errno| match errno {
+        Errno::NOSPC | Errno::DQUOT => {
+            let free = rustix::fs::fstatvfs(file).map_or(0, |status| status.f_bavail * status.f_frsize);
+            Error::OutOfSpace { what: what.into(), need: size, free }
+        }
+        _ => Error::system("reserve", what, errno),
+    })
+}
+
+/// The process that made an anonymous object or a socket, as its file's name tells.
+fn creator_of(file: &str) -> Option<Life> {
+    let digits = file.strip_prefix([ANONYMOUS, SOCKET])?.split_once('-')?.0;
+    u32::from_str_radix(digits, 16).ok().map(Life)
+}
+
+fn open_directory(path: &Path, mode: u32, what: &str) -> Result<OwnedFd> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(mode)) {
+        Ok(()) => {
+            // The umask may have taken bits that the caller asked for.
+            rustix::fs::chmod(path, Mode::from_raw_mode(mode)).map_err(|errno| Error::system("chmod", what, errno))?;
+        }
+        Err(Errno::EXIST) => {}
+        Err(errno) => return Err(Error::system("create", what, errno)),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let foreign = |why: String| Error::Foreign { what: what.into(), why };
+    let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::LOOP | Errno::NOTDIR => foreign("it is not a directory, or a symbolic link".into()),
+        _ => Error::system("open", what, errno),
+    })?;
+    let status = rustix::fs::fstat(&directory).map_err(|errno| Error::system("stat", what, errno))?;
+    let me = rustix::process::geteuid().as_raw();
+    if status.st_uid != me {
+        return Err(foreign(format!("it belongs to uid {}, and this process runs as uid {me}", status.st_uid)));
+    }
+    let excess = status.st_mode & 0o777 & !mode;
+    if excess != 0 {
+        return Err(foreign(format!(
+            "its mode {:04o} allows more than {mode:04o}: chmod {mode:o} it, or pass mode=0o{:o}",
+            status.st_mode & 0o777,
+            status.st_mode & 0o777
+        )));
+    }
+    Ok(directory)
+}
+
+/// Opens the table of lives, or makes it: whoever names it first wins.
+fn open_lives(directory: &OwnedFd, mode: u32, what: &str) -> Result<Lives> {
+    let what = format!("{what}/{LIVES_FILE}");
+    let failed = |errno| Error::system("open", &what, errno);
+    loop {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match rustix::fs::openat(directory, LIVES_FILE, flags, Mode::empty()) {
+            Ok(file) => {
+                let region = Region::map(&file, TABLE_SIZE, &what)?;
+                let size = rustix::fs::fstat(&file).map_err(failed)?.st_size;
+                if size.cast_unsigned() < TABLE_SIZE as u64 {
+                    return Err(Error::Corrupted { what, why: format!("{size} bytes instead of {TABLE_SIZE}") });
+                }
+                let header = Header::read(&region, &what)?;
+                header.expect(Kind::Lives, &what)?;
+                return Lives::new(&region, file, header.nonce, &what);
+            }
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(directory, ".", flags, Mode::from_raw_mode(mode & 0o666)).map_err(failed)?;
+        rustix::fs::ftruncate(&file, TABLE_SIZE as u64).map_err(failed)?;
+        reserve(&file, 0, crate::lives::FIRST_BYTES, &what)?;
+        let region = Region::map(&file, TABLE_SIZE, &what)?;
+        Lives::format(&region, &file, &what)?;
+        let header = Header {
+            kind: Kind::Lives,
+            space: 0,
+            nonce: nonce(),
+            creator: 0,
+            creator_pid: std::process::id(),
+            parameters: [0; PARAMETERS],
+        };
+        header.write(&region, &what)?;
+        let source = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()));
+        match rustix::fs::linkat(rustix::fs::CWD, &source, directory, LIVES_FILE, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
+}

@@ -1,0 +1,62 @@
+"""IPC between the processes of one machine, at the speed of shared memory: it enters the kernel only when somebody sleeps."""
+
+from underpass.data import Lease, Loan, Queue
+from underpass.errors import (
+    AccessDeniedError,
+    CallAbortedError,
+    ClosedError,
+    CorruptedError,
+    DiedError,
+    EndOfStream,
+    ExistsError,
+    MessageTooLongError,
+    MismatchError,
+    MisuseError,
+    NotFoundError,
+    OutOfSpaceError,
+    PeerDiedError,
+    RemoteError,
+    ResetError,
+    TimedOut,
+    UnderpassError,
+    WouldBlock,
+)
+from underpass.interfaces import Interface, connect, serve, serving
+from underpass.memory import ObjectInfo, Space
+from underpass.ports import Gate, Peer, Port, Request
+from underpass.sync import Semaphore
+
+__all__ = [
+    "AccessDeniedError",
+    "CallAbortedError",
+    "ClosedError",
+    "CorruptedError",
+    "DiedError",
+    "EndOfStream",
+    "ExistsError",
+    "Gate",
+    "Interface",
+    "Lease",
+    "Loan",
+    "MessageTooLongError",
+    "MismatchError",
+    "MisuseError",
+    "NotFoundError",
+    "ObjectInfo",
+    "OutOfSpaceError",
+    "Peer",
+    "PeerDiedError",
+    "Port",
+    "Queue",
+    "RemoteError",
+    "Request",
+    "ResetError",
+    "Semaphore",
+    "Space",
+    "TimedOut",
+    "UnderpassError",
+    "WouldBlock",
+    "connect",
+    "serve",
+    "serving",
+]

@@ -1,0 +1,117 @@
+"""`connect`: an object of the interface's type whose methods are calls."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from underpass.errors import NotFoundError
+from underpass.interfaces.interface import Interface
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from underpass.interfaces.channel import Channel
+    from underpass.interfaces.schema import Method
+    from underpass.ports import Gate
+
+__all__ = ["connect"]
+
+I = TypeVar("I", bound=Interface)  # noqa: E741  the contract's name for it
+
+
+def connect(interface: type[I], to: str | Gate, *, timeout: float | None = 0) -> I:
+    """Return a proxy: an instance of ``interface`` whose methods are carried out by the server.
+
+    The first call greets the server and compares schemas. A call whose server dies raises PeerDiedError and is never repeated, since it
+    may have been carried out; the next call looks the name up anew and so reaches the server's successor. Any number of threads may use one
+    proxy, and it pickles: to another process it arrives unbound.
+
+    Args:
+        interface: What both sides share.
+        to: The name that it is served at, or a gate; a gate leads to one incarnation of the server and no further.
+        timeout: How many seconds to wait for the name to appear, here and when it is looked up anew. None waits for ever.
+
+    Raises:
+        NotFoundError: Nobody serves that name.
+        TimedOut: Nobody did within ``timeout``.
+        TypeError: ``interface`` is none, or a method of it has no annotations.
+
+    Calls raise, beside what `Gate.call` raises:
+
+    - TypeError: the arguments are not what the method takes. Nothing was sent.
+    - MismatchError: the server means something else by this interface; the text shows the difference.
+    - RemoteError: the method raised an exception; the text shows it with the server's traceback.
+    """
+    from underpass.interfaces.channel import Channel
+    from underpass.interfaces.schema import schema_of
+
+    channel = Channel(schema_of(interface), to, timeout)
+    try:
+        channel.find()
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"nobody serves {interface.__name__} at {to!r}: {error}; start the server, or pass timeout= to wait for it",
+            filename=error.filename,
+        ) from None
+    return _proxy(interface, channel)
+
+
+class Proxy:
+    """What every proxy has beside the interface's methods."""
+
+    _channel: Channel
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        self._channel.close()
+
+    def __repr__(self) -> str:
+        channel = self._channel
+        state = "closed" if channel.closed else "bound" if channel.bound else "not bound"
+        return f"<proxy of {channel.schema.interface} at {channel.to!r}, {state}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        channel = self._channel
+        return _restore, (_interface_of(type(self)), channel.to, channel.timeout)
+
+
+def _restore(interface: type[I], to: str | Gate, timeout: float | None) -> I:
+    from underpass.interfaces.channel import Channel
+    from underpass.interfaces.schema import schema_of
+
+    return _proxy(interface, Channel(schema_of(interface), to, timeout))
+
+
+def _proxy(interface: type[I], channel: Channel) -> I:
+    proxy = object.__new__(_proxy_class(interface))
+    proxy._channel = channel  # noqa: SLF001  this is its constructor: the interface's own is not run
+    return cast("I", proxy)
+
+
+@functools.cache
+def _proxy_class(interface: type[Interface]) -> type[Proxy]:
+    from underpass.interfaces.schema import schema_of
+
+    methods = {method.name: _calling(method, getattr(interface, method.name)) for method in schema_of(interface).methods}
+    name = f"{interface.__name__}Proxy"
+    return cast("type[Proxy]", type(name, (Proxy, interface), {"__module__": interface.__module__, **methods}))
+
+
+def _interface_of(proxy_class: type[Proxy]) -> type:
+    return proxy_class.__bases__[1]
+
+
+def _calling(method: Method, declared: Callable[..., object]) -> Callable[..., object]:
+    @functools.wraps(declared)
+    def call(self: Proxy, /, *args: object, **kwargs: object) -> object:
+        return self._channel.call(method, args, kwargs)  # noqa: SLF001  a method of it
+
+    return call

@@ -1,0 +1,187 @@
+"""What an interface says, read off its class: the methods in order, their types, and a digest that both sides compare."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import re
+import typing
+from dataclasses import dataclass
+from types import FunctionType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from underpass.interfaces.interface import Interface
+from underpass.interfaces.shapes import shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["Method", "Schema", "offered", "schema_of"]
+
+# A method's index is one byte of the request.
+METHODS_LIMIT = 256
+
+# Where msgspec says that a value of the arguments' array is wrong.
+_ARGUMENT = re.compile(r" - at `(?:key in )?\$\[(?P<index>\d+)\](?P<path>[^`]*)`")
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One call: its name, what goes there, what comes back."""
+
+    interface: str
+    name: str
+    index: int
+    signature: inspect.Signature  # of a call: without self, annotations evaluated
+    keyword_only: tuple[str, ...]  # the last arguments, which the method takes by name
+    text: str  # as a person writes it
+    arguments: msgspec.msgpack.Decoder[tuple[object, ...]]
+    result: msgspec.msgpack.Decoder[object] | None  # None: there is none
+
+    @property
+    def positional(self) -> int:
+        """How many arguments, none of them named, are complete and in order; -1 if some must be named."""
+        return -1 if self.keyword_only else len(self.signature.parameters)
+
+    def arrange(self, positional: tuple[object, ...], named: dict[str, object]) -> tuple[object, ...]:
+        """Put arguments as they were passed into the order in which they travel, defaults filled in.
+
+        Raises:
+            TypeError: They are not what the method takes.
+        """
+        try:
+            bound = self.signature.bind(*positional, **named)
+        except TypeError as error:
+            raise TypeError(f"{self.interface}.{self.name}: {error}; it is {self.text}") from None
+        bound.apply_defaults()
+        return (*bound.args, *bound.kwargs.values())
+
+    def blame(self, error: Exception) -> TypeError:
+        """Say which argument it was that msgspec would not take."""
+        found = _ARGUMENT.search(str(error))
+        if found is None:
+            return TypeError(f"{self.interface}.{self.name}: {error}; it is {self.text}")
+        name = tuple(self.signature.parameters)[int(found["index"])]
+        what = str(error)[: found.start()].replace("`", "")
+        return TypeError(f"{self.interface}.{self.name}: argument {name + found['path']!r}: {what}; it is {self.text}")
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """An interface's methods, by name in alphabetical order: the place in it is a method's index."""
+
+    interface: str
+    methods: tuple[Method, ...]
+    digest: str
+
+    def texts(self) -> tuple[str, ...]:
+        """Return the methods as a person writes them, for the error that compares two schemas."""
+        return tuple(method.text for method in self.methods)
+
+
+@functools.cache
+def schema_of(interface: type[Interface]) -> Schema:
+    """Read the schema off a class, once.
+
+    Raises:
+        TypeError: It is no interface, has no methods, or one of them cannot be called from another process.
+    """
+    if interface is Interface or not issubclass(interface, Interface):
+        raise TypeError(f"{interface.__name__} is no interface: subclass underpass.Interface")
+    functions = dict(sorted(_public_methods(interface).items()))
+    if not functions:
+        raise TypeError(f"{interface.__name__} has no public methods, so there is nothing to call")
+    if len(functions) > METHODS_LIMIT:
+        raise TypeError(f"{interface.__name__} has {len(functions)} methods; {METHODS_LIMIT} is the limit")
+    parts: list[str] = []
+    methods: list[Method] = []
+    for index, (name, function) in enumerate(functions.items()):
+        method, canonical = _read(interface.__name__, name, index, function)
+        methods.append(method)
+        parts.append(canonical)
+    canonical = "\n".join([interface.__name__, *parts])
+    digest = hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+    return Schema(interface.__name__, tuple(methods), digest)
+
+
+def offered(implementation: Interface) -> Iterator[tuple[type[Interface], Schema]]:
+    """Yield every interface that an implementation can be asked as: those it derives from, and its own class.
+
+    Raises:
+        TypeError: There is none; the reason is that of the first.
+    """
+    first: TypeError | None = None
+    found = False
+    # From the base down: the first is the interface proper, the last the implementation's own class.
+    for cls in reversed(type(implementation).__mro__):
+        if not issubclass(cls, Interface) or cls is Interface:
+            continue
+        try:
+            schema = schema_of(cls)
+        except TypeError as error:
+            # An implementation may have methods of its own that nobody calls from outside.
+            first = first or error
+        else:
+            found = True
+            yield cls, schema
+    if not found:
+        raise first or TypeError(f"{type(implementation).__name__} is no interface: subclass underpass.Interface")
+
+
+def _public_methods(interface: type[Interface]) -> Mapping[str, FunctionType]:
+    found: dict[str, FunctionType] = {}
+    for cls in interface.__mro__:
+        for name, value in vars(cls).items():
+            if isinstance(value, FunctionType) and not name.startswith("_"):
+                found.setdefault(name, value)
+    return found
+
+
+def _read(interface: str, name: str, index: int, function: FunctionType) -> tuple[Method, str]:
+    where = f"{interface}.{name}"
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(f"{where}: a call has one result; write a plain method")
+    try:
+        hints: dict[str, object] = typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise TypeError(f"{where}: {error}; define the types of an interface at the top of a module") from error
+    _self, *parameters = inspect.signature(function).parameters.values()
+    for parameter in parameters:
+        if parameter.kind in _VARIADIC:
+            raise TypeError(f"{where}: *args and **kwargs have no types to travel with")
+        if parameter.name not in hints:
+            raise TypeError(f"{where}: parameter {parameter.name!r} has no annotation")
+    if "return" not in hints:
+        raise TypeError(f"{where}: the result has no annotation; write -> None if there is none")
+
+    result = hints["return"]
+    signature = inspect.Signature(
+        [parameter.replace(annotation=hints[parameter.name]) for parameter in parameters],
+        return_annotation=None if result is type(None) else result,
+    )
+    shapes = [f"{p.name}: {_shape(hints[p.name], f'{where}: parameter {p.name!r}')}" for p in parameters]
+    canonical = f"{name}({', '.join(shapes)}) -> {_shape(result, f'{where}: the result')}"
+    arguments = tuple[tuple(hints[p.name] for p in parameters)] if parameters else tuple[()]
+    method = Method(
+        interface,
+        name,
+        index,
+        signature,
+        tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY),
+        f"{name}{signature}",
+        msgspec.msgpack.Decoder(typing.cast("type[tuple[object, ...]]", arguments)),
+        None if result is type(None) else msgspec.msgpack.Decoder(typing.cast("type[object]", result)),
+    )
+    return method, canonical
+
+
+def _shape(annotation: object, where: str) -> str:
+    try:
+        return shape(annotation)
+    except TypeError as error:
+        raise TypeError(f"{where}: {error}") from error

@@ -1,0 +1,5 @@
+"""Synchronisation."""
+
+from underpass._core import Semaphore, SemaphoreStatistics
+
+__all__ = ["Semaphore", "SemaphoreStatistics"]

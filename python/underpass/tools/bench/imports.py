@@ -1,0 +1,31 @@
+"""What `import underpass` costs in a fresh interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from underpass.tools.bench.measure import Contestant, Sampler
+from underpass.tools.bench.placement import Seats
+
+UNDERPASS = "import underpass"
+MULTIPROCESSING = "import multiprocessing"
+
+
+def _import(module: str) -> Contestant:
+    # Timed inside, so that the interpreter's own start does not count.
+    program = f"import time; started = time.perf_counter_ns(); import {module}; print(time.perf_counter_ns() - started)"
+
+    @contextlib.contextmanager
+    def opened(_seats: Seats, _batch: int) -> Iterator[Sampler]:
+        def sample(count: int) -> list[float]:
+            return [float(subprocess.check_output([sys.executable, "-c", program])) for _ in range(count)]
+
+        yield sample
+
+    return Contestant(f"import {module}", opened, samples=1)
+
+
+IMPORTS = (_import("multiprocessing"), _import("underpass"))

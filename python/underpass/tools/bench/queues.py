@@ -1,0 +1,122 @@
+"""Messages of 64 bytes from one process to one other, as fast as both can."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from multiprocessing.connection import Connection
+
+import underpass
+from underpass.tools.bench.measure import Contestant, Sampler
+from underpass.tools.bench.partners import PATIENCE, partner
+from underpass.tools.bench.placement import Seats, UnavailableError
+
+ONE_EACH = "underpass.Queue put, get"
+MANY = "underpass.Queue put_many, get_many"
+PEER_QUEUE = "multiprocessing.Queue put, get"
+PEER_PIPE = "multiprocessing.Pipe send_bytes, recv_bytes"
+
+MESSAGE = bytes(64)
+CAPACITY = 1024
+AT_ONCE = 256
+
+_FORK = multiprocessing.get_context("fork")
+
+# Puts or gets so many messages.
+Mover = Callable[[int], object]
+
+
+@contextlib.contextmanager
+def _one_each(seats: Seats, batch: int) -> Iterator[Sampler]:
+    with contextlib.closing(underpass.Queue(CAPACITY, len(MESSAGE))) as queue:
+        put, get = functools.partial(_repeat_with, queue.put, MESSAGE), functools.partial(_repeat, queue.get)
+        with _moving(put, get, seats, batch) as sampler:
+            yield sampler
+
+
+@contextlib.contextmanager
+def _many(seats: Seats, batch: int) -> Iterator[Sampler]:
+    items = [MESSAGE] * AT_ONCE
+    with contextlib.closing(underpass.Queue(CAPACITY, len(MESSAGE))) as queue:
+
+        def put(count: int) -> None:
+            while count > 0:
+                queue.put_many(items[:count])
+                count -= AT_ONCE
+
+        def get(count: int) -> None:
+            while count > 0:
+                count -= len(queue.get_many(min(count, AT_ONCE)))
+
+        with _moving(put, get, seats, batch) as sampler:
+            yield sampler
+
+
+@contextlib.contextmanager
+def _peer_queue(seats: Seats, batch: int) -> Iterator[Sampler]:
+    queue: multiprocessing.Queue[bytes] = _FORK.Queue(CAPACITY)
+    put, get = functools.partial(_repeat_with, queue.put, MESSAGE), functools.partial(_repeat, queue.get)
+    try:
+        with _moving(put, get, seats, batch) as sampler:
+            yield sampler
+    finally:
+        queue.close()
+        queue.join_thread()
+
+
+@contextlib.contextmanager
+def _peer_pipe(seats: Seats, batch: int) -> Iterator[Sampler]:
+    reader, writer = _FORK.Pipe(duplex=False)
+    put, get = functools.partial(_repeat_with, writer.send_bytes, MESSAGE), functools.partial(_repeat, reader.recv_bytes)
+    with reader, writer, _moving(put, get, seats, batch) as sampler:
+        yield sampler
+
+
+@contextlib.contextmanager
+def _moving(put: Mover, get: Mover, seats: Seats, batch: int) -> Iterator[Sampler]:
+    """Times batches by the getter's clock: from its first message to its last, so that nobody's start counts."""
+    here, there = _FORK.Pipe()
+
+    def sample(count: int) -> list[float]:
+        samples: list[float] = []
+        for _ in range(count):
+            here.send(batch)
+            put(batch + 1)
+            if not here.poll(PATIENCE):
+                raise UnavailableError(f"{batch} messages did not arrive within {PATIENCE:.0f} s")
+            samples.append(here.recv() / batch)
+        return samples
+
+    with here, there, partner(_get_batches, get, there, cpu=seats.server):
+        yield sample
+
+
+def _get_batches(get: Mover, orders: Connection) -> None:
+    while True:
+        batch: int = orders.recv()
+        get(1)
+        started = time.perf_counter_ns()
+        get(batch)
+        orders.send(time.perf_counter_ns() - started)
+
+
+def _repeat(get: Callable[[], object], count: int) -> None:
+    for _ in repeat(None, count):
+        get()
+
+
+def _repeat_with(put: Callable[[bytes], object], data: bytes, count: int) -> None:
+    for _ in repeat(None, count):
+        put(data)
+
+
+THROUGHPUT = (
+    Contestant(PEER_QUEUE, _peer_queue, batch=1000, samples=5),
+    Contestant(PEER_PIPE, _peer_pipe, batch=2000, samples=5),
+    Contestant(ONE_EACH, _one_each, batch=20_000, samples=5),
+    Contestant(MANY, _many, batch=50_000, samples=5),
+)

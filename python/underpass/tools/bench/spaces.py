@@ -1,0 +1,21 @@
+"""A place of the bench's own for its named objects."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from underpass import Space
+
+
+@contextlib.contextmanager
+def private_space() -> Iterator[Space]:
+    """A space in shared memory that is removed when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="underpass-bench-", dir="/dev/shm") as directory:  # noqa: S108  # not a file of known name
+        space = Space(str(Path(directory, "space")))
+        try:
+            yield space
+        finally:
+            space.remove()

@@ -1,0 +1,189 @@
+"""What every test gets: a space of its own, a watchdog (pyproject.toml), and a look at what it left behind."""
+
+import gc
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Generator, Iterator
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+import pytest
+
+MEMORY = "/dev/shm"  # noqa: S108 - the file system that spaces are made for
+REQUIRED = Path(__file__).with_name("required.txt")
+
+# Files of the library's own that live as long as the space.
+HOUSEKEEPING = frozenset({".lives"})
+# Servants of multiprocessing: started once, they stay until the interpreter ends.
+SERVANTS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+
+_failed = pytest.StashKey[bool]()
+_skipped = pytest.StashKey[dict[str, str]]()
+_collected = pytest.StashKey[list[str]]()
+_session_space = pytest.StashKey[str]()
+
+
+# ── what a test may leave behind: nothing ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(autouse=True)
+def private_space(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the test the default space to itself, and fail it if an object, a process or a descriptor is left."""
+    space = Path(tempfile.mkdtemp(prefix="underpass-test-", dir=MEMORY))
+    monkeypatch.setenv("UNDERPASS_DIR", str(space))
+    children_before, descriptors_before = _children(), _descriptors()
+    try:
+        yield space
+        gc.collect()  # anonymous objects go with their last handle
+        multiprocessing.active_children()  # reaps those that have ended
+        children = {pid: line for pid, line in _children().items() if pid not in children_before}
+        _end(children)
+        if request.node.stash.get(_failed, False):
+            return  # its traceback keeps objects alive, and the first failure is the one to read
+        left = [f"object {path}" for path in _objects(space)]
+        if "keeps_children" not in request.keywords:
+            left += [f"process {pid}: {line}" for pid, line in children.items()]
+        left += [
+            f"descriptor {number}: {target}"
+            for number, target in _descriptors() - descriptors_before
+            if not _is_housekeeping(number, target, space)
+        ]
+        if left:
+            pytest.fail("left behind: " + ", ".join(sorted(left)), pytrace=False)
+    finally:
+        shutil.rmtree(space, ignore_errors=True)
+
+
+def _objects(space: Path) -> list[Path]:
+    """Return the files in ``space`` that are objects, directories of names left out."""
+    if not space.exists():
+        return []
+    files = (path.relative_to(space) for path in space.rglob("*") if not path.is_dir())
+    return [path for path in files if str(path) not in HOUSEKEEPING]
+
+
+def _children() -> dict[int, str]:
+    """Return the command lines of this process's children, by pid; servants of multiprocessing left out."""
+    found: dict[int, str] = {}
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            pids = (task / "children").read_text().split()
+        except FileNotFoundError:
+            continue  # the thread has ended
+        for pid in map(int, pids):
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            except OSError:
+                continue
+            if not any(servant in line for servant in SERVANTS):
+                found[pid] = line or "(ended, not waited for)"
+    return found
+
+
+def _end(children: dict[int, str]) -> None:
+    for pid in children:
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            continue
+
+
+def _descriptors() -> set[tuple[int, str]]:
+    found: set[tuple[int, str]] = set()
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            found.add((int(link.name), str(link.readlink())))
+        except FileNotFoundError:
+            continue  # the one that this loop reads from
+    return found
+
+
+def _is_housekeeping(number: int, target: str, space: Path) -> bool:
+    """Say whether a process keeps this descriptor for good: the table of lives, and the pipe to the resource tracker."""
+    tracker: int | None = getattr(resource_tracker, "_resource_tracker")._fd  # noqa: B009 - private, and typed nowhere
+    return number == tracker or any(target.startswith(str(space / name)) for name in HOUSEKEEPING)
+
+
+# ── skips: named, counted, and for some tests forbidden ─────────────────────────────────────────────────────────────
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep fixtures of wider scope out of the user's own space, and Ctrl-C working where a shell had it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.stash[_skipped] = {}
+    config.stash[_collected] = []
+    config.stash[_session_space] = tempfile.mkdtemp(prefix="underpass-test-session-", dir=MEMORY)
+    os.environ["UNDERPASS_DIR"] = config.stash[_session_space]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the session's space."""
+    shutil.rmtree(config.stash[_session_space], ignore_errors=True)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Remember every test, also those that will be deselected."""
+    item.config.stash[_collected].append(item.nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Count a module that skips itself whole."""
+    report = yield
+    if report.skipped:
+        collector.config.stash[_skipped][report.nodeid] = _reason(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note failures for the fixture above, and skips for the summary."""
+    report = yield
+    if report.failed:
+        item.stash[_failed] = True
+    if report.skipped and not hasattr(report, "wasxfail"):
+        item.config.stash[_skipped][report.nodeid] = _reason(report)
+    return report
+
+
+def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
+    match report.longrepr:
+        case (_, _, str(reason)):
+            return reason.removeprefix("Skipped: ")
+        case _:
+            return "no reason given"
+
+
+def _lapses(config: pytest.Config) -> list[str]:
+    """Return what breaks the promise of required.txt: in CI only, where everything is there to run them."""
+    if os.environ.get("UNDERPASS_CI") != "1" or not REQUIRED.exists():
+        return []
+    lines = (line.split("#")[0].strip() for line in REQUIRED.read_text().splitlines())
+    required = tuple(line for line in lines if line)
+    lapses = [f"{node} is required and was skipped" for node in config.stash[_skipped] if node.startswith(required)]
+    missing = [prefix for prefix in required if not any(node.startswith(prefix) for node in config.stash[_collected])]
+    return lapses + [f"{prefix} is required and does not exist" for prefix in missing]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run for a lapse."""
+    if session.exitstatus == pytest.ExitCode.OK and _lapses(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what was skipped, and what should not have been."""
+    skipped = config.stash[_skipped]
+    if skipped:
+        terminalreporter.section(f"{len(skipped)} skipped")
+    for node, reason in sorted(skipped.items()):
+        terminalreporter.line(f"{node}: {reason}")
+    for lapse in _lapses(config):
+        terminalreporter.line(f"REQUIRED: {lapse}", red=True)
