@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Generator, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -31,21 +32,21 @@ _session_space = pytest.StashKey[str]()
 
 @pytest.fixture(autouse=True)
 def private_space(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the test the default space to itself, and fail it if an object, a process or a descriptor is left."""
+    """Give the test the default space to itself, and fail it if an object, a process, a thread or a descriptor is left."""
     space = Path(tempfile.mkdtemp(prefix="underpass-test-", dir=MEMORY))
     monkeypatch.setenv("UNDERPASS_DIR", str(space))
-    children_before, descriptors_before = _children(), _descriptors()
+    threads_before, children_before, descriptors_before = threading.enumerate(), _children(), _descriptors()
     try:
         yield space
+        threads = _still_running([thread for thread in threading.enumerate() if thread not in threads_before])
         gc.collect()  # anonymous objects go with their last handle
         multiprocessing.active_children()  # reaps those that have ended
         children = {pid: line for pid, line in _children().items() if pid not in children_before}
         _end(children)
         if request.node.stash.get(_failed, False):
             return  # its traceback keeps objects alive, and the first failure is the one to read
-        left = [f"object {path}" for path in _objects(space)]
-        if "keeps_children" not in request.keywords:
-            left += [f"process {pid}: {line}" for pid, line in children.items()]
+        left = [f"object {path}" for path in _objects(space)] + [f"thread {thread.name}" for thread in threads]
+        left += [f"process {pid}: {line}" for pid, line in children.items()]
         left += [
             f"descriptor {number}: {target}"
             for number, target in _descriptors() - descriptors_before
@@ -55,6 +56,13 @@ def private_space(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
             pytest.fail("left behind: " + ", ".join(sorted(left)), pytrace=False)
     finally:
         shutil.rmtree(space, ignore_errors=True)
+
+
+def _still_running(threads: list[threading.Thread]) -> list[threading.Thread]:
+    """Let threads that are about to end do so; return those that go on."""
+    for thread in threads:
+        thread.join(timeout=2)
+    return [thread for thread in threads if thread.is_alive()]
 
 
 def _objects(space: Path) -> list[Path]:
@@ -103,9 +111,9 @@ def _descriptors() -> set[tuple[int, str]]:
 
 
 def _is_housekeeping(number: int, target: str, space: Path) -> bool:
-    """Say whether a process keeps this descriptor for good: the table of lives, and the pipe to the resource tracker."""
+    """Say whether a process keeps this descriptor for good: the space and its lives, and the pipe to the resource tracker."""
     tracker: int | None = getattr(resource_tracker, "_resource_tracker")._fd  # noqa: B009 - private, and typed nowhere
-    return number == tracker or any(target.startswith(str(space / name)) for name in HOUSEKEEPING)
+    return number == tracker or target in {str(space), *(str(space / name) for name in HOUSEKEEPING)}
 
 
 # ── skips: named, counted, and for some tests forbidden ─────────────────────────────────────────────────────────────

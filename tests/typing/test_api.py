@@ -167,6 +167,8 @@ def promised_signatures(name: str, functions: list[Function]) -> Iterator[Signat
 def promised_members(cls: str) -> dict[str, list[Function]]:
     """Methods that the contract gives a class; ``create`` and ``open_or_create`` follow its constructor."""
     members = contract.members(cls)
+    if not any(isinstance(node, Function) and node.name == "__init__" for node in contract.classes[cls].body):
+        members.pop("__init__", None)  # nobody makes a Request, though its base is a Message that everybody makes
     if "SharedObject" in contract.bases(cls) and "__init__" in members:
         members = members | dict.fromkeys(("create", "open_or_create"), members["__init__"])
     return {name: found for name, found in members.items() if name == "__init__" or not name.startswith("__")}

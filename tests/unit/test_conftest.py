@@ -13,6 +13,11 @@ TESTS = Path(__file__).parents[1]
 
 LEAVES_AN_OBJECT = "def test_it(private_space): (private_space / 'jobs').touch()"
 LEAVES_A_CHILD = "import subprocess\ndef test_it(): subprocess.Popen(['sleep', '60'])"
+LEAVES_A_THREAD = """
+import threading
+def test_it():
+    threading.Thread(target=threading.Event().wait, name="worker", daemon=True).start()
+"""
 LEAVES_A_DESCRIPTOR = "import os\ndef test_it(): os.open('/dev/null', os.O_RDONLY)"
 LEAVES_NOTHING = "def test_it(private_space): (private_space / '.lives').touch()"
 SKIPS = "import pytest\ndef test_it(): pytest.skip('no such kernel')"
@@ -48,6 +53,7 @@ def outcome(directory: Path, source: str, *, required: str = "", ci: str = "0") 
     [
         (LEAVES_AN_OBJECT, r"left behind: object jobs$"),
         (LEAVES_A_CHILD, r"left behind: process \d+: sleep 60$"),
+        (LEAVES_A_THREAD, r"left behind: thread worker$"),
         (LEAVES_A_DESCRIPTOR, r"left behind: descriptor \d+: /dev/null$"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -149,6 +150,12 @@ def test_python_is_known_to_the_bindings_alone(crate: str) -> None:
 
 def test_core_forbids_unsafe() -> None:
     assert "#![forbid(unsafe_code)]" in (ROOT / "crates/underpass-core/src/lib.rs").read_text()
+
+
+def test_core_takes_its_atomics_from_where_loom_replaces_them() -> None:
+    standard = re.compile(r"\b(std|core)::sync::atomic::(Atomic|fence|\{[^}]*(Atomic|fence))")
+    sources = (ROOT / "crates/underpass-core/src").rglob("*.rs")
+    assert not [str(path.relative_to(ROOT)) for path in sources if standard.search(path.read_text())]
 
 
 def test_files_stay_readable() -> None:

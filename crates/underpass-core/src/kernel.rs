@@ -101,8 +101,12 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// If I die from now on, wake one who is parked on this word. Null ends it; the word named before is returned.
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32;
 
-    /// How long may I spin before I park, in nanoseconds: 0 when nobody could run meanwhile.
-    fn spin(&self) -> u64;
+    /// Which processors may I run on, a bit each: what [`Self::spin`] takes of a partner.
+    fn cpus(&self) -> u64;
+
+    /// How long may I spin for a partner that runs on these processors, in nanoseconds: 0 when it could not run
+    /// meanwhile. 0 processors: an unknown partner.
+    fn spin(&self, partner: u64) -> u64;
 }
 
 /// While this lives, the caller's death wakes one sleeper of the baton.

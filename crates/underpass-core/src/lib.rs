@@ -7,7 +7,6 @@ pub mod kernel;
 #[cfg(not(loom))]
 pub mod linux;
 pub mod lock;
-#[cfg(not(loom))]
 pub mod port;
 pub mod queue;
 pub mod semaphore;

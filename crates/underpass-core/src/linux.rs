@@ -141,7 +141,11 @@ impl Kernel for Linux {
         baton::name(word)
     }
 
-    fn spin(&self) -> u64 {
-        if cpus::several() { self.host.longest_spin() } else { 0 }
+    fn cpus(&self) -> u64 {
+        cpus::mine()
+    }
+
+    fn spin(&self, partner: u64) -> u64 {
+        if cpus::together(partner) { self.host.longest_spin() } else { 0 }
     }
 }

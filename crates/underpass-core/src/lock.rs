@@ -10,7 +10,7 @@ use underpass_shm::layout::lock::{LockWords, SLEEPERS};
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use crate::kernel::{Kernel, Owed, Watch};
-use crate::wait::{Patience, wait_until};
+use crate::wait::{Patience, Waiting, wait_until};
 use crate::{Deadline, Result};
 
 /// A handle of a lock.
@@ -29,7 +29,8 @@ impl<'a> Lock<'a> {
     #[cold]
     fn acquire_slow(self, kernel: &dyn Kernel, patience: &Patience, me: Me) -> Result<bool> {
         let ready = || self.0.word.load(Relaxed) & !SLEEPERS == 0;
-        wait_until(kernel, &self.0.baton, Deadline::Never, patience, ready, |watch, slept| {
+        let waiting = Waiting { baton: &self.0.baton, deadline: Deadline::Never, patience, partner: 0 };
+        wait_until(kernel, waiting, ready, |watch, slept| {
             Ok(self.attempt(kernel, me, watch, slept))
         })
     }

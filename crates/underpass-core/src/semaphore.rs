@@ -11,7 +11,7 @@ use underpass_shm::place::Placed;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::kernel::{Kernel, Owed};
-use crate::wait::{Patience, wait_until};
+use crate::wait::{Patience, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 /// The most units a semaphore can hold.
@@ -67,7 +67,8 @@ impl Semaphore {
         let words = &*self.words;
         let resets = words.resets.load(Acquire);
         let ready = || words.word.load(Relaxed) & !SLEEPERS != 0;
-        wait_until(kernel, &words.baton, deadline, &self.patience, ready, |mut watch, slept| loop {
+        let waiting = Waiting { baton: &words.baton, deadline, patience: &self.patience, partner: 0 };
+        wait_until(kernel, waiting, ready, |mut watch, slept| loop {
             if words.resets.load(Acquire) != resets {
                 return Err(Error::Reset);
             }

@@ -30,8 +30,8 @@ impl Patience {
     }
 
     /// Spins until `ready` or as long as the kernel and experience allow.
-    fn spin(&self, kernel: &dyn Kernel, mut ready: impl FnMut() -> bool) -> bool {
-        let most = u32::try_from(kernel.spin()).unwrap_or(u32::MAX);
+    fn spin(&self, kernel: &dyn Kernel, partner: u64, mut ready: impl FnMut() -> bool) -> bool {
+        let most = u32::try_from(kernel.spin(partner)).unwrap_or(u32::MAX);
         if most == 0 {
             return false;
         }
@@ -59,26 +59,37 @@ impl Default for Patience {
     }
 }
 
+/// How and how long an operation waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting<'a, 'p> {
+    /// The baton of those who wait for the same.
+    pub baton: &'a AtomicU32,
+    /// Until when.
+    pub deadline: Deadline,
+    /// What spinning has paid here.
+    pub patience: &'p Patience,
+    /// Which processors the partner may run on, as far as it is known: its [`Kernel::cpus`], or 0.
+    pub partner: u64,
+}
+
 /// Waits until `attempt` succeeds. Without a watch list it only tries; with one it announces the sleeper and fills the
 /// list in. Its second argument is true once the caller has slept.
 #[cold]
 pub fn wait_until<'a, T>(
     kernel: &dyn Kernel,
-    baton: &'a AtomicU32,
-    deadline: Deadline,
-    patience: &Patience,
+    waiting: Waiting<'a, '_>,
     ready: impl FnMut() -> bool,
     mut attempt: impl FnMut(Option<&mut Watch<'a>>, bool) -> Result<Option<T>>,
 ) -> Result<T> {
-    if deadline == Deadline::NoWait {
+    if waiting.deadline == Deadline::NoWait {
         return attempt(None, false)?.ok_or(Error::WouldBlock);
     }
-    if patience.spin(kernel, ready)
+    if waiting.patience.spin(kernel, waiting.partner, ready)
         && let Some(done) = attempt(None, false)?
     {
         return Ok(done);
     }
-    park_until(kernel, baton, deadline, attempt)
+    park_until(kernel, waiting.baton, waiting.deadline, attempt)
 }
 
 /// The sleeping half.

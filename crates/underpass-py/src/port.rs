@@ -142,7 +142,7 @@ impl Request {
         let peer = self.call.peer();
         Peer {
             pid: peer.pid,
-            tid: port.handle.linux.space().lives().tid(self.call.caller),
+            tid: port.handle.linux.space().lives().tid(self.call.caller()),
             uid: peer.uid,
             gid: peer.gid,
             linux: port.handle.linux.clone(),
@@ -172,7 +172,7 @@ impl Request {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Request of {} bytes from pid {}>", self.call.length, self.call.peer().pid)
+        format!("<Request of {} bytes from pid {}>", self.call.length(), self.call.peer().pid)
     }
 }
 
@@ -231,7 +231,7 @@ impl Port {
 
     #[inline]
     fn request<'py>(&self, py: Python<'py>, call: &Call) -> PyResult<Bound<'py, PyBytes>> {
-        PyBytes::new_with(py, call.length, |out| {
+        PyBytes::new_with(py, call.length(), |out| {
             self.server.request(call, out);
             Ok(())
         })

@@ -1,29 +1,35 @@
-//! How many processors this thread may use: by affinity and by quota. With one, spinning only delays the partner.
+//! Which processors this thread may use: by affinity and by quota. Spinning pays only where the partner runs meanwhile.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::cell::Cell;
 
 /// Affinity is asked again this often, in nanoseconds: `taskset -p` on a running process takes effect.
 const REFRESH: u64 = 10_000_000;
 
 thread_local! {
-    static AFFINITY: (AtomicU64, AtomicU32) = const { (AtomicU64::new(0), AtomicU32::new(0)) };
+    static AFFINITY: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
-/// True when the calling thread can run at the same time as somebody else.
+/// The processors that the calling thread may run on, a bit each; beyond 64 they share bits. Never 0.
 #[must_use]
-pub fn several() -> bool {
-    if quota_of_one() {
-        return false;
+pub fn mine() -> u64 {
+    let (asked, mask) = AFFINITY.get();
+    let now = crate::clock::monotonic();
+    if mask != 0 && now - asked <= REFRESH {
+        return mask;
     }
-    AFFINITY.with(|(asked, count)| {
-        let now = crate::clock::monotonic();
-        if count.load(Relaxed) == 0 || now - asked.load(Relaxed) > REFRESH {
-            asked.store(now, Relaxed);
-            let cpus = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
-            count.store(cpus.max(1), Relaxed);
-        }
-        count.load(Relaxed) > 1
-    })
+    let mask = match rustix::thread::sched_getaffinity(None) {
+        Ok(set) => (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).fold(0, |mask, cpu| mask | 1 << (cpu % 64)),
+        Err(_) => 1,
+    };
+    AFFINITY.set((now, mask));
+    mask
+}
+
+/// True when the calling thread and a partner that may run on the processors `partner` can run at the same time. Of an
+/// unknown partner (0) it is assumed that it can, if this thread leaves it a processor.
+#[must_use]
+pub fn together(partner: u64) -> bool {
+    (mine() | partner).count_ones() > 1 && !quota_of_one()
 }
 
 /// True when a control group grants at most one processor's time. Read once: groups seldom change under a process.

@@ -2,44 +2,57 @@
 
 use std::sync::Arc;
 
-use underpass_shm::header::{Header, Kind, PARAMETERS, WORDS};
-use underpass_shm::layout::port::StackWords;
+use underpass_shm::header::{Header, Kind, WORDS};
+use underpass_shm::layout::port::{CallerWords, ReplyWords, RequestWords};
 use underpass_shm::life::Life;
-use underpass_shm::place::{Blocks, PlacedSlice};
+use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::region::Region;
 use underpass_shm::socket::{Credentials, sealed_size};
 
+use super::stack::Stack;
 use crate::{Error, Result};
 
 /// A-stacks of a channel: calls that one client has in progress at a time.
 pub const STACKS: usize = 4;
-/// Messages start at multiples of a cache line.
-const LINE: usize = 64;
+/// Two cache lines, which processors fetch together: what one side writes starts at a multiple of it.
+const PAIR: usize = 128;
 
 /// The views of a channel's memory.
 #[derive(Debug)]
 pub struct Channel {
-    /// The words of each A-stack.
-    pub stacks: PlacedSlice<StackWords>,
-    /// What clients ask, an A-stack each.
-    pub requests: Blocks,
-    /// What the server answers.
-    pub replies: Blocks,
+    /// Its A-stacks.
+    pub stacks: [Stack; STACKS],
     /// The client's process.
     pub client: Life,
     /// Who the client is, by the kernel's word.
     pub peer: Credentials,
 }
 
-/// The space one message takes.
-fn block(message_size: usize) -> usize {
-    message_size.max(1).next_multiple_of(LINE)
+/// The space of one half of an A-stack: two words and a message.
+fn half(message_size: usize) -> usize {
+    (size_of::<RequestWords>() + message_size).next_multiple_of(PAIR)
+}
+
+fn stack_size(message_size: usize) -> usize {
+    2 * half(message_size) + PAIR
 }
 
 /// Bytes of a channel for messages of that size.
 #[must_use]
 pub fn channel_size(message_size: usize) -> usize {
-    WORDS + STACKS * (size_of::<StackWords>() + 2 * block(message_size))
+    WORDS + STACKS * stack_size(message_size)
+}
+
+fn view_stack(region: &Arc<Region>, message_size: usize, index: usize) -> Option<Stack> {
+    let request = WORDS + index * stack_size(message_size);
+    let reply = request + half(message_size);
+    Some(Stack {
+        request: Placed::at(region, request)?,
+        reply: Placed::at(region, reply)?,
+        caller: Placed::<CallerWords>::at(region, reply + half(message_size))?,
+        asked: Blocks::at(region, request + size_of::<RequestWords>(), message_size, 1)?,
+        answered: Blocks::at(region, reply + size_of::<ReplyWords>(), message_size, 1)?,
+    })
 }
 
 impl Channel {
@@ -53,7 +66,6 @@ impl Channel {
             creator_pid: peer.pid.cast_unsigned(),
             parameters: [message_size as u64, 0, 0, 0, 0, 0, 0, 0],
         };
-        const { assert!(PARAMETERS == 8) };
         header.write(region, "a channel")?;
         Self::view(region, message_size, client, peer).ok_or_else(|| Error::Corrupted("a channel that is too short".into()))
     }
@@ -72,14 +84,7 @@ impl Channel {
     }
 
     fn view(region: &Arc<Region>, message_size: usize, client: Life, peer: Credentials) -> Option<Self> {
-        let words = WORDS + STACKS * size_of::<StackWords>();
-        let block = block(message_size);
-        Some(Self {
-            stacks: PlacedSlice::at(region, WORDS, STACKS)?,
-            requests: Blocks::at(region, words, block, STACKS)?,
-            replies: Blocks::at(region, words + STACKS * block, block, STACKS)?,
-            client,
-            peer,
-        })
+        let stacks = (0..STACKS).map(|index| view_stack(region, message_size, index)).collect::<Option<Vec<_>>>()?;
+        Some(Self { stacks: stacks.try_into().ok()?, client, peer })
     }
 }

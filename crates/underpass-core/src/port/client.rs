@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::port::{FAILED, IDLE, NUMBERS, PORT_CLOSED, POSTED, PortWords, STATE};
+use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
 use underpass_shm::life::Life;
 use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::region::Region;
 use underpass_shm::socket::{self, Credentials};
 use underpass_shm::space::Space;
-use underpass_shm::sync::{AtomicU32, Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst}, fence};
+use underpass_shm::sync::{AtomicU32, Ordering::{AcqRel, Acquire, Relaxed, Release}};
 
 use super::channel::{Channel, STACKS, channel_size};
+use super::doorbell;
+use super::stack::Stack;
 use crate::error::Phase;
-use crate::kernel::{Kernel, Owed};
-use crate::wait::{Patience, wait_until};
+use crate::kernel::Kernel;
+use crate::wait::{Patience, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 /// How long one attempt to connect may take before the server's life is looked at again.
@@ -45,7 +46,6 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Reply<'a> {
     blocks: &'a Blocks,
-    stack: usize,
     /// Bytes.
     pub length: usize,
 }
@@ -56,7 +56,7 @@ impl Reply<'_> {
     /// # Panics
     /// If `out` is longer than a message.
     pub fn copy_to(&self, out: &mut [u8]) {
-        self.blocks.read(self.stack, out);
+        self.blocks.read(0, out);
     }
 }
 
@@ -97,13 +97,13 @@ impl Client {
                 Err(_) if client.check_server(kernel).is_err() => return Err(client.died(kernel)),
                 Err(error) => return Err(error.into()),
             }
-            client.ring(kernel);
+            doorbell::ring(kernel, &client.port);
             if deadline.time().is_some_and(|time| kernel.now() >= time) {
                 return Err(Error::TimedOut(Phase::Send));
             }
         }
         client.port.introductions.fetch_add(1, AcqRel);
-        client.ring(kernel);
+        doorbell::ring(kernel, &client.port);
         Ok(client)
     }
 
@@ -121,33 +121,23 @@ impl Client {
         let caller = kernel.me()?.thread;
         let stack = self.claim(kernel, deadline)?;
         let words = &self.channel.stacks[stack];
-        self.channel.requests.write(stack, data);
-        words.request.length.store(data.len() as u32, Relaxed);
-        words.request.caller.store(caller.0, Relaxed);
-        let number = (words.request.word.load(Relaxed) >> 2) % (NUMBERS - 1) + 1;
-        // SYNC(port-2): pairs with the server's take.
-        words.request.word.store(number << 2 | POSTED, Release);
-        self.ring(kernel);
-        match self.reply(kernel, stack, number, deadline) {
-            Ok(()) if words.reply.status.load(Relaxed) == FAILED => {
-                self.unclaim(kernel, stack, FREE);
-                Err(if self.closed() { self.died(kernel) } else { Error::Aborted })
-            }
-            Ok(()) => {
-                let length = (words.reply.length.load(Relaxed) as usize).min(self.message_size);
-                let result = sink(Reply { blocks: &self.channel.replies, stack, length });
-                self.unclaim(kernel, stack, FREE);
-                Ok(result)
-            }
-            Err(error) => Err(self.withdraw(kernel, stack, number, error)),
+        let number = words.post(caller, data);
+        doorbell::ring(kernel, &self.port);
+        if let Err(error) = self.await_reply(kernel, words, number, deadline) {
+            return Err(self.withdraw(kernel, stack, number, error));
         }
+        let result = match words.reply_length(self.message_size) {
+            Some(length) => Ok(sink(Reply { blocks: &words.answered, length })),
+            None if self.closed() => Err(self.died(kernel)),
+            None => Err(Error::Aborted),
+        };
+        self.unclaim(kernel, stack, FREE);
+        result
     }
 
     /// Ends a call that got no reply: if the server has not taken it, nothing happened.
     fn withdraw(&self, kernel: &dyn Kernel, stack: usize, number: u32, error: Error) -> Error {
-        let request = &self.channel.stacks[stack].request;
-        let cancelled =
-            request.word.compare_exchange(number << 2 | POSTED, number << 2 | IDLE, AcqRel, Relaxed).is_ok();
+        let cancelled = self.channel.stacks[stack].cancel(number);
         self.unclaim(kernel, stack, if cancelled { FREE } else { ABANDONED });
         match error {
             Error::TimedOut(_) if cancelled => Error::TimedOut(Phase::Send),
@@ -158,59 +148,28 @@ impl Client {
 
     /// Waits for the reply, or for the end of the server.
     #[inline]
-    fn reply(&self, kernel: &dyn Kernel, stack: usize, number: u32, deadline: Deadline) -> Result<()> {
-        let words = &self.channel.stacks[stack];
-        // SYNC(port-3): pairs with the server's reply.
-        let replied = || words.reply.word.load(Acquire) & !SLEEPERS == number;
+    fn await_reply(&self, kernel: &dyn Kernel, stack: &Stack, number: u32, deadline: Deadline) -> Result<()> {
         // A call always waits for its reply; without patience it gets the time of a spin.
         let deadline = if deadline == Deadline::NoWait { Deadline::At(0) } else { deadline };
-        wait_until(kernel, &words.request.baton, deadline, &self.patience, replied, |watch, _| {
-            if replied() {
+        let (mine, partner) = (kernel.cpus(), self.port.cpus.load(Relaxed));
+        if stack.caller.cpus.load(Relaxed) != mine {
+            stack.caller.cpus.store(mine, Relaxed);
+        }
+        let waiting = Waiting { baton: &stack.caller.baton, deadline, patience: &self.patience, partner };
+        wait_until(kernel, waiting, || stack.replied(number), |watch, _| {
+            if stack.replied(number) {
                 return Ok(Some(()));
             }
             let Some(watch) = watch else { return Ok(None) };
-            let word = words.reply.word.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
-            watch.word(&words.reply.word, word);
+            watch.word(&stack.reply.word, stack.announce());
             watch.life(self.server);
-            // Asked before the last look, since a server may reply and die.
-            let gone = self.gone(kernel, stack);
-            if replied() {
+            // Asked before the last look, since a server may reply and die. One that closes fails what it has not taken.
+            let gone = !kernel.alive(self.server) || self.closed() && stack.is_posted();
+            if stack.replied(number) {
                 return Ok(Some(()));
             }
             if gone { Err(self.died(kernel)) } else { Ok(None) }
         })
-    }
-
-    /// Nobody will answer: the server died, or closed before it took this call.
-    fn gone(&self, kernel: &dyn Kernel, stack: usize) -> bool {
-        !kernel.alive(self.server)
-            || self.closed() && self.channel.stacks[stack].request.word.load(Acquire) & STATE == POSTED
-    }
-
-    /// Wakes the server if it sleeps.
-    #[inline]
-    fn ring(&self, kernel: &dyn Kernel) {
-        // SYNC(port-1): pairs with `Server::receive`. The post comes before the look at the bell.
-        fence(SeqCst);
-        if self.port.doorbell.load(Relaxed) & SLEEPERS != 0 {
-            self.ring_slow(kernel);
-        }
-    }
-
-    #[cold]
-    fn ring_slow(&self, kernel: &dyn Kernel) {
-        let _owed = Owed::name(kernel, &self.port.baton);
-        let mut word = self.port.doorbell.load(Relaxed);
-        while word & SLEEPERS != 0 {
-            let rung = (word & !SLEEPERS).wrapping_add(1) & !SLEEPERS;
-            match self.port.doorbell.compare_exchange(word, rung, AcqRel, Relaxed) {
-                Ok(_) => {
-                    kernel.wake(&self.port.doorbell, 1);
-                    return;
-                }
-                Err(other) => word = other,
-            }
-        }
     }
 
     /// An A-stack for one call, waiting while other threads of this process use them all.
@@ -219,7 +178,8 @@ impl Client {
             return Ok(stack);
         }
         let ready = || self.claims.iter().any(|claim| claim.load(Relaxed) == FREE);
-        wait_until(kernel, &self.baton, deadline, &self.claiming, ready, |watch, _| {
+        let waiting = Waiting { baton: &self.baton, deadline, patience: &self.claiming, partner: 0 };
+        wait_until(kernel, waiting, ready, |watch, _| {
             let before = self.released.load(Acquire);
             if let Some(watch) = watch {
                 watch.word(&self.released, before);
@@ -239,17 +199,11 @@ impl Client {
             let claim = &self.claims[*stack];
             let free = match claim.load(Relaxed) {
                 BUSY => false,
-                ABANDONED => self.answered(*stack) && claim.compare_exchange(ABANDONED, FREE, Relaxed, Relaxed).is_ok(),
+                ABANDONED => self.channel.stacks[*stack].is_settled() && claim.compare_exchange(ABANDONED, FREE, Relaxed, Relaxed).is_ok(),
                 _ => true,
             };
             free && claim.compare_exchange(FREE, BUSY, Acquire, Relaxed).is_ok()
         })
-    }
-
-    /// The server has answered the call that we abandoned there.
-    fn answered(&self, stack: usize) -> bool {
-        let words = &self.channel.stacks[stack];
-        words.reply.word.load(Acquire) & !SLEEPERS == words.request.word.load(Relaxed) >> 2
     }
 
     #[inline]

@@ -7,15 +7,22 @@
 //! Invariant: the truth about a call is in its A-stack. The doorbell only ends the server's sleep; before the server
 //! sleeps it looks at every channel after it has said that it will.
 
+#[cfg(not(loom))]
 mod channel;
+#[cfg(not(loom))]
 mod client;
+pub mod doorbell;
+#[cfg(not(loom))]
 mod server;
+mod stack;
 
+#[cfg(not(loom))]
 pub use channel::{Channel, STACKS, channel_size};
+#[cfg(not(loom))]
 pub use client::{Client, Reply};
+#[cfg(not(loom))]
 pub use server::{Call, Server};
+pub use stack::{Stack, Taken};
 
-/// What the bindings keep in a port's header.
-pub const MESSAGE_SIZE: usize = 0;
 /// Largest message of a port, in bytes.
 pub const MOST_BYTES: usize = 1 << 30;

@@ -3,16 +3,17 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::port::{FAILED, NUMBERS, PORT_CLOSED, POSTED, PortWords, REPLIED, STATE, TAKEN};
+use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
 use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
 use underpass_shm::socket;
-use underpass_shm::sync::{AtomicU32, Ordering::{AcqRel, Acquire, Relaxed, SeqCst}, fence};
+use underpass_shm::sync::{AtomicU32, Ordering::{Acquire, Relaxed, SeqCst}, fence};
 
 use super::channel::{Channel, STACKS};
-use crate::kernel::{Kernel, Owed};
-use crate::wait::{Patience, wait_until};
+use super::doorbell;
+use super::stack::{Stack, Taken};
+use crate::kernel::Kernel;
+use crate::wait::{Patience, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 /// While it spins, the server looks at all channels every so many looks at its last partner's word.
@@ -39,11 +40,7 @@ pub struct Server {
 pub struct Call {
     channel: Arc<Channel>,
     stack: usize,
-    number: u32,
-    /// Bytes of the request.
-    pub length: usize,
-    /// The calling thread.
-    pub caller: Life,
+    taken: Taken,
 }
 
 impl Server {
@@ -86,19 +83,21 @@ impl Server {
             return Ok(call);
         }
         let words = &self.words;
-        wait_until(kernel, &words.baton, deadline, &self.patience, ready, |watch, slept| {
+        let (mine, partner) = (kernel.cpus(), last.map_or(0, |call| call.stack().caller.cpus.load(Relaxed)));
+        if words.cpus.load(Relaxed) != mine {
+            words.cpus.store(mine, Relaxed);
+        }
+        let waiting = Waiting { baton: &words.baton, deadline, patience: &self.patience, partner };
+        wait_until(kernel, waiting, ready, |watch, slept| {
             if let Some(watch) = watch {
-                // SYNC(port-1): pairs with `Client::ring`. Said before the look, so that who posts after it rings.
-                let word = words.doorbell.fetch_or(SLEEPERS, SeqCst) | SLEEPERS;
-                fence(SeqCst);
-                watch.word(&words.doorbell, word);
+                // Said before the look, so that whoever posts after it rings.
+                watch.word(&words.doorbell, doorbell::announce(words));
             }
             self.meet(kernel);
             let call = self.next(last)?;
             if slept && call.is_some() && self.any() {
                 // More than one call came while only this thread was woken.
-                words.doorbell.fetch_and(!SLEEPERS, AcqRel);
-                kernel.wake(&words.doorbell, 1);
+                doorbell::tell(kernel, words, 1);
             }
             Ok(call)
         })
@@ -106,7 +105,7 @@ impl Server {
 
     /// Copies the request of a call.
     pub fn request(&self, call: &Call, out: &mut [u8]) {
-        call.channel.requests.read(call.stack, out);
+        call.stack().asked.read(0, out);
     }
 
     /// Answers a call. Never waits: the caller may be gone.
@@ -114,14 +113,13 @@ impl Server {
         if data.len() > self.message_size {
             return Err(Error::TooLong { size: data.len(), limit: self.message_size });
         }
-        call.channel.replies.write(call.stack, data);
-        call.finish(kernel, REPLIED, data.len());
+        call.stack().answer(kernel, call.taken.number, data);
         Ok(())
     }
 
     /// Gives a call up: the caller learns that the server may have acted.
     pub fn abort(&self, kernel: &dyn Kernel, call: &Call) {
-        call.finish(kernel, FAILED, 0);
+        call.stack().fail(kernel, call.taken.number);
     }
 
     /// No calls any more: those that wait to be taken fail, and every receiver leaves with `Closed`.
@@ -137,9 +135,7 @@ impl Server {
                 }
             }
         }
-        let _owed = Owed::name(kernel, &words.baton);
-        words.doorbell.fetch_and(!SLEEPERS, AcqRel);
-        kernel.wake(&words.doorbell, u32::MAX);
+        doorbell::tell(kernel, words, u32::MAX);
     }
 
     fn closed(&self) -> bool {
@@ -179,7 +175,7 @@ impl Server {
 
     /// Any call posted in any channel.
     fn any(&self) -> bool {
-        self.channels().iter().any(|channel| channel.stacks.iter().any(|stack| posted(stack.request.word.load(Relaxed))))
+        self.channels().iter().any(|channel| channel.stacks.iter().any(Stack::is_posted))
     }
 
     /// Accepts the clients that have introduced themselves, and forgets those that died.
@@ -197,10 +193,6 @@ impl Server {
     }
 }
 
-fn posted(word: u32) -> bool {
-    word & STATE == POSTED
-}
-
 impl Call {
     /// Who calls, by the kernel's word.
     #[must_use]
@@ -214,33 +206,32 @@ impl Call {
         self.channel.client
     }
 
+    /// The calling thread, as it says.
+    #[must_use]
+    pub fn caller(&self) -> Life {
+        Life(self.stack().caller.thread.load(Relaxed))
+    }
+
+    /// Bytes of the request.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.taken.length
+    }
+
+    #[inline]
+    fn stack(&self) -> &Stack {
+        &self.channel.stacks[self.stack]
+    }
+
     /// The same caller's next call has been posted.
+    #[inline]
     fn has_next(&self) -> bool {
-        posted(self.channel.stacks[self.stack].request.word.load(Relaxed))
+        self.stack().is_posted()
     }
 
+    #[inline]
     fn take(channel: &Arc<Channel>, stack: usize, limit: usize) -> Option<Self> {
-        let request = &channel.stacks[stack].request;
-        let word = request.word.load(Relaxed);
-        // SYNC(port-2): pairs with the post. Whoever cancels uses the same word, so only one of the two succeeds.
-        if !posted(word) || request.word.compare_exchange(word, word & !STATE | TAKEN, Acquire, Relaxed).is_err() {
-            return None;
-        }
-        // Read once and bounded: a client that lies about it only reads its own memory.
-        let length = (request.length.load(Relaxed) as usize).min(limit);
-        let caller = Life(request.caller.load(Relaxed));
-        Some(Self { channel: channel.clone(), stack, number: word >> 2 & (NUMBERS - 1), length, caller })
-    }
-
-    fn finish(&self, kernel: &dyn Kernel, status: u32, length: usize) {
-        let words = &self.channel.stacks[self.stack];
-        words.reply.length.store(length as u32, Relaxed);
-        words.reply.status.store(status, Relaxed);
-        // SYNC(port-3): pairs with the caller's look at the reply.
-        let before = words.reply.word.swap(self.number, AcqRel);
-        if before & SLEEPERS != 0 {
-            // Should this process die before the wake, the caller is told by its life.
-            kernel.wake(&words.reply.word, 1);
-        }
+        let taken = channel.stacks[stack].take(limit)?;
+        Some(Self { channel: channel.clone(), stack, taken })
     }
 }

@@ -27,7 +27,7 @@ pub use lease::{Holding, Ticket};
 pub use room::Room;
 
 use crate::kernel::{Kernel, Watch};
-use crate::wait::{Patience, wait_until};
+use crate::wait::{Patience, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 /// Longest message of any queue, in bytes.
@@ -63,6 +63,8 @@ pub struct Queue {
     locking: Patience,
     /// The process that this handle has named as a holder; forgotten by a fork, since it is not the child's.
     registered: AtomicU32,
+    /// The thread that last put through this handle.
+    puts_from: AtomicU32,
 }
 
 impl Queue {
@@ -77,6 +79,7 @@ impl Queue {
             getting: Patience::new(),
             locking: Patience::new(),
             registered: AtomicU32::new(0),
+            puts_from: AtomicU32::new(0),
         }
     }
 
@@ -201,6 +204,11 @@ impl Queue {
 
     /// Puts as many of the messages as there is room for now.
     fn try_put(&self, kernel: &dyn Kernel, me: Me, items: &[&[u8]]) -> Result<usize> {
+        if self.puts_from.load(Relaxed) != me.thread.0 {
+            // Where its partner runs tells a getter whether spinning pays.
+            self.puts_from.store(me.thread.0, Relaxed);
+            self.room.words.put.cpus.store(kernel.cpus(), Relaxed);
+        }
         let _side = self.room.putters(kernel, &self.locking, me)?;
         for (done, data) in items.iter().enumerate() {
             let Some(slot) = self.open_slot()? else { return Ok(done) };
@@ -238,7 +246,10 @@ impl Queue {
         let purges = words.purges.load(Acquire);
         let before = words.freed.word.load(Relaxed) & COUNT;
         let ready = || words.freed.word.load(Relaxed) & COUNT != before;
-        wait_until(kernel, &words.freed.baton, deadline, &self.putting, ready, |watch: Option<&mut Watch<'a>>, slept| {
+        let (mine, partner) = (kernel.cpus(), words.get.cpus.load(Relaxed));
+        words.put.cpus.store(mine, Relaxed);
+        let waiting = Waiting { baton: &words.freed.baton, deadline, patience: &self.putting, partner };
+        wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
             if words.purges.load(Acquire) != purges {
                 return Err(Error::Reset);
             }
@@ -387,7 +398,10 @@ impl Queue {
             let word = words.tail.word.load(Relaxed);
             word & COUNT != words.get.head.load(Relaxed) || word & CLOSED != 0
         };
-        wait_until(kernel, &words.tail.baton, deadline, &self.getting, ready, |watch: Option<&mut Watch<'a>>, slept| {
+        let (mine, partner) = (kernel.cpus(), words.put.cpus.load(Relaxed));
+        words.get.cpus.store(mine, Relaxed);
+        let waiting = Waiting { baton: &words.tail.baton, deadline, patience: &self.getting, partner };
+        wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
             let Some(watch) = watch else { return attempt() };
             self.reap(kernel, me, |life| watch.life(life))?;
             // Announced before the attempt, which then sees every message that came without a wake.
@@ -455,7 +469,8 @@ impl Queue {
         if ready() {
             return Ok(());
         }
-        wait_until(kernel, &words.freed.baton, deadline, &self.putting, ready, |watch, slept| {
+        let waiting = Waiting { baton: &words.freed.baton, deadline, patience: &self.putting, partner: 0 };
+        wait_until(kernel, waiting, ready, |watch, slept| {
             if let Some(watch) = watch {
                 self.reap(kernel, me, |life| watch.life(life))?;
                 if slept && words.freed.word.load(Relaxed) & SLEEPERS != 0 {

@@ -1,7 +1,7 @@
-//! The words of a port, and of the channel that one client shares with it.
+//! The words of a port, and of the A-stacks that one client shares with it.
 
 use crate::place::Shared;
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// The port is closed for good.
 pub const PORT_CLOSED: u32 = 1;
@@ -23,6 +23,8 @@ pub struct PortWords {
     pub state: AtomicU32,
     /// Raised by a client that has introduced itself at the socket.
     pub introductions: AtomicU32,
+    /// Where the server may run; 0: not known.
+    pub cpus: AtomicU64,
 }
 
 /// The state bits of a request word: nothing to take.
@@ -36,14 +38,9 @@ pub const STATE: u32 = 3;
 /// Calls of one A-stack are numbered modulo this.
 pub const NUMBERS: u32 = 1 << 29;
 
-/// The reply is what the handler returned.
-pub const REPLIED: u32 = 0;
-/// The server closed or refused before it replied.
-pub const FAILED: u32 = 1;
-
-/// The client's half of an A-stack's words, on a line of its own.
+/// The client's half of an A-stack. Its message follows at once, so that a short one shares its cache line.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub struct RequestWords {
     /// ```text
     ///  30            2 1       0
@@ -54,15 +51,14 @@ pub struct RequestWords {
     pub word: AtomicU32,
     /// Bytes of the request.
     pub length: AtomicU32,
-    /// The life of the calling thread.
-    pub caller: AtomicU32,
-    /// Always 0; the sleeping caller waits here too.
-    pub baton: AtomicU32,
 }
 
-/// The server's half of an A-stack's words, on a line of its own.
+/// Bit of [`ReplyWords::length`]: the server gave the call up.
+pub const FAILED: u32 = 1 << 31;
+
+/// The server's half of an A-stack. Its message follows at once, so that a short one shares its cache line.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub struct ReplyWords {
     /// ```text
     ///  31          30            0
@@ -71,33 +67,64 @@ pub struct ReplyWords {
     /// └──────────┴────────────────┘
     /// ```
     pub word: AtomicU32,
-    /// Bytes of the reply.
+    /// Bytes of the reply, or [`FAILED`].
     pub length: AtomicU32,
-    /// [`REPLIED`] or [`FAILED`].
-    pub status: AtomicU32,
 }
 
-/// The words of one A-stack.
+/// What is seldom looked at, on a line of its own.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub struct StackWords {
-    /// Written by the client, but for posted → taken.
-    pub request: RequestWords,
-    /// Written by the server, but for the sleeper's bit.
-    pub reply: ReplyWords,
+pub struct CallerWords {
+    /// The calling thread.
+    pub thread: AtomicU32,
+    /// Always 0; the sleeping caller waits here too.
+    pub baton: AtomicU32,
+    /// Where the caller may run; 0: not known.
+    pub cpus: AtomicU64,
 }
 
 // SAFETY: S1, atomics only.
 unsafe impl Shared for PortWords {}
 // SAFETY: S1.
-unsafe impl Shared for StackWords {}
+unsafe impl Shared for RequestWords {}
+// SAFETY: S1.
+unsafe impl Shared for ReplyWords {}
+// SAFETY: S1.
+unsafe impl Shared for CallerWords {}
+
+fn zero() -> AtomicU32 {
+    AtomicU32::new(0)
+}
 
 impl PortWords {
     /// Open, nobody asleep.
     #[must_use]
     pub fn new() -> Self {
-        let zero = || AtomicU32::new(0);
-        Self { doorbell: zero(), baton: zero(), state: zero(), introductions: zero() }
+        Self { doorbell: zero(), baton: zero(), state: zero(), introductions: zero(), cpus: AtomicU64::new(0) }
+    }
+}
+
+impl RequestWords {
+    /// Idle.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { word: zero(), length: zero() }
+    }
+}
+
+impl ReplyWords {
+    /// Nothing answered yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { word: zero(), length: zero() }
+    }
+}
+
+impl CallerWords {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { thread: zero(), baton: zero(), cpus: AtomicU64::new(0) }
     }
 }
 
@@ -107,19 +134,19 @@ impl Default for PortWords {
     }
 }
 
-impl StackWords {
-    /// Idle.
-    #[must_use]
-    pub fn new() -> Self {
-        let zero = || AtomicU32::new(0);
-        Self {
-            request: RequestWords { word: zero(), length: zero(), caller: zero(), baton: zero() },
-            reply: ReplyWords { word: zero(), length: zero(), status: zero() },
-        }
+impl Default for RequestWords {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
-impl Default for StackWords {
+impl Default for ReplyWords {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Default for CallerWords {
     fn default() -> Self {
         Self::new()
     }

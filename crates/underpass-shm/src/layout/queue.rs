@@ -37,6 +37,8 @@ pub struct PutSide {
     pub freed_seen: AtomicU32,
     /// What is under way, for who inherits the lock.
     pub intent: PutIntent,
+    /// Where the last putter may run; 0: not known.
+    pub cpus: AtomicU64,
     /// Whether putters are registered, and how the last one went.
     pub putters: AtomicU32,
     /// The pid of the last registered putter, once it died.
@@ -73,6 +75,8 @@ pub struct GetSide {
     pub overflow: AtomicU32,
     /// What is under way, for who inherits the lock.
     pub intent: GetIntent,
+    /// Where the last getter that waited may run; 0: not known.
+    pub cpus: AtomicU64,
 }
 
 /// The message leaves the front and its slot is freed.
@@ -185,6 +189,7 @@ impl RoomWords {
                 extra: zero(),
                 freed_seen: zero(),
                 intent: PutIntent { slot: zero(), tail: zero(), extra: zero(), owner: zero() },
+                cpus: AtomicU64::new(0),
                 putters: zero(),
                 died_pid: zero(),
             },
@@ -196,6 +201,7 @@ impl RoomWords {
                 leases: zero(),
                 overflow: zero(),
                 intent: GetIntent { step: zero(), slot: zero(), head: zero(), freed: zero() },
+                cpus: AtomicU64::new(0),
             },
             freed: gauge(),
             purges: zero(),

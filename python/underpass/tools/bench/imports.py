@@ -11,12 +11,11 @@ from underpass.tools.bench.measure import Contestant, Sampler
 from underpass.tools.bench.placement import Seats
 
 UNDERPASS = "import underpass"
-MULTIPROCESSING = "import multiprocessing"
 
 
-def _import(module: str) -> Contestant:
+def _timed(statement: str) -> Contestant:
     # Timed inside, so that the interpreter's own start does not count.
-    program = f"import time; started = time.perf_counter_ns(); import {module}; print(time.perf_counter_ns() - started)"
+    program = f"import time; started = time.perf_counter_ns(); {statement}; print(time.perf_counter_ns() - started)"
 
     @contextlib.contextmanager
     def opened(_seats: Seats, _batch: int) -> Iterator[Sampler]:
@@ -25,7 +24,7 @@ def _import(module: str) -> Contestant:
 
         yield sample
 
-    return Contestant(f"import {module}", opened, samples=1)
+    return Contestant(statement, opened, samples=1, warm_up=False)
 
 
-IMPORTS = (_import("multiprocessing"), _import("underpass"))
+IMPORTS = (_timed("import multiprocessing"), _timed(UNDERPASS))

@@ -46,7 +46,8 @@ static void fail(const char *what) {
     exit(EXIT_FAILURE);
 }
 
-/* Spinning. A turn that takes this many looks means that both share a CPU for the moment: let the other run. */
+/* Spinning. A turn that takes this many looks, milliseconds, means that both share a CPU: let the other run. Not sooner, because
+ * the scheduler moves nobody who has just run. */
 enum { LOOKS_BEFORE_YIELD = 100000 };
 
 static inline void relax(void) {
@@ -157,6 +158,9 @@ static pid_t start_server(struct exchange *shared, int cpu, const struct shape *
     }
 }
 
+/* Not sampled, in nanoseconds: page faults, and the scheduler finding a CPU for each of two that may run anywhere. */
+enum { WARM_UP = 20000000 };
+
 int main(int argc, char **argv) {
     const struct shape *shape = argc < 6 ? NULL : shape_named(argv[1]);
     if (shape == NULL) {
@@ -174,9 +178,9 @@ int main(int argc, char **argv) {
     pin(client_cpu);
     int state = asleep ? open_state_of(server) : -1;
 
-    /* The first tenth warms up: page faults, frequency, and the scheduler finding two CPUs. */
+    uint64_t warm = now() + WARM_UP;
     uint32_t turn = 0;
-    for (int sample = -(samples / 10 + 1); sample < samples; sample++) {
+    for (int sample = 0; sample < samples;) {
         while (asleep && !sleeps(state)) relax();
         uint64_t started = now();
         for (int trip = 0; trip < batch; trip++) {
@@ -184,7 +188,8 @@ int main(int argc, char **argv) {
             shape->hand(&shared->request, turn);
             shape->wait(&shared->reply, turn);
         }
-        if (sample >= 0) taken[sample] = (double)(now() - started) / batch;
+        uint64_t ended = now();
+        if (started >= warm) taken[sample++] = (double)(ended - started) / batch;
     }
     kill(server, SIGKILL);
     waitpid(server, NULL, 0);

@@ -28,7 +28,7 @@ _ANYWHERE = -1
 
 def limit(name: str, shape: str, *, batch: int, samples: int) -> Contestant:
     """One of the shapes of `limits.c`, as a contestant."""
-    return Contestant(name, functools.partial(_limit, shape), batch=batch, samples=samples)
+    return Contestant(name, functools.partial(_limit, shape), batch=batch, samples=samples, warm_up=False)
 
 
 @contextlib.contextmanager

@@ -57,12 +57,14 @@ class Contestant:
         batch: Operations in one sample. Above 1 where one operation is too short for a clock: the 99th percentile is then that
             of batches.
         samples: Samples in one round.
+        warm_up: Whether each round begins with samples that do not count. Not for what starts a new process every time.
     """
 
     name: str
     opened: Callable[[Seats, int], AbstractContextManager[Sampler]]
     batch: int = 1
     samples: int = 20
+    warm_up: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,8 @@ class _Turns:
             return
         count = effort.reduced(self.contestant.samples)
         try:
-            self._sampler(count // 10 + 1)  # warms up: caches, and a partner that has gone to sleep meanwhile
+            if self.contestant.warm_up:
+                self._sampler(count // 10 + 1)  # caches, and a partner that has gone to sleep meanwhile
             self.rounds.append(self._sampler(count))
         except FAILURES as error:
             self.failure = str(error)

@@ -1,0 +1,52 @@
+//! The doorbell: how a client that has posted finds out whether the server sleeps.
+//!
+//! Dekker's handshake: the client posts and then looks at the bell, the server announces at the bell and then looks at
+//! the posts, each with a full fence in between, so at least one sees the other.
+
+use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::layout::port::PortWords;
+use underpass_shm::sync::{Ordering::{AcqRel, Relaxed, SeqCst}, fence};
+
+use crate::kernel::{Kernel, Owed};
+
+/// Says that the server is about to sleep, and what the bell must be while it does. What is posted after this rings.
+#[must_use]
+pub fn announce(words: &PortWords) -> u32 {
+    let word = words.doorbell.fetch_or(SLEEPERS, SeqCst) | SLEEPERS;
+    // SYNC(port-1): pairs with `ring`.
+    fence(SeqCst);
+    word
+}
+
+/// Wakes the server if it sleeps: after a post.
+#[inline]
+pub fn ring(kernel: &dyn Kernel, words: &PortWords) {
+    // SYNC(port-1): pairs with `announce`.
+    fence(SeqCst);
+    if words.doorbell.load(Relaxed) & SLEEPERS != 0 {
+        ring_slow(kernel, words);
+    }
+}
+
+#[cold]
+fn ring_slow(kernel: &dyn Kernel, words: &PortWords) {
+    let _owed = Owed::name(kernel, &words.baton);
+    let mut word = words.doorbell.load(Relaxed);
+    while word & SLEEPERS != 0 {
+        let rung = (word & !SLEEPERS).wrapping_add(1) & !SLEEPERS;
+        match words.doorbell.compare_exchange(word, rung, AcqRel, Relaxed) {
+            Ok(_) => {
+                kernel.wake(&words.doorbell, 1);
+                return;
+            }
+            Err(other) => word = other,
+        }
+    }
+}
+
+/// Wakes `count` receivers: more is there than one of them can take, or nothing will come any more.
+pub fn tell(kernel: &dyn Kernel, words: &PortWords, count: u32) {
+    let _owed = Owed::name(kernel, &words.baton);
+    words.doorbell.fetch_and(!SLEEPERS, AcqRel);
+    kernel.wake(&words.doorbell, count);
+}

@@ -1,0 +1,132 @@
+//! An A-stack: the argument and result memory of one call in progress, shared by one client and one server.
+//!
+//! Invariant: the request half is the client's while its word is idle or taken-and-answered, the server's between taken
+//! and the reply; the reply half is the server's until its word carries the call's number, the client's after it.
+
+use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::layout::port::{
+    CallerWords, FAILED, IDLE, NUMBERS, POSTED, ReplyWords, RequestWords, STATE, TAKEN,
+};
+use underpass_shm::life::Life;
+use underpass_shm::place::{Blocks, Placed};
+use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use crate::kernel::Kernel;
+
+/// The views of one A-stack.
+#[derive(Debug)]
+pub struct Stack {
+    /// The client's half.
+    pub request: Placed<RequestWords>,
+    /// The server's half.
+    pub reply: Placed<ReplyWords>,
+    /// What is seldom looked at.
+    pub caller: Placed<CallerWords>,
+    /// One block: the request's bytes.
+    pub asked: Blocks,
+    /// One block: the reply's bytes.
+    pub answered: Blocks,
+}
+
+/// A call that the server has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Its number.
+    pub number: u32,
+    /// Bytes of the request, within the limit.
+    pub length: usize,
+}
+
+impl Stack {
+    /// Posts a call; its number. By the client, to which the stack belongs.
+    #[inline]
+    pub fn post(&self, caller: Life, data: &[u8]) -> u32 {
+        let request = &*self.request;
+        if self.caller.thread.load(Relaxed) != caller.0 {
+            self.caller.thread.store(caller.0, Relaxed);
+        }
+        self.asked.write(0, data);
+        request.length.store(data.len() as u32, Relaxed);
+        let number = (request.word.load(Relaxed) >> 2) % (NUMBERS - 1) + 1;
+        // SYNC(port-2): pairs with `take`.
+        request.word.store(number << 2 | POSTED, Release);
+        number
+    }
+
+    /// A call waits to be taken: a peek.
+    #[inline]
+    #[must_use]
+    pub fn is_posted(&self) -> bool {
+        self.request.word.load(Relaxed) & STATE == POSTED
+    }
+
+    /// Takes the posted call. Whoever cancels it uses the same word, so only one of the two succeeds.
+    #[inline]
+    #[must_use]
+    pub fn take(&self, limit: usize) -> Option<Taken> {
+        let word = self.request.word.load(Relaxed);
+        let taken = word & !STATE | TAKEN;
+        // SYNC(port-2): pairs with `post`.
+        if word & STATE != POSTED || self.request.word.compare_exchange(word, taken, Acquire, Relaxed).is_err() {
+            return None;
+        }
+        // Read once and bounded: a client that lies about it only reads its own memory.
+        let length = (self.request.length.load(Relaxed) as usize).min(limit);
+        Some(Taken { number: word >> 2 & (NUMBERS - 1), length })
+    }
+
+    /// Takes a call back that the server has not taken: true if nothing happened.
+    #[must_use]
+    pub fn cancel(&self, number: u32) -> bool {
+        self.request.word.compare_exchange(number << 2 | POSTED, number << 2 | IDLE, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Answers, and wakes the caller if it sleeps. Should the server die before the wake, its life tells the caller.
+    #[inline]
+    pub fn answer(&self, kernel: &dyn Kernel, number: u32, data: &[u8]) {
+        self.answered.write(0, data);
+        self.finish(kernel, number, data.len() as u32);
+    }
+
+    /// Gives the call up.
+    pub fn fail(&self, kernel: &dyn Kernel, number: u32) {
+        self.finish(kernel, number, FAILED);
+    }
+
+    #[inline]
+    fn finish(&self, kernel: &dyn Kernel, number: u32, length: u32) {
+        self.reply.length.store(length, Relaxed);
+        // SYNC(port-3): pairs with `replied`.
+        if self.reply.word.swap(number, AcqRel) & SLEEPERS != 0 {
+            kernel.wake(&self.reply.word, 1);
+        }
+    }
+
+    /// The reply to that call is there.
+    #[inline]
+    #[must_use]
+    pub fn replied(&self, number: u32) -> bool {
+        // SYNC(port-3): pairs with `finish`.
+        self.reply.word.load(Acquire) & !SLEEPERS == number
+    }
+
+    /// The last posted call has been answered, so that an abandoned stack can be used again.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.replied(self.request.word.load(Relaxed) >> 2)
+    }
+
+    /// Says that the caller is about to sleep, and what the reply's word must be while it does.
+    #[must_use]
+    pub fn announce(&self) -> u32 {
+        self.reply.word.fetch_or(SLEEPERS, AcqRel) | SLEEPERS
+    }
+
+    /// Bytes of the reply, within the limit; `None` if the server gave the call up.
+    #[inline]
+    #[must_use]
+    pub fn reply_length(&self, limit: usize) -> Option<usize> {
+        let length = self.reply.length.load(Relaxed);
+        (length & FAILED == 0).then_some((length as usize).min(limit))
+    }
+}

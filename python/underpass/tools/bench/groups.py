@@ -1,0 +1,77 @@
+"""Which contestants run against which, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from underpass.tools.bench.calls import call
+from underpass.tools.bench.deaths import DEATHS
+from underpass.tools.bench.idle import watch_idle_waiters
+from underpass.tools.bench.imports import IMPORTS
+from underpass.tools.bench.limits import FUTEX, MESSAGE, SPIN, limit
+from underpass.tools.bench.locks import CREATIONS, PAIRS
+from underpass.tools.bench.measure import Absent, Contestant, Effort, Row, compete
+from underpass.tools.bench.peers import ROUND_TRIPS
+from underpass.tools.bench.placement import Placement
+from underpass.tools.bench.queues import THROUGHPUT
+
+# Measures a group of the name given, with the effort given.
+Measure = Callable[[str, Effort], Iterator[Row | Absent]]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Measurements that belong together, and are shown in one table."""
+
+    title: str
+    measure: Measure
+
+
+def _contests(contests: Sequence[tuple[Placement, Sequence[Contestant]]]) -> Measure:
+    def measure(group: str, effort: Effort) -> Iterator[Row | Absent]:
+        for placement, contestants in contests:
+            yield from compete(group, contestants, placement, effort)
+
+    return measure
+
+
+# The first of each contest is what the others are compared with.
+_RUNNING = (
+    limit(SPIN, "spin", batch=100, samples=50),
+    limit(MESSAGE, "message", batch=100, samples=50),
+    limit(FUTEX, "futex", batch=1, samples=50),
+    call(batch=100, samples=50),
+    *ROUND_TRIPS,
+)
+_ONE_CPU = (limit(FUTEX, "futex", batch=1, samples=200), call(batch=1, samples=200), *ROUND_TRIPS)
+_ASLEEP = (limit(FUTEX, "futex", batch=1, samples=50), call(batch=1, samples=50))
+
+GROUPS = {
+    "calls": Group(
+        "Round trip of 64 bytes",
+        _contests(
+            [
+                (Placement.TWO_CPUS, _RUNNING),
+                (Placement.UNPINNED, _RUNNING),
+                (Placement.ONE_CPU, _ONE_CPU),
+                (Placement.ASLEEP, _ASLEEP),
+            ]
+        ),
+    ),
+    "locks": Group(
+        "Acquire and release, uncontended",
+        _contests([(Placement.ONE_CPU, PAIRS), (Placement.UNPINNED, PAIRS)]),
+    ),
+    "queues": Group(
+        "One message of 64 bytes, from one process to one other",
+        _contests([(Placement.TWO_CPUS, THROUGHPUT), (Placement.UNPINNED, THROUGHPUT)]),
+    ),
+    "creation": Group(
+        "Create and destroy an anonymous object",
+        _contests([(Placement.ONE_CPU, CREATIONS), (Placement.UNPINNED, CREATIONS)]),
+    ),
+    "idle": Group("CPU of a waiting process", watch_idle_waiters),
+    "import": Group("Import, in a fresh interpreter", _contests([(Placement.UNPINNED, IMPORTS)])),
+    "death": Group("From SIGKILL to the survivor that knows", _contests([(Placement.UNPINNED, DEATHS)])),
+}

@@ -1,0 +1,209 @@
+"""What the measurements must reach, each beside the limit that the same run measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from underpass.tools.bench import calls, deaths, idle, imports, limits, locks, peers, queues
+from underpass.tools.bench.measure import Row, paired
+from underpass.tools.bench.placement import Placement
+
+MILLISECOND = 1e6
+SECOND = 1e9
+
+Unit = Literal["time", "messages/s"]
+
+# From a round's median of the limit's row to the most that the target may take.
+Bound = Callable[[float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A row that must not exceed a bound, which is fixed or follows from another row of the same group and placement.
+
+    Args:
+        claim: What is promised.
+        group: The group of both rows.
+        placement: The placement of both rows.
+        name: The row that must reach it.
+        bound: The most it may take, given the limit's time.
+        against: The row of the limit; None for a fixed bound.
+        aim: A better value than the target, given the limit's time.
+        unit: How the values read.
+    """
+
+    claim: str
+    group: str
+    placement: Placement
+    name: str
+    bound: Bound
+    against: str | None = None
+    aim: Bound | None = None
+    unit: Unit = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A target in one run; times in nanoseconds.
+
+    Args:
+        claim: What is promised.
+        met: Whether it was; None if it was not measured.
+        measured: The median.
+        limit: The most that this run's limit allows.
+        of_limit: The measured part of the limit, median of the rounds: met means at most 1.
+        aim: The better value that is aimed at.
+        unit: How the values read.
+    """
+
+    claim: str
+    met: bool | None
+    measured: float | None
+    limit: float | None
+    of_limit: float | None
+    aim: float | None
+    unit: Unit
+
+
+def judge(targets: Sequence[Target], rows: Sequence[Row]) -> list[Verdict]:
+    """One verdict for each target, in order."""
+    return [_judge(target, {(row.group, row.placement, row.name): row for row in rows}) for target in targets]
+
+
+def _judge(target: Target, rows: dict[tuple[str, Placement, str], Row]) -> Verdict:
+    row = rows.get((target.group, target.placement, target.name))
+    limit = row if target.against is None else rows.get((target.group, target.placement, target.against))
+    if row is None or limit is None:
+        return Verdict(target.claim, None, None, None, None, None, target.unit)
+    of_limit = paired(row.rounds, [target.bound(time) for time in limit.rounds])
+    return Verdict(
+        claim=target.claim,
+        met=of_limit <= 1,
+        measured=row.median,
+        limit=target.bound(limit.median),
+        of_limit=of_limit,
+        aim=None if target.aim is None else target.aim(limit.median),
+        unit=target.unit,
+    )
+
+
+def _at_most(nanoseconds: float) -> Bound:
+    return lambda _: nanoseconds
+
+
+def _times(factor: float, *, plus: float = 0) -> Bound:
+    return lambda limit: factor * limit + plus
+
+
+TARGETS = (
+    Target(
+        "call, two CPUs: at most 1.5 x C spin + 150 ns; aim 336 ns (Fiasco, 895 cycles)",
+        "calls",
+        Placement.TWO_CPUS,
+        calls.CALL,
+        against=limits.SPIN,
+        bound=_times(1.5, plus=150),
+        aim=_at_most(336),
+    ),
+    Target(
+        "call, two CPUs: at least 80 x faster than multiprocessing.Pipe",
+        "calls",
+        Placement.TWO_CPUS,
+        calls.CALL,
+        against=peers.PIPE,
+        bound=_times(1 / 80),
+    ),
+    Target(
+        "call, one CPU: at most 1.3 x C futex",
+        "calls",
+        Placement.ONE_CPU,
+        calls.CALL,
+        against=limits.FUTEX,
+        bound=_times(1.3),
+    ),
+    Target(
+        "call, server asleep on the other CPU: at most 1.3 x C futex",
+        "calls",
+        Placement.ASLEEP,
+        calls.CALL,
+        against=limits.FUTEX,
+        bound=_times(1.3),
+    ),
+    Target(
+        "Semaphore acquire + release: at most 1.0 x threading.Lock; aim 0.5 x",
+        "locks",
+        Placement.ONE_CPU,
+        locks.SEMAPHORE,
+        against=locks.THREAD_LOCK,
+        bound=_times(1.0),
+        aim=_times(0.5),
+    ),
+    Target(
+        "Queue, one to one, one call each: at least 3 M/s",
+        "queues",
+        Placement.TWO_CPUS,
+        queues.ONE_EACH,
+        bound=_at_most(SECOND / 3e6),
+        unit="messages/s",
+    ),
+    Target(
+        "Queue, one to one, put_many and get_many: at least 10 M/s",
+        "queues",
+        Placement.TWO_CPUS,
+        queues.MANY,
+        bound=_at_most(SECOND / 10e6),
+        unit="messages/s",
+    ),
+    Target(
+        "idle in Semaphore.acquire for 2 s: less than 2 ms of CPU",
+        "idle",
+        Placement.UNPINNED,
+        idle.SEMAPHORE,
+        bound=_at_most(2 * MILLISECOND),
+    ),
+    Target(
+        "idle in Queue.get for 2 s: less than 2 ms of CPU",
+        "idle",
+        Placement.UNPINNED,
+        idle.QUEUE,
+        bound=_at_most(2 * MILLISECOND),
+    ),
+    Target(
+        "idle in Port.receive for 2 s: less than 2 ms of CPU",
+        "idle",
+        Placement.UNPINNED,
+        idle.PORT,
+        bound=_at_most(2 * MILLISECOND),
+    ),
+    Target(
+        "create and destroy a Semaphore: at most 1.0 x multiprocessing.Lock()",
+        "creation",
+        Placement.ONE_CPU,
+        locks.CREATE_SEMAPHORE,
+        against=locks.CREATE_LOCK,
+        bound=_times(1.0),
+    ),
+    Target(
+        "import underpass: under 30 ms",
+        "import",
+        Placement.UNPINNED,
+        imports.UNDERPASS,
+        bound=_at_most(30 * MILLISECOND),
+    ),
+    Target(
+        "death of a lease holder, noticed by a blocked get: under 10 ms",
+        "death",
+        Placement.UNPINNED,
+        deaths.LEASE,
+        bound=_at_most(10 * MILLISECOND),
+    ),
+    Target(
+        "death of a server, noticed by a blocked call: under 10 ms",
+        "death",
+        Placement.UNPINNED,
+        deaths.SERVER,
+        bound=_at_most(10 * MILLISECOND),
+    ),
+)
