@@ -1,6 +1,13 @@
 //! The questions that the objects ask their world, and no others. Three worlds answer: Linux, the lab, and loom.
 
+#[cfg(not(loom))]
+use std::sync::Arc;
+
+#[cfg(not(loom))]
+use underpass_shm::header::{Header, Kind, PARAMETERS};
 use underpass_shm::life::{Life, Me};
+#[cfg(not(loom))]
+use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
 
 use crate::Result;
@@ -104,9 +111,40 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// Which processors may I run on, a bit each: what [`Self::spin`] takes of a partner.
     fn cpus(&self) -> u64;
 
+    /// Give me the memory of a new object, set up and, if it has a name, known by it.
+    #[cfg(not(loom))]
+    fn memory(&self, wanted: &Wanted<'_>) -> Result<Memory>;
+
     /// How long may I spin for a partner that runs on these processors, in nanoseconds: 0 when it could not run
     /// meanwhile. 0 processors: an unknown partner.
     fn spin(&self, partner: u64) -> u64;
+}
+
+/// A new object, as it is asked for.
+#[cfg(not(loom))]
+pub struct Wanted<'a> {
+    /// Its name; none: it is anonymous.
+    pub name: Option<&'a str>,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes.
+    pub size: usize,
+    /// Constructor arguments, for its header.
+    pub parameters: [u64; PARAMETERS],
+    /// Sets up the zeroed bytes, before anybody sees them.
+    pub format: &'a dyn Fn(&Arc<Region>) -> Result<()>,
+}
+
+/// A new object.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub struct Memory {
+    /// Its bytes.
+    pub region: Arc<Region>,
+    /// What they say it is.
+    pub header: Header,
+    /// What its file is called.
+    pub file: String,
 }
 
 /// While this lives, the caller's death wakes one sleeper of the baton.

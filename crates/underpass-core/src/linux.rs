@@ -11,7 +11,7 @@ use underpass_shm::sync::{AtomicU32, AtomicU64};
 use underpass_shm::{baton, clock, cpus};
 
 use crate::Result;
-use crate::kernel::{Kernel, LIVES, Parked, WORDS, Watch};
+use crate::kernel::{Kernel, LIVES, Memory, Parked, WORDS, Wanted, Watch};
 
 /// After this long every sleeper looks for itself: the backstop for stopped processes and two deaths in one instant.
 const RECHECK: u64 = 1_000_000_000;
@@ -139,6 +139,13 @@ impl Kernel for Linux {
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {
         baton::name(word)
+    }
+
+    fn memory(&self, wanted: &Wanted<'_>) -> Result<Memory> {
+        let newborn = self.space.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters)?;
+        (wanted.format)(&newborn.region)?;
+        let (region, header) = (newborn.region.clone(), newborn.header.clone());
+        Ok(Memory { region, header, file: newborn.publish(false)? })
     }
 
     fn cpus(&self) -> u64 {

@@ -86,7 +86,7 @@ impl Gate {
         let deadline = timeout.deadline();
         let client = match self.binding.current().client.get() {
             Some(client) => client,
-            None => self.bind(deadline).map_err(|error| self.failed(py, timeout, error))?,
+            None => self.bind(py, deadline)?.map_err(|error| self.failed(py, timeout, error))?,
         };
         match timeout.judge(client.call(self.handle.kernel(), data, deadline, sink)) {
             Ok(result) => result,
@@ -95,19 +95,19 @@ impl Gate {
     }
 
     #[cold]
-    fn bind(&self, deadline: underpass_core::Deadline) -> underpass_core::Result<&Client> {
+    fn bind(&self, py: Python<'_>, deadline: underpass_core::Deadline) -> PyResult<underpass_core::Result<&Client>> {
         let header = &self.handle.header;
-        let client = Client::connect(
+        let connected = Client::connect(
             self.handle.kernel(),
-            self.handle.linux.space(),
+            self.handle.home(py)?.space(),
             self.words.clone(),
             &socket_name(header),
             Life(header.creator),
             self.message_size,
             deadline,
-        )?;
+        );
         // Two threads may bind at once; one channel more does no harm, and the server forgets it with this process.
-        Ok(self.binding.current().client.get_or_init(|| client))
+        Ok(connected.map(|client| self.binding.current().client.get_or_init(|| client)))
     }
 
     #[cold]

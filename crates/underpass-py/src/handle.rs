@@ -1,13 +1,14 @@
 //! What every object has: a name, an end, and a way to be handed to another process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::linux::{Host as _, Linux};
-use underpass_core::{Error, Kernel};
+use underpass_core::Error;
+use underpass_core::kernel::{Kernel, Memory, Wanted};
 use underpass_shm::header::{Header, Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
 use underpass_shm::life::Life;
@@ -18,15 +19,24 @@ use underpass_shm::{Error as Shm, clock, forks, space};
 use crate::error::{Context, exception, from_shm, raise};
 use crate::space::Space;
 use crate::timeout::Timeout;
+use crate::kernel_lab::{self, LabKernel};
 use crate::{gate, host, queue, semaphore};
 
 /// How long one look for a name may take before signal handlers run again.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The states of a handle. Whatever is not open takes the slow path.
+const OPEN: u8 = 0;
+const IN_LAB: u8 = 1;
+const CLOSED: u8 = 2;
+
 /// One process's hold on an object.
 #[derive(Debug)]
 pub struct Handle {
-    pub linux: Arc<Linux>,
+    kernel: Arc<dyn Kernel>,
+    /// Where it is a file; none in the lab.
+    home: Option<Arc<Linux>>,
+    lab: Option<Arc<LabKernel>>,
     pub header: Header,
     pub region: Arc<Region>,
     file: String,
@@ -36,68 +46,61 @@ pub struct Handle {
     owned_in: Option<u32>,
     /// It was pickled: it stays until this process ends.
     kept: AtomicBool,
-    closed: AtomicBool,
-}
-
-/// What a new object is.
-pub struct Design<'a> {
-    pub kind: Kind,
-    pub size: usize,
-    pub parameters: [u64; PARAMETERS],
-    /// Sets up its zeroed bytes, before anybody sees them.
-    pub format: &'a dyn Fn(&Arc<Region>) -> underpass_core::Result<()>,
+    state: AtomicU8,
 }
 
 impl Handle {
     /// Makes an object; without a name it is anonymous.
-    pub fn create(py: Python<'_>, space: Option<&Space>, name: Option<&str>, design: &Design<'_>) -> PyResult<Self> {
-        Self::make(py, space, name, design, |newborn| newborn.publish(false))
+    pub fn create(py: Python<'_>, space: Option<&Space>, wanted: &Wanted<'_>) -> PyResult<Self> {
+        if let Some(name) = wanted.name {
+            check_name(name)?;
+        }
+        let lab = if space.is_none() { kernel_lab::current() } else { None };
+        let home = if lab.is_none() { Some(Space::or_default(py, space)?.linux) } else { None };
+        let made = match (&lab, &home) {
+            (Some(lab), _) => lab.memory(wanted),
+            (None, Some(home)) => home.memory(wanted),
+            (None, None) => unreachable!("an object lives in the lab or in a space"),
+        };
+        Ok(Self::born(made.map_err(|error| not_created(py, wanted, error))?, home, lab, wanted.name.is_none()))
     }
 
     /// Makes a port: `listen` binds its socket before its name exists. A name whose receiver is gone is taken over.
     pub fn create_port(
         py: Python<'_>,
         space: Option<&Space>,
-        name: Option<&str>,
-        design: &Design<'_>,
+        wanted: &Wanted<'_>,
         listen: &dyn Fn(&space::Space, &Header) -> Result<(), Shm>,
     ) -> PyResult<Self> {
-        Self::make(py, space, name, design, |newborn| {
-            let home = newborn.space();
+        if let Some(name) = wanted.name {
+            check_name(name)?;
+        }
+        let linux = Space::or_default(py, space)?.linux;
+        let made = (|| {
+            let home = linux.space();
+            let newborn = home.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters)?;
             listen(home, &newborn.header)?;
-            home.exclusively(|| {
+            let (region, header) = (newborn.region.clone(), newborn.header.clone());
+            let published = home.exclusively(|| {
                 let replace = match home.open(newborn.file_name(), Kind::Port) {
                     Ok((region, old)) => !receives(home, &region, &old),
                     Err(_) => false,
                 };
                 newborn.publish(replace)
-            })
-        })
+            });
+            if published.is_err() {
+                let _ = home.unlink(&space::socket_name(&header));
+            }
+            Ok(Memory { region, header, file: published? })
+        })();
+        let made = made.map_err(|error: Shm| not_created(py, wanted, error.into()))?;
+        Ok(Self::born(made, Some(linux), None, wanted.name.is_none()))
     }
 
-    fn make(
-        py: Python<'_>,
-        space: Option<&Space>,
-        name: Option<&str>,
-        design: &Design<'_>,
-        publish: impl FnOnce(space::Newborn<'_>) -> Result<String, Shm>,
-    ) -> PyResult<Self> {
-        let linux = Space::or_default(py, space)?.linux;
-        if let Some(name) = name {
-            check_name(name)?;
-        }
-        let made = (|| {
-            let newborn = linux.space().newborn(name, design.kind, design.size, design.parameters)?;
-            (design.format)(&newborn.region)?;
-            let (region, header) = (newborn.region.clone(), newborn.header.clone());
-            Ok((publish(newborn)?, region, header))
-        })();
-        let (file, region, header) = made.map_err(|error: Error| {
-            raise(py, &Context::of(&title(design.kind, name, ""), "not created"), error)
-        })?;
-        let mut handle = Self::opened(linux, region, header, file);
-        handle.owned_in = name.is_none().then(forks::epoch);
-        Ok(handle)
+    fn born(made: Memory, home: Option<Arc<Linux>>, lab: Option<Arc<LabKernel>>, anonymous: bool) -> Self {
+        let mut handle = Self::over(home, lab, made.region, made.header, made.file);
+        handle.owned_in = anonymous.then(forks::epoch);
+        handle
     }
 
     /// Opens a named port, once somebody receives there.
@@ -110,10 +113,10 @@ impl Handle {
                 Some(time) => Timeout::Seconds(Some(time.saturating_sub(clock::monotonic()) as f64 / 1e9)),
             };
             let handle = Self::open(py, space, name, kind, left)?;
-            if receives(handle.linux.space(), &handle.region, &handle.header) {
+            let home = handle.home(py)?.space();
+            if receives(home, &handle.region, &handle.header) {
                 return Ok(handle);
             }
-            let home = handle.linux.space();
             if deadline.is_some_and(|time| clock::monotonic() >= time) {
                 let what = home.describe(name);
                 return Err(missing(py, &format!("{what} has lost its receiver, pid {}, and a new one", handle.header.creator_pid), timeout));
@@ -174,24 +177,38 @@ impl Handle {
     }
 
     fn opened(linux: Arc<Linux>, region: Arc<Region>, header: Header, file: String) -> Self {
+        Self::over(Some(linux), None, region, header, file)
+    }
+
+    fn over(
+        home: Option<Arc<Linux>>,
+        lab: Option<Arc<LabKernel>>,
+        region: Arc<Region>,
+        header: Header,
+        file: String,
+    ) -> Self {
+        let kernel: Arc<dyn Kernel> = match (&home, &lab) {
+            (Some(home), _) => home.clone(),
+            (None, Some(lab)) => lab.clone(),
+            (None, None) => unreachable!("an object lives in the lab or in a space"),
+        };
         let name = (!file.starts_with('@')).then(|| space::object_name(&file));
         let title = title(header.kind, name.as_deref(), &file);
-        Self {
-            linux,
-            header,
-            region,
-            file,
-            title,
-            owned_in: None,
-            kept: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-        }
+        let state = AtomicU8::new(if lab.is_some() { IN_LAB } else { OPEN });
+        Self { kernel, home, lab, header, region, file, title, owned_in: None, kept: AtomicBool::new(false), state }
     }
 
     /// The world below.
     #[inline]
     pub fn kernel(&self) -> &dyn Kernel {
-        &*self.linux
+        &*self.kernel
+    }
+
+    /// The space it lives in. Ports and handles that travel have one; the lab has none.
+    pub fn home(&self, py: Python<'_>) -> PyResult<&Arc<Linux>> {
+        self.home.as_ref().ok_or_else(|| {
+            exception(py, "MisuseError", &format!("{} lives in the lab, and not in a space", self.title), |_| Ok(()))
+        })
     }
 
     /// The name, or None.
@@ -199,33 +216,44 @@ impl Handle {
         (!self.file.starts_with('@')).then(|| space::object_name(&self.file))
     }
 
-    /// Refuses a closed handle.
+    /// Refuses a closed handle; a scheduling point in the lab.
     #[inline]
     pub fn check(&self, py: Python<'_>) -> PyResult<()> {
-        if self.closed.load(Relaxed) { Err(self.refuse(py)) } else { Ok(()) }
+        if self.state.load(Relaxed) == OPEN { Ok(()) } else { self.check_slow(py) }
     }
 
     #[cold]
-    fn refuse(&self, py: Python<'_>) -> PyErr {
-        exception(py, "ClosedError", &format!("{}: this handle was closed", self.title), |_| Ok(()))
+    fn check_slow(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_closed() {
+            return Err(exception(py, "ClosedError", &format!("{}: this handle was closed", self.title), |_| Ok(())));
+        }
+        match &self.lab {
+            Some(lab) => lab.point().map_err(|error| raise(py, &Context::of(&self.title, "not used"), error)),
+            None => Ok(()),
+        }
     }
 
     /// True once [`Self::close`] was called.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
+        self.state.load(Relaxed) == CLOSED
     }
 
     /// Ends this handle; an anonymous object that was never handed on goes with it.
     pub fn close(&self) {
-        if !self.closed.swap(true, Relaxed) && self.owned_in == Some(forks::epoch()) && !self.kept.load(Relaxed) {
+        let ended = self.state.swap(CLOSED, Relaxed) != CLOSED;
+        if let Some(home) = &self.home
+            && ended
+            && self.owned_in == Some(forks::epoch())
+            && !self.kept.load(Relaxed)
+        {
             // Gone already if somebody removed the space: that is what was wanted.
-            let _ = self.linux.space().unlink(&self.file);
+            let _ = home.space().unlink(&self.file);
         }
     }
 
     /// Removes the name.
     pub fn unlink(&self, py: Python<'_>) -> PyResult<()> {
-        self.linux.space().unlink(&self.file).map_err(|error| from_shm(py, error))
+        self.home(py)?.space().unlink(&self.file).map_err(|error| from_shm(py, error))
     }
 
     /// How the handle travels: the function that opens it there, and its arguments.
@@ -233,14 +261,14 @@ impl Handle {
         self.check(py)?;
         self.kept.store(true, Relaxed);
         let open = py.import("underpass._core")?.getattr("reopen")?;
-        let place = self.linux.space().path().display().to_string();
+        let place = self.home(py)?.space().path().display().to_string();
         let header = &self.header;
         Ok((open, (place, self.file.clone(), header.kind as u32, header.nonce, header.creator, header.creator_pid, part.into())))
     }
 
     /// Removes a port's name, unless somebody else has taken it over, and its socket.
     pub fn remove_port(&self) {
-        let home = self.linux.space();
+        let Some(home) = self.home.as_ref().map(|linux| linux.space()) else { return };
         if home.map(&self.file).is_ok_and(|(_, header)| header.nonce == self.header.nonce) {
             let _ = home.unlink(&self.file);
         }
@@ -261,7 +289,8 @@ impl Handle {
 
     /// A copy for a second Python object over the same bytes.
     pub fn again(&self) -> Self {
-        Self::opened(self.linux.clone(), self.region.clone(), self.header.clone(), self.file.clone())
+        let (region, header) = (self.region.clone(), self.header.clone());
+        Self::over(self.home.clone(), self.lab.clone(), region, header, self.file.clone())
     }
 }
 
@@ -296,6 +325,10 @@ pub fn reopen(
         Kind::Port => Ok(Py::new(py, gate::Gate::over(py, handle)?)?.into_any()),
         Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
     }
+}
+
+fn not_created(py: Python<'_>, wanted: &Wanted<'_>, error: Error) -> PyErr {
+    raise(py, &Context::of(&title(wanted.kind, wanted.name, ""), "not created"), error)
 }
 
 /// True while the process that made the port lives and has not closed it.

@@ -4,6 +4,7 @@ mod bytes;
 mod error;
 mod handle;
 mod host;
+mod kernel_lab;
 mod lease;
 mod loan;
 mod port;
@@ -23,6 +24,8 @@ mod _core {
     use crate::gate::Gate;
     #[pymodule_export]
     use crate::handle::reopen;
+    #[pymodule_export]
+    use crate::kernel_lab::Lab;
     #[pymodule_export]
     use crate::lease::Lease;
     #[pymodule_export]

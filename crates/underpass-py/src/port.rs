@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use underpass_core::linux::Linux;
 use underpass_core::port::{Call, MOST_BYTES, Server};
-use underpass_core::{Error, Kernel};
+use underpass_core::kernel::{Kernel, Wanted};
+use underpass_core::Error;
 use underpass_shm::header::{Kind, WORDS};
 use underpass_shm::layout::port::PortWords;
 use underpass_shm::life::Life;
@@ -19,7 +20,7 @@ use underpass_shm::{forks, socket};
 use crate::bytes::Source;
 use crate::error::{Context, raise};
 use crate::gate::Gate;
-use crate::handle::{Design, Handle};
+use crate::handle::{Handle};
 use crate::space::Space;
 use crate::timeout::Timeout;
 
@@ -137,17 +138,17 @@ impl Request {
 
     /// Who called.
     #[getter]
-    fn peer(&self) -> Peer {
+    fn peer(&self, py: Python<'_>) -> PyResult<Peer> {
         let port = self.port.get();
-        let peer = self.call.peer();
-        Peer {
+        let (linux, peer) = (port.handle.home(py)?, self.call.peer());
+        Ok(Peer {
             pid: peer.pid,
-            tid: port.handle.linux.space().lives().tid(self.call.caller()),
+            tid: linux.space().lives().tid(self.call.caller()),
             uid: peer.uid,
             gid: peer.gid,
-            linux: port.handle.linux.clone(),
+            linux: linux.clone(),
             life: self.call.client(),
-        }
+        })
     }
 
     /// Answer, once. Never blocks; the caller may be gone.
@@ -180,7 +181,7 @@ fn create(py: Python<'_>, space: Option<&Space>, name: Option<&str>, message_siz
     let size = usize::try_from(message_size).ok().filter(|size| *size <= MOST_BYTES).ok_or_else(|| {
         PyValueError::new_err(format!("message_size={message_size} is not between 0 and {MOST_BYTES}"))
     })?;
-    let design = Design {
+    let wanted = Wanted { name,
         kind: Kind::Port,
         size: WORDS + size_of::<PortWords>(),
         parameters: [size as u64, 0, 0, 0, 0, 0, 0, 0],
@@ -192,7 +193,7 @@ fn create(py: Python<'_>, space: Option<&Space>, name: Option<&str>, message_siz
         listener.set(Some(bound));
         Ok(())
     };
-    let handle = Handle::create_port(py, space, name, &design, &listen)?;
+    let handle = Handle::create_port(py, space, &wanted, &listen)?;
     let words: Option<Placed<PortWords>> = Placed::at(&handle.region, WORDS);
     match (words, listener.take()) {
         (Some(words), Some(listener)) => {

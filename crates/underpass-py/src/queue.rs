@@ -6,12 +6,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use underpass_core::queue::{self as core, Message, Shape};
-use underpass_core::{Error, Kernel};
+use underpass_core::kernel::{Kernel, Wanted};
+use underpass_core::Error;
 use underpass_shm::header::{Kind, PARAMETERS};
 
 use crate::bytes::{Source, Target};
 use crate::error::{Context, raise};
-use crate::handle::{Design, Handle, Travel, open_or_create};
+use crate::handle::{Handle, Travel, open_or_create};
 use crate::lease::{Lease, Leases};
 use crate::loan::Loan;
 use crate::space::Space;
@@ -149,8 +150,8 @@ fn parameters(shape: &Shape) -> [u64; PARAMETERS] {
 
 fn create(py: Python<'_>, space: Option<&Space>, name: Option<&str>, shape: &Shape) -> PyResult<Queue> {
     let format = |region: &Arc<_>| shape.format(region);
-    let design = Design { kind: Kind::Queue, size: shape.size(), parameters: parameters(shape), format: &format };
-    Queue::over(py, Handle::create(py, space, name, &design)?, false)
+    let wanted = Wanted { name, kind: Kind::Queue, size: shape.size(), parameters: parameters(shape), format: &format };
+    Queue::over(py, Handle::create(py, space, &wanted)?, false)
 }
 
 impl Queue {

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use underpass_core::kernel::Wanted;
 use underpass_core::semaphore::{self as core, MOST};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::semaphore::SemaphoreWords;
 use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
-use crate::handle::{Design, Handle, Travel};
+use crate::handle::{Handle, Travel};
 use crate::space::Space;
 use crate::timeout::Timeout;
 
@@ -103,7 +104,7 @@ impl Parameters {
     }
 
     fn create(&self, py: Python<'_>, space: Option<&Space>, name: Option<&str>) -> PyResult<Semaphore> {
-        let design = Design {
+        let wanted = Wanted { name,
             kind: Kind::Semaphore,
             size: WORDS + size_of::<SemaphoreWords>(),
             parameters: self.words(),
@@ -113,7 +114,7 @@ impl Parameters {
                 Ok(())
             },
         };
-        Semaphore::over(py, Handle::create(py, space, name, &design)?)
+        Semaphore::over(py, Handle::create(py, space, &wanted)?)
     }
 }
 
