@@ -35,11 +35,19 @@ pub enum Error {
     /// An argument that can never be right.
     Invalid(String),
     /// The partner has died; its pid, as its own namespace counted.
-    PeerDied { pid: u32 },
+    PeerDied {
+        /// The partner's pid.
+        pid: u32,
+    },
     /// The server gave the call up without a reply; it may have acted.
     Aborted,
     /// A message is larger than the object carries.
-    TooLong { size: usize, limit: usize },
+    TooLong {
+        /// Bytes it has.
+        size: usize,
+        /// Bytes it may have.
+        limit: usize,
+    },
     /// A signal handler of the interpreter raised.
     Interrupted,
     /// The caller's own sink or source failed; nothing was taken.

@@ -117,7 +117,9 @@ impl Kernel for Linux {
         let recheck = clock::monotonic().saturating_add(RECHECK_EVERY.load(Relaxed));
         let sleep_until = until.map_or(recheck, |time| time.min(recheck));
         let mut woke = Woke::Changed;
-        self.host.detached(&mut || woke = futex::wait_any(&words[..count], (sleep_until != u64::MAX).then_some(sleep_until)));
+        self.host.detached(&mut || {
+            woke = futex::wait_any(&words[..count], (sleep_until != u64::MAX).then_some(sleep_until))
+        });
         match woke {
             Woke::Word(index) => {
                 if index >= tokens {
@@ -127,9 +129,8 @@ impl Kernel for Linux {
                 Parked::Look
             }
             Woke::Expired if until.is_some_and(|time| clock::monotonic() >= time) => Parked::Expired,
-            Woke::Changed | Woke::Expired => Parked::Look,
             Woke::Interrupted if self.host.signals() => Parked::Interrupted,
-            Woke::Interrupted => Parked::Look,
+            Woke::Changed | Woke::Expired | Woke::Interrupted => Parked::Look,
         }
     }
 

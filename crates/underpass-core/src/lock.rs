@@ -5,8 +5,8 @@
 //! Invariant: a word that is not 0 names a thread; whoever finds that thread dead takes the word in one
 //! compare-and-swap, and is told that the protected state may be half changed.
 
-use underpass_shm::life::{Life, Me};
 use underpass_shm::layout::lock::{LockWords, SLEEPERS};
+use underpass_shm::life::{Life, Me};
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use crate::kernel::{Kernel, Owed, Watch};
@@ -30,9 +30,7 @@ impl<'a> Lock<'a> {
     fn acquire_slow(self, kernel: &dyn Kernel, patience: &Patience, me: Me) -> Result<bool> {
         let ready = || self.0.word.load(Relaxed) & !SLEEPERS == 0;
         let waiting = Waiting { baton: &self.0.baton, deadline: Deadline::Never, patience, partner: 0 };
-        wait_until(kernel, waiting, ready, |watch, slept| {
-            Ok(self.attempt(kernel, me, watch, slept))
-        })
+        wait_until(kernel, waiting, ready, |watch, slept| Ok(self.attempt(kernel, me, watch, slept)))
     }
 
     fn attempt(self, kernel: &dyn Kernel, me: Me, watch: Option<&mut Watch<'a>>, slept: bool) -> Option<bool> {
@@ -49,9 +47,7 @@ impl<'a> Lock<'a> {
                 continue;
             }
             let watch = watch.as_deref_mut()?;
-            if word & SLEEPERS != 0
-                || self.0.word.compare_exchange(word, word | SLEEPERS, Relaxed, Relaxed).is_ok()
-            {
+            if word & SLEEPERS != 0 || self.0.word.compare_exchange(word, word | SLEEPERS, Relaxed, Relaxed).is_ok() {
                 watch.word(&self.0.word, word | SLEEPERS);
                 watch.life(owner);
                 return None;

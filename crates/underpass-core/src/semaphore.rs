@@ -68,26 +68,28 @@ impl Semaphore {
         let resets = words.resets.load(Acquire);
         let ready = || words.word.load(Relaxed) & !SLEEPERS != 0;
         let waiting = Waiting { baton: &words.baton, deadline, patience: &self.patience, partner: 0 };
-        wait_until(kernel, waiting, ready, |mut watch, slept| loop {
-            if words.resets.load(Acquire) != resets {
-                return Err(Error::Reset);
-            }
-            let word = words.word.load(Relaxed);
-            if word & !SLEEPERS == 0 {
-                let Some(watch) = watch.as_deref_mut() else { return Ok(None) };
-                if word == SLEEPERS || words.word.compare_exchange(0, SLEEPERS, Relaxed, Relaxed).is_ok() {
-                    watch.word(&words.word, SLEEPERS);
-                    return Ok(None);
+        wait_until(kernel, waiting, ready, |mut watch, slept| {
+            loop {
+                if words.resets.load(Acquire) != resets {
+                    return Err(Error::Reset);
                 }
-                continue;
-            }
-            let left = (word & !SLEEPERS) - 1;
-            let kept = if slept { SLEEPERS } else { word & SLEEPERS };
-            if words.word.compare_exchange(word, left | kept, Acquire, Relaxed).is_ok() {
-                if slept && left > 0 {
-                    kernel.wake(&words.word, 1);
+                let word = words.word.load(Relaxed);
+                if word & !SLEEPERS == 0 {
+                    let Some(watch) = watch.as_deref_mut() else { return Ok(None) };
+                    if word == SLEEPERS || words.word.compare_exchange(0, SLEEPERS, Relaxed, Relaxed).is_ok() {
+                        watch.word(&words.word, SLEEPERS);
+                        return Ok(None);
+                    }
+                    continue;
                 }
-                return Ok(Some(()));
+                let left = (word & !SLEEPERS) - 1;
+                let kept = if slept { SLEEPERS } else { word & SLEEPERS };
+                if words.word.compare_exchange(word, left | kept, Acquire, Relaxed).is_ok() {
+                    if slept && left > 0 {
+                        kernel.wake(&words.word, 1);
+                    }
+                    return Ok(Some(()));
+                }
             }
         })
     }

@@ -62,13 +62,11 @@ impl Gate {
     /// A gate over an opened port.
     pub fn over(py: Python<'_>, handle: Handle) -> PyResult<Self> {
         let message_size = usize::try_from(handle.header.parameters[0]).ok().filter(|size| *size <= MOST_BYTES);
-        match (Placed::at(&handle.region, WORDS), message_size) {
-            (Some(words), Some(message_size)) => Ok(Self { handle, words, message_size, binding: Binding::new() }),
-            _ => {
-                let error = Error::Corrupted("its message_size or its length is out of range".into());
-                Err(raise(py, &Context::of(&handle.title, "not opened"), error))
-            }
-        }
+        let (Some(words), Some(message_size)) = (Placed::at(&handle.region, WORDS), message_size) else {
+            let error = Error::Corrupted("its message_size or its length is out of range".into());
+            return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
+        };
+        Ok(Self { handle, words, message_size, binding: Binding::new() })
     }
 
     #[inline]
@@ -112,8 +110,12 @@ impl Gate {
 
     #[cold]
     fn failed(&self, py: Python<'_>, timeout: Timeout, error: Error) -> PyErr {
-        let context =
-            Context { object: &self.handle.title, failed: "call not answered", time: timeout.text(), detail: String::new() };
+        let context = Context {
+            object: &self.handle.title,
+            failed: "call not answered",
+            time: timeout.text(),
+            detail: String::new(),
+        };
         raise(py, &context, error)
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use underpass_core::linux::{Host as _, Linux};
 use underpass_core::Error;
 use underpass_core::kernel::{Kernel, Memory, Wanted};
+use underpass_core::linux::{Host as _, Linux};
 use underpass_shm::header::{Header, Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
 use underpass_shm::life::Life;
@@ -17,9 +17,9 @@ use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, clock, forks, space};
 
 use crate::error::{Context, exception, from_shm, raise};
+use crate::kernel_lab::{self, LabKernel};
 use crate::space::Space;
 use crate::timeout::Timeout;
-use crate::kernel_lab::{self, LabKernel};
 use crate::{gate, host, queue, semaphore};
 
 /// How long one look for a name may take before signal handlers run again.
@@ -104,7 +104,13 @@ impl Handle {
     }
 
     /// Opens a named port, once somebody receives there.
-    pub fn open_living(py: Python<'_>, space: Option<&Space>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Self> {
+    pub fn open_living(
+        py: Python<'_>,
+        space: Option<&Space>,
+        name: &str,
+        kind: Kind,
+        timeout: Timeout,
+    ) -> PyResult<Self> {
         let deadline = timeout.deadline().time();
         loop {
             let left = match deadline {
@@ -119,7 +125,11 @@ impl Handle {
             }
             if deadline.is_some_and(|time| clock::monotonic() >= time) {
                 let what = home.describe(name);
-                return Err(missing(py, &format!("{what} has lost its receiver, pid {}, and a new one", handle.header.creator_pid), timeout));
+                return Err(missing(
+                    py,
+                    &format!("{what} has lost its receiver, pid {}, and a new one", handle.header.creator_pid),
+                    timeout,
+                ));
             }
             // The next incarnation is a new file of that name.
             let mut looked = Ok(());
@@ -155,7 +165,14 @@ impl Handle {
     }
 
     /// Opens the object of a file, for a handle that came from another process.
-    fn open_file(py: Python<'_>, space: &Space, file: &str, kind: Kind, nonce: u64, creator: (u32, u32)) -> PyResult<Self> {
+    fn open_file(
+        py: Python<'_>,
+        space: &Space,
+        file: &str,
+        kind: Kind,
+        nonce: u64,
+        creator: (u32, u32),
+    ) -> PyResult<Self> {
         let linux = space.linux.clone();
         let opened = linux.space().open(file, kind);
         match opened {
@@ -164,7 +181,9 @@ impl Handle {
                 let what = linux.space().describe(&space::object_name(file));
                 let (life, pid) = creator;
                 let fate = if linux.alive(Life(life)) {
-                    format!("its creator, pid {pid}, closed or unlinked it before this handle arrived: keep it open there")
+                    format!(
+                        "its creator, pid {pid}, closed or unlinked it before this handle arrived: keep it open there"
+                    )
                 } else {
                     format!("its creator, pid {pid}, has died and what it left was swept")
                 };
@@ -263,7 +282,18 @@ impl Handle {
         let open = py.import("underpass._core")?.getattr("reopen")?;
         let place = self.home(py)?.space().path().display().to_string();
         let header = &self.header;
-        Ok((open, (place, self.file.clone(), header.kind as u32, header.nonce, header.creator, header.creator_pid, part.into())))
+        Ok((
+            open,
+            (
+                place,
+                self.file.clone(),
+                header.kind as u32,
+                header.nonce,
+                header.creator,
+                header.creator_pid,
+                part.into(),
+            ),
+        ))
     }
 
     /// Removes a port's name, unless somebody else has taken it over, and its socket.
@@ -283,7 +313,12 @@ impl Handle {
         if self.header.parameters == wanted {
             return Ok(());
         }
-        let message = format!("{} exists with {}, and {} was asked for", self.title, tell(&self.header.parameters), tell(&wanted));
+        let message = format!(
+            "{} exists with {}, and {} was asked for",
+            self.title,
+            tell(&self.header.parameters),
+            tell(&wanted)
+        );
         Err(exception(py, "MismatchError", &message, |_| Ok(())))
     }
 
@@ -306,6 +341,8 @@ pub type Travel = (String, String, u32, u64, u32, u32, String);
 /// Open a handle that came from another process.
 #[pyfunction]
 #[pyo3(name = "reopen")]
+#[expect(clippy::too_many_arguments, reason = "what a pickle carries, written by `reduce`")]
+#[expect(clippy::needless_pass_by_value, reason = "a path of Python's is converted")]
 pub fn reopen(
     py: Python<'_>,
     place: std::path::PathBuf,
@@ -316,7 +353,8 @@ pub fn reopen(
     pid: u32,
     part: &str,
 ) -> PyResult<Py<PyAny>> {
-    let kind = Kind::from_number(kind).ok_or_else(|| PyValueError::new_err("a handle of a kind that does not exist"))?;
+    let kind =
+        Kind::from_number(kind).ok_or_else(|| PyValueError::new_err("a handle of a kind that does not exist"))?;
     let space = Space::at(py, &place, 0o777)?;
     let handle = Handle::open_file(py, &space, file, kind, nonce, (creator, pid))?;
     match kind {
@@ -359,11 +397,17 @@ fn missing(py: Python<'_>, what: &str, timeout: Timeout) -> PyErr {
         Timeout::Seconds(Some(seconds)) if seconds > 0.0 => format!("and did not appear within {seconds} s"),
         _ => "now: pass timeout= to wait for it".into(),
     };
-    exception(py, "NotFoundError", &format!("{what} does not exist {advice}"), |attributes| attributes.set_item("filename", what))
+    exception(py, "NotFoundError", &format!("{what} does not exist {advice}"), |attributes| {
+        attributes.set_item("filename", what)
+    })
 }
 
 /// Opens what is there, or makes it, whoever else does the same at the same time.
-pub fn open_or_create<T>(py: Python<'_>, open: impl Fn() -> PyResult<T>, create: impl Fn() -> PyResult<T>) -> PyResult<T> {
+pub fn open_or_create<T>(
+    py: Python<'_>,
+    open: impl Fn() -> PyResult<T>,
+    create: impl Fn() -> PyResult<T>,
+) -> PyResult<T> {
     loop {
         match open() {
             Err(error) if is(py, &error, "NotFoundError") => {}

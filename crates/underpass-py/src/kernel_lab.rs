@@ -109,7 +109,11 @@ impl Kernel for LabKernel {
         };
         let interrupted = self.point().is_err();
         let sleeper = self.state().sleepers.remove(&running);
-        if interrupted { Parked::Interrupted } else { sleeper.and_then(|sleeper| sleeper.ended).unwrap_or(Parked::Look) }
+        if interrupted {
+            Parked::Interrupted
+        } else {
+            sleeper.and_then(|sleeper| sleeper.ended).unwrap_or(Parked::Look)
+        }
     }
 
     fn wake(&self, word: &AtomicU32, count: u32) -> u32 {

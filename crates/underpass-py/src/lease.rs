@@ -2,7 +2,10 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::{AcqRel, Acquire}};
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{AcqRel, Acquire},
+};
 
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -63,7 +66,8 @@ impl Slot {
         if self.settled.swap(true, AcqRel) {
             return Err(refused("it was settled before"));
         }
-        action(&self.core, self.handle.kernel(), &self.ticket).map_err(|error| raise(py, &Context::of(self.title(), failed), error))
+        action(&self.core, self.handle.kernel(), &self.ticket)
+            .map_err(|error| raise(py, &Context::of(self.title(), failed), error))
     }
 
     /// Gives the bytes to Python.
@@ -191,6 +195,7 @@ impl Lease {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the signature that PyO3 asks for")]
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         // SAFETY: S7, Python passes its own view.
         unsafe { slf.get().slot.export(slf.as_ptr(), view, flags) }

@@ -2,13 +2,13 @@
 
 mod bytes;
 mod error;
+mod gate;
 mod handle;
 mod host;
 mod kernel_lab;
 mod lease;
 mod loan;
 mod port;
-mod gate;
 mod queue;
 mod semaphore;
 mod space;
@@ -63,6 +63,10 @@ fn leave() {
 #[pyfunction]
 #[pyo3(signature = (seconds))]
 fn set_recheck(seconds: Option<f64>) {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test passes a small positive number")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a test passes a small positive number"
+    )]
     underpass_core::linux::set_recheck(seconds.map_or(u64::MAX, |seconds| (seconds * 1e9) as u64));
 }

@@ -45,7 +45,10 @@ impl Loan {
     fn commit(&self, py: Python<'_>, size: Option<usize>) -> PyResult<()> {
         let size = size.unwrap_or(self.slot.ticket.length);
         if size > self.slot.ticket.length {
-            return Err(PyValueError::new_err(format!("size={size} is more than the {} bytes lent", self.slot.ticket.length)));
+            return Err(PyValueError::new_err(format!(
+                "size={size} is more than the {} bytes lent",
+                self.slot.ticket.length
+            )));
         }
         self.slot.settle(py, "loan not committed", |queue, kernel, ticket| {
             queue.commit(kernel, ticket, size).inspect_err(|_| {
@@ -92,6 +95,7 @@ impl Loan {
         bytes.get_item(index)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the signature that PyO3 asks for")]
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         // SAFETY: S7, Python passes its own view.
         unsafe { slf.get().slot.export(slf.as_ptr(), view, flags) }

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use underpass_core::Error;
+use underpass_core::kernel::{Kernel, Wanted};
 use underpass_core::linux::Linux;
 use underpass_core::port::{Call, MOST_BYTES, Server};
-use underpass_core::kernel::{Kernel, Wanted};
-use underpass_core::Error;
 use underpass_shm::header::{Kind, WORDS};
 use underpass_shm::layout::port::PortWords;
 use underpass_shm::life::Life;
@@ -20,7 +20,7 @@ use underpass_shm::{forks, socket};
 use crate::bytes::Source;
 use crate::error::{Context, raise};
 use crate::gate::Gate;
-use crate::handle::{Handle};
+use crate::handle::Handle;
 use crate::space::Space;
 use crate::timeout::Timeout;
 
@@ -181,7 +181,8 @@ fn create(py: Python<'_>, space: Option<&Space>, name: Option<&str>, message_siz
     let size = usize::try_from(message_size).ok().filter(|size| *size <= MOST_BYTES).ok_or_else(|| {
         PyValueError::new_err(format!("message_size={message_size} is not between 0 and {MOST_BYTES}"))
     })?;
-    let wanted = Wanted { name,
+    let wanted = Wanted {
+        name,
         kind: Kind::Port,
         size: WORDS + size_of::<PortWords>(),
         parameters: [size as u64, 0, 0, 0, 0, 0, 0, 0],
@@ -189,7 +190,11 @@ fn create(py: Python<'_>, space: Option<&Space>, name: Option<&str>, message_siz
     };
     let listener = std::cell::Cell::new(None);
     let listen = |handle_space: &underpass_shm::space::Space, header: &underpass_shm::header::Header| {
-        let bound = socket::listen(handle_space.directory(), &socket_name(header), &handle_space.describe(name.unwrap_or("a port")))?;
+        let bound = socket::listen(
+            handle_space.directory(),
+            &socket_name(header),
+            &handle_space.describe(name.unwrap_or("a port")),
+        )?;
         listener.set(Some(bound));
         Ok(())
     };

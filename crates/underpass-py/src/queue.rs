@@ -1,13 +1,14 @@
 //! `underpass.Queue`.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
-use underpass_core::queue::{self as core, Message, Shape};
-use underpass_core::kernel::{Kernel, Wanted};
 use underpass_core::Error;
+use underpass_core::kernel::{Kernel, Wanted};
+use underpass_core::queue::{self as core, Message, Shape};
 use underpass_shm::header::{Kind, PARAMETERS};
 
 use crate::bytes::{Source, Target};
@@ -194,7 +195,7 @@ impl Queue {
         if let Some(oldest) = holdings.first() {
             let seconds = self.seconds_since(oldest.since);
             let pid = self.kernel().pid(oldest.process);
-            detail += &format!(", {} at work, the oldest by pid {pid} for {seconds:.1} s", holdings.len());
+            let _ = write!(detail, ", {} at work, the oldest by pid {pid} for {seconds:.1} s", holdings.len());
         }
         raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
     }
@@ -295,7 +296,10 @@ impl Queue {
         let space = space.map(Bound::get);
         let queue = open_or_create(
             py,
-            || Handle::open(py, space, name, Kind::Queue, Timeout::NoWait).and_then(|handle| Self::over(py, handle, false)),
+            || {
+                Handle::open(py, space, name, Kind::Queue, Timeout::NoWait)
+                    .and_then(|handle| Self::over(py, handle, false))
+            },
             || create(py, space, Some(name), &shape),
         )?;
         queue.handle.same(py, parameters(&shape), &PARAMETER_NAMES)?;
@@ -333,7 +337,8 @@ impl Queue {
         match timeout.judge(result) {
             Ok(()) => Ok(()),
             Err(error) => {
-                let raised = self.late(py, &format!("took {put} of {} messages and no more", slices.len()), timeout, error);
+                let raised =
+                    self.late(py, &format!("took {put} of {} messages and no more", slices.len()), timeout, error);
                 let _ = raised.value(py).setattr("transferred", put);
                 Err(raised)
             }
@@ -513,13 +518,11 @@ impl Queue {
     #[getter]
     fn dead_letters(&self, py: Python<'_>) -> PyResult<Self> {
         self.handle.check(py)?;
-        match self.core.dead_letters() {
-            Some(core) => Ok(Self { handle: Arc::new(self.handle.again()), core: Arc::new(core), part: LETTERS }),
-            None => {
-                let why = Error::Misuse("create it with max_deliveries= to have them".into());
-                Err(self.failed(py, "has no dead letters", why))
-            }
-        }
+        let Some(core) = self.core.dead_letters() else {
+            let why = Error::Misuse("create it with max_deliveries= to have them".into());
+            return Err(self.failed(py, "has no dead letters", why));
+        };
+        Ok(Self { handle: Arc::new(self.handle.again()), core: Arc::new(core), part: LETTERS })
     }
 
     /// The name; None if it is anonymous.
@@ -540,7 +543,8 @@ impl Queue {
 
     /// A frozen snapshot: depth, and who works on what since when.
     fn statistics(&self) -> QueueStatistics {
-        let (loans, leases): (Vec<_>, Vec<_>) = self.core.holdings().into_iter().partition(|holding| holding.delivery == 0);
+        let (loans, leases): (Vec<_>, Vec<_>) =
+            self.core.holdings().into_iter().partition(|holding| holding.delivery == 0);
         let tell = |holdings: Vec<core::Holding>| {
             holdings
                 .into_iter()

@@ -89,14 +89,15 @@ struct Parameters {
 
 impl Parameters {
     fn new(value: i64, limit: Option<i64>, saturate: bool) -> PyResult<Self> {
-        let limit = limit.unwrap_or(i64::from(MOST));
-        if limit < 1 || limit > i64::from(MOST) {
-            return Err(PyValueError::new_err(format!("limit={limit} is not between 1 and {MOST}")));
+        let wanted = limit.unwrap_or(i64::from(MOST));
+        let limit = u32::try_from(wanted).ok().filter(|limit| (1..=MOST).contains(limit));
+        let Some(limit) = limit else {
+            return Err(PyValueError::new_err(format!("limit={wanted} is not between 1 and {MOST}")));
+        };
+        match u32::try_from(value).ok().filter(|value| *value <= limit) {
+            Some(value) => Ok(Self { value, limit, saturate }),
+            None => Err(PyValueError::new_err(format!("value={value} is not between 0 and the limit of {limit}"))),
         }
-        if value < 0 || value > limit {
-            return Err(PyValueError::new_err(format!("value={value} is not between 0 and the limit of {limit}")));
-        }
-        Ok(Self { value: value as u32, limit: limit as u32, saturate })
     }
 
     fn words(&self) -> [u64; PARAMETERS] {
@@ -104,12 +105,14 @@ impl Parameters {
     }
 
     fn create(&self, py: Python<'_>, space: Option<&Space>, name: Option<&str>) -> PyResult<Semaphore> {
-        let wanted = Wanted { name,
+        let wanted = Wanted {
+            name,
             kind: Kind::Semaphore,
             size: WORDS + size_of::<SemaphoreWords>(),
             parameters: self.words(),
             format: &|region| {
-                let words = Placed::at(region, WORDS).ok_or_else(|| underpass_core::Error::Corrupted("too short".into()))?;
+                let words =
+                    Placed::at(region, WORDS).ok_or_else(|| underpass_core::Error::Corrupted("too short".into()))?;
                 core::Semaphore::format(&words, self.value);
                 Ok(())
             },
@@ -191,7 +194,10 @@ impl Semaphore {
         let space = space.map(Bound::get);
         crate::handle::open_or_create(
             py,
-            || Handle::open(py, space, name, Kind::Semaphore, Timeout::NoWait).and_then(|handle| Self::over(py, handle)),
+            || {
+                Handle::open(py, space, name, Kind::Semaphore, Timeout::NoWait)
+                    .and_then(|handle| Self::over(py, handle))
+            },
             || parameters.create(py, space, Some(name)),
         )
         .and_then(|semaphore| {
@@ -285,7 +291,11 @@ impl Semaphore {
     }
 
     fn __repr__(&self) -> String {
-        let mut text = format!("<Semaphore {}, value {}", self.handle.title.split_once(' ').map_or("", |(_, name)| name), self.core.value());
+        let mut text = format!(
+            "<Semaphore {}, value {}",
+            self.handle.title.split_once(' ').map_or("", |(_, name)| name),
+            self.core.value()
+        );
         if self.core.has_sleepers() {
             text.push_str(", waiters");
         }

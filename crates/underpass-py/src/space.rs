@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 use underpass_core::Kernel;
 use underpass_core::linux::Linux;
 use underpass_shm::header::Header;
@@ -160,12 +159,12 @@ impl Space {
         self.linux.space().remove().map_err(|error| from_shm(py, error))
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
-        Ok((slf.get_type().into_any(), (slf.get().path(),)))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyAny>, (String,)) {
+        (slf.get_type().into_any(), (slf.get().path(),))
     }
 
-    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        Ok(PyString::new(py, &format!("<Space {}, pid {}>", self.path(), self.my_pid())))
+    fn __repr__(&self) -> String {
+        format!("<Space {}, pid {}>", self.path(), self.my_pid())
     }
 }
 

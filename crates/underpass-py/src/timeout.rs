@@ -2,8 +2,8 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use underpass_core::{Deadline, Error, Result};
 use underpass_core::error::Phase;
+use underpass_core::{Deadline, Error, Result};
 use underpass_shm::clock;
 
 /// How long a call may take, as its user said it.
@@ -20,9 +20,9 @@ impl Timeout {
     #[inline]
     pub fn new(seconds: Option<f64>) -> PyResult<Self> {
         match seconds {
-            Some(time) if time.is_nan() || time < 0.0 => {
-                Err(PyValueError::new_err(format!("timeout={time} is not a time: pass seconds >= 0, or None to wait for ever")))
-            }
+            Some(time) if time.is_nan() || time < 0.0 => Err(PyValueError::new_err(format!(
+                "timeout={time} is not a time: pass seconds >= 0, or None to wait for ever"
+            ))),
             _ => Ok(Self::Seconds(seconds)),
         }
     }
@@ -32,8 +32,7 @@ impl Timeout {
     pub fn deadline(self) -> Deadline {
         match self {
             Self::Seconds(None) => Deadline::Never,
-            Self::NoWait => Deadline::NoWait,
-            Self::Seconds(Some(seconds)) if seconds == 0.0 => Deadline::NoWait,
+            Self::NoWait | Self::Seconds(Some(0.0)) => Deadline::NoWait,
             Self::Seconds(Some(seconds)) => Deadline::after(clock::monotonic(), seconds),
         }
     }

@@ -18,7 +18,9 @@ pub fn mine() -> u64 {
         return mask;
     }
     let mask = match rustix::thread::sched_getaffinity(None) {
-        Ok(set) => (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).fold(0, |mask, cpu| mask | 1 << (cpu % 64)),
+        Ok(set) => (0..rustix::thread::CpuSet::MAX_CPU)
+            .filter(|cpu| set.is_set(*cpu))
+            .fold(0, |mask, cpu| mask | 1 << (cpu % 64)),
         Err(_) => 1,
     };
     AFFINITY.set((now, mask));

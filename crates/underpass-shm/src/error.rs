@@ -9,21 +9,63 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// A system call failed: what was tried, on which object, and the error number.
-    System { doing: &'static str, what: String, errno: Errno },
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// On which object.
+        what: String,
+        /// Why not.
+        errno: Errno,
+    },
     /// There is no such object.
-    NotFound { what: String },
+    NotFound {
+        /// Its name and space.
+        what: String,
+    },
     /// There is one already.
-    Exists { what: String },
+    Exists {
+        /// Its name and space.
+        what: String,
+    },
     /// The file system has not that many bytes left.
-    OutOfSpace { what: String, need: u64, free: u64 },
+    OutOfSpace {
+        /// Which object.
+        what: String,
+        /// Bytes it takes.
+        need: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The bytes are not what any version of underpass writes.
-    Corrupted { what: String, why: String },
+    Corrupted {
+        /// Which object.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The object is of another kind, version, space or size than asked for.
-    Mismatch { what: String, wanted: String, found: String },
+    Mismatch {
+        /// Which object.
+        what: String,
+        /// What was asked for.
+        wanted: String,
+        /// What is there.
+        found: String,
+    },
     /// The directory or file belongs to somebody else, or others may write there.
-    Foreign { what: String, why: String },
+    Foreign {
+        /// Which directory.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The table of lives has no free slot.
-    TooManyLives { what: String, limit: u32 },
+    TooManyLives {
+        /// Which table.
+        what: String,
+        /// How many it holds.
+        limit: u32,
+    },
 }
 
 impl Error {

@@ -13,13 +13,13 @@ pub mod place;
 pub mod sync;
 
 #[cfg(not(loom))]
-mod error;
-#[cfg(not(loom))]
 pub mod baton;
 #[cfg(not(loom))]
 pub mod clock;
 #[cfg(not(loom))]
 pub mod cpus;
+#[cfg(not(loom))]
+mod error;
 #[cfg(not(loom))]
 pub mod forks;
 #[cfg(not(loom))]

@@ -11,7 +11,10 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::{AcqRel, Acquire, Relaxed, Release}};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 
 use crate::life::{GENERATION_MASK, Life, Me};
 use crate::place::{Placed, PlacedSlice, Shared};
@@ -113,6 +116,9 @@ thread_local! {
 
 impl Lives {
     /// Makes room for the first entries of a new table.
+    ///
+    /// # Panics
+    /// If the region is not of [`TABLE_SIZE`]: its one caller makes it so.
     pub fn format(region: &Arc<Region>, file: &OwnedFd, what: &str) -> Result<()> {
         let words: Placed<GrowthWords> = Placed::at(region, GROWTH).expect("a table is larger than its growth words");
         let threads = PlacedSlice::at(region, THREAD_TABLE, THREADS as usize).expect("a table holds its threads");
@@ -154,7 +160,8 @@ impl Lives {
     #[cold]
     fn me_slow(&self) -> Result<Me> {
         let (table, epoch) = (std::ptr::from_ref(self) as usize, forks::epoch());
-        let known = CLAIMED.with_borrow(|all| all.iter().find(|(t, e, _)| (*t, *e) == (table, epoch)).map(|(_, _, me)| *me));
+        let known =
+            CLAIMED.with_borrow(|all| all.iter().find(|(t, e, _)| (*t, *e) == (table, epoch)).map(|(_, _, me)| *me));
         let me = if let Some(me) = known {
             me
         } else {
@@ -363,12 +370,7 @@ fn next_generation(generation: u32) -> u32 {
 }
 
 /// Reserves and initialises one more chunk of thread entries, then publishes it. Repeating it does no harm.
-fn grow(
-    file: &OwnedFd,
-    words: &Placed<GrowthWords>,
-    threads: &PlacedSlice<ThreadEntry>,
-    what: &str,
-) -> Result<()> {
+fn grow(file: &OwnedFd, words: &Placed<GrowthWords>, threads: &PlacedSlice<ThreadEntry>, what: &str) -> Result<()> {
     let known = words.threads.load(Acquire);
     let first = known as usize * size_of::<ThreadEntry>() + THREAD_TABLE;
     crate::space::reserve(file, first as u64, u64::from(CHUNK) * size_of::<ThreadEntry>() as u64, what)?;

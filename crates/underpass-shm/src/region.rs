@@ -52,10 +52,8 @@ impl Region {
     }
 
     fn new(start: *mut libc::c_void, length: usize) -> Result<Arc<Self>> {
-        let start = NonNull::new(start.cast()).ok_or_else(|| Error::Corrupted {
-            what: "a mapping".into(),
-            why: "the kernel mapped address 0".into(),
-        })?;
+        let start = NonNull::new(start.cast())
+            .ok_or_else(|| Error::Corrupted { what: "a mapping".into(), why: "the kernel mapped address 0".into() })?;
         Ok(Arc::new(Self { start, length }))
     }
 

@@ -42,7 +42,13 @@ pub fn listen(directory: impl AsFd, name: &str, what: &str) -> Result<OwnedFd> {
 }
 
 /// Connects to a port's socket and sends it the channel's memory. `None`: the backlog is full for longer than `patience`.
-pub fn introduce(directory: impl AsFd, name: &str, memory: impl AsFd, patience: Duration, what: &str) -> Result<Option<()>> {
+pub fn introduce(
+    directory: impl AsFd,
+    name: &str,
+    memory: impl AsFd,
+    patience: Duration,
+    what: &str,
+) -> Result<Option<()>> {
     let failed = |errno| Error::system("connect", what, errno);
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(failed)?;
@@ -56,7 +62,8 @@ pub fn introduce(directory: impl AsFd, name: &str, memory: impl AsFd, patience: 
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    rustix::net::sendmsg(&socket, &[IoSlice::new(b"underpass")], &mut ancillary, SendFlags::NOSIGNAL).map_err(failed)?;
+    rustix::net::sendmsg(&socket, &[IoSlice::new(b"underpass")], &mut ancillary, SendFlags::NOSIGNAL)
+        .map_err(failed)?;
     Ok(Some(()))
 }
 

@@ -67,8 +67,11 @@ pub struct Entry {
     pub inode: u64,
 }
 
-/// The spaces that this process has entered, by device and inode.
-static ENTERED: Mutex<Option<HashMap<(u64, u64), Arc<Space>>>> = Mutex::new(None);
+/// Spaces by device and inode.
+type Spaces = HashMap<(u64, u64), Arc<Space>>;
+
+/// The spaces that this process has entered.
+static ENTERED: Mutex<Option<Spaces>> = Mutex::new(None);
 
 impl Space {
     /// Removes what this process leaves in every space that it has entered: at its end.
@@ -137,7 +140,13 @@ impl Space {
     }
 
     /// Makes an object of `size` bytes that nobody sees until [`Newborn::publish`]. Without a name it is anonymous.
-    pub fn newborn(&self, name: Option<&str>, kind: Kind, size: usize, parameters: [u64; PARAMETERS]) -> Result<Newborn<'_>> {
+    pub fn newborn(
+        &self,
+        name: Option<&str>,
+        kind: Kind,
+        size: usize,
+        parameters: [u64; PARAMETERS],
+    ) -> Result<Newborn<'_>> {
         let me = self.lives.me()?;
         let file_name = match name {
             Some(name) => file_name(name),
@@ -252,9 +261,8 @@ impl Space {
 
     /// Removes the directory with all that is in it.
     pub fn remove(&self) -> Result<()> {
-        std::fs::remove_dir_all(&self.path).map_err(|error| {
-            Error::system("remove", self.path.display().to_string(), errno_of(&error))
-        })
+        std::fs::remove_dir_all(&self.path)
+            .map_err(|error| Error::system("remove", self.path.display().to_string(), errno_of(&error)))
     }
 
     /// Runs `action` while nobody else does so in this space, in any thread of any process.
@@ -325,13 +333,8 @@ impl<'s> Newborn<'s> {
             let _ = self.space.unlink(&self.name);
         }
         let source = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file));
-        let linked = rustix::fs::linkat(
-            rustix::fs::CWD,
-            &source,
-            &self.space.directory,
-            &self.name,
-            AtFlags::SYMLINK_FOLLOW,
-        );
+        let linked =
+            rustix::fs::linkat(rustix::fs::CWD, &source, &self.space.directory, &self.name, AtFlags::SYMLINK_FOLLOW);
         linked.map_err(|errno| match errno {
             Errno::EXIST => Error::Exists { what: self.space.describe(&object_name(&self.name)) },
             _ => Error::system("name", self.space.describe(&object_name(&self.name)), errno),

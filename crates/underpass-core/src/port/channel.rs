@@ -67,7 +67,8 @@ impl Channel {
             parameters: [message_size as u64, 0, 0, 0, 0, 0, 0, 0],
         };
         header.write(region, "a channel")?;
-        Self::view(region, message_size, client, peer).ok_or_else(|| Error::Corrupted("a channel that is too short".into()))
+        Self::view(region, message_size, client, peer)
+            .ok_or_else(|| Error::Corrupted("a channel that is too short".into()))
     }
 
     /// Takes a client's memory on; `None` if it is not a channel for this port.

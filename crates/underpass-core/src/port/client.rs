@@ -8,7 +8,10 @@ use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::region::Region;
 use underpass_shm::socket::{self, Credentials};
 use underpass_shm::space::Space;
-use underpass_shm::sync::{AtomicU32, Ordering::{AcqRel, Acquire, Relaxed, Release}};
+use underpass_shm::sync::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 
 use super::channel::{Channel, STACKS, channel_size};
 use super::doorbell;
@@ -156,20 +159,25 @@ impl Client {
             stack.caller.cpus.store(mine, Relaxed);
         }
         let waiting = Waiting { baton: &stack.caller.baton, deadline, patience: &self.patience, partner };
-        wait_until(kernel, waiting, || stack.replied(number), |watch, _| {
-            if stack.replied(number) {
-                return Ok(Some(()));
-            }
-            let Some(watch) = watch else { return Ok(None) };
-            watch.word(&stack.reply.word, stack.announce());
-            watch.life(self.server);
-            // Asked before the last look, since a server may reply and die. One that closes fails what it has not taken.
-            let gone = !kernel.alive(self.server) || self.closed() && stack.is_posted();
-            if stack.replied(number) {
-                return Ok(Some(()));
-            }
-            if gone { Err(self.died(kernel)) } else { Ok(None) }
-        })
+        wait_until(
+            kernel,
+            waiting,
+            || stack.replied(number),
+            |watch, _| {
+                if stack.replied(number) {
+                    return Ok(Some(()));
+                }
+                let Some(watch) = watch else { return Ok(None) };
+                watch.word(&stack.reply.word, stack.announce());
+                watch.life(self.server);
+                // Asked before the last look, since a server may reply and die. One that closes fails what it has not taken.
+                let gone = !kernel.alive(self.server) || self.closed() && stack.is_posted();
+                if stack.replied(number) {
+                    return Ok(Some(()));
+                }
+                if gone { Err(self.died(kernel)) } else { Ok(None) }
+            },
+        )
     }
 
     /// An A-stack for one call, waiting while other threads of this process use them all.
@@ -199,7 +207,10 @@ impl Client {
             let claim = &self.claims[*stack];
             let free = match claim.load(Relaxed) {
                 BUSY => false,
-                ABANDONED => self.channel.stacks[*stack].is_settled() && claim.compare_exchange(ABANDONED, FREE, Relaxed, Relaxed).is_ok(),
+                ABANDONED => {
+                    self.channel.stacks[*stack].is_settled()
+                        && claim.compare_exchange(ABANDONED, FREE, Relaxed, Relaxed).is_ok()
+                }
                 _ => true,
             };
             free && claim.compare_exchange(FREE, BUSY, Acquire, Relaxed).is_ok()

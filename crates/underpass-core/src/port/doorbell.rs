@@ -5,7 +5,10 @@
 
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::port::PortWords;
-use underpass_shm::sync::{Ordering::{AcqRel, Relaxed, SeqCst}, fence};
+use underpass_shm::sync::{
+    Ordering::{AcqRel, Relaxed, SeqCst},
+    fence,
+};
 
 use crate::kernel::{Kernel, Owed};
 

@@ -7,7 +7,11 @@ use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
 use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
 use underpass_shm::socket;
-use underpass_shm::sync::{AtomicU32, Ordering::{Acquire, Relaxed, SeqCst}, fence};
+use underpass_shm::sync::{
+    AtomicU32,
+    Ordering::{Acquire, Relaxed, SeqCst},
+    fence,
+};
 
 use super::channel::{Channel, STACKS};
 use super::doorbell;
@@ -77,7 +81,9 @@ impl Server {
             turn += 1;
             last.is_some_and(Call::has_next)
                 || turn % LOOK_AROUND == 0
-                    && (self.closed() || self.words.introductions.load(Relaxed) != self.introduced.load(Relaxed) || self.any())
+                    && (self.closed()
+                        || self.words.introductions.load(Relaxed) != self.introduced.load(Relaxed)
+                        || self.any())
         };
         if let Some(call) = self.next(last)? {
             return Ok(call);
@@ -151,12 +157,11 @@ impl Server {
         if self.closed() {
             return Err(Error::Closed);
         }
-        if let Some(last) = last {
-            if self.streak.fetch_add(1, Relaxed) % FAIR != FAIR - 1
-                && let Some(call) = Call::take(&last.channel, last.stack, self.message_size)
-            {
-                return Ok(Some(call));
-            }
+        if let Some(last) = last
+            && self.streak.fetch_add(1, Relaxed) % FAIR != FAIR - 1
+            && let Some(call) = Call::take(&last.channel, last.stack, self.message_size)
+        {
+            return Ok(Some(call));
         }
         let channels = self.channels();
         let first = last.map_or(0, |last| {

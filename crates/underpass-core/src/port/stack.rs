@@ -4,9 +4,7 @@
 //! and the reply; the reply half is the server's until its word carries the call's number, the client's after it.
 
 use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::port::{
-    CallerWords, FAILED, IDLE, NUMBERS, POSTED, ReplyWords, RequestWords, STATE, TAKEN,
-};
+use underpass_shm::layout::port::{CallerWords, FAILED, IDLE, NUMBERS, POSTED, ReplyWords, RequestWords, STATE, TAKEN};
 use underpass_shm::life::Life;
 use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -40,6 +38,7 @@ pub struct Taken {
 impl Stack {
     /// Posts a call; its number. By the client, to which the stack belongs.
     #[inline]
+    #[must_use]
     pub fn post(&self, caller: Life, data: &[u8]) -> u32 {
         let request = &*self.request;
         if self.caller.thread.load(Relaxed) != caller.0 {

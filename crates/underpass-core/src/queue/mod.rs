@@ -13,12 +13,13 @@ mod room;
 mod roster;
 
 use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::queue::{
-    CLOSED, COUNT, JOINERS, PUTTERS_DIED, PUTTERS_LEFT, PUTTERS_PRESENT, ROSTER,
-};
+use underpass_shm::layout::queue::{CLOSED, COUNT, JOINERS, PUTTERS_DIED, PUTTERS_LEFT, PUTTERS_PRESENT, ROSTER};
 use underpass_shm::life::Me;
 use underpass_shm::place::Blocks;
-use underpass_shm::sync::{AtomicU32, Ordering::{AcqRel, Acquire, Relaxed, Release}};
+use underpass_shm::sync::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 
 #[cfg(not(loom))]
 pub use layout::Shape;

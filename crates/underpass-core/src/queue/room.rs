@@ -12,7 +12,10 @@ use underpass_shm::layout::queue::{
 };
 use underpass_shm::life::{Life, Me};
 use underpass_shm::place::{Blocks, Placed, PlacedSlice};
-use underpass_shm::sync::{AtomicU32, Ordering::{AcqRel, Acquire, Relaxed, Release}};
+use underpass_shm::sync::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 
 use crate::kernel::{Kernel, Owed};
 use crate::lock::{Held, Lock};
@@ -109,6 +112,7 @@ impl Room {
     }
 
     /// The slot that was put last; it may have been taken out since.
+    #[must_use]
     pub fn last_put(&self) -> Option<usize> {
         let last = minus(self.words.tail.word.load(Relaxed), 1);
         self.slot_in(&self.ring, last).ok()
@@ -215,7 +219,8 @@ impl Room {
     pub fn front(&self, index: u32) -> Result<Option<usize>> {
         let get = &self.words.get;
         let head = get.head.load(Relaxed);
-        if minus(get.tail_seen.load(Relaxed), head) <= index || minus(get.tail_seen.load(Relaxed), head) > self.capacity()
+        if minus(get.tail_seen.load(Relaxed), head) <= index
+            || minus(get.tail_seen.load(Relaxed), head) > self.capacity()
         {
             // SYNC(queue-2): pairs with `arrive`.
             let tail = self.words.tail.word.load(Acquire) & COUNT;
@@ -269,6 +274,7 @@ impl Room {
     }
 
     /// The number of the next lease or loan; never 0.
+    #[must_use]
     pub fn number(&self) -> u32 {
         self.words.get.leases.fetch_add(1, Relaxed).wrapping_add(1).max(1)
     }
@@ -329,7 +335,9 @@ impl Room {
         let slot = intent.slot.load(Relaxed) as usize;
         let words = match self.slots.get(slot) {
             Some(words) if step != 0 => words,
-            None if step != 0 => return Err(Error::Corrupted(format!("slot {slot} of {} is under way", self.capacity()))),
+            None if step != 0 => {
+                return Err(Error::Corrupted(format!("slot {slot} of {} is under way", self.capacity())));
+            }
             _ => return Ok(()),
         };
         let moved = get.head.load(Acquire) != intent.head.load(Relaxed);
