@@ -1,16 +1,16 @@
 //! `underpass.Lease`: a message being worked on, read in place.
 
 use std::ffi::{c_int, c_void};
-use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicUsize,
-    Ordering::{AcqRel, Acquire},
+    Ordering::{AcqRel, Acquire, Release},
 };
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyMemoryView;
+use pyo3::types::{PyMemoryView, PyWeakrefMethods, PyWeakrefReference};
 use underpass_core::Error;
 use underpass_core::queue::{self as core, Ticket};
 
@@ -66,8 +66,11 @@ impl Slot {
         if self.settled.swap(true, AcqRel) {
             return Err(refused("it was settled before"));
         }
-        action(&self.core, self.handle.kernel(), &self.ticket)
-            .map_err(|error| raise(py, &Context::of(self.title(), failed), error))
+        action(&self.core, self.handle.kernel(), &self.ticket).map_err(|error| {
+            // Ctrl-C came in between, say: it can be settled again.
+            self.settled.store(false, Release);
+            raise(py, &Context::of(self.title(), failed), error)
+        })
     }
 
     /// Gives the bytes to Python.
@@ -115,26 +118,25 @@ impl Slot {
 #[derive(Debug)]
 pub struct Lease {
     slot: Slot,
-    value: std::sync::Mutex<Option<Py<PyMemoryView>>>,
+    /// The view that `value` gave out. Weak: the view holds the lease, and a forgotten lease must be collected.
+    value: Mutex<Option<Py<PyWeakrefReference>>>,
 }
 
 impl Lease {
     pub fn new(queue: &Queue, ticket: Ticket) -> Self {
-        Self { slot: Slot::new(queue, ticket, false), value: std::sync::Mutex::new(None) }
+        Self { slot: Slot::new(queue, ticket, false), value: Mutex::new(None) }
     }
 
-    /// Ends the view that `value` gave out, if nothing else hangs on it.
-    fn release_value(&self, py: Python<'_>) -> PyResult<()> {
-        let view = self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        match view {
-            Some(view) => view.bind(py).call_method0("release").map(drop),
-            None => Ok(()),
+    fn given(&self) -> MutexGuard<'_, Option<Py<PyWeakrefReference>>> {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the view that `value` gave out. One that something else hangs on stays: `settle` counts it and says so.
+    fn release_value(&self, py: Python<'_>) {
+        let view = self.given().take().and_then(|view| view.bind(py).upgrade());
+        if let Some(view) = view {
+            let _ = view.call_method0("release");
         }
-    }
-
-    fn end(&self, py: Python<'_>) {
-        // A view that something hangs on stays; `settle` then counts it and says so.
-        let _ = self.release_value(py);
     }
 }
 
@@ -149,12 +151,13 @@ impl Lease {
     /// The message, read in place: a read-only memoryview that ends with the lease.
     #[getter]
     fn value<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyMemoryView>> {
-        let mut value = slf.get().value.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(view) = &*value {
-            return Ok(view.bind(slf.py()).clone());
+        let py = slf.py();
+        let given = slf.get().given().as_ref().and_then(|view| view.bind(py).upgrade());
+        if let Some(view) = given {
+            return Ok(view.cast_into()?);
         }
         let view = PyMemoryView::from(slf.as_any())?;
-        *value = Some(view.clone().unbind());
+        *slf.get().given() = Some(PyWeakrefReference::new(&view)?.unbind());
         Ok(view)
     }
 
@@ -166,14 +169,14 @@ impl Lease {
 
     /// End the lease: the message is gone. Raises MisuseError if it was settled before or is still viewed.
     fn done(&self, py: Python<'_>) -> PyResult<()> {
-        self.end(py);
+        self.release_value(py);
         self.slot.settle(py, "lease not ended", |queue, kernel, ticket| queue.done(kernel, ticket))
     }
 
     /// Put the message back: to the front, or behind all others.
     #[pyo3(signature = (*, front=true))]
     fn put_back(&self, py: Python<'_>, front: bool) -> PyResult<()> {
-        self.end(py);
+        self.release_value(py);
         self.slot.settle(py, "lease not ended", |queue, kernel, ticket| queue.put_back(kernel, ticket, front))
     }
 

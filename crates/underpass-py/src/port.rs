@@ -112,12 +112,19 @@ pub struct Request {
     replied: AtomicBool,
 }
 
-impl Drop for Request {
-    fn drop(&mut self) {
+impl Request {
+    /// Fails the call at its caller, unless it was answered.
+    fn give_up(&self) {
         if !self.replied.swap(true, AcqRel) {
             let port = self.port.get();
             port.server.abort(port.handle.kernel(), &self.call);
         }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 
@@ -334,7 +341,14 @@ impl Port {
                 Err(_) if slf.get().handle.is_closed() => return Ok(()),
                 Err(error) => return Err(error),
             };
-            let reply = handler.call1((&request,))?;
+            let reply = match handler.call1((&request,)) {
+                Ok(reply) => reply,
+                Err(error) => {
+                    // The traceback keeps the request alive, and the caller should not wait for its end.
+                    request.get().give_up();
+                    return Err(error);
+                }
+            };
             if !request.get().replied.load(std::sync::atomic::Ordering::Acquire) {
                 request.get().reply(slf.py(), Some(&reply).filter(|reply| !reply.is_none()))?;
             }

@@ -400,7 +400,11 @@ impl Queue {
             Ok(())
         });
         match timeout.judge(result) {
-            Ok(_) => PyList::new(py, messages),
+            Ok(_) => {
+                // One that could not be copied after others were stays queued; whoever gets it meets the error again.
+                drop(PyErr::take(py));
+                PyList::new(py, messages)
+            }
             Err(error) => Err(self.late(py, "gave nothing", timeout, error)),
         }
     }

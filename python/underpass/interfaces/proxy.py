@@ -53,9 +53,9 @@ def connect(interface: type[I], to: str | Gate, *, timeout: float | None = 0) ->
     try:
         channel.find()
     except NotFoundError as error:
+        hint = "" if "timeout=" in str(error) else "; start the server, or pass timeout= to wait for it"
         raise NotFoundError(
-            f"nobody serves {interface.__name__} at {to!r}: {error}; start the server, or pass timeout= to wait for it",
-            filename=error.filename,
+            f"nobody serves {interface.__name__} here: {error}{hint}", filename=error.filename
         ) from None
     return _proxy(interface, channel)
 

@@ -38,7 +38,7 @@ def serve(implementation: Interface, *, at: str | Port) -> None:
         port.serve_bytes(answer)
     finally:
         if isinstance(at, str):
-            _remove(port)
+            port.close()
 
 
 @contextmanager
@@ -62,10 +62,7 @@ def serving(implementation: Interface, *, at: str | Port) -> Iterator[None]:
         thread.start()
         yield
     finally:
-        if isinstance(at, str):
-            _remove(port)
-        else:
-            port.close()
+        port.close()
         if thread.ident is not None:
             thread.join()
     if failures:
@@ -80,9 +77,3 @@ def _prepare(implementation: Interface, at: str | Port) -> tuple[Port, Callable[
         answer = answerer(implementation, MESSAGE_SIZE)
         return Port.create(at, message_size=MESSAGE_SIZE), answer
     return at, answerer(implementation, at.message_size)
-
-
-def _remove(port: Port) -> None:
-    # The name goes first, while it is still ours: after close() a successor may have taken it over.
-    port.unlink()
-    port.close()

@@ -1,10 +1,10 @@
 """`underpass bench`: what this machine can do, what others reach on it, what underpass reaches, and which targets that meets.
 
-    groups      which contestants run against which, and where
-    measure     contests: contestants in turns, rows of medians       placement   the CPUs      partners  the other process
-    limits      C, built at run time      peers     the standard library
-    calls queues locks idle imports deaths          underpass, beside its peers of the same shape
-    targets     what must be reached      report    tables and JSON   machine     the header
+- `groups`: which contestants run against which, and where
+- `measure`: contests, in which contestants take turns, and rows of medians; `placement` and `partners`: their CPUs and processes
+- `limits`: C, built at run time; `peers`: the standard library
+- `calls`, `queues`, `locks`, `idle`, `imports`, `deaths`: underpass, beside peers of the same shape
+- `targets`: what must be reached; `machine`, `report`: what is printed
 """
 
 from underpass.tools.bench.command import run

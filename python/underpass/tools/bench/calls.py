@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from itertools import repeat
 
 from underpass import Gate, Port, Space
@@ -20,7 +20,7 @@ MESSAGE = bytes(64)
 
 
 @contextlib.contextmanager
-def served(handler: Callable[[bytes], bytes], cpu: int | None) -> Iterator[tuple[Gate, int]]:
+def served(handler: Callable[[bytes], bytes], cpu: int | None) -> Generator[tuple[Gate, int]]:
     """A gate to a process that serves a handler, and that process's pid."""
     with private_space() as space, partner(_serve, space, handler, cpu=cpu) as server:
         gate = Gate.open("bench", space=space, timeout=PATIENCE)
@@ -36,7 +36,7 @@ def call(*, batch: int, samples: int) -> Contestant:
 
 
 @contextlib.contextmanager
-def _calls(seats: Seats, batch: int) -> Iterator[Sampler]:
+def _calls(seats: Seats, batch: int) -> Generator[Sampler]:
     with served(_echo, seats.server) as (gate, server):
         if seats.asleep:
             with SleepWatch(server) as watch:

@@ -6,16 +6,16 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 
-from underpass.tools.bench import machine
+from underpass.tools.bench import machine, tables_plain
 from underpass.tools.bench.groups import GROUPS
 from underpass.tools.bench.measure import FULL, QUICK, Absent, Effort, Row
 from underpass.tools.bench.report import Results, as_json, as_tables
 from underpass.tools.bench.targets import TARGETS, judge
 
 try:
-    from underpass.tools.bench.tables_rich import show
+    from underpass.tools.bench.tables_rich import show as show_on_terminal
 except ImportError:  # rich comes with the extra `cli`
-    from underpass.tools.bench.tables_plain import show
+    from underpass.tools.bench.tables_plain import show as show_on_terminal
 
 
 def run(*, json: bool = False, quick: bool = False, only: str | None = None) -> int:
@@ -72,7 +72,9 @@ def _print(results: Results) -> None:
     print(results.command)
     for name, value in results.machine.items():
         print(f"{name + ':':<11}{value}")
-    print("ratio: to the first of its kind in the same place · samples of n: the median and p99 of batches of n, per operation")
+    print("ratio: to the first of its kind in the same place")
+    print("samples of n: batches of n operations; their median and p99 are those of batches")
     if results.effort == QUICK:
         print("a quick run: too short to judge by")
+    show = show_on_terminal if sys.stdout.isatty() else tables_plain.show
     show(as_tables(results))

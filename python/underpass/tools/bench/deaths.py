@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from multiprocessing.connection import Connection
 
 from underpass import Gate, Port, Queue, Space
@@ -24,7 +24,7 @@ _FORK = multiprocessing.get_context("fork")
 
 
 @contextlib.contextmanager
-def _leases(seats: Seats, _batch: int) -> Iterator[Sampler]:
+def _leases(seats: Seats, _batch: int) -> Generator[Sampler]:
     with contextlib.closing(Queue(1, 64)) as queue:
 
         def notice() -> float:
@@ -52,7 +52,7 @@ def _get(queue: Queue, done: Connection) -> None:
 
 
 @contextlib.contextmanager
-def _servers(seats: Seats, _batch: int) -> Iterator[Sampler]:
+def _servers(seats: Seats, _batch: int) -> Generator[Sampler]:
     with private_space() as space:
 
         def notice() -> float:

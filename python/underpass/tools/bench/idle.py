@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection
 
 from underpass import Port, Queue, Semaphore, Space
@@ -49,7 +49,7 @@ def watch_idle_waiters(group: str, effort: Effort) -> Iterator[Row | Absent]:
 
 
 @contextlib.contextmanager
-def _waiting(wait: Callable[[], object]) -> Iterator[int]:
+def _waiting(wait: Callable[[], object]) -> Generator[int]:
     """A process that is about to wait, or waits."""
     with _pipe() as (here, there), partner(_announce_and_wait, there, wait, cpu=None) as waiter:
         if not here.poll(PATIENCE):
@@ -67,7 +67,7 @@ def _receive(space: Space) -> None:
 
 
 @contextlib.contextmanager
-def _pipe() -> Iterator[tuple[Connection, Connection]]:
+def _pipe() -> Generator[tuple[Connection, Connection]]:
     reader, writer = _FORK.Pipe(duplex=False)
     with reader, writer:
         yield reader, writer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from underpass.tools.bench.measure import Contestant, Sampler
 from underpass.tools.bench.placement import Seats
@@ -18,7 +18,7 @@ def _timed(statement: str) -> Contestant:
     program = f"import time; started = time.perf_counter_ns(); {statement}; print(time.perf_counter_ns() - started)"
 
     @contextlib.contextmanager
-    def opened(_seats: Seats, _batch: int) -> Iterator[Sampler]:
+    def opened(_seats: Seats, _batch: int) -> Generator[Sampler]:
         def sample(count: int) -> list[float]:
             return [float(subprocess.check_output([sys.executable, "-c", program])) for _ in range(count)]
 

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def limit(name: str, shape: str, *, batch: int, samples: int) -> Contestant:
 
 
 @contextlib.contextmanager
-def _limit(shape: str, seats: Seats, batch: int) -> Iterator[Sampler]:
+def _limit(shape: str, seats: Seats, batch: int) -> Generator[Sampler]:
     with _program() as program:
 
         def sample(count: int) -> list[float]:
@@ -45,7 +45,7 @@ def _limit(shape: str, seats: Seats, batch: int) -> Iterator[Sampler]:
 
 
 @contextlib.contextmanager
-def _program() -> Iterator[Path]:
+def _program() -> Generator[Path]:
     """Compile the limits into a directory of their own, which goes with the block."""
     compiler = _compiler()
     with (
@@ -54,10 +54,16 @@ def _program() -> Iterator[Path]:
     ):
         program = Path(directory, "limits")
         done = subprocess.run(
-            [*compiler, "-O2", "-o", program, source], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+            [*compiler, "-O2", "-o", program, source],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
-            complaint = next((line for line in done.stderr.splitlines() if "error" in line), f"exit status {done.returncode}")
+            complaint = next(
+                (line for line in done.stderr.splitlines() if "error" in line), f"exit status {done.returncode}"
+            )
             raise UnavailableError(f"{shlex.join(compiler)} could not build the limits: {complaint}")
         yield program
 

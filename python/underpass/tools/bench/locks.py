@@ -7,7 +7,7 @@ import functools
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from itertools import repeat
 
 from underpass import Port, Queue, Semaphore
@@ -25,19 +25,19 @@ CREATE_PORT = "underpass.Port()"
 
 
 @contextlib.contextmanager
-def _thread_lock(_seats: Seats, batch: int) -> Iterator[Sampler]:
+def _thread_lock(_seats: Seats, batch: int) -> Generator[Sampler]:
     lock = threading.Lock()
     yield functools.partial(_time_pairs, lock.acquire, lock.release, batch)
 
 
 @contextlib.contextmanager
-def _process_lock(_seats: Seats, batch: int) -> Iterator[Sampler]:
+def _process_lock(_seats: Seats, batch: int) -> Generator[Sampler]:
     lock = multiprocessing.Lock()
     yield functools.partial(_time_pairs, lock.acquire, lock.release, batch)
 
 
 @contextlib.contextmanager
-def _semaphore(_seats: Seats, batch: int) -> Iterator[Sampler]:
+def _semaphore(_seats: Seats, batch: int) -> Generator[Sampler]:
     semaphore = Semaphore(1)
     try:
         yield functools.partial(_time_pairs, semaphore.acquire, semaphore.release, batch)
@@ -59,7 +59,7 @@ def _time_pairs(acquire: Callable[[], object], release: Callable[[], object], ba
 
 def _creation(name: str, create_and_destroy: Callable[[], object]) -> Contestant:
     @contextlib.contextmanager
-    def opened(_seats: Seats, batch: int) -> Iterator[Sampler]:
+    def opened(_seats: Seats, batch: int) -> Generator[Sampler]:
         yield timed(create_and_destroy, batch)
 
     return Contestant(name, opened, samples=50)

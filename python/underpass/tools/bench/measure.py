@@ -106,6 +106,9 @@ class Absent:
     reason: str
 
 
+_ALL = 100  # per cent
+
+
 def percentile(samples: Sequence[float], percent: float) -> float:
     """The smallest sample that at least `percent` per cent of the samples do not exceed (the nearest rank).
 
@@ -119,9 +122,9 @@ def percentile(samples: Sequence[float], percent: float) -> float:
     """
     if not samples:
         raise ValueError("no samples")
-    if not 0 <= percent <= 100:
+    if not 0 <= percent <= _ALL:
         raise ValueError(f"a percentile is within 0 to 100, not {percent}")
-    return sorted(samples)[max(0, ceil(len(samples) * percent / 100) - 1)]
+    return sorted(samples)[max(0, ceil(len(samples) * percent / _ALL) - 1)]
 
 
 def paired(values: Sequence[float], limits: Sequence[float]) -> float:
@@ -152,7 +155,9 @@ def timed(operation: Callable[[], object], batch: int, before: Callable[[], obje
     return sample
 
 
-def compete(group: str, contestants: Sequence[Contestant], placement: Placement, effort: Effort) -> Iterator[Row | Absent]:
+def compete(
+    group: str, contestants: Sequence[Contestant], placement: Placement, effort: Effort
+) -> Iterator[Row | Absent]:
     """Measure contestants in turns; ratios refer to the first that could be measured."""
     with contextlib.ExitStack() as opened:
         try:
@@ -173,7 +178,9 @@ def compete(group: str, contestants: Sequence[Contestant], placement: Placement,
                 for each in turns:
                     each.take(effort)
     measured = [each for each in turns if each.failure is None]
-    yield from (Absent(group, each.contestant.name, placement, each.failure) for each in turns if each.failure is not None)
+    yield from (
+        Absent(group, each.contestant.name, placement, each.failure) for each in turns if each.failure is not None
+    )
     yield from (_row(group, placement, each, measured[0], effort) for each in measured)
 
 

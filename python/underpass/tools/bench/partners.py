@@ -8,8 +8,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVarTuple
+from collections.abc import Callable, Generator
+from typing import Self, TypeVarTuple
 
 from underpass.tools.bench.placement import UnavailableError, pin
 
@@ -23,7 +23,7 @@ PATIENCE = 10.0
 
 
 @contextlib.contextmanager
-def partner(serve: Callable[[*Args], object], *arguments: *Args, cpu: int | None) -> Iterator[int]:
+def partner(serve: Callable[[*Args], object], *arguments: *Args, cpu: int | None) -> Generator[int]:
     """Run a function in a child process for the length of a block.
 
     Args:
@@ -68,7 +68,7 @@ class SleepWatch:
     def __init__(self, pid: int) -> None:
         self._stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
 
-    def __enter__(self) -> SleepWatch:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 
@@ -23,7 +23,7 @@ _FORK = multiprocessing.get_context("fork")
 
 
 @contextlib.contextmanager
-def _pipe(seats: Seats, batch: int) -> Iterator[Sampler]:
+def _pipe(seats: Seats, batch: int) -> Generator[Sampler]:
     here, there = _FORK.Pipe()
 
     def round_trip() -> None:
@@ -40,7 +40,7 @@ def _echo_pipe(connection: Connection) -> None:
 
 
 @contextlib.contextmanager
-def _queues(seats: Seats, batch: int) -> Iterator[Sampler]:
+def _queues(seats: Seats, batch: int) -> Generator[Sampler]:
     requests: Queue[bytes] = _FORK.Queue()
     replies: Queue[bytes] = _FORK.Queue()
 
@@ -63,7 +63,7 @@ def _echo_queues(requests: Queue[bytes], replies: Queue[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _eventfds(seats: Seats, batch: int) -> Iterator[Sampler]:
+def _eventfds(seats: Seats, batch: int) -> Generator[Sampler]:
     request, reply = os.eventfd(0), os.eventfd(0)
 
     def round_trip() -> None:

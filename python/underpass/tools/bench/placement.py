@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def pin(cpu: int | None) -> None:
 
 
 @contextlib.contextmanager
-def pinned(cpu: int | None) -> Iterator[None]:
+def pinned(cpu: int | None) -> Generator[None]:
     """Bind the calling thread to a CPU for the length of a block."""
     before = os.sched_getaffinity(0)
     pin(cpu)

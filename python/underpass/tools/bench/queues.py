@@ -6,7 +6,7 @@ import contextlib
 import functools
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from itertools import repeat
 from multiprocessing.connection import Connection
 
@@ -31,7 +31,7 @@ Mover = Callable[[int], object]
 
 
 @contextlib.contextmanager
-def _one_each(seats: Seats, batch: int) -> Iterator[Sampler]:
+def _one_each(seats: Seats, batch: int) -> Generator[Sampler]:
     with contextlib.closing(underpass.Queue(CAPACITY, len(MESSAGE))) as queue:
         put, get = functools.partial(_repeat_with, queue.put, MESSAGE), functools.partial(_repeat, queue.get)
         with _moving(put, get, seats, batch) as sampler:
@@ -39,7 +39,7 @@ def _one_each(seats: Seats, batch: int) -> Iterator[Sampler]:
 
 
 @contextlib.contextmanager
-def _many(seats: Seats, batch: int) -> Iterator[Sampler]:
+def _many(seats: Seats, batch: int) -> Generator[Sampler]:
     items = [MESSAGE] * AT_ONCE
     with contextlib.closing(underpass.Queue(CAPACITY, len(MESSAGE))) as queue:
 
@@ -57,7 +57,7 @@ def _many(seats: Seats, batch: int) -> Iterator[Sampler]:
 
 
 @contextlib.contextmanager
-def _peer_queue(seats: Seats, batch: int) -> Iterator[Sampler]:
+def _peer_queue(seats: Seats, batch: int) -> Generator[Sampler]:
     queue: multiprocessing.Queue[bytes] = _FORK.Queue(CAPACITY)
     put, get = functools.partial(_repeat_with, queue.put, MESSAGE), functools.partial(_repeat, queue.get)
     try:
@@ -69,15 +69,18 @@ def _peer_queue(seats: Seats, batch: int) -> Iterator[Sampler]:
 
 
 @contextlib.contextmanager
-def _peer_pipe(seats: Seats, batch: int) -> Iterator[Sampler]:
+def _peer_pipe(seats: Seats, batch: int) -> Generator[Sampler]:
     reader, writer = _FORK.Pipe(duplex=False)
-    put, get = functools.partial(_repeat_with, writer.send_bytes, MESSAGE), functools.partial(_repeat, reader.recv_bytes)
+    put, get = (
+        functools.partial(_repeat_with, writer.send_bytes, MESSAGE),
+        functools.partial(_repeat, reader.recv_bytes),
+    )
     with reader, writer, _moving(put, get, seats, batch) as sampler:
         yield sampler
 
 
 @contextlib.contextmanager
-def _moving(put: Mover, get: Mover, seats: Seats, batch: int) -> Iterator[Sampler]:
+def _moving(put: Mover, get: Mover, seats: Seats, batch: int) -> Generator[Sampler]:
     """Times batches by the getter's clock: from its first message to its last, so that nobody's start counts."""
     here, there = _FORK.Pipe()
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from underpass.tools.bench.groups import GROUPS
 from underpass.tools.bench.measure import Absent, Effort, Row
-from underpass.tools.bench.targets import SECOND, Unit, Verdict
+from underpass.tools.bench.targets import SECOND, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,9 @@ def rate(nanoseconds: float) -> str:
 
 
 def _digits(number: float) -> str:
-    decimals = 0 if number >= 100 or number == 0 else 1 if number >= 10 else 2
-    return f"{number:,.{decimals}f}"
+    significant = 3
+    decimals = max(0, significant - len(str(int(number))))
+    return f"{number:,.{decimals}f}" if number else "0"
 
 
 def _group_table(group: str, rows: Sequence[Row]) -> Table:

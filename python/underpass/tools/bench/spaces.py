@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from underpass import Space
 
 
 @contextlib.contextmanager
-def private_space() -> Iterator[Space]:
+def private_space() -> Generator[Space]:
     """A space in shared memory that is removed when the block ends."""
-    with tempfile.TemporaryDirectory(prefix="underpass-bench-", dir="/dev/shm") as directory:  # noqa: S108  # not a file of known name
+    with tempfile.TemporaryDirectory(prefix="underpass-bench-", dir="/dev/shm") as directory:
         space = Space(str(Path(directory, "space")))
         try:
             yield space

@@ -14,5 +14,5 @@ def show(tables: Sequence[Table]) -> None:
         print(f"\n{table.title}")
         widths = [max(map(len, column)) for column in zip(table.headings, *table.rows, strict=True)]
         for cells in chain([table.headings], table.rows):
-            first, *others = (cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(zip(cells, widths, strict=True)))
-            print("  ".join([first, *others]).rstrip())
+            name, *others = zip(cells, widths, strict=True)
+            print("  ".join([name[0].ljust(name[1]), *(cell.rjust(width) for cell, width in others)]).rstrip())

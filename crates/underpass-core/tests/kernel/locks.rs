@@ -1,0 +1,90 @@
+//! The end of a thread that holds a lock.
+
+use underpass_core::kernel::Kernel;
+use underpass_core::linux;
+use underpass_core::lock::Lock;
+use underpass_core::wait::Patience;
+use underpass_shm::layout::lock::LockWords;
+use underpass_shm::place::Placed;
+use underpass_shm::region::Region;
+use underpass_shm::sync::Ordering::SeqCst;
+
+use crate::world::{OFF, Process, World, until};
+
+fn lock_words() -> Placed<LockWords> {
+    Placed::at(&Region::anonymous(4096).expect("a page"), 0).expect("a page holds a lock")
+}
+
+fn hold_for_ever(world: &World, words: &LockWords) {
+    let me = world.kernel.me().expect("a place in the table");
+    std::mem::forget(Lock(words).acquire(world.kernel, &Patience::new(), me).expect("it is free"));
+}
+
+/// Starts a process that sleeps until it gets the lock, and checks that the last owner died inside.
+fn heir(world: &World, words: &LockWords) -> Process {
+    let process = Process::start(|| {
+        linux::set_recheck(OFF);
+        let me = world.kernel.me().expect("a place in the table");
+        let held = Lock(words).acquire(world.kernel, &Patience::new(), me).expect("the owner dies");
+        world.word(1).fetch_add(u32::from(held.inherited), SeqCst);
+    });
+    until("the heir sleeps", || process.is_parked());
+    process
+}
+
+#[test]
+fn test_thread_that_ends_holding_leaves_the_lock_to_a_sleeper() {
+    let (world, words) = (World::new(), lock_words());
+    let owner = Process::start(|| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                hold_for_ever(&world, &words);
+                world.announce();
+                until("the test says go", || world.word(0).load(SeqCst) == 1);
+            });
+        });
+        until("the test says end", || world.word(0).load(SeqCst) == 2);
+    });
+    let me = world.announced();
+    let heir = heir(&world, &words);
+    world.word(0).store(1, SeqCst);
+    heir.join();
+    assert_eq!(world.word(1).load(SeqCst), 1, "the heir knows that it inherited");
+    assert!(!world.kernel.alive(me.thread), "the thread has ended");
+    world.word(0).store(2, SeqCst);
+    owner.join();
+}
+
+/// Several sleep behind a dead owner: the first inherits, and each release wakes the next.
+#[test]
+fn test_lock_of_a_killed_process_goes_through_all_sleepers() {
+    let (world, words) = (World::new(), lock_words());
+    let (owner, _) = world.mortal(|| {
+        hold_for_ever(&world, &words);
+        world.word(0).store(1, SeqCst);
+    });
+    until("it holds the lock", || world.word(0).load(SeqCst) == 1);
+    let heirs = [(); 5].map(|()| heir(&world, &words));
+    owner.kill();
+    heirs.into_iter().for_each(Process::join);
+    assert_eq!(world.word(1).load(SeqCst), 1, "one of them inherited from the dead, the others from the living");
+}
+
+/// Every owner dies inside, and so does every heir.
+#[test]
+fn test_lock_survives_a_row_of_heirs_that_die_inside() {
+    let (world, words) = (World::new(), lock_words());
+    for _ in 0..5 {
+        let owner = Process::start(|| {
+            hold_for_ever(&world, &words);
+            crate::world::die();
+        });
+        owner.join_killed();
+    }
+    let heir = Process::start(|| {
+        linux::set_recheck(OFF);
+        let me = world.kernel.me().expect("a place in the table");
+        assert!(Lock(&words).acquire(world.kernel, &Patience::new(), me).expect("the owner is dead").inherited);
+    });
+    heir.join();
+}

@@ -1,0 +1,74 @@
+"""The end of one worker: when, and with what in its hands."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from underpass.errors import ClosedError, EndOfStream
+from underpass.tools.demo.corpus import CHUNK_BYTES
+from underpass.tools.demo.index import Place
+from underpass.tools.demo.roles import Condemned, Fate
+
+if TYPE_CHECKING:
+    from underpass import Queue
+    from underpass.tools.demo.corpus import Corpus
+
+__all__ = ["Death", "Killing", "draw"]
+
+# The instant of death lies within so many seconds of a chunk's work, the time that a large one takes.
+_SPAN = 0.02
+
+
+class Killing(NamedTuple):
+    """A worker was killed with SIGKILL."""
+
+    pid: int
+    number: int
+    place: Place
+    held_for: float  # s, as the queue's statistics had it
+
+
+def draw(corpus: Corpus, seed: int, *, after_reply: bool = False) -> tuple[Fate, float]:
+    """Choose the chunk whose holder dies, one of the first pass, and how long it may hold it."""
+    chance = random.Random(seed)  # noqa: S311  it has to be repeatable
+    number = chance.randrange(corpus.chunks)
+    for file, found in enumerate(corpus.files):
+        count = -(-found.size // CHUNK_BYTES)
+        if number < count:
+            return Fate(Place(0, file, number), after_reply), chance.uniform(0, _SPAN)
+        number -= count
+    raise AssertionError("a chunk beyond the last")
+
+
+class Death(threading.Thread):
+    """Waits for the worker that holds the chunk, and kills it.
+
+    Args:
+        queue: Whose statistics say what it holds.
+        notes: Where the worker says that it does.
+        delay: How long it may go on.
+    """
+
+    def __init__(self, queue: Queue, notes: Queue, delay: float) -> None:
+        super().__init__(name="death")
+        self._queue = queue
+        self._notes = notes
+        self._delay = delay
+        self.killing: Killing | None = None
+
+    def run(self) -> None:
+        try:
+            note = msgspec.msgpack.decode(self._notes.get(), type=Condemned)
+        except (EndOfStream, ClosedError):
+            return  # everything was done before, or the demo ends
+        time.sleep(self._delay)
+        held = [lease.held_for for lease in self._queue.statistics().leases if lease.pid == note.pid]
+        os.kill(note.pid, signal.SIGKILL)
+        self.killing = Killing(note.pid, note.number, note.place, max(held, default=0.0))

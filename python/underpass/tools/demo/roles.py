@@ -1,0 +1,141 @@
+"""The programs of the pipeline's processes: reader, worker, index server. Each is started with handles and nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from underpass import Gate, Port, Queue, Semaphore, connect, serve
+from underpass.tools.demo.corpus import Corpus, CorpusError, chunks
+from underpass.tools.demo.index import MESSAGE_SIZE, Index, IndexServer, Place, Work
+from underpass.tools.demo.job import HEADER_BYTES, Job, pack, unpack
+from underpass.tools.demo.tokens import tokenise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from underpass.tools.demo.tokens import Tokens
+
+__all__ = ["Condemned", "Fate", "Report", "jobs_of", "read", "serve_index", "submit", "work"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Fate(NamedTuple):
+    """Who takes this chunk first is going to die with it."""
+
+    place: Place
+    after_reply: bool  # no sooner than between the call's reply and the lease's end
+
+
+class Condemned(msgspec.Struct, frozen=True, array_like=True):
+    """A worker's note to the parent: it holds that chunk now."""
+
+    pid: int
+    number: int
+    place: Place
+
+
+class Report(msgspec.Struct, frozen=True, array_like=True):
+    """The reader's: what it put into the queue, or what went wrong."""
+
+    rounds: int
+    chunks: int
+    error: str
+
+
+def serve_index(gates: Queue, parent: int, *, alter: bool) -> None:
+    """Answer calls until terminated; the gate goes to the parent by ``gates``."""
+    _end_with(parent)
+    signal.signal(signal.SIGTERM, _leave)
+    with Port(message_size=MESSAGE_SIZE) as port:
+        gates.put(pickle.dumps(port.gate()))
+        serve(IndexServer(alter=alter), at=port)
+
+
+def read(corpus: Corpus, queue: Queue, reports: Queue, go: Semaphore, rounds: int | None, seconds: float, parent: int) -> None:
+    """Put the corpus into the queue, ``rounds`` times, or as often as it takes to have run ``seconds``."""
+    _end_with(parent)
+    report = Report(0, 0, "nothing was read")
+    with queue.putting():
+        go.acquire()
+        try:
+            report = _read_rounds(corpus, queue, rounds, seconds)
+        except CorpusError as error:
+            report = Report(0, 0, str(error))
+    reports.put(msgspec.msgpack.encode(report))
+
+
+def jobs_of(corpus: Corpus, round_: int) -> Iterator[bytes]:
+    """Yield all messages of one pass."""
+    for number, file in enumerate(corpus.files):
+        document = round_ * len(corpus.files) + number
+        for chunk in chunks(file.read()):
+            yield pack(chunk, round_, number, document)
+
+
+def _read_rounds(corpus: Corpus, queue: Queue, rounds: int | None, seconds: float) -> Report:
+    started = time.monotonic()
+    round_, count = 0, 0
+    while round_ != rounds:
+        for job in jobs_of(corpus, round_):
+            queue.put(job)
+            count += 1
+        round_ += 1
+        if rounds is None and time.monotonic() - started >= seconds:
+            break
+    return Report(round_, count, "")
+
+
+def work(
+    number: int, queue: Queue, gate: Gate, ready: Semaphore, notes: Queue, fate: Fate | None, parent: int
+) -> None:
+    """Lease chunks, tokenise them and send their postings, until the reader has left and nothing is queued or leased."""
+    _end_with(parent)
+    index = connect(Index, gate)
+    index.progress()
+    ready.release()
+    never = Semaphore(0)
+    took = 0
+    for lease in queue.leases():
+        with lease:
+            job = unpack(lease.value)
+            # Sent as soon as the chunk is held, so that death may come at any instant of the work.
+            doomed = fate is not None and fate.place == job.place and lease.deliveries == 1
+            note = msgspec.msgpack.encode(Condemned(os.getpid(), number, job.place))
+            if doomed and not (fate and fate.after_reply):
+                notes.put(note)
+            with lease.value[HEADER_BYTES:] as text:
+                size, tokens = len(text), tokenise(text, job.first_line)
+            took = submit(index, job, size, tokens, lease.deliveries, took)
+            if doomed:
+                if fate and fate.after_reply:
+                    notes.put(note)
+                never.acquire()  # the postings are applied, the lease goes on: it comes now at the latest
+
+
+def submit(index: Index, job: Job, size: int, tokens: Tokens, deliveries: int, previous: int) -> int:
+    """Send a chunk's postings; how many ns the call took."""
+    done = Work(job.place, job.document, job.last, size, tokens.replaced, deliveries, os.getpid(), previous)
+    started = time.perf_counter_ns()
+    index.add(done, tokens.postings)
+    return time.perf_counter_ns() - started
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel end this process with its parent, however that ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

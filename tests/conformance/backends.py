@@ -1,0 +1,231 @@
+"""Where a case runs: in threads of this process, or in processes of their own.
+
+A case starts *actors* in a `World` and waits for states, never for times: `until` polls a condition under a watchdog, and
+`Actor.asleep` says that the actor sleeps inside the library. Processes are forked, so an actor may be a closure.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import warnings
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.context import ForkProcess
+
+T = TypeVar("T")
+
+# Longer than anything a case waits for, shorter than the watchdog of the whole test.
+PATIENCE = 30.0
+# Short enough for many cases, long enough that the waiter really sleeps.
+SOON = 0.02
+# The one system call that the library sleeps in; the number is the same on every architecture.
+FUTEX_WAITV = "449"
+
+FORK = multiprocessing.get_context("fork")
+
+
+def until(condition: Callable[[], object], what: str = "the condition") -> None:
+    """Poll until ``condition`` holds; a watchdog fails the test."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true within {PATIENCE} s"
+        time.sleep(0.0005)
+
+
+def sleeps_in_library(pid: int, tid: int) -> bool:
+    """Say whether a thread sleeps in the library's futex: by the kernel's word."""
+    try:
+        return Path(f"/proc/{pid}/task/{tid}/syscall").read_text().split()[0] == FUTEX_WAITV
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Actor(Generic[T]):
+    """A function that runs beside the test."""
+
+    pid: int
+    tid: int
+
+    @property
+    def asleep(self) -> bool:
+        return sleeps_in_library(self.pid, self.tid)
+
+    def until_asleep(self) -> None:
+        """Wait until it sleeps inside the library; if it ends instead, raise what it raised."""
+
+        def settled() -> bool:
+            if self.ended:
+                raise AssertionError(f"it should sleep, and has ended with {self.result()!r}")
+            return self.asleep
+
+        until(settled, f"the sleep of {self}")
+
+    @property
+    def ended(self) -> bool:
+        raise NotImplementedError
+
+    def result(self) -> T:
+        """Wait for its end: what the function returned, or raise what it raised."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """End it for good, whatever it does."""
+
+
+class ThreadActor(Actor[T]):
+    """One in a thread of this process."""
+
+    def __init__(self, function: Callable[..., T], args: tuple[object, ...]) -> None:
+        self._outcome: list[tuple[bool, object]] = []
+        self._function, self._args = function, args
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self.pid, self.tid = os.getpid(), cast("int", self._thread.native_id)
+
+    def _run(self) -> None:
+        try:
+            self._outcome.append((True, self._function(*self._args)))
+        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
+            self._outcome.append((False, error))
+        finally:
+            del self._function, self._args
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def result(self) -> T:
+        self._thread.join(PATIENCE)
+        assert self.ended, f"{self._thread} has not ended within {PATIENCE} s"
+        return cast("T", _unpack(*self._outcome[0]))
+
+    def abandon(self) -> None:
+        self._thread.join(0 if self._outcome else 1)
+
+
+class ProcessActor(Actor[T]):
+    """One in a forked process."""
+
+    def __init__(self, function: Callable[..., T], args: tuple[object, ...]) -> None:
+        self._outcome: tuple[bool, object] | None = None
+        self._receiver, sender = FORK.Pipe(duplex=False)
+        self._process: ForkProcess = FORK.Process(target=_report, args=(sender, function, args))
+        with warnings.catch_warnings():
+            # Newer Pythons warn of threads at a fork, and pytest's own watchdog is one.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process.start()
+        sender.close()
+        self.pid = self.tid = cast("int", self._process.pid)
+
+    @property
+    def ended(self) -> bool:
+        return self._receiver.closed or self._receiver.poll() or not self._process.is_alive()
+
+    def result(self) -> T:
+        if self._outcome is None:
+            assert wait([self._receiver], PATIENCE), f"process {self.pid} has not ended within {PATIENCE} s"
+            try:
+                self._outcome = self._receiver.recv()
+            except EOFError:
+                self._outcome = (False, ProcessLookupError(f"process {self.pid} died"))
+            self.abandon()
+        return cast("T", _unpack(*self._outcome))
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it with SIGKILL, wherever it is, and wait until it is dead."""
+        self._process.kill()
+        self._process.join()
+
+    def abandon(self) -> None:
+        if self._outcome is None:
+            self._process.kill()
+        self._process.join()
+        self._receiver.close()
+
+
+class Flag:
+    """Raised by one side, awaited by the other: a pipe, so that it does not lean on what is tested."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def raise_(self, count: int = 1) -> None:
+        """Let ``count`` waits pass."""
+        os.write(self._write, b"!" * count)
+
+    def wait(self) -> None:
+        """Wait for one raise."""
+        os.read(self._read, 1)
+
+    def close(self) -> None:
+        """Free its descriptors."""
+        os.close(self._read)
+        os.close(self._write)
+
+
+class World:
+    """Starts actors, and ends those that a failed test left."""
+
+    kind: type[Actor[object]]
+
+    def __init__(self) -> None:
+        self._actors: list[Actor[object]] = []
+        self._flags: list[Flag] = []
+
+    def flag(self) -> Flag:
+        """Make a flag that is closed with this world."""
+        self._flags.append(Flag())
+        return self._flags[-1]
+
+    def close(self) -> None:
+        """End everybody."""
+        for actor in self._actors:
+            actor.abandon()
+        for flag in self._flags:
+            flag.close()
+
+
+class Threads(World):
+    """All in one process."""
+
+    def start(self, function: Callable[..., T], *args: object) -> Actor[T]:
+        """Run ``function(*args)`` in a thread."""
+        actor = ThreadActor(function, args)
+        self._actors.append(cast("Actor[object]", actor))
+        return actor
+
+
+class Processes(World):
+    """Each in a process of its own."""
+
+    def start(self, function: Callable[..., T], *args: object) -> ProcessActor[T]:
+        """Run ``function(*args)`` in a forked process."""
+        actor = ProcessActor(function, args)
+        self._actors.append(cast("Actor[object]", actor))
+        return actor
+
+
+def _report(sender: Connection, function: Callable[..., object], args: tuple[object, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        sender.send((True, function(*args)))
+    except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
+        sender.send((False, error))
+
+
+def _unpack(success: bool, value: object) -> object:  # noqa: FBT001 - a pair from a pipe
+    if success:
+        return value
+    raise cast("BaseException", value)

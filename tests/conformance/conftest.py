@@ -1,0 +1,36 @@
+"""The worlds that conformance cases run in."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Test modules are imported by path, and what they share is a module as well.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.conformance.backends import Processes, Threads
+
+
+@pytest.fixture(params=[Threads, Processes], ids=["threads", "processes"])
+def world(request: pytest.FixtureRequest) -> Iterator[Threads | Processes]:
+    """Run the case twice: among threads, and among processes."""
+    world: Threads | Processes = request.param()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    """Run a case that only processes can show."""
+    world = Processes()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def threads() -> Iterator[Threads]:
+    """Run a case that only threads can show."""
+    world = Threads()
+    yield world
+    world.close()
