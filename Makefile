@@ -51,11 +51,13 @@ else
 endif
 	@touch $@
 
+# Two makes at once take turns: maturin moves what cargo made.
 $(BUILT): $(PACKAGES) $(NATIVE)
 	@tools/preflight $(PYTHON)
 	$(call say,native module for $(BIN)/python: about a minute the first time)
+	@mkdir -p target
 	@PIP_QUIET=1 VIRTUAL_ENV=$(abspath $(VENV)) PATH="$(abspath $(BIN)):$$PATH" \
-		$(BIN)/maturin develop --quiet --release --locked --extras cli,lab,numpy \
+		flock target/.build $(BIN)/maturin develop --quiet --release --locked --extras cli,lab,numpy \
 		$(if $(wildcard $(BIN)/pip),,$(if $(UV),--uv))
 	@touch $@
 
@@ -65,10 +67,8 @@ demo: build ## index real text with workers, one of them killed, and prove that 
 	@$(BIN)/underpass demo $(ARGS)
 
 test: build ## cargo test, then pytest
-	$(call say,cargo test)
-	@$(CARGO_TEST)
-	$(call say,pytest on $(BIN)/python)
-	@$(BIN)/python -m pytest $(ARGS)
+	$(call say,cargo test; then pytest on $(BIN)/python)
+	@failed=0; $(CARGO_TEST) || failed=1; $(BIN)/python -m pytest $(ARGS) || failed=1; exit $$failed
 
 check: build ## linters, types, stubs, formats, layers
 	@BIN=$(BIN) tools/check

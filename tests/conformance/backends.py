@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import threading
 import time
@@ -53,6 +54,7 @@ class Actor(Generic[T]):
 
     pid: int
     tid: int
+    killed = False
 
     @property
     def asleep(self) -> bool:
@@ -133,9 +135,10 @@ class ProcessActor(Actor[T]):
         if self._outcome is None:
             assert wait([self._receiver], PATIENCE), f"process {self.pid} has not ended within {PATIENCE} s"
             try:
-                self._outcome = self._receiver.recv()
+                outcome: tuple[bool, object] = self._receiver.recv()
             except EOFError:
-                self._outcome = (False, ProcessLookupError(f"process {self.pid} died"))
+                outcome = (False, ProcessLookupError(f"process {self.pid} died"))
+            self._outcome = outcome
             self.abandon()
         return cast("T", _unpack(*self._outcome))
 
@@ -145,20 +148,24 @@ class ProcessActor(Actor[T]):
 
     def kill(self) -> None:
         """End it with SIGKILL, wherever it is, and wait until it is dead."""
+        self.killed = True
         self._process.kill()
         self._process.join()
 
     def abandon(self) -> None:
-        if self._outcome is None:
+        if self._outcome is None and not self._receiver.closed:
             self._process.kill()
-        self._process.join()
-        self._receiver.close()
+        if not self._receiver.closed:
+            self._process.join()
+            self._process.close()
+            self._receiver.close()
 
 
 class Flag:
     """Raised by one side, awaited by the other: a pipe, so that it does not lean on what is tested."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._read, self._write = os.pipe()
 
     def raise_(self, count: int = 1) -> None:
@@ -166,8 +173,12 @@ class Flag:
         os.write(self._write, b"!" * count)
 
     def wait(self) -> None:
-        """Wait for one raise."""
-        os.read(self._read, 1)
+        """Wait for one raise; if an actor fails meanwhile, fail with what it raised."""
+        deadline = time.monotonic() + PATIENCE
+        while not select.select([self._read], [], [], 0.1)[0]:
+            self._world.check()
+            assert time.monotonic() < deadline, f"nobody raised the flag within {PATIENCE} s"
+        os.read(self._read, 1)  # of several who wait, one gets the byte and the others wait here
 
     def close(self) -> None:
         """Free its descriptors."""
@@ -181,13 +192,20 @@ class World:
     kind: type[Actor[object]]
 
     def __init__(self) -> None:
+        self._home = os.getpid()
         self._actors: list[Actor[object]] = []
         self._flags: list[Flag] = []
 
     def flag(self) -> Flag:
         """Make a flag that is closed with this world."""
-        self._flags.append(Flag())
+        self._flags.append(Flag(self))
         return self._flags[-1]
+
+    def check(self) -> None:
+        """Raise what an actor has raised, if one has."""
+        for actor in self._actors if os.getpid() == self._home else ():
+            if actor.ended and not actor.killed:
+                actor.result()
 
     def close(self) -> None:
         """End everybody."""
@@ -195,6 +213,8 @@ class World:
             actor.abandon()
         for flag in self._flags:
             flag.close()
+        # pytest holds on to this world for longer than the objects that the actors use may live.
+        self._actors.clear()
 
 
 class Threads(World):

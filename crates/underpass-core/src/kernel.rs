@@ -23,13 +23,15 @@ pub struct Watch<'a> {
     words: [Option<(&'a AtomicU32, u32)>; WORDS],
     lives: [Life; LIVES],
     known: usize,
+    /// How often in a row this sleeper had to nap, since nothing would have told it of somebody's end.
+    pub naps: std::cell::Cell<u32>,
 }
 
 impl<'a> Watch<'a> {
     /// Nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { words: [None; WORDS], lives: [Life::NOBODY; LIVES], known: 0 }
+        Self { words: [None; WORDS], lives: [Life::NOBODY; LIVES], known: 0, naps: std::cell::Cell::new(0) }
     }
 
     /// Forgets everything.

@@ -15,6 +15,8 @@ use crate::kernel::{Kernel, LIVES, Memory, Parked, WORDS, Wanted, Watch};
 
 /// After this long every sleeper looks for itself: the backstop for stopped processes and two deaths in one instant.
 const RECHECK: u64 = 1_000_000_000;
+/// The first sleep of somebody whom nothing would tell of an end; doubled each time, up to the re-check.
+const NAP: u64 = 50_000;
 /// The longest spin of a process whose other threads do not want the interpreter.
 const LONGEST_SPIN: u64 = 50_000;
 
@@ -104,17 +106,23 @@ impl Kernel for Linux {
             count += 1;
         }
         let tokens = count;
+        let mut unseen = false;
         for life in watch.lives() {
             match table.watch(*life) {
                 lives::Watch::Token(word, value) => {
                     words[count] = (word, value);
                     count += 1;
                 }
-                lives::Watch::Unseen => {}
+                lives::Watch::Unseen => unseen = true,
                 lives::Watch::Ended => return Parked::Look,
             }
         }
-        let recheck = clock::monotonic().saturating_add(RECHECK_EVERY.load(Relaxed));
+        let naps = if unseen { watch.naps.get() + 1 } else { 0 };
+        watch.naps.set(naps);
+        let longest = RECHECK_EVERY.load(Relaxed);
+        // A process that exits marks its threads' tokens a little before it drops its lock: soon it will be seen.
+        let longest = if unseen { NAP.checked_shl(naps).unwrap_or(RECHECK).min(RECHECK).min(longest) } else { longest };
+        let recheck = clock::monotonic().saturating_add(longest);
         let sleep_until = until.map_or(recheck, |time| time.min(recheck));
         let mut woke = Woke::Changed;
         self.host.detached(&mut || {

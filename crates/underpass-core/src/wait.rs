@@ -29,6 +29,11 @@ impl Patience {
         Self(AtomicU32::new(LEAST))
     }
 
+    /// Forgets that spinning has not paid.
+    pub fn renew(&self) {
+        self.0.store(u32::MAX, Relaxed);
+    }
+
     /// Spins until `ready` or as long as the kernel and experience allow.
     fn spin(&self, kernel: &dyn Kernel, partner: u64, mut ready: impl FnMut() -> bool) -> bool {
         let most = u32::try_from(kernel.spin(partner)).unwrap_or(u32::MAX);

@@ -299,9 +299,11 @@ impl Handle {
     /// Removes a port's name, unless somebody else has taken it over, and its socket.
     pub fn remove_port(&self) {
         let Some(home) = self.home.as_ref().map(|linux| linux.space()) else { return };
-        if home.map(&self.file).is_ok_and(|(_, header)| header.nonce == self.header.nonce) {
-            let _ = home.unlink(&self.file);
-        }
+        // Who takes the name over does so under the same lock. If the space is gone, so is the name.
+        let _ = home.exclusively(|| match home.map(&self.file) {
+            Ok((_, header)) if header.nonce == self.header.nonce => home.unlink(&self.file),
+            _ => Ok(()),
+        });
         let _ = home.unlink(&space::socket_name(&self.header));
     }
 

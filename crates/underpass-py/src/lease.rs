@@ -99,13 +99,21 @@ impl Slot {
     /// For one that Python forgot: nobody can look at the bytes any more.
     pub fn forget(&self, lease: bool) {
         if !self.settled.swap(true, AcqRel) {
-            // A forked copy is refused, and that is right: the slot is the parent's.
             let kernel = self.handle.kernel();
-            let _ = if lease {
-                self.core.put_back(kernel, &self.ticket, true)
-            } else {
-                self.core.abandon(kernel, &self.ticket)
-            };
+            Python::attach(|py| {
+                // Collected while an exception is under way, or interrupted by one: neither may meet the other.
+                let under_way = PyErr::take(py);
+                // A forked copy is refused, and that is right: the slot is the parent's.
+                let _ = if lease {
+                    self.core.put_back(kernel, &self.ticket, true)
+                } else {
+                    self.core.abandon(kernel, &self.ticket)
+                };
+                drop(PyErr::take(py));
+                if let Some(error) = under_way {
+                    error.restore(py);
+                }
+            });
         }
     }
 }

@@ -5,9 +5,8 @@
 //! at its first operation, and never unlocks it: when the thread ends, however it ends, the kernel marks the token
 //! `FUTEX_OWNER_DIED` and wakes one sleeper there.
 //!
-//! Invariant: a life is an id (slot, generation); who claims the slot of a dead one raises the generation, then changes
-//! the token's word, then wakes everybody parked there. So a sleeper that read the word before the generation is
-//! either woken or never slept.
+//! Invariant: a life is an id (slot, generation); who claims the slot of a dead one raises the generation, then says who
+//! it is (`tid`), then wakes everybody parked there. Until the token's word and `tid` agree nobody sleeps on it.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -186,17 +185,16 @@ impl Lives {
         let Some(thread) = self.threads.get(life.slot() as usize) else { return false };
         let (word, generation) = (token(thread).load(Acquire), thread.generation.load(Acquire));
         let process = Life(thread.process.load(Relaxed));
-        generation == life.generation() && !ended(word) && self.process_alive(process)
+        generation == life.generation() && holds(thread, word) && self.process_alive(process)
     }
 
-    /// Where to sleep until that life ends. The caller asks [`Self::alive`] after it has this and before it sleeps.
+    /// Where to sleep until that life ends: without a system call, as long as a thread of it is known.
     #[must_use]
     pub fn watch(&self, life: Life) -> Watch<'_> {
-        if !self.alive(life) {
-            return Watch::Ended;
-        }
         let thread = if life.is_process() { self.thread_of(life) } else { self.threads.get(life.slot() as usize) };
-        let Some(thread) = thread else { return Watch::Unseen };
+        let Some(thread) = thread else {
+            return if self.alive(life) { Watch::Unseen } else { Watch::Ended };
+        };
         // The word first, the generation after it: see the invariant at the top.
         let word = token(thread).load(Acquire);
         let same = if life.is_process() {
@@ -204,8 +202,8 @@ impl Lives {
         } else {
             thread.generation.load(Acquire) == life.generation()
         };
-        if !same || ended(word) {
-            return if life.is_process() { Watch::Unseen } else { Watch::Ended };
+        if !same || !holds(thread, word) {
+            return if self.alive(life) { Watch::Unseen } else { Watch::Ended };
         }
         Watch::Token(token(thread), word)
     }
@@ -236,7 +234,7 @@ impl Lives {
         let entry = self.processes.get(process.slot() as usize)?;
         let lives = |thread: &ThreadEntry| {
             let word = token(thread).load(Acquire);
-            thread.process.load(Acquire) == process.0 && !ended(word)
+            thread.process.load(Acquire) == process.0 && holds(thread, word)
         };
         let hint = entry.watch.load(Relaxed);
         if let Some(thread) = self.threads.get(hint.wrapping_sub(1) as usize)
@@ -311,8 +309,8 @@ impl Lives {
                 let generation = next_generation(thread.generation.load(Relaxed));
                 thread.process.store(process.0, Release);
                 thread.generation.store(generation, Release);
-                thread.tid.store(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned(), Relaxed);
                 token(thread).fetch_or(FUTEX_WAITERS, AcqRel);
+                thread.tid.store(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned(), Release);
                 futex::wake(token(thread), u32::MAX);
                 let entry = &self.processes[process.slot() as usize];
                 let _ = entry.watch.compare_exchange(0, slot + 1, Relaxed, Relaxed);
@@ -360,9 +358,11 @@ fn token(thread: &ThreadEntry) -> &AtomicU32 {
     unsafe { &*thread.token.as_ptr().cast::<AtomicU32>() }
 }
 
-/// Never claimed, or marked by the kernel.
-fn ended(word: u32) -> bool {
-    word & FUTEX_OWNER_DIED != 0 || word & FUTEX_TID_MASK == 0
+/// The thread that claimed the entry holds the token. Not so if nobody ever did, if the kernel has marked it, or while
+/// the next one is about to claim it: it says who it is last.
+fn holds(thread: &ThreadEntry, word: u32) -> bool {
+    let owner = word & FUTEX_TID_MASK;
+    word & FUTEX_OWNER_DIED == 0 && owner != 0 && owner == thread.tid.load(Acquire)
 }
 
 fn next_generation(generation: u32) -> u32 {

@@ -14,7 +14,7 @@ use crate::sync::{AtomicU32, AtomicU64};
 ///
 /// # Safety
 /// S1: the type is `repr(C)` and consists of atomics only, so that every bit pattern is a value and every access is
-/// shared; its alignment is at most 64.
+/// shared; its alignment is at most 4096, a page.
 pub unsafe trait Shared: Sync {}
 
 // SAFETY: S1, they are atomics.

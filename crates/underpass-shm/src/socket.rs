@@ -67,30 +67,62 @@ pub fn introduce(
     Ok(Some(()))
 }
 
-/// Takes the next client that has introduced itself: its memory and who it is; `None` when nobody waits.
-pub fn accept(listener: impl AsFd) -> Option<(OwnedFd, Credentials)> {
+/// What comes of a look for clients.
+#[derive(Debug)]
+pub enum Met {
+    /// Somebody connected; its introduction may still be on its way.
+    Socket(OwnedFd),
+    /// Nobody else waits.
+    Nobody,
+    /// This process has no descriptor left for it: it waits on.
+    Later,
+}
+
+/// Takes the next client that has connected.
+pub fn accept(listener: impl AsFd) -> Met {
     loop {
-        let socket = match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(socket) => socket,
-            Err(Errno::INTR | Errno::CONNABORTED) => continue,
-            Err(_) => return None,
-        };
-        let mut bytes = [0; 16];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received =
-            rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC);
-        let Ok(received) = received else { continue };
-        let memory = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
-        let (Some(memory), Ok(peer)) = (memory, sockopt::socket_peercred(&socket)) else { continue };
-        if &bytes[..received.bytes] == b"underpass" {
-            let pid = peer.pid.as_raw_nonzero().get();
-            return Some((memory, Credentials { pid, uid: peer.uid.as_raw(), gid: peer.gid.as_raw() }));
+        match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => return Met::Socket(socket),
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(Errno::AGAIN) => return Met::Nobody,
+            Err(_) => return Met::Later,
         }
     }
+}
+
+/// What a client has sent of itself.
+#[derive(Debug)]
+pub enum Introduction {
+    /// Its memory, and who it is.
+    Complete(OwnedFd, Credentials),
+    /// Nothing yet.
+    Awaited,
+    /// Nothing that makes sense, and nothing will come.
+    Void,
+}
+
+/// Reads the introduction of a client that has connected.
+pub fn introduction(socket: &OwnedFd) -> Introduction {
+    let mut bytes = [0; 16];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received =
+        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC);
+    let received = match received {
+        Ok(received) => received,
+        Err(Errno::AGAIN | Errno::INTR) => return Introduction::Awaited,
+        Err(_) => return Introduction::Void,
+    };
+    let memory = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let (Some(memory), Ok(peer)) = (memory, sockopt::socket_peercred(socket)) else { return Introduction::Void };
+    if &bytes[..received.bytes] != b"underpass" {
+        return Introduction::Void;
+    }
+    let pid = peer.pid.as_raw_nonzero().get();
+    Introduction::Complete(memory, Credentials { pid, uid: peer.uid.as_raw(), gid: peer.gid.as_raw() })
 }
 
 /// Memory that cannot shrink under whoever maps it, its bytes reserved.

@@ -107,6 +107,8 @@ impl Space {
             lives,
             serial: AtomicU64::new(0),
         });
+        // Never unmapped, whatever becomes of the directory: the robust lists of our threads link into the table.
+        std::mem::forget(space.clone());
         spaces.insert(key, space.clone());
         drop(entered);
         space.lives.me()?;

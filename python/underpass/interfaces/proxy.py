@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 from underpass.errors import NotFoundError
 from underpass.interfaces.interface import Interface
@@ -11,8 +11,6 @@ from underpass.interfaces.interface import Interface
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-
-    from typing_extensions import Self
 
     from underpass.interfaces.channel import Channel
     from underpass.interfaces.schema import Method

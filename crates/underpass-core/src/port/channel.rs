@@ -8,6 +8,7 @@ use underpass_shm::life::Life;
 use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::region::Region;
 use underpass_shm::socket::{Credentials, sealed_size};
+use underpass_shm::sync::Ordering::Relaxed;
 
 use super::stack::Stack;
 use crate::{Error, Result};
@@ -82,6 +83,17 @@ impl Channel {
         let header = Header::read(&region, "a client's channel").ok()?;
         header.expect(Kind::Channel, "a client's channel").ok()?;
         Self::view(&region, message_size, Life(header.creator), peer)
+    }
+
+    /// The client has given it up.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.stacks[0].caller.closed.load(Relaxed) != 0
+    }
+
+    /// Gives it up: the server forgets it when the next client comes.
+    pub fn close(&self) {
+        self.stacks[0].caller.closed.store(1, Relaxed);
     }
 
     fn view(region: &Arc<Region>, message_size: usize, client: Life, peer: Credentials) -> Option<Self> {

@@ -40,6 +40,8 @@ pub struct Client {
     claims: [AtomicU32; STACKS],
     /// Changes when an A-stack becomes free; threads that want one sleep here.
     released: AtomicU32,
+    /// Threads that want one.
+    claimants: AtomicU32,
     baton: AtomicU32,
     patience: Patience,
     claiming: Patience,
@@ -60,6 +62,12 @@ impl Reply<'_> {
     /// If `out` is longer than a message.
     pub fn copy_to(&self, out: &mut [u8]) {
         self.blocks.read(0, out);
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.channel.close();
     }
 }
 
@@ -87,6 +95,7 @@ impl Client {
             channel,
             claims: std::array::from_fn(|_| AtomicU32::new(FREE)),
             released: AtomicU32::new(0),
+            claimants: AtomicU32::new(0),
             baton: AtomicU32::new(0),
             patience: Patience::new(),
             claiming: Patience::new(),
@@ -125,7 +134,10 @@ impl Client {
         let stack = self.claim(kernel, deadline)?;
         let words = &self.channel.stacks[stack];
         let number = words.post(caller, data);
-        doorbell::ring(kernel, &self.port);
+        if doorbell::ring(kernel, &self.port) {
+            // It takes a wake-up's time until the reply, which is worth a spin whatever the last calls took.
+            self.patience.renew();
+        }
         if let Err(error) = self.await_reply(kernel, words, number, deadline) {
             return Err(self.withdraw(kernel, stack, number, error));
         }
@@ -163,15 +175,16 @@ impl Client {
             kernel,
             waiting,
             || stack.replied(number),
-            |watch, _| {
+            |watch, slept| {
                 if stack.replied(number) {
                     return Ok(Some(()));
                 }
                 let Some(watch) = watch else { return Ok(None) };
                 watch.word(&stack.reply.word, stack.announce());
                 watch.life(self.server);
-                // Asked before the last look, since a server may reply and die. One that closes fails what it has not taken.
-                let gone = !kernel.alive(self.server) || self.closed() && stack.is_posted();
+                // Asked before the last look, since a server may reply and die; only after a sleep, which a death ends at
+                // once. A server that closes fails what it has not taken.
+                let gone = slept && !kernel.alive(self.server) || self.closed() && stack.is_posted();
                 if stack.replied(number) {
                     return Ok(Some(()));
                 }
@@ -187,8 +200,10 @@ impl Client {
         }
         let ready = || self.claims.iter().any(|claim| claim.load(Relaxed) == FREE);
         let waiting = Waiting { baton: &self.baton, deadline, patience: &self.claiming, partner: 0 };
-        wait_until(kernel, waiting, ready, |watch, _| {
-            let before = self.released.load(Acquire);
+        self.claimants.fetch_add(1, Relaxed);
+        let claimed = wait_until(kernel, waiting, ready, |watch, slept| {
+            // SYNC(client-1): pairs with `unclaim`.
+            let before = self.released.fetch_add(0, AcqRel);
             if let Some(watch) = watch {
                 watch.word(&self.released, before);
                 watch.life(self.server);
@@ -197,8 +212,12 @@ impl Client {
                 Some(stack) => Ok(Some(stack)),
                 None => self.check_server(kernel).map(|()| None),
             }
+        });
+        self.claimants.fetch_sub(1, Relaxed);
+        claimed.map_err(|error| match error {
+            Error::TimedOut(_) | Error::WouldBlock => Error::TimedOut(Phase::Send),
+            other => other,
         })
-        .map_err(|error| if error == Error::TimedOut(Phase::Wait) { Error::TimedOut(Phase::Send) } else { error })
     }
 
     #[inline]
@@ -220,8 +239,9 @@ impl Client {
     #[inline]
     fn unclaim(&self, kernel: &dyn Kernel, stack: usize, state: u32) {
         self.claims[stack].store(state, Release);
+        // SYNC(client-1): pairs with `claim`, both on this word, so that one of the two sees the other.
         self.released.fetch_add(1, AcqRel);
-        if self.claims.iter().filter(|claim| claim.load(Relaxed) != FREE).count() >= STACKS - 1 {
+        if self.claimants.load(Relaxed) > 0 {
             kernel.wake(&self.released, 1);
         }
     }

@@ -21,14 +21,16 @@ pub fn announce(words: &PortWords) -> u32 {
     word
 }
 
-/// Wakes the server if it sleeps: after a post.
+/// Wakes the server if it sleeps: after a post. True if it did.
 #[inline]
-pub fn ring(kernel: &dyn Kernel, words: &PortWords) {
+pub fn ring(kernel: &dyn Kernel, words: &PortWords) -> bool {
     // SYNC(port-1): pairs with `announce`.
     fence(SeqCst);
-    if words.doorbell.load(Relaxed) & SLEEPERS != 0 {
+    let asleep = words.doorbell.load(Relaxed) & SLEEPERS != 0;
+    if asleep {
         ring_slow(kernel, words);
     }
+    asleep
 }
 
 #[cold]
@@ -50,6 +52,11 @@ fn ring_slow(kernel: &dyn Kernel, words: &PortWords) {
 /// Wakes `count` receivers: more is there than one of them can take, or nothing will come any more.
 pub fn tell(kernel: &dyn Kernel, words: &PortWords, count: u32) {
     let _owed = Owed::name(kernel, &words.baton);
-    words.doorbell.fetch_and(!SLEEPERS, AcqRel);
+    let mut word = words.doorbell.load(Relaxed);
+    while let Err(other) =
+        words.doorbell.compare_exchange(word, (word & !SLEEPERS).wrapping_add(1) & !SLEEPERS, AcqRel, Relaxed)
+    {
+        word = other;
+    }
     kernel.wake(&words.doorbell, count);
 }

@@ -1,12 +1,12 @@
 //! The server's side: take calls from all channels, answer them, sleep when there are none.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
 use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
-use underpass_shm::socket;
+use underpass_shm::socket::{self, Introduction, Met};
 use underpass_shm::sync::{
     AtomicU32,
     Ordering::{Acquire, Relaxed, SeqCst},
@@ -32,6 +32,8 @@ pub struct Server {
     message_size: usize,
     listener: OwnedFd,
     channels: RwLock<Vec<Arc<Channel>>>,
+    /// Connected, and not introduced yet.
+    strangers: Mutex<Vec<OwnedFd>>,
     /// How many introductions have been looked at.
     introduced: AtomicU32,
     /// Calls in a row from the last partner.
@@ -56,6 +58,7 @@ impl Server {
             message_size,
             listener,
             channels: RwLock::new(Vec::new()),
+            strangers: Mutex::new(Vec::new()),
             introduced: AtomicU32::new(0),
             streak: AtomicU32::new(0),
             patience: Patience::new(),
@@ -85,7 +88,7 @@ impl Server {
                         || self.words.introductions.load(Relaxed) != self.introduced.load(Relaxed)
                         || self.any())
         };
-        if let Some(call) = self.next(last)? {
+        if let Some(call) = self.next(kernel, last)? {
             return Ok(call);
         }
         let words = &self.words;
@@ -99,8 +102,7 @@ impl Server {
                 // Said before the look, so that whoever posts after it rings.
                 watch.word(&words.doorbell, doorbell::announce(words));
             }
-            self.meet(kernel);
-            let call = self.next(last)?;
+            let call = self.next(kernel, last)?;
             if slept && call.is_some() && self.any() {
                 // More than one call came while only this thread was woken.
                 doorbell::tell(kernel, words, 1);
@@ -153,7 +155,7 @@ impl Server {
     }
 
     /// Takes a call that is there: the last partner's next, or anybody's.
-    fn next(&self, last: Option<&Call>) -> Result<Option<Call>> {
+    fn next(&self, kernel: &dyn Kernel, last: Option<&Call>) -> Result<Option<Call>> {
         if self.closed() {
             return Err(Error::Closed);
         }
@@ -163,6 +165,7 @@ impl Server {
         {
             return Ok(Some(call));
         }
+        self.meet(kernel);
         let channels = self.channels();
         let first = last.map_or(0, |last| {
             channels.iter().position(|channel| Arc::ptr_eq(channel, &last.channel)).map_or(0, |index| index + 1)
@@ -183,18 +186,31 @@ impl Server {
         self.channels().iter().any(|channel| channel.stacks.iter().any(Stack::is_posted))
     }
 
-    /// Accepts the clients that have introduced themselves, and forgets those that died.
+    /// Accepts the clients that have introduced themselves, and forgets those that are gone.
     fn meet(&self, kernel: &dyn Kernel) {
         let introductions = self.words.introductions.load(Acquire);
         if introductions == self.introduced.load(Relaxed) {
             return;
         }
         let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
-        self.introduced.store(introductions, Relaxed);
-        channels.retain(|channel| kernel.alive(channel.client));
-        while let Some((memory, peer)) = socket::accept(&self.listener) {
-            channels.extend(Channel::adopt(&memory, self.message_size, peer).map(Arc::new));
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match socket::accept(&self.listener) {
+                Met::Socket(socket) => strangers.push(socket),
+                Met::Nobody => break self.introduced.store(introductions, Relaxed),
+                Met::Later => break,
+            }
         }
+        channels.retain(|channel| !channel.is_closed() && kernel.alive(channel.client));
+        strangers.retain(|stranger| match socket::introduction(stranger) {
+            Introduction::Complete(memory, peer) => {
+                channels.extend(Channel::adopt(&memory, self.message_size, peer).map(Arc::new));
+                false
+            }
+            // It connected, and is about to introduce itself; then it raises the count again.
+            Introduction::Awaited => true,
+            Introduction::Void => false,
+        });
     }
 }
 

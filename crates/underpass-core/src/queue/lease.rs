@@ -7,6 +7,7 @@ use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 use super::Queue;
 use super::roster;
 use crate::kernel::Kernel;
+use crate::lock::Lock;
 use crate::{Error, Result};
 
 /// The right to one slot, until it is settled.
@@ -116,6 +117,12 @@ impl Queue {
     /// Takes back what the dead held, and tells whom a sleeper has to watch from now on.
     pub(super) fn reap(&self, kernel: &dyn Kernel, me: Me, mut living: impl FnMut(Life)) -> Result<()> {
         let words = &self.room.words;
+        if Lock(&words.get.lock).owner_died(kernel) {
+            drop(self.room.getters(kernel, &self.locking, me)?);
+        }
+        if Lock(&words.put.lock).owner_died(kernel) {
+            drop(self.room.putters(kernel, &self.locking, me)?);
+        }
         for process in roster::members(&words.holders).filter(|process| *process != me.process) {
             if kernel.alive(process) {
                 living(process);
@@ -142,6 +149,8 @@ impl Queue {
 
     /// A dead process's loans become free, its leased messages go back to the front in the order they were taken.
     fn reap_holder(&self, kernel: &dyn Kernel, me: Me, dead: Life) -> Result<()> {
+        // Settles first what it was doing on the putters' side, where owners change too.
+        drop(self.room.putters(kernel, &self.locking, me)?);
         let _side = self.room.getters(kernel, &self.locking, me)?;
         let mut leased = Vec::new();
         for (slot, words) in self.room.slots.iter().enumerate() {
@@ -215,8 +224,11 @@ impl Queue {
         letters.slots[grave].length.store(length as u32, Relaxed);
         letters.slots[grave].returns.store(words.delivery.load(Relaxed), Relaxed);
         letters.slots[grave].origin.store(origin, Relaxed);
-        letters.put_slot(kernel, grave)?;
-        Ok(true)
+        match letters.put_slot(kernel, grave) {
+            // Somebody shut the dead letters down: as if they were full.
+            Err(Error::EndOfStream) => Ok(false),
+            other => other.map(|()| true),
+        }
     }
 
     /// Refuses a ticket that was settled, or that a fork copied.

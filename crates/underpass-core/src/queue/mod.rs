@@ -34,6 +34,9 @@ use crate::{Deadline, Error, Result};
 /// Longest message of any queue, in bytes.
 pub const MOST_BYTES: usize = 1 << 30;
 
+/// Who gets that many messages without waiting looks whether a holder has died.
+const REAP_EVERY: u32 = 64;
+
 /// A message that is being copied out.
 #[derive(Debug)]
 pub struct Message<'a> {
@@ -64,6 +67,8 @@ pub struct Queue {
     locking: Patience,
     /// The process that this handle has named as a holder; forgotten by a fork, since it is not the child's.
     registered: AtomicU32,
+    /// Messages got through this handle, roughly.
+    turns: AtomicU32,
     /// The thread that last put through this handle.
     puts_from: AtomicU32,
 }
@@ -80,6 +85,7 @@ impl Queue {
             getting: Patience::new(),
             locking: Patience::new(),
             registered: AtomicU32::new(0),
+            turns: AtomicU32::new(0),
             puts_from: AtomicU32::new(0),
         }
     }
@@ -255,9 +261,9 @@ impl Queue {
                 return Err(Error::Reset);
             }
             let Some(watch) = watch else { return attempt(slept) };
-            self.reap(kernel, me, |life| watch.life(life))?;
-            // Announced before the attempt, which then sees every slot that was freed without a wake.
+            // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
             let word = words.freed.word.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
+            self.reap(kernel, me, |life| watch.life(life))?;
             let done = attempt(slept)?;
             if done.is_none() {
                 watch.word(&words.freed.word, word);
@@ -273,7 +279,7 @@ impl Queue {
         let words = &self.room.words;
         let taken = words.tail.word.load(Acquire).wrapping_add(words.put.extra.load(Acquire)) & COUNT;
         if words.freed.word.load(Acquire) & COUNT != taken {
-            kernel.wake(&words.freed.word, 1);
+            self.room.tell_putters(kernel, 1);
         }
     }
 
@@ -300,6 +306,7 @@ impl Queue {
         sink: &mut dyn FnMut(Message<'_>) -> Result<()>,
     ) -> Result<usize> {
         let me = kernel.me()?;
+        self.reap_in_turn(kernel, me)?;
         match self.try_get(kernel, me, limit, sink)? {
             0 => self.for_message(kernel, me, deadline, || {
                 let got = self.try_get(kernel, me, limit, sink)?;
@@ -313,6 +320,7 @@ impl Queue {
     pub fn take(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<Ticket> {
         let me = kernel.me()?;
         self.register_holder(kernel, me)?;
+        self.reap_in_turn(kernel, me)?;
         let attempt = || {
             let _side = self.room.getters(kernel, &self.locking, me)?;
             let Some(slot) = self.room.front(0)? else { return Ok(None) };
@@ -352,6 +360,14 @@ impl Queue {
         }
         self.room.tell_putters(kernel, u32::MAX);
         Ok(thrown)
+    }
+
+    /// Looks after the dead now and then, even while messages never run out.
+    #[inline]
+    fn reap_in_turn(&self, kernel: &dyn Kernel, me: Me) -> Result<()> {
+        let turn = self.turns.load(Relaxed).wrapping_add(1);
+        self.turns.store(turn, Relaxed);
+        if turn.is_multiple_of(REAP_EVERY) { self.reap(kernel, me, |_| ()) } else { Ok(()) }
     }
 
     fn try_get(
@@ -404,12 +420,12 @@ impl Queue {
         let waiting = Waiting { baton: &words.tail.baton, deadline, patience: &self.getting, partner };
         wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
             let Some(watch) = watch else { return attempt() };
-            self.reap(kernel, me, |life| watch.life(life))?;
-            // Announced before the attempt, which then sees every message that came without a wake.
+            // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
             let word = words.tail.word.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
+            self.reap(kernel, me, |life| watch.life(life))?;
             if let Some(done) = attempt()? {
                 if slept && self.depth() > 0 {
-                    kernel.wake(&words.tail.word, 1);
+                    self.room.tell_getters(kernel, 1);
                 }
                 return Ok(Some(done));
             }
@@ -438,8 +454,10 @@ impl Queue {
         if !self.room.drained() {
             return Ok(None);
         }
+        // The last one may have died between its leaving and its saying so.
+        let left = putters == PUTTERS_PRESENT && roster::members(&words.putters).next().is_none();
         Ok(match putters {
-            _ if closed => Some(Error::EndOfStream),
+            _ if closed || left => Some(Error::EndOfStream),
             PUTTERS_LEFT => Some(Error::EndOfStream),
             PUTTERS_DIED => Some(Error::PeerDied { pid: words.put.died_pid.load(Relaxed) }),
             _ => None,
@@ -473,12 +491,12 @@ impl Queue {
         let waiting = Waiting { baton: &words.freed.baton, deadline, patience: &self.putting, partner: 0 };
         wait_until(kernel, waiting, ready, |watch, slept| {
             if let Some(watch) = watch {
-                self.reap(kernel, me, |life| watch.life(life))?;
                 if slept && words.freed.word.load(Relaxed) & SLEEPERS != 0 {
                     // The wake may have been meant for a putter, who sleeps on the same word.
                     self.room.tell_putters(kernel, u32::MAX);
                 }
                 let word = words.freed.word.fetch_or(JOINERS, AcqRel) | JOINERS;
+                self.reap(kernel, me, |life| watch.life(life))?;
                 watch.word(&words.freed.word, word);
             }
             Ok(self.room.drained().then_some(()))

@@ -70,7 +70,7 @@ impl Room {
     pub fn putters<'a>(&'a self, kernel: &'a dyn Kernel, patience: &Patience, me: Me) -> Result<Held<'a>> {
         let held = Lock(&self.words.put.lock).acquire(kernel, patience, me)?;
         if held.inherited {
-            self.settle_put();
+            self.settle_put(kernel);
         }
         Ok(held)
     }
@@ -127,10 +127,10 @@ impl Room {
         intent.tail.store(self.words.tail.word.load(Relaxed) & COUNT, Relaxed);
         intent.extra.store(plus(extra.load(Relaxed), 1), Relaxed);
         intent.owner.store(owner.0, Relaxed);
-        intent.slot.store(slot as u32 + 1, Release);
         words.delivery.store(0, Relaxed);
         words.lease.store(loan, Relaxed);
         words.since.store(kernel.now(), Relaxed);
+        intent.slot.store(slot as u32 + 1, Release);
         extra.store(plus(extra.load(Relaxed), 1), Release);
         words.owner.store(owner.0, Release);
         intent.slot.store(0, Release);
@@ -162,7 +162,7 @@ impl Room {
     }
 
     /// The dead holder of the putters' lock was moving an owned slot, or nothing that needs care.
-    fn settle_put(&self) {
+    fn settle_put(&self, kernel: &dyn Kernel) {
         let put = &self.words.put;
         let Some(slot) = put.intent.slot.load(Acquire).checked_sub(1) else { return };
         let before = put.intent.tail.load(Relaxed);
@@ -176,6 +176,8 @@ impl Room {
             put.extra.store(minus(extra, 1), Release);
         }
         put.intent.slot.store(0, Release);
+        // The dead one may have owed any wake of this side, and what it did may have been the last there was to do.
+        self.tell_all(kernel);
     }
 
     /// One more message at the back: the commit of every put, and the wake that it owes.
@@ -365,15 +367,15 @@ impl Room {
         tell(kernel, &self.words.tail, SLEEPERS, count);
     }
 
-    /// Wakes up to `count` putters, and all who join.
+    /// Wakes up to `count` putters.
     pub fn tell_putters(&self, kernel: &dyn Kernel, count: u32) {
-        tell(kernel, &self.words.freed, SLEEPERS | JOINERS, count);
+        tell(kernel, &self.words.freed, SLEEPERS, count);
     }
 
     /// Wakes everybody: they look at the state again, and at whom to watch.
     pub fn tell_all(&self, kernel: &dyn Kernel) {
-        self.tell_getters(kernel, u32::MAX);
-        self.tell_putters(kernel, u32::MAX);
+        tell(kernel, &self.words.tail, SLEEPERS, u32::MAX);
+        tell(kernel, &self.words.freed, SLEEPERS | JOINERS, u32::MAX);
     }
 
     /// Messages queued: exact at some instant of the call.

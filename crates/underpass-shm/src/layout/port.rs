@@ -79,6 +79,8 @@ pub struct CallerWords {
     pub thread: AtomicU32,
     /// Always 0; the sleeping caller waits here too.
     pub baton: AtomicU32,
+    /// In the first A-stack: the client has given the channel up.
+    pub closed: AtomicU32,
     /// Where the caller may run; 0: not known.
     pub cpus: AtomicU64,
 }
@@ -124,7 +126,7 @@ impl CallerWords {
     /// Nobody yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { thread: zero(), baton: zero(), cpus: AtomicU64::new(0) }
+        Self { thread: zero(), baton: zero(), closed: zero(), cpus: AtomicU64::new(0) }
     }
 }
 

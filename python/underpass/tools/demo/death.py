@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -61,14 +60,23 @@ class Death(threading.Thread):
         self._queue = queue
         self._notes = notes
         self._delay = delay
+        self._over = threading.Event()
         self.killing: Killing | None = None
 
     def run(self) -> None:
         try:
             note = msgspec.msgpack.decode(self._notes.get(), type=Condemned)
         except (EndOfStream, ClosedError):
-            return  # everything was done before, or the demo ends
-        time.sleep(self._delay)
+            return  # the demo ended before
+        if self._over.wait(self._delay):
+            return
         held = [lease.held_for for lease in self._queue.statistics().leases if lease.pid == note.pid]
-        os.kill(note.pid, signal.SIGKILL)
-        self.killing = Killing(note.pid, note.number, note.place, max(held, default=0.0))
+        if held:
+            os.kill(note.pid, signal.SIGKILL)
+            self.killing = Killing(note.pid, note.number, note.place, max(held))
+
+    def cancel(self) -> None:
+        """Let everybody live, and end the thread."""
+        self._over.set()
+        self._notes.shutdown(immediate=True)
+        self.join()

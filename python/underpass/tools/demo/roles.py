@@ -103,23 +103,21 @@ def work(
     index = connect(Index, gate)
     index.progress()
     ready.release()
-    never = Semaphore(0)
     took = 0
     for lease in queue.leases():
         with lease:
             job = unpack(lease.value)
-            # Sent as soon as the chunk is held, so that death may come at any instant of the work.
-            doomed = fate is not None and fate.place == job.place and lease.deliveries == 1
+            doomed = fate if fate and fate.place == job.place and lease.deliveries == 1 else None
             note = msgspec.msgpack.encode(Condemned(os.getpid(), number, job.place))
-            if doomed and not (fate and fate.after_reply):
-                notes.put(note)
+            if doomed and not doomed.after_reply:
+                notes.put(note)  # death may come at any instant of the work from now on
             with lease.value[HEADER_BYTES:] as text:
                 size, tokens = len(text), tokenise(text, job.first_line)
             took = submit(index, job, size, tokens, lease.deliveries, took)
             if doomed:
-                if fate and fate.after_reply:
+                if doomed.after_reply:
                     notes.put(note)
-                never.acquire()  # the postings are applied, the lease goes on: it comes now at the latest
+                signal.pause()  # the postings are applied, the lease goes on: it comes now at the latest
 
 
 def submit(index: Index, job: Job, size: int, tokens: Tokens, deliveries: int, previous: int) -> int:

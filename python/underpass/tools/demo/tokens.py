@@ -6,10 +6,11 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # pyright: ignore[reportAttributeAccessIssue]
+    from typing_extensions import Buffer
 
-__all__ = ["Tokens", "replaced_in", "tokenise"]
+__all__ = ["Tokens", "replaced_in", "tokenise", "words"]
 
+_WORD = re.compile(r"\w+")
 _WORD_OR_LINE_END = re.compile(r"\w+|\n")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -38,6 +39,11 @@ def tokenise(text: Buffer, first_line: int) -> Tokens:
     if plain:
         return Tokens(postings, 0)
     return Tokens(_folded(postings), replaced_in(text, decoded))
+
+
+def words(decoded: str) -> list[str]:
+    """Find the words of one line, one by one: what `tokenise` does for a whole chunk has to come to the same."""
+    return _WORD.findall(decoded)
 
 
 def _folded(postings: dict[str, list[int]]) -> dict[str, list[int]]:

@@ -1,0 +1,333 @@
+//! A kernel for loom: futexes, lives and batons as Linux has them, under one lock.
+//!
+//! What `linux.rs` and the futex code of Linux do, and so this does:
+//! * a sleep is refused if a word differs, or a watched life has ended; both are compared under the kernel's lock;
+//! * a sleeper stays queued on its other words until it runs, and may swallow their wakes meanwhile;
+//! * the end of a life wakes one of those that watch it, then one sleeper of the baton that the dead had named; the one
+//!   that is told of an end tells the others;
+//! * a wake goes to whoever has slept longest on the word.
+//!
+//! Not here: time, spinning, and the re-check after a second. What only that re-check would repair is a deadlock here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use loom::sync::{Mutex, MutexGuard};
+use loom::thread::{self, Thread};
+use underpass_core::kernel::{Kernel, Parked, Watch};
+use underpass_core::{Error, Result};
+use underpass_shm::life::{Life, Me};
+use underpass_shm::sync::{AtomicU32, Ordering::Relaxed};
+
+/// Explores a program. Two preemptions find what is found in practice; `LOOM_MAX_PREEMPTIONS` sets another bound.
+pub fn explore(program: impl Fn() + Sync + Send + 'static) {
+    let mut explorer = loom::model::Builder::new();
+    explorer.preemption_bound.get_or_insert(2);
+    explorer.max_branches = 10_000;
+    explorer.check(program);
+}
+
+const PROCESS: u32 = 1 << 31;
+
+/// Where somebody may be queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// A word, by its address.
+    Word(usize),
+    /// The token of a thread.
+    Token(u32),
+}
+
+impl Place {
+    fn word(word: *const AtomicU32) -> Self {
+        Self::Word(word.addr())
+    }
+
+    /// A process is watched at the token of its thread: here each has one.
+    fn token(life: Life) -> Self {
+        Self::Token(life.0 & !PROCESS)
+    }
+}
+
+#[derive(Debug)]
+struct Sleeper {
+    life: u32,
+    thread: Thread,
+    /// Where it is still queued, in the order of `futex_waitv`: the baton, the words, the tokens.
+    queued: Vec<Option<Place>>,
+    /// Where it was woken; of several the last, as `futex_waitv` tells.
+    woken: Option<Place>,
+    /// What it had named when it fell asleep.
+    named: usize,
+    killed: bool,
+}
+
+impl Sleeper {
+    fn run(&self) {
+        // A second unpark could hit the thread where it waits for the kernel's lock.
+        if self.woken.is_none() && !self.killed {
+            self.thread.unpark();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sleepers: Vec<Sleeper>,
+    dead: Vec<u32>,
+}
+
+impl State {
+    fn wake(&mut self, place: Place, count: u32) -> u32 {
+        eprintln!(
+            "  wake {place:?} {count} of {:?}",
+            self.sleepers.iter().map(|s| (s.life, &s.queued, &s.woken)).collect::<Vec<_>>()
+        );
+        let mut woken = 0;
+        for sleeper in &mut self.sleepers {
+            if woken == count {
+                break;
+            }
+            let found = sleeper.queued.iter_mut().find(|queued| **queued == Some(place));
+            if let Some(queued) = found {
+                *queued = None;
+                sleeper.run();
+                sleeper.woken = Some(place);
+                woken += 1;
+            }
+        }
+        woken
+    }
+
+    fn bury(&mut self, life: u32, named: usize) {
+        eprintln!("  {life} dies, named {named:x}");
+        self.dead.push(life);
+        self.wake(Place::Token(life), 1);
+        self.wake(Place::Word(named), 1);
+    }
+}
+
+/// The machine of one program.
+#[derive(Debug)]
+pub struct World {
+    state: Mutex<State>,
+    /// Nobody dies here, and asking costs loom nothing.
+    immortal: bool,
+}
+
+impl World {
+    /// One where nobody dies.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), immortal: true })
+    }
+
+    /// One with deaths.
+    pub fn mortal() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), immortal: false })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Starts thread number `life`, in a process of its own.
+    pub fn spawn<T: 'static>(
+        self: &Arc<Self>,
+        life: u32,
+        run: impl FnOnce(&ThreadKernel) -> T + 'static,
+    ) -> Running<T> {
+        self.spawn_dying(life, Dies::Never, run)
+    }
+
+    /// Starts a thread that dies at a point of its own.
+    pub fn spawn_dying<T: 'static>(
+        self: &Arc<Self>,
+        life: u32,
+        dies: Dies,
+        run: impl FnOnce(&ThreadKernel) -> T + 'static,
+    ) -> Running<T> {
+        let kernel = ThreadKernel::new(self, life, dies);
+        Running(thread::spawn(move || kernel.live(run)))
+    }
+
+    /// Runs the calling thread's part as `life`.
+    pub fn run<T>(self: &Arc<Self>, life: u32, run: impl FnOnce(&ThreadKernel) -> T) -> T {
+        ThreadKernel::new(self, life, Dies::Never).live(run).expect("it does not die")
+    }
+
+    /// Kills a thread where it sleeps, as SIGKILL does; false if it does not.
+    pub fn kill_sleeper(&self, life: u32) -> bool {
+        let mut state = self.state();
+        let Some(index) = state.sleepers.iter().position(|sleeper| sleeper.life == life) else { return false };
+        let sleeper = &mut state.sleepers[index];
+        sleeper.run();
+        sleeper.killed = true;
+        sleeper.queued.clear();
+        let named = sleeper.named;
+        state.bury(life, named);
+        true
+    }
+}
+
+/// A thread under way.
+pub struct Running<T>(thread::JoinHandle<Option<T>>);
+
+impl<T> Running<T> {
+    /// What it returned; `None` if it died.
+    pub fn end(self) -> Option<T> {
+        self.0.join().expect("loom reports panics itself")
+    }
+
+    /// What it returned: it cannot have died.
+    pub fn join(self) -> T {
+        self.end().expect("it lives")
+    }
+}
+
+/// Where a thread dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dies {
+    /// It does not.
+    Never,
+    /// After its first store that owes a wake, before the wake.
+    BeforeWake,
+    /// Woken from its first sleep, before it looks.
+    AfterPark,
+}
+
+/// How a dead thread's frames unwind: nothing they do has an effect.
+struct Death;
+
+/// The kernel as one thread sees it.
+pub struct ThreadKernel {
+    world: Arc<World>,
+    life: u32,
+    dies: Dies,
+    /// What it has named; no other thread reads this.
+    named: std::sync::Mutex<usize>,
+}
+
+impl std::fmt::Debug for ThreadKernel {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "thread {}", self.life)
+    }
+}
+
+impl ThreadKernel {
+    fn new(world: &Arc<World>, life: u32, dies: Dies) -> Self {
+        Self { world: world.clone(), life, dies, named: std::sync::Mutex::new(0) }
+    }
+
+    /// Runs a thread's program; `None` if it died.
+    fn live<T>(&self, run: impl FnOnce(&Self) -> T) -> Option<T> {
+        eprintln!("  {} starts", self.life);
+        match catch_unwind(AssertUnwindSafe(|| run(self))) {
+            Ok(done) => Some(done),
+            Err(reason) if reason.is::<Death>() => None,
+            Err(reason) => resume_unwind(reason),
+        }
+    }
+
+    fn named(&self) -> usize {
+        *self.named.lock().unwrap()
+    }
+
+    /// Dies here.
+    pub fn die(&self) -> ! {
+        self.world.state().bury(self.life, self.named());
+        resume_unwind(Box::new(Death))
+    }
+}
+
+impl Kernel for ThreadKernel {
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn me(&self) -> Result<Me> {
+        Ok(Me { thread: Life(self.life), process: Life(self.life | PROCESS) })
+    }
+
+    fn alive(&self, life: Life) -> bool {
+        self.world.immortal || !self.world.state().dead.contains(&(life.0 & !PROCESS))
+    }
+
+    fn pid(&self, life: Life) -> u32 {
+        life.0 & !PROCESS
+    }
+
+    fn park(&self, watch: &Watch<'_>, baton: &AtomicU32, until: Option<u64>) -> Parked {
+        assert_eq!(until, None, "there is no time here");
+        {
+            let mut state = self.world.state();
+            let ended = watch.lives().iter().any(|life| state.dead.contains(&(life.0 & !PROCESS)));
+            if ended || watch.words().any(|(word, expected)| word.load(Relaxed) != expected) {
+                return Parked::Look;
+            }
+            let words = watch.words().map(|(word, _)| Place::word(word));
+            let places = std::iter::once(Place::word(baton)).chain(words);
+            let places = places.chain(watch.lives().iter().copied().map(Place::token));
+            eprintln!(
+                "  {} sleeps: {:?}",
+                self.life,
+                watch.words().map(|(w, e)| (w as *const _, e)).collect::<Vec<_>>()
+            );
+            state.sleepers.push(Sleeper {
+                life: self.life,
+                thread: thread::current(),
+                queued: places.map(Some).collect(),
+                woken: None,
+                named: self.named(),
+                killed: false,
+            });
+        }
+        loop {
+            thread::park();
+            let mut state = self.world.state();
+            let mine = state.sleepers.iter().position(|sleeper| sleeper.life == self.life).expect("still listed");
+            eprintln!("  {} up", self.life);
+            if state.sleepers[mine].killed {
+                state.sleepers.remove(mine);
+                drop(state);
+                resume_unwind(Box::new(Death));
+            }
+            if state.sleepers[mine].woken.is_none() {
+                continue;
+            }
+            let place = state.sleepers.remove(mine).woken;
+            if self.dies == Dies::AfterPark {
+                drop(state);
+                self.die();
+            }
+            if let Some(token @ Place::Token(_)) = place {
+                state.wake(token, u32::MAX);
+            }
+            return Parked::Look;
+        }
+    }
+
+    fn wake(&self, word: &AtomicU32, count: u32) -> u32 {
+        if self.dies == Dies::BeforeWake {
+            self.die();
+        }
+        self.world.state().wake(Place::word(word), count)
+    }
+
+    fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {
+        let mut named = self.named.lock().unwrap();
+        std::ptr::without_provenance(std::mem::replace(&mut named, word.addr()))
+    }
+
+    fn cpus(&self) -> u64 {
+        0
+    }
+
+    fn spin(&self, _partner: u64) -> u64 {
+        0
+    }
+}
+
+/// Turns a result that cannot be an error into its value.
+pub fn sure<T>(result: Result<T>) -> T {
+    result.unwrap_or_else(|error: Error| panic!("{error:?}"))
+}

@@ -1,0 +1,278 @@
+//! The lock inside an object.
+
+use std::sync::Arc;
+
+use loom::cell::UnsafeCell;
+use underpass_core::kernel::Kernel;
+use underpass_core::lock::Lock;
+use underpass_core::wait::Patience;
+use underpass_shm::layout::lock::LockWords;
+
+use crate::kernel::{Dies, ThreadKernel, World, explore, sure};
+
+/// A counter that the lock protects; loom reports every access that it does not order.
+struct Guarded {
+    words: LockWords,
+    count: UnsafeCell<u32>,
+}
+
+// SAFETY: loom's cell reports every access that is not exclusive.
+unsafe impl Sync for Guarded {}
+// SAFETY: as above.
+unsafe impl Send for Guarded {}
+
+impl Guarded {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { words: LockWords::new(), count: UnsafeCell::new(0) })
+    }
+
+    /// Counts once; true if the last owner died inside.
+    fn raise(&self, kernel: &ThreadKernel) -> bool {
+        let held = sure(Lock(&self.words).acquire(kernel, &Patience::new(), sure(kernel.me())));
+        // SAFETY: loom checks it.
+        self.count.with_mut(|count| unsafe { *count += 1 });
+        held.inherited
+    }
+
+    /// Takes the lock, counts, and dies.
+    fn raise_and_die(&self, kernel: &ThreadKernel) {
+        let _held = sure(Lock(&self.words).acquire(kernel, &Patience::new(), sure(kernel.me())));
+        // SAFETY: loom checks it.
+        self.count.with_mut(|count| unsafe { *count += 1 });
+        kernel.die();
+    }
+
+    fn count(&self) -> u32 {
+        // SAFETY: loom checks it.
+        self.count.with(|count| unsafe { *count })
+    }
+}
+
+#[test]
+fn test_one_at_a_time() {
+    explore(|| {
+        let (world, guarded) = (World::new(), Guarded::new());
+        let others = [1, 2].map(|life| {
+            let guarded = guarded.clone();
+            world.spawn(life, move |kernel| guarded.raise(kernel))
+        });
+        assert!(!world.run(3, |kernel| guarded.raise(kernel)));
+        assert_eq!(others.map(|other| other.join()), [false, false]);
+        assert_eq!(guarded.count(), 3);
+    });
+}
+
+#[test]
+fn test_survivors_take_over_from_the_dead() {
+    explore(|| {
+        let (world, guarded) = (World::mortal(), Guarded::new());
+        let dying = world.spawn(1, {
+            let guarded = guarded.clone();
+            move |kernel| guarded.raise_and_die(kernel)
+        });
+        let other = world.spawn(2, {
+            let guarded = guarded.clone();
+            move |kernel| guarded.raise(kernel)
+        });
+        let mine = world.run(3, |kernel| guarded.raise(kernel));
+        assert_eq!(dying.end(), None);
+        let told = u32::from(mine) + u32::from(other.join());
+        // Told once, unless both had come and gone before.
+        assert!(told <= 1);
+        if told == 0 {
+            assert!(world.run(4, |kernel| guarded.raise(kernel)));
+        }
+    });
+}
+
+#[test]
+fn test_owner_dies_between_its_release_and_its_wake() {
+    explore(|| {
+        let (world, guarded) = (World::mortal(), Guarded::new());
+        let dying = world.spawn_dying(1, Dies::BeforeWake, {
+            let guarded = guarded.clone();
+            move |kernel| guarded.raise(kernel)
+        });
+        let other = world.spawn(2, {
+            let guarded = guarded.clone();
+            move |kernel| guarded.raise(kernel)
+        });
+        assert!(!world.run(3, |kernel| guarded.raise(kernel)));
+        assert!(!other.join());
+        dying.end();
+        assert_eq!(guarded.count(), 3);
+    });
+}
+
+#[test]
+fn test_woken_sleeper_dies_before_it_looks() {
+    explore(|| {
+        let (world, guarded) = (World::mortal(), Guarded::new());
+        let dying = world.spawn_dying(1, Dies::AfterPark, {
+            let guarded = guarded.clone();
+            move |kernel| guarded.raise(kernel)
+        });
+        let other = world.spawn(2, {
+            let guarded = guarded.clone();
+            move |kernel| guarded.raise(kernel)
+        });
+        assert!(!world.run(3, |kernel| guarded.raise(kernel)));
+        assert!(!other.join());
+        let counted = dying.end().map_or(2, |_| 3);
+        assert_eq!(guarded.count(), counted);
+    });
+}
+
+mod planted {
+    use super::*;
+    use underpass_core::kernel::{Owed, Watch};
+    use underpass_shm::layout::lock::SLEEPERS;
+    use underpass_shm::sync::AtomicU32;
+    use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+    /// The lock's slow path with one line to spoil.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mistake {
+        None,
+        /// Who has slept takes the lock as if nobody slept.
+        ForgetsSleepers,
+        /// The release looks for sleepers first and frees afterwards, in two steps.
+        LooksBeforeItFrees,
+        /// The release does not publish what it protects.
+        RelaxedRelease,
+        /// No baton is named.
+        NoBaton,
+        /// Nobody watches the owner.
+        UnwatchedOwner,
+        /// Sleeps on whatever the word is by then.
+        StaleExpectation,
+    }
+
+    fn acquire(words: &LockWords, kernel: &dyn Kernel, me: u32, mistake: Mistake) {
+        let _owed = (mistake != Mistake::NoBaton).then(|| Owed::name(kernel, &words.baton));
+        let mut slept = false;
+        loop {
+            let word = words.word.load(Relaxed);
+            let owner = underpass_shm::life::Life(word & !SLEEPERS);
+            if owner.0 == 0 || !kernel.alive(owner) {
+                let dead = owner.0 != 0;
+                let kept =
+                    if (slept || dead) && mistake != Mistake::ForgetsSleepers { SLEEPERS } else { word & SLEEPERS };
+                if words.word.compare_exchange(word, me | kept, Acquire, Relaxed).is_ok() {
+                    return;
+                }
+                continue;
+            }
+            let announced =
+                word & SLEEPERS != 0 || words.word.compare_exchange(word, word | SLEEPERS, Relaxed, Relaxed).is_ok();
+            if announced {
+                let mut watch = Watch::new();
+                let expected =
+                    if mistake == Mistake::StaleExpectation { words.word.load(Relaxed) } else { word | SLEEPERS };
+                watch.word(&words.word, expected);
+                if mistake != Mistake::UnwatchedOwner {
+                    watch.life(owner);
+                }
+                kernel.park(&watch, &words.baton, None);
+                slept = true;
+            }
+        }
+    }
+
+    fn release(words: &LockWords, kernel: &dyn Kernel, mistake: Mistake) {
+        let _owed = (mistake != Mistake::NoBaton).then(|| Owed::name(kernel, &words.baton));
+        let wake = |word: &AtomicU32| _ = kernel.wake(word, 1);
+        match mistake {
+            Mistake::LooksBeforeItFrees => {
+                let sleepers = words.word.load(Relaxed) & SLEEPERS != 0;
+                words.word.store(0, Release);
+                if sleepers {
+                    wake(&words.word);
+                }
+            }
+            _ => {
+                let order = if mistake == Mistake::RelaxedRelease { Relaxed } else { AcqRel };
+                if words.word.swap(0, order) & SLEEPERS != 0 {
+                    wake(&words.word);
+                }
+            }
+        }
+    }
+
+    fn raise(guarded: &Guarded, kernel: &ThreadKernel, mistake: Mistake, dies: bool) {
+        acquire(&guarded.words, kernel, sure(kernel.me()).thread.0, mistake);
+        // SAFETY: loom checks it.
+        guarded.count.with_mut(|count| unsafe { *count += 1 });
+        if dies {
+            kernel.die();
+        }
+        release(&guarded.words, kernel, mistake);
+    }
+
+    fn program(mistake: Mistake, dies: Dies, inside: bool) {
+        explore(move || {
+            let (world, guarded) = (World::mortal(), Guarded::new());
+            let dying = world.spawn_dying(1, dies, {
+                let guarded = guarded.clone();
+                move |kernel| raise(&guarded, kernel, mistake, inside)
+            });
+            let other = world.spawn(2, {
+                let guarded = guarded.clone();
+                move |kernel| raise(&guarded, kernel, mistake, false)
+            });
+            world.run(3, |kernel| raise(&guarded, kernel, mistake, false));
+            other.join();
+            dying.end();
+        });
+    }
+
+    #[test]
+    fn test_without_a_mistake() {
+        for dies in [Dies::Never, Dies::BeforeWake, Dies::AfterPark] {
+            program(Mistake::None, dies, false);
+        }
+        program(Mistake::None, Dies::Never, true);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_forgotten_sleepers() {
+        program(Mistake::ForgetsSleepers, Dies::Never, false);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_look_before_free() {
+        program(Mistake::LooksBeforeItFrees, Dies::Never, false);
+    }
+
+    #[test]
+    #[should_panic(expected = "Causality violation")]
+    fn test_relaxed_release() {
+        program(Mistake::RelaxedRelease, Dies::Never, false);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_no_baton_and_no_wake() {
+        program(Mistake::NoBaton, Dies::BeforeWake, false);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_no_baton_and_a_dead_sleeper() {
+        program(Mistake::NoBaton, Dies::AfterPark, false);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_unwatched_owner() {
+        program(Mistake::UnwatchedOwner, Dies::Never, true);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_stale_expectation() {
+        program(Mistake::StaleExpectation, Dies::Never, false);
+    }
+}

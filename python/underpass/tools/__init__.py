@@ -1,0 +1,1 @@
+"""The `underpass` command and what it runs."""
