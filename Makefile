@@ -14,7 +14,7 @@ BUILT    := $(VENV)/.built
 
 # PyO3 reads which interpreter it builds for; its crate is an extension module, so it has no test program to link.
 export PYO3_PYTHON := $(abspath $(BIN)/python)
-CARGO_TEST := cargo test --quiet --workspace --exclude underpass-py
+CARGO_TEST := cargo test --quiet --no-fail-fast --workspace --exclude underpass-py
 LOOM       := RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --quiet --release -p underpass-core --test loom
 
 # Arguments for the program that a target runs: make test ARGS="-k queue -x", make demo ARGS="--seed 7".

@@ -1,0 +1,48 @@
+"""The subcommands; each imports what it runs when it is run, so that ``underpass --help`` is quick."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="underpass",
+    help="IPC between the processes of one machine, at the speed of shared memory.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def demo(
+    path: Annotated[
+        Path | None, typer.Argument(help="What to index: a directory or a file. By default Python's standard library.")
+    ] = None,
+    *,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. By default one per CPU, at least two.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Chooses who dies, and when. By default another each time.")] = None,
+    kill: Annotated[bool, typer.Option("--kill/--no-kill", help="Kill one worker while it holds work.")] = True,
+    compare: Annotated[bool, typer.Option("--compare", help="Run the same job on multiprocessing as well.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="One pass, instead of as many as take five seconds.")] = False,
+    alter: Annotated[bool, typer.Option("--alter", hidden=True, help="Falsify one posting: the proof must fail.")] = False,
+) -> None:
+    """Index text with several processes, kill one of them, and prove that nothing was lost and nothing counted twice."""
+    from underpass.tools.demo.command import Choices, run
+
+    raise typer.Exit(run(Choices(path, workers, seed, kill=kill, compare=compare, once=once, alter=alter)))
+
+
+@app.command()
+def bench(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A second or two: too short to judge by.")] = False,
+    only: Annotated[str | None, typer.Option(help="Names of groups, separated by commas.")] = None,
+) -> None:
+    """Measure against C and the standard library, in one run, and compare with the targets."""
+    from underpass.tools.bench import run
+
+    raise typer.Exit(run(json=json, quick=quick, only=only))
