@@ -78,7 +78,7 @@ def _rebuild(cls: type[UnderpassError], message: str, attributes: dict[str, obje
 # ── ordinary control flow ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class WouldBlock(UnderpassError):  # noqa: N818  control flow, not a fault
+class WouldBlock(UnderpassError):
     """A ``_nowait`` operation would have had to wait.
 
     Nobody did wrong and nothing happened. Try again later, or use the operation without ``_nowait``.
@@ -101,7 +101,7 @@ class TimedOut(UnderpassError, TimeoutError):
     transferred: int = 0
 
 
-class EndOfStream(UnderpassError):  # noqa: N818  control flow, not a fault
+class EndOfStream(UnderpassError):
     """Nothing is left, and nothing will come: the object was shut down, or its last putter left.
 
     Somebody ended it on purpose, so trying again gives the same answer.

@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 import warnings
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
@@ -151,6 +152,11 @@ class ProcessActor(Actor[T]):
         self.killed = True
         self._process.kill()
         self._process.join()
+
+    def die(self) -> None:
+        """Wait until it has ended by itself, without a result."""
+        with suppress(ProcessLookupError):
+            self.result()
 
     def abandon(self) -> None:
         if self._outcome is None and not self._receiver.closed:

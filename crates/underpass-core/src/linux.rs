@@ -126,7 +126,7 @@ impl Kernel for Linux {
         let sleep_until = until.map_or(recheck, |time| time.min(recheck));
         let mut woke = Woke::Changed;
         self.host.detached(&mut || {
-            woke = futex::wait_any(&words[..count], (sleep_until != u64::MAX).then_some(sleep_until))
+            woke = futex::wait_any(&words[..count], (sleep_until != u64::MAX).then_some(sleep_until));
         });
         match woke {
             Woke::Word(index) => {

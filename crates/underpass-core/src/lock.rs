@@ -42,6 +42,10 @@ impl<'a> Lock<'a> {
             if owner == Life::NOBODY || dead {
                 let kept = if slept || dead { SLEEPERS } else { word & SLEEPERS };
                 if self.0.word.compare_exchange(word, me.thread.0 | kept, Acquire, Relaxed).is_ok() {
+                    if slept || dead {
+                        // The next sleeper still watches the last owner: it has to watch this one.
+                        kernel.wake(&self.0.word, 1);
+                    }
                     return Some(dead);
                 }
                 continue;

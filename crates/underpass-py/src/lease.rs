@@ -67,8 +67,10 @@ impl Slot {
             return Err(refused("it was settled before"));
         }
         action(&self.core, self.handle.kernel(), &self.ticket).map_err(|error| {
-            // Ctrl-C came in between, say: it can be settled again.
-            self.settled.store(false, Release);
+            // Ctrl-C came before it was done: it can be settled again.
+            if error == Error::Interrupted {
+                self.settled.store(false, Release);
+            }
             raise(py, &Context::of(self.title(), failed), error)
         })
     }

@@ -5,6 +5,7 @@ use std::ffi::c_int;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use underpass_core::Error;
 use underpass_core::queue::Ticket;
 
 use crate::lease::Slot;
@@ -51,9 +52,11 @@ impl Loan {
             )));
         }
         self.slot.settle(py, "loan not committed", |queue, kernel, ticket| {
-            queue.commit(kernel, ticket, size).inspect_err(|_| {
-                // The queue was shut down meanwhile: the slot must not stay lent.
-                let _ = queue.abandon(kernel, ticket);
+            queue.commit(kernel, ticket, size).inspect_err(|error| {
+                if *error != Error::Interrupted {
+                    // The queue was shut down meanwhile: the slot must not stay lent.
+                    let _ = queue.abandon(kernel, ticket);
+                }
             })
         })
     }

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 pub const MAX_WORDS: usize = 128;
 
 const FUTEX_32: u32 = 2;
+const FEW: usize = 8;
 
 /// Why a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,16 @@ struct Timespec {
 /// With more than [`MAX_WORDS`] words: callers bound their lists.
 pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Option<u64>) -> Woke {
     assert!(words.len() <= MAX_WORDS, "a sleep watches at most {MAX_WORDS} words");
-    let mut waiters = [Waiter { value: 0, address: 0, flags: 0, reserved: 0 }; MAX_WORDS];
+    let nobody = Waiter { value: 0, address: 0, flags: 0, reserved: 0 };
+    // Few words are the rule, and clearing room for all of them would take longer than what follows.
+    let (mut few, mut many);
+    let waiters: &mut [Waiter] = if words.len() <= FEW {
+        few = [nobody; FEW];
+        &mut few
+    } else {
+        many = [nobody; MAX_WORDS];
+        &mut many
+    };
     for (waiter, (word, expected)) in waiters.iter_mut().zip(words) {
         *waiter = Waiter { value: u64::from(*expected), address: word.as_ptr() as u64, flags: FUTEX_32, reserved: 0 };
     }

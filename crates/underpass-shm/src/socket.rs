@@ -102,6 +102,7 @@ pub enum Introduction {
 }
 
 /// Reads the introduction of a client that has connected.
+#[must_use]
 pub fn introduction(socket: &OwnedFd) -> Introduction {
     let mut bytes = [0; 16];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];

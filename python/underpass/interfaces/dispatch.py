@@ -114,9 +114,8 @@ def _raised(error: Exception, trace: str, limit: int) -> bytes:
         text = "(its text cannot be had)"
 
     def reply(text: str, trace: str) -> bytes:
-        # What UTF-8 has no bytes for (a lone surrogate of a file name) is shown as an escape.
-        clean = (part.encode(errors="backslashreplace").decode() for part in (name, text, trace))
-        return bytes((wire.RAISED,)) + encode(wire.Raised(*clean, os.getpid()))
+        raised = wire.Raised(name, _encodable(text), _encodable(trace), os.getpid())
+        return bytes((wire.RAISED,)) + encode(raised)
 
     whole = reply(text, trace)
     if len(whole) <= limit:
@@ -129,6 +128,11 @@ def _raised(error: Exception, trace: str, limit: int) -> bytes:
     room = max(0, limit - len(reply("", "")))
     shorter = reply(_first_bytes(text, room - _SHORTENING), "")
     return shorter if len(shorter) <= limit else _too_long(len(whole), limit)
+
+
+def _encodable(text: str) -> str:
+    """Show what UTF-8 has no bytes for, a lone surrogate of a file name, as an escape."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 # What the mark of omission and a longer msgpack header take.

@@ -59,9 +59,10 @@ def connect(interface: type[I], to: str | Gate, *, timeout: float | None = 0) ->
 
 
 class Proxy:
-    """What every proxy has beside the interface's methods."""
+    """What every proxy has beside the interface's methods. The interface's own constructor is not run."""
 
-    _channel: Channel
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +79,18 @@ class Proxy:
 
     def __reduce__(self) -> tuple[object, ...]:
         channel = self._channel
-        return _restore, (_interface_of(type(self)), channel.to, channel.timeout)
+        interface = type(self).__bases__[1]
+        return _restore, (interface, channel.to, channel.timeout)
+
+    @staticmethod
+    def calling(method: Method, declared: Callable[..., object]) -> Callable[..., object]:
+        """Make the method of a proxy that calls."""
+
+        @functools.wraps(declared)
+        def call(self: Proxy, /, *args: object, **kwargs: object) -> object:
+            return self._channel.call(method, args, kwargs)
+
+        return call
 
 
 def _restore(interface: type[I], to: str | Gate, timeout: float | None) -> I:
@@ -89,27 +101,15 @@ def _restore(interface: type[I], to: str | Gate, timeout: float | None) -> I:
 
 
 def _proxy(interface: type[I], channel: Channel) -> I:
-    proxy = object.__new__(_proxy_class(interface))
-    proxy._channel = channel  # noqa: SLF001  this is its constructor: the interface's own is not run
-    return cast("I", proxy)
+    return cast("I", _proxy_class(interface)(channel))
 
 
 @functools.cache
 def _proxy_class(interface: type[Interface]) -> type[Proxy]:
     from underpass.interfaces.schema import schema_of
 
-    methods = {method.name: _calling(method, getattr(interface, method.name)) for method in schema_of(interface).methods}
+    methods = {
+        method.name: Proxy.calling(method, getattr(interface, method.name)) for method in schema_of(interface).methods
+    }
     name = f"{interface.__name__}Proxy"
     return cast("type[Proxy]", type(name, (Proxy, interface), {"__module__": interface.__module__, **methods}))
-
-
-def _interface_of(proxy_class: type[Proxy]) -> type:
-    return proxy_class.__bases__[1]
-
-
-def _calling(method: Method, declared: Callable[..., object]) -> Callable[..., object]:
-    @functools.wraps(declared)
-    def call(self: Proxy, /, *args: object, **kwargs: object) -> object:
-        return self._channel.call(method, args, kwargs)  # noqa: SLF001  a method of it
-
-    return call

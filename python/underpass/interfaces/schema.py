@@ -85,7 +85,7 @@ class Schema:
 
 
 @functools.cache
-def schema_of(interface: type[Interface]) -> Schema:
+def schema_of(interface: type[object]) -> Schema:
     """Read the schema off a class, once.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from underpass.ports import Port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from underpass.interfaces.interface import Interface
 
@@ -42,7 +42,7 @@ def serve(implementation: Interface, *, at: str | Port) -> None:
 
 
 @contextmanager
-def serving(implementation: Interface, *, at: str | Port) -> Iterator[None]:
+def serving(implementation: Interface, *, at: str | Port) -> Generator[None]:
     """Serve in a background thread; leaving closes the port, also one that was passed in, and waits for the thread.
 
     On entry the name is there: a client in any process can connect. `serve` says the rest.

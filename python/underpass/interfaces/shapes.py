@@ -50,7 +50,9 @@ def _write_struct(node: msgspec.Struct, written: set[object]) -> str:
         if cls in written:
             return cls.__name__
         written.add(cls)
-    fields = [(field, cast("object", getattr(node, field))) for field in node.__struct_fields__ if field not in _PRIVATE]
+    fields = [
+        (field, cast("object", getattr(node, field))) for field in node.__struct_fields__ if field not in _PRIVATE
+    ]
     parts = [f"{field}={_write(value, written)}" for field, value in fields if value is not None and value is not False]
     if isinstance(cls, type) and issubclass(cls, enum.Enum):
         parts.append("members=" + ", ".join(f"{member.name}:{member.value!r}" for member in cls))

@@ -17,17 +17,21 @@ app = typer.Typer(
 
 
 @app.command()
-def demo(
+def demo(  # noqa: PLR0913  a command has its options
     path: Annotated[
         Path | None, typer.Argument(help="What to index: a directory or a file. By default Python's standard library.")
     ] = None,
     *,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. By default one per CPU, at least two.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes. By default one per CPU, at least two.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Chooses who dies, and when. By default another each time.")] = None,
     kill: Annotated[bool, typer.Option("--kill/--no-kill", help="Kill one worker while it holds work.")] = True,
     compare: Annotated[bool, typer.Option("--compare", help="Run the same job on multiprocessing as well.")] = False,
     once: Annotated[bool, typer.Option("--once", help="One pass, instead of as many as take five seconds.")] = False,
-    alter: Annotated[bool, typer.Option("--alter", hidden=True, help="Falsify one posting: the proof must fail.")] = False,
+    alter: Annotated[
+        bool, typer.Option("--alter", hidden=True, help="Falsify one posting: the proof must fail.")
+    ] = False,
 ) -> None:
     """Index text with several processes, kill one of them, and prove that nothing was lost and nothing counted twice."""
     from underpass.tools.demo.command import Choices, run

@@ -201,7 +201,7 @@ impl Client {
         let ready = || self.claims.iter().any(|claim| claim.load(Relaxed) == FREE);
         let waiting = Waiting { baton: &self.baton, deadline, patience: &self.claiming, partner: 0 };
         self.claimants.fetch_add(1, Relaxed);
-        let claimed = wait_until(kernel, waiting, ready, |watch, slept| {
+        let claimed = wait_until(kernel, waiting, ready, |watch, _| {
             // SYNC(client-1): pairs with `unclaim`.
             let before = self.released.fetch_add(0, AcqRel);
             if let Some(watch) = watch {

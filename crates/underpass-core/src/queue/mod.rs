@@ -447,15 +447,15 @@ impl Queue {
             let _side = self.room.getters(kernel, &self.locking, me)?;
             words.freed.word.fetch_or(CLOSED, AcqRel);
         }
-        if putters >= PUTTERS_LEFT && !closed {
+        // The last one may have died between its leaving and its saying so.
+        let left = putters == PUTTERS_PRESENT && roster::members(&words.putters).next().is_none();
+        if (left || putters >= PUTTERS_LEFT) && !closed {
             // The end of a lease has to tell the getters then, too.
             words.freed.word.fetch_or(JOINERS, AcqRel);
         }
         if !self.room.drained() {
             return Ok(None);
         }
-        // The last one may have died between its leaving and its saying so.
-        let left = putters == PUTTERS_PRESENT && roster::members(&words.putters).next().is_none();
         Ok(match putters {
             _ if closed || left => Some(Error::EndOfStream),
             PUTTERS_LEFT => Some(Error::EndOfStream),

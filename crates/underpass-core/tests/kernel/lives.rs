@@ -144,11 +144,13 @@ fn test_forked_child_has_lives_of_its_own() {
     let world = World::new();
     let (process, parent) = world.mortal(|| {
         let child = Process::start(|| {
+            until("the test says go", || world.word(9).load(SeqCst) == 1);
             world.announce();
             stay();
         });
         std::mem::forget(child);
     });
+    world.word(9).store(1, SeqCst);
     let child = world.announced();
     assert_ne!(parent.process, child.process);
     assert_ne!(parent.thread, child.thread);
@@ -180,23 +182,14 @@ fn test_slot_of_a_dead_process_is_reused_under_another_id() {
     let world = World::new();
     let (first, old) = world.mortal(|| {});
     first.kill();
-    for _ in 1..PROCESSES {
-        Process::start(|| {
-            world.kernel.me().expect("a place in the table");
-        })
-        .join();
-    }
-    let mut reused = None;
-    // The test's own slot was skipped once on the way round.
-    for _ in 0..2 {
-        let (process, new) = world.mortal(|| {});
-        if slot(new.process) == slot(old.process) {
-            assert!(world.kernel.alive(new.process) && !world.kernel.alive(old.process));
-            reused = Some(new.process);
-        }
-        process.kill();
-    }
-    assert_ne!(reused.expect("the slots go round"), old.process);
+    let successor = (0..PROCESSES).find_map(|_| {
+        Process::start(|| world.announce()).join();
+        let new = world.announced();
+        (slot(new.process) == slot(old.process)).then_some(new)
+    });
+    let successor = successor.expect("the slots go round, oldest first");
+    assert_ne!(successor.process, old.process);
+    assert!(!world.kernel.alive(old.process) && !world.kernel.alive(successor.process));
 }
 
 fn slot(life: Life) -> u32 {

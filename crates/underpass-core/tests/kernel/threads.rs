@@ -7,7 +7,7 @@ use underpass_core::kernel::Kernel;
 use underpass_shm::life::Life;
 use underpass_shm::sync::Ordering::SeqCst;
 
-use crate::world::{OFF, Process, World, until};
+use crate::world::{OFF, Process, World, change, sleep_while, until};
 
 /// Threads that a new table has room for, before it grows.
 const CHUNK: usize = 512;
@@ -56,7 +56,7 @@ fn test_table_grows_from_several_processes_at_once() {
                     let life = move || {
                         let me = world.kernel.me().expect("the table grows");
                         world.word(100 + process * EACH + thread).store(me.thread.0, SeqCst);
-                        until("the test says end", || world.word(0).load(SeqCst) == 1);
+                        sleep_while(world.word(0), 0);
                     };
                     std::thread::Builder::new().stack_size(SMALL_STACK).spawn_scoped(scope, life).expect("a thread");
                 }
@@ -67,7 +67,7 @@ fn test_table_grows_from_several_processes_at_once() {
     until("every thread lives", || known().all(|life| life != Life::NOBODY));
     assert_eq!(known().collect::<HashSet<_>>().len(), 4 * EACH, "all different");
     assert!(known().all(|life| world.kernel.alive(life)));
-    world.word(0).store(1, SeqCst);
+    change(world.word(0), 1);
     processes.into_iter().for_each(Process::join);
     assert!(known().all(|life| !world.kernel.alive(life)), "all ended");
 }

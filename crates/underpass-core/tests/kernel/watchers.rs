@@ -7,7 +7,7 @@ use underpass_core::wait::{Patience, wait_until};
 use underpass_shm::life::Life;
 use underpass_shm::sync::Ordering::SeqCst;
 
-use crate::world::{DEFAULT, OFF, Process, World, until};
+use crate::world::{DEFAULT, OFF, Process, World, change, sleep_while, until};
 
 /// More than one `futex_waitv` can watch.
 const WATCHERS: usize = 128;
@@ -28,8 +28,9 @@ fn crowd(world: &World, count: usize) -> Process {
         std::thread::scope(|scope| {
             for index in 0..count {
                 scope.spawn(move || {
-                    world.word(index).store(world.kernel.me().expect("a place in the table").thread.0, SeqCst);
-                    until("the test says go", || world.word(index).load(SeqCst) == 0);
+                    let me = world.kernel.me().expect("a place in the table").thread;
+                    world.word(index).store(me.0, SeqCst);
+                    sleep_while(world.word(index), me.0);
                 });
             }
         });
@@ -68,7 +69,7 @@ fn end_one_of_128(index: usize, recheck: u64) {
     let crowd = crowd(&world, WATCHERS);
     let lives: Vec<_> = (0..WATCHERS).map(|index| Life(world.word(index).load(SeqCst))).collect();
     let watcher = watcher_of_all(&world, &lives, recheck);
-    world.word(index).store(0, SeqCst);
+    change(world.word(index), 0);
     watcher.join();
     drop(crowd);
 }

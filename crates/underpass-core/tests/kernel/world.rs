@@ -8,6 +8,7 @@ use underpass_core::kernel::Kernel;
 use underpass_core::linux::{self, Linux, NoHost};
 use underpass_core::wait::{Patience, Waiting, wait_until};
 use underpass_core::{Deadline, Error, Result};
+use underpass_shm::futex;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::place::PlacedSlice;
 use underpass_shm::region::Region;
@@ -249,6 +250,19 @@ fn leave(result: std::thread::Result<()>) -> ! {
     unsafe { libc::_exit(i32::from(result.is_err())) }
 }
 
+/// Sleeps until [`change`] gives the word another value: for crowds, too many to look again and again.
+pub fn sleep_while(word: &AtomicU32, value: u32) {
+    while word.load(SeqCst) == value {
+        futex::wait_any(&[(word, value)], None);
+    }
+}
+
+/// Ends a [`sleep_while`].
+pub fn change(word: &AtomicU32, value: u32) {
+    word.store(value, SeqCst);
+    futex::wake(word, u32::MAX);
+}
+
 /// Sleeps until somebody kills the process.
 pub fn stay() -> ! {
     loop {
@@ -267,9 +281,16 @@ pub fn die() -> ! {
 /// Looks until `condition` holds; a test fails that looks too long.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
-    while !condition() {
+    for look in 0.. {
+        if condition() {
+            return;
+        }
         assert!(Instant::now() < end, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_micros(100));
+        if look < 20 {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 }
 

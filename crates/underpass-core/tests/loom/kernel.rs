@@ -79,10 +79,6 @@ struct State {
 
 impl State {
     fn wake(&mut self, place: Place, count: u32) -> u32 {
-        eprintln!(
-            "  wake {place:?} {count} of {:?}",
-            self.sleepers.iter().map(|s| (s.life, &s.queued, &s.woken)).collect::<Vec<_>>()
-        );
         let mut woken = 0;
         for sleeper in &mut self.sleepers {
             if woken == count {
@@ -100,7 +96,6 @@ impl State {
     }
 
     fn bury(&mut self, life: u32, named: usize) {
-        eprintln!("  {life} dies, named {named:x}");
         self.dead.push(life);
         self.wake(Place::Token(life), 1);
         self.wake(Place::Word(named), 1);
@@ -220,7 +215,6 @@ impl ThreadKernel {
 
     /// Runs a thread's program; `None` if it died.
     fn live<T>(&self, run: impl FnOnce(&Self) -> T) -> Option<T> {
-        eprintln!("  {} starts", self.life);
         match catch_unwind(AssertUnwindSafe(|| run(self))) {
             Ok(done) => Some(done),
             Err(reason) if reason.is::<Death>() => None,
@@ -267,11 +261,6 @@ impl Kernel for ThreadKernel {
             let words = watch.words().map(|(word, _)| Place::word(word));
             let places = std::iter::once(Place::word(baton)).chain(words);
             let places = places.chain(watch.lives().iter().copied().map(Place::token));
-            eprintln!(
-                "  {} sleeps: {:?}",
-                self.life,
-                watch.words().map(|(w, e)| (w as *const _, e)).collect::<Vec<_>>()
-            );
             state.sleepers.push(Sleeper {
                 life: self.life,
                 thread: thread::current(),
@@ -285,7 +274,6 @@ impl Kernel for ThreadKernel {
             thread::park();
             let mut state = self.world.state();
             let mine = state.sleepers.iter().position(|sleeper| sleeper.life == self.life).expect("still listed");
-            eprintln!("  {} up", self.life);
             if state.sleepers[mine].killed {
                 state.sleepers.remove(mine);
                 drop(state);

@@ -16,9 +16,9 @@ struct Guarded {
     count: UnsafeCell<u32>,
 }
 
-// SAFETY: loom's cell reports every access that is not exclusive.
+// SAFETY: S3, loom's cell reports every access that is not exclusive.
 unsafe impl Sync for Guarded {}
-// SAFETY: as above.
+// SAFETY: S3.
 unsafe impl Send for Guarded {}
 
 impl Guarded {
@@ -29,7 +29,7 @@ impl Guarded {
     /// Counts once; true if the last owner died inside.
     fn raise(&self, kernel: &ThreadKernel) -> bool {
         let held = sure(Lock(&self.words).acquire(kernel, &Patience::new(), sure(kernel.me())));
-        // SAFETY: loom checks it.
+        // SAFETY: S3, loom checks it.
         self.count.with_mut(|count| unsafe { *count += 1 });
         held.inherited
     }
@@ -37,13 +37,13 @@ impl Guarded {
     /// Takes the lock, counts, and dies.
     fn raise_and_die(&self, kernel: &ThreadKernel) {
         let _held = sure(Lock(&self.words).acquire(kernel, &Patience::new(), sure(kernel.me())));
-        // SAFETY: loom checks it.
+        // SAFETY: S3, loom checks it.
         self.count.with_mut(|count| unsafe { *count += 1 });
         kernel.die();
     }
 
     fn count(&self) -> u32 {
-        // SAFETY: loom checks it.
+        // SAFETY: S3, loom checks it.
         self.count.with(|count| unsafe { *count })
     }
 }
@@ -142,6 +142,8 @@ mod planted {
         RelaxedRelease,
         /// No baton is named.
         NoBaton,
+        /// A sleeper that becomes the owner leaves the others watching the owner before.
+        TellsNobody,
         /// Nobody watches the owner.
         UnwatchedOwner,
         /// Sleeps on whatever the word is by then.
@@ -159,6 +161,9 @@ mod planted {
                 let kept =
                     if (slept || dead) && mistake != Mistake::ForgetsSleepers { SLEEPERS } else { word & SLEEPERS };
                 if words.word.compare_exchange(word, me | kept, Acquire, Relaxed).is_ok() {
+                    if (slept || dead) && !matches!(mistake, Mistake::TellsNobody | Mistake::ForgetsSleepers) {
+                        kernel.wake(&words.word, 1);
+                    }
                     return;
                 }
                 continue;
@@ -201,7 +206,7 @@ mod planted {
 
     fn raise(guarded: &Guarded, kernel: &ThreadKernel, mistake: Mistake, dies: bool) {
         acquire(&guarded.words, kernel, sure(kernel.me()).thread.0, mistake);
-        // SAFETY: loom checks it.
+        // SAFETY: S3, loom checks it.
         guarded.count.with_mut(|count| unsafe { *count += 1 });
         if dies {
             kernel.die();
@@ -262,6 +267,12 @@ mod planted {
     #[should_panic(expected = "deadlock")]
     fn test_no_baton_and_a_dead_sleeper() {
         program(Mistake::NoBaton, Dies::AfterPark, false);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_new_owner_tells_nobody() {
+        program(Mistake::TellsNobody, Dies::Never, true);
     }
 
     #[test]

@@ -8,4 +8,4 @@ mod kernel;
 mod lock;
 // mod port;
 // mod queue;
-// mod semaphore;
+mod semaphore;

@@ -95,13 +95,13 @@ def _run(choices: Choices, corpus: Corpus) -> bool:
         with display("indexing") as shown:
             _show(pipeline, shown, Story(corpus, fate[0] if fate else None))
         outcome = pipeline.outcome
-        _print_outcome(corpus, outcome)
+        _print_outcome(outcome)
         _print_queries(corpus, pipeline.index)
         verdict = _prove(corpus, pipeline.index, outcome)
         told = fate is None or pipeline.killing is not None
     if choices.compare:
         _compare(plan, outcome.rounds)
-    return _print_verdict(corpus, verdict, outcome) and told
+    return _print_verdict(corpus, verdict) and told
 
 
 class Story:
@@ -137,7 +137,10 @@ class Story:
 
 def _tell_return(again: Again) -> str:
     applied = "had been applied, so they were not again" if again.was_applied else "had not been applied, and now are"
-    return f"         it went back to the front of the queue; pid {again.worker} got it as delivery {again.deliveries}: its postings {applied}"
+    return (
+        f"         it went back to the front of the queue; pid {again.worker} got it as delivery {again.deliveries}: "
+        f"its postings {applied}"
+    )
 
 
 def _show(pipeline: Pipeline, shown: Display, story: Story) -> None:
@@ -149,14 +152,16 @@ def _show(pipeline: Pipeline, shown: Display, story: Story) -> None:
     story.tell(pipeline, shown)
 
 
-def _print_outcome(corpus: Corpus, outcome: Outcome) -> None:
+def _print_outcome(outcome: Outcome) -> None:
     progress = outcome.progress
     passes = f"{outcome.rounds:,} passes" if outcome.rounds > 1 else "one pass"
     print(
         f"indexed: {passes}, {progress.files:,} files, {progress.size / _MEGA:.1f} MB in {outcome.seconds:.1f} s: "
         f"{progress.postings:,} postings of {progress.terms:,} terms"
     )
-    print(f"         {rates(progress, outcome.seconds)} in the median, {seconds_text(progress.latency_p99)} at the 99th percentile")
+    print(
+        f"         {rates(progress, outcome.seconds)} in the median, {seconds_text(progress.latency_p99)} at the 99th percentile"
+    )
     if progress.replaced:
         print(f"         {progress.replaced:,} undecodable places were replaced")
 
@@ -171,7 +176,9 @@ def _print_queries(corpus: Corpus, index: Index) -> None:
         place = ""
         for document, line in found.places:
             place = f", first {corpus.files[document % len(corpus.files)].shown}:{line}"
-        print(f"query:   {term!r} stands {found.postings:,} times in {found.documents:,} files{place} ({seconds_text(took)})")
+        print(
+            f"query:   {term!r} stands {found.postings:,} times in {found.documents:,} files{place} ({seconds_text(took)})"
+        )
 
 
 def _prove(corpus: Corpus, index: Index, outcome: Outcome) -> proof.Verdict:
@@ -199,7 +206,7 @@ def _check_counts(outcome: Outcome, reference: proof.Reference) -> None:
         )
 
 
-def _print_verdict(corpus: Corpus, verdict: proof.Verdict, outcome: Outcome) -> bool:
+def _print_verdict(corpus: Corpus, verdict: proof.Verdict) -> bool:
     if verdict.holds:
         print(
             f"proof:   all {verdict.postings:,} postings compared with an index built without underpass: "

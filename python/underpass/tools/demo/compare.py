@@ -13,7 +13,6 @@ from underpass.tools.demo import roles
 from underpass.tools.demo.index import Index, IndexServer, Progress, Work
 from underpass.tools.demo.job import HEADER_BYTES, unpack
 from underpass.tools.demo.pipeline import PipelineError, interrupts_held, interrupts_ignored
-from underpass.tools.demo.tokens import tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,5 +122,4 @@ def _work(queue: Queue[bytes | None], index: Index, ready: Semaphore) -> None:
     took = 0
     while (message := queue.get()) is not None:
         view = memoryview(message)
-        job, text = unpack(view), view[HEADER_BYTES:]
-        took = roles.submit(index, job, len(text), tokenise(text, job.first_line), 1, took)
+        took = roles.submit(index, unpack(view), view[HEADER_BYTES:], 1, took)

@@ -63,16 +63,11 @@ class Corpus:
         """Bytes of one pass."""
         return sum(file.size for file in self.files)
 
-    @property
-    def chunks(self) -> int:
-        """At least so many chunks make up one pass."""
-        return sum(-(-file.size // CHUNK_BYTES) for file in self.files)
-
 
 def gather(path: Path | None) -> Corpus:
     """List the files under ``path``; by default the modules of the running Python's standard library.
 
-    Directories whose name starts with a dot, ``__pycache__`` and ``site-packages`` are left out, and so are symbolic links.
+    Empty files, symbolic links, ``__pycache__``, ``site-packages`` and directories whose name starts with a dot are left out.
 
     Raises:
         CorpusError: Nothing is there, or nothing that can be read.
@@ -84,10 +79,10 @@ def gather(path: Path | None) -> Corpus:
         raise CorpusError(f"{shown} does not exist")
     found = [str(root)] if root.is_file() else list(_walk(str(root), suffix))
     readable = [name for name in sorted(found) if os.access(name, os.R_OK)]
+    unreadable = len(found) - len(readable)
     base = root.parent if root.is_file() else root
-    files = tuple(_file(name, base) for name in readable)
-    unreadable = len(found) - len(files)
-    if not any(file.size for file in files):
+    files = tuple(file for name in readable if (file := _file(name, base)).size)
+    if not files:
         if unreadable or not os.access(root, os.R_OK):
             raise CorpusError(f"{shown} cannot be read: permission denied")
         raise CorpusError(f"{shown} holds no text to index")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Death", "Killing", "draw"]
 
-# The instant of death lies within so many seconds of a chunk's work, the time that a large one takes.
-_SPAN = 0.02
+# About as long as a worker has a full chunk, in seconds: the instant of death lies within.
+_SPAN = 0.01
 
 
 class Killing(NamedTuple):
@@ -35,15 +35,16 @@ class Killing(NamedTuple):
 
 
 def draw(corpus: Corpus, seed: int, *, after_reply: bool = False) -> tuple[Fate, float]:
-    """Choose the chunk whose holder dies, one of the first pass, and how long it may hold it."""
+    """Choose the instant: a byte of the first pass. Who holds its chunk dies, after so many seconds of it."""
     chance = random.Random(seed)  # noqa: S311  it has to be repeatable
-    number = chance.randrange(corpus.chunks)
-    for file, found in enumerate(corpus.files):
-        count = -(-found.size // CHUNK_BYTES)
-        if number < count:
-            return Fate(Place(0, file, number), after_reply), chance.uniform(0, _SPAN)
-        number -= count
-    raise AssertionError("a chunk beyond the last")
+    byte = chance.randrange(corpus.size)
+    for number, file in enumerate(corpus.files):
+        if byte < file.size:
+            chunk = byte // CHUNK_BYTES
+            size = min(CHUNK_BYTES, file.size - chunk * CHUNK_BYTES)
+            return Fate(Place(0, number, chunk), after_reply), chance.uniform(0, _SPAN * size / CHUNK_BYTES)
+        byte -= file.size
+    raise AssertionError("a byte beyond the last")
 
 
 class Death(threading.Thread):
@@ -64,6 +65,7 @@ class Death(threading.Thread):
         self.killing: Killing | None = None
 
     def run(self) -> None:
+        """Wait, and kill."""
         try:
             note = msgspec.msgpack.decode(self._notes.get(), type=Condemned)
         except (EndOfStream, ClosedError):

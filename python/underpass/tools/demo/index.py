@@ -10,7 +10,19 @@ import msgspec
 
 from underpass import Interface
 
-__all__ = ["LINE_BITS", "MESSAGE_SIZE", "Again", "Cursor", "Found", "Index", "IndexServer", "Page", "Place", "Progress", "Work"]
+__all__ = [
+    "LINE_BITS",
+    "MESSAGE_SIZE",
+    "Again",
+    "Cursor",
+    "Found",
+    "Index",
+    "IndexServer",
+    "Page",
+    "Place",
+    "Progress",
+    "Work",
+]
 
 # The postings of one chunk, at their longest: 30,720 words of one letter, each with a line of at most 5 bytes, and terms that grow to three
 # times their size when they are casefolded. Rounded up.
@@ -135,6 +147,7 @@ class IndexServer(Index):
         self._order: list[str] = []
 
     def add(self, work: Work, postings: dict[str, list[int]]) -> bool:
+        """Apply a chunk's postings, once."""
         counts = self._counts
         counts["calls"] += 1
         if work.previous:
@@ -163,6 +176,7 @@ class IndexServer(Index):
         return True
 
     def progress(self) -> Progress:
+        """Say what has been applied."""
         counts = self._counts
         latencies = sorted(self._latencies) or [0]
         return Progress(
@@ -178,18 +192,22 @@ class IndexServer(Index):
         )
 
     def again(self) -> list[Again]:
+        """Say what was delivered more than once."""
         return self._again
 
     def look_up(self, term: str, limit: int) -> Found:
+        """Answer a query."""
         postings = sorted(self._postings.get(term.casefold(), ()))
         places = [(posting >> LINE_BITS, posting & ((1 << LINE_BITS) - 1)) for posting in postings[:limit]]
         return Found(len(postings), len({posting >> LINE_BITS for posting in postings}), places)
 
     def most_common(self, limit: int) -> list[str]:
+        """Name the terms with the most postings."""
         by_count = sorted(self._postings, key=lambda term: (-len(self._postings[term]), term))
         return by_count[:limit]
 
     def read(self, cursor: Cursor) -> Page:
+        """Read a page; the first one puts all terms in order."""
         if cursor == (0, 0):
             self._order = sorted(self._postings)
         pieces: list[tuple[str, bytes]] = []

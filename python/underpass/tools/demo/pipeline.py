@@ -22,7 +22,7 @@ from underpass.tools.demo.index import Index, Progress
 from underpass.tools.demo.job import JOB_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from multiprocessing.context import SpawnProcess
     from types import TracebackType
 
@@ -102,7 +102,9 @@ class Pipeline:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._end()
 
     @property
@@ -119,38 +121,38 @@ class Pipeline:
     def run(self) -> Iterator[tuple[Progress, float]]:
         """Let the reader go; yield the progress and the seconds since, some times a second, until all is done."""
         started = time.monotonic()
-        self._go.release()
+        self._shared.go.release()
         while living := [worker for worker in self._workers.values() if worker.exitcode is None]:
             connection.wait([worker.sentinel for worker in living] + [self._server.sentinel], _TICK)
             self._check()
             yield self.index.progress(), time.monotonic() - started
         seconds = time.monotonic() - started
-        report = msgspec.msgpack.decode(self._until_ready(self._reports.get), type=roles.Report)
+        report = msgspec.msgpack.decode(self._until_ready(self._shared.reports.get), type=roles.Report)
         if report.error:
             raise CorpusError(report.error)
         self._outcome = Outcome(report.rounds, report.chunks, seconds, self.index.progress())
 
     def _start(self) -> None:
         plan = self.plan
-        self._queue = self._keep(Queue(_QUEUE_CAPACITY, JOB_BYTES))
-        self._gates = self._keep(Queue(1, 1024))
-        self._notes = self._keep(Queue(1, 256))
-        self._reports = self._keep(Queue(1, 4096))
-        self._ready = self._keep(Semaphore(0))
-        self._go = self._keep(Semaphore(0))
-        pid = os.getpid()
-        self._server = self._launch("index server", roles.serve_index, self._gates, pid, alter=plan.alter)
-        self._reader = self._launch(
-            "reader", roles.read, plan.corpus, self._queue, self._reports, self._go, plan.rounds, plan.seconds, pid
+        shared = self._shared = roles.Shared(
+            queue=self._keep(Queue(_QUEUE_CAPACITY, JOB_BYTES)),
+            ready=self._keep(Semaphore(0)),
+            go=self._keep(Semaphore(0)),
+            gates=self._keep(Queue(1, 1024)),
+            notes=self._keep(Queue(1, 256)),
+            reports=self._keep(Queue(1, 4096)),
+            parent=os.getpid(),
         )
-        self._gate: Gate = pickle.loads(self._until_ready(self._gates.get))  # noqa: S301  from our own child
+        self._server = self._launch("index server", roles.serve_index, alter=plan.alter)
+        self._reader = self._launch("reader", roles.read, plan.corpus, plan.rounds, plan.seconds)
+        self._gate: Gate = pickle.loads(self._until_ready(shared.gates.get))  # noqa: S301  from our own child
         for number in range(1, plan.workers + 1):
             self._launch_worker(number)
         for _ in range(plan.workers):
-            self._until_ready(self._ready.acquire)
+            self._until_ready(shared.ready.acquire)
         self.index = connect(Index, self._gate)
         if plan.fate is not None:
-            death = Death(self._queue, self._notes, plan.fate[1])
+            death = Death(shared.queue, shared.notes, plan.fate[1])
             with interrupts_held():
                 death.start()
             self._death = death
@@ -163,8 +165,10 @@ class Pipeline:
         self._stack.callback(remove)
         return thing
 
-    def _launch(self, name: str, role: Callable[..., None], *handles: object, **options: object) -> SpawnProcess:
-        process = self._spawn.Process(target=role, args=handles, kwargs=options, name=name, daemon=True)
+    def _launch(self, name: str, role: Callable[..., None], *arguments: object, **options: object) -> SpawnProcess:
+        process = self._spawn.Process(
+            target=role, args=(self._shared, *arguments), kwargs=options, name=name, daemon=True
+        )
         self._processes.append(process)
         # Ctrl-C is the parent's to handle: children are born with it blocked.
         with interrupts_held():
@@ -173,8 +177,7 @@ class Pipeline:
 
     def _launch_worker(self, number: int) -> None:
         fate = self.plan.fate[0] if self.plan.fate else None
-        handles = (number, self._queue, self._gate, self._ready, self._notes, fate, os.getpid())
-        self._workers[number] = self._launch(f"worker {number}", roles.work, *handles)
+        self._workers[number] = self._launch(f"worker {number}", roles.work, number, self._gate, fate)
 
     def _until_ready(self, operation: Callable[..., R]) -> R:
         """Wait for what a child is going to do, as long as the children live."""
@@ -225,7 +228,7 @@ def _ending(process: SpawnProcess) -> str:
 
 
 @contextmanager
-def interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Generator[None]:
     """Keep Ctrl-C until the block ends; processes and threads that start in it never see it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -235,7 +238,7 @@ def interrupts_held() -> Iterator[None]:
 
 
 @contextmanager
-def interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> Generator[None]:
     """Do without Ctrl-C in the block: it is what answers one."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

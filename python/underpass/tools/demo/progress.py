@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from underpass.tools.demo.index import Progress
 
@@ -31,7 +32,7 @@ class Display(Protocol):
 
 
 @contextmanager
-def display(label: str) -> Iterator[Display]:
+def display(label: str) -> Generator[Display]:
     """Show progress while the block runs."""
     if sys.stdout.isatty():
         with _bar(label) as shown:
@@ -41,16 +42,15 @@ def display(label: str) -> Iterator[Display]:
 
 
 class _Lines:
-    """Plain lines, some ten in all: a line each time that another tenth is done or another second's worth of updates came."""
+    """Plain lines, one a second."""
 
     def __init__(self, label: str) -> None:
         self._label = label
-        self._updates = 0
+        self._due = time.monotonic() + 1
 
     def update(self, share: float, text: str) -> None:
-        # Updates come ten times a second.
-        self._updates += 1
-        if self._updates % 10 == 0:
+        if time.monotonic() >= self._due:
+            self._due += 1
             self.note(f"{self._label} {share:4.0%}  {text}")
 
     def note(self, text: str) -> None:
@@ -58,7 +58,7 @@ class _Lines:
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[Display]:
+def _bar(label: str) -> Generator[Display]:
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 

@@ -95,7 +95,9 @@ def postings_of(index: Index) -> Iterator[tuple[str, bytes]]:
         yield term, b"".join(parts)
 
 
-def compare(reference: Mapping[str, array[int]], found: Iterable[tuple[str, bytes]], rounds: int, files: int) -> Verdict:
+def compare(
+    reference: Mapping[str, array[int]], found: Iterable[tuple[str, bytes]], rounds: int, files: int
+) -> Verdict:
     """Compare all postings of all rounds: ``files`` documents each, whose postings are the reference's.
 
     Args:

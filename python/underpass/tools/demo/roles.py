@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from underpass.tools.demo.tokens import Tokens
-
-__all__ = ["Condemned", "Fate", "Report", "jobs_of", "read", "serve_index", "submit", "work"]
+__all__ = ["Condemned", "Fate", "Report", "Shared", "jobs_of", "read", "serve_index", "submit", "work"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -52,26 +50,38 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     error: str
 
 
-def serve_index(gates: Queue, parent: int, *, alter: bool) -> None:
-    """Answer calls until terminated; the gate goes to the parent by ``gates``."""
-    _end_with(parent)
+class Shared(NamedTuple):
+    """Handles of what the processes share."""
+
+    queue: Queue  # of chunks
+    ready: Semaphore  # released by each worker that could begin
+    go: Semaphore  # released for the reader when all could
+    gates: Queue  # the server's gate, to the parent
+    notes: Queue  # that somebody holds the chunk it dies with
+    reports: Queue  # the reader's
+    parent: int  # its pid
+
+
+def serve_index(shared: Shared, *, alter: bool) -> None:
+    """Answer calls until terminated."""
+    _end_with(shared.parent)
     signal.signal(signal.SIGTERM, _leave)
     with Port(message_size=MESSAGE_SIZE) as port:
-        gates.put(pickle.dumps(port.gate()))
+        shared.gates.put(pickle.dumps(port.gate()))
         serve(IndexServer(alter=alter), at=port)
 
 
-def read(corpus: Corpus, queue: Queue, reports: Queue, go: Semaphore, rounds: int | None, seconds: float, parent: int) -> None:
+def read(shared: Shared, corpus: Corpus, rounds: int | None, seconds: float) -> None:
     """Put the corpus into the queue, ``rounds`` times, or as often as it takes to have run ``seconds``."""
-    _end_with(parent)
+    _end_with(shared.parent)
     report = Report(0, 0, "nothing was read")
-    with queue.putting():
-        go.acquire()
+    with shared.queue.putting():
+        shared.go.acquire()
         try:
-            report = _read_rounds(corpus, queue, rounds, seconds)
+            report = _read_rounds(corpus, shared.queue, rounds, seconds)
         except CorpusError as error:
             report = Report(0, 0, str(error))
-    reports.put(msgspec.msgpack.encode(report))
+    shared.reports.put(msgspec.msgpack.encode(report))
 
 
 def jobs_of(corpus: Corpus, round_: int) -> Iterator[bytes]:
@@ -95,34 +105,34 @@ def _read_rounds(corpus: Corpus, queue: Queue, rounds: int | None, seconds: floa
     return Report(round_, count, "")
 
 
-def work(
-    number: int, queue: Queue, gate: Gate, ready: Semaphore, notes: Queue, fate: Fate | None, parent: int
-) -> None:
+def work(shared: Shared, number: int, gate: Gate, fate: Fate | None) -> None:
     """Lease chunks, tokenise them and send their postings, until the reader has left and nothing is queued or leased."""
-    _end_with(parent)
+    _end_with(shared.parent)
     index = connect(Index, gate)
     index.progress()
-    ready.release()
+    shared.ready.release()
     took = 0
-    for lease in queue.leases():
+    for lease in shared.queue.leases():
         with lease:
             job = unpack(lease.value)
             doomed = fate if fate and fate.place == job.place and lease.deliveries == 1 else None
             note = msgspec.msgpack.encode(Condemned(os.getpid(), number, job.place))
             if doomed and not doomed.after_reply:
-                notes.put(note)  # death may come at any instant of the work from now on
+                shared.notes.put(note)  # death may come at any instant of the work from now on
             with lease.value[HEADER_BYTES:] as text:
-                size, tokens = len(text), tokenise(text, job.first_line)
-            took = submit(index, job, size, tokens, lease.deliveries, took)
+                took = submit(index, job, text, lease.deliveries, took)
             if doomed:
                 if doomed.after_reply:
-                    notes.put(note)
+                    shared.notes.put(note)
                 signal.pause()  # the postings are applied, the lease goes on: it comes now at the latest
 
 
-def submit(index: Index, job: Job, size: int, tokens: Tokens, deliveries: int, previous: int) -> int:
-    """Send a chunk's postings; how many ns the call took."""
-    done = Work(job.place, job.document, job.last, size, tokens.replaced, deliveries, os.getpid(), previous)
+def submit(index: Index, job: Job, text: memoryview, delivery: int, previous: int) -> int:
+    """Tokenise a chunk and send its postings; how many ns the call took."""
+    tokens = tokenise(text, job.first_line)
+    done = Work(
+        job.place, job.document, job.last, len(text), tokens.replaced, delivery, worker=os.getpid(), previous=previous
+    )
     started = time.perf_counter_ns()
     index.add(done, tokens.postings)
     return time.perf_counter_ns() - started

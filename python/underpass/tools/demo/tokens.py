@@ -23,7 +23,7 @@ class Tokens(NamedTuple):
 
 
 def tokenise(text: Buffer, first_line: int) -> Tokens:
-    """Find all words (``\\w+``, casefolded) of a chunk of UTF-8."""
+    """Find all words of a chunk of UTF-8: runs of letters, digits and underscores, casefolded."""
     decoded = str(text, "utf-8", "replace")
     plain = decoded.isascii()
     # ASCII folds letter by letter, so it may be folded whole; elsewhere folding could change what a word is.
