@@ -25,7 +25,7 @@ fn in_another_namespace(world: &World, role: impl FnOnce()) -> Option<(Process, 
             role();
         });
         world.word(PID).store(inner.pid.cast_unsigned(), SeqCst);
-        inner.join();
+        until("the first of the namespace ends", || inner.has_ended());
     });
     until("the namespace is there or refused", || world.word(PID).load(SeqCst) != 0);
     let pid = world.word(PID).load(SeqCst);

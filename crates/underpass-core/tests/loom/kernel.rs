@@ -179,6 +179,11 @@ impl<T> Running<T> {
     }
 }
 
+/// What several returned, all of which live.
+pub fn join<T: std::fmt::Debug, const N: usize>(threads: [Running<T>; N]) -> [T; N] {
+    threads.map(Running::join)
+}
+
 /// Where a thread dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dies {

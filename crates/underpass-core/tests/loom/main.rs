@@ -6,6 +6,6 @@
 
 mod kernel;
 mod lock;
-// mod port;
-// mod queue;
+mod port;
+mod queue;
 mod semaphore;

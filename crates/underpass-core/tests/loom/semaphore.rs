@@ -8,7 +8,7 @@ use underpass_core::{Deadline, Error};
 use underpass_shm::layout::semaphore::SemaphoreWords;
 use underpass_shm::place::Placed;
 
-use crate::kernel::{Dies, Running, World, explore, sure};
+use crate::kernel::{Dies, Running, World, explore, join, sure};
 
 fn semaphore(value: u32) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(Placed::own(SemaphoreWords::new(value)), MOST, false))
@@ -35,7 +35,7 @@ fn test_every_unit_is_taken() {
         let takers = [1, 2].map(|life| acquirer(&world, life, Dies::Never, &semaphore));
         let giver = releaser(&world, 3, Dies::Never, &semaphore);
         world.run(4, |kernel| sure(semaphore.release(kernel, 1)));
-        takers.map(Running::join);
+        join(takers);
         giver.join();
         assert_eq!(semaphore.value(), 0);
     });
@@ -47,7 +47,7 @@ fn test_one_release_wakes_several() {
         let (world, semaphore) = (World::new(), semaphore(0));
         let takers = [1, 2].map(|life| acquirer(&world, life, Dies::Never, &semaphore));
         world.run(3, |kernel| sure(semaphore.release(kernel, 2)));
-        takers.map(Running::join);
+        join(takers);
         assert_eq!(semaphore.value(), 0);
     });
 }
@@ -63,7 +63,7 @@ fn test_wakes_chain_past_who_barges_in() {
                 sure(semaphore.release(kernel, 1));
             }
         });
-        takers.map(Running::join);
+        join(takers);
     });
 }
 
@@ -80,7 +80,7 @@ fn test_reset_releases_all_who_wait() {
             // For those who came after it.
             sure(semaphore.release(kernel, 2));
         });
-        let reset = waiters.map(Running::join).iter().filter(|result| **result == Err(Error::Reset)).count();
+        let reset = join(waiters).iter().filter(|result| **result == Err(Error::Reset)).count();
         assert_eq!(semaphore.value() as usize, reset);
     });
 }
@@ -106,7 +106,7 @@ fn test_releaser_of_two_dies_before_its_wake() {
             let semaphore = semaphore.clone();
             move |kernel| sure(semaphore.release(kernel, 2))
         });
-        takers.map(Running::join);
+        join(takers);
         dying.end();
         assert_eq!(semaphore.value(), 0);
     });
@@ -124,7 +124,8 @@ fn test_woken_sleeper_dies_before_it_looks() {
             sure(semaphore.release(kernel, 1));
         });
         taker.join();
-        assert_eq!(semaphore.value(), u32::from(dying.end().is_none()));
+        let left = u32::from(dying.end().is_none());
+        assert_eq!(semaphore.value(), left);
     });
 }
 
@@ -159,7 +160,7 @@ fn test_resetter_dies_before_its_wake() {
         dying.end();
         // For those who came after it.
         world.run(4, |kernel| sure(semaphore.release(kernel, 2)));
-        waiters.map(Running::join);
+        join(waiters);
     });
 }
 
@@ -251,7 +252,7 @@ mod planted {
                     release(&words, kernel, 1, mistake);
                 }
             });
-            takers.map(Running::join);
+            join(takers);
         });
     }
 

@@ -13,7 +13,7 @@ from underpass import UnderpassError
 from underpass.tools.demo import compare, death, proof
 from underpass.tools.demo.corpus import Corpus, CorpusError, gather
 from underpass.tools.demo.pipeline import Pipeline, PipelineError, Plan
-from underpass.tools.demo.progress import Display, display, expected_size, rates, seconds_text
+from underpass.tools.demo.progress import Display, display, expected_size, rates, seconds_text, size_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Choices", "run"]
 
 _HOLDS, _FAILED, _NOTHING_TO_DO, _INTERRUPTED = 0, 1, 2, 130
-_MEGA = 1e6
 _SECONDS = 5.0
 # What is asked at the end, if the corpus has it; then its own most common terms.
 _QUERIES = ("deadlock", "semaphore", "kill")
@@ -84,7 +83,7 @@ def _run(choices: Choices, corpus: Corpus) -> bool:
     workers = choices.workers or max(2, len(os.sched_getaffinity(0)))
     seed = random.SystemRandom().randrange(1_000_000) if choices.seed is None else choices.seed
     print(
-        f"indexing {len(corpus.files):,} files, {corpus.size / _MEGA:.1f} MB, of {corpus.root} with {workers} workers; "
+        f"indexing {len(corpus.files):,} files, {size_text(corpus.size)}, of {corpus.root} with {workers} workers; "
         + (f"seed {seed} chooses who is killed" if choices.kill else "nobody is killed")
     )
     if corpus.unreadable:
@@ -96,7 +95,7 @@ def _run(choices: Choices, corpus: Corpus) -> bool:
             _show(pipeline, shown, Story(corpus, fate[0] if fate else None))
         outcome = pipeline.outcome
         _print_outcome(outcome)
-        _print_queries(corpus, pipeline.index)
+        _print_queries(corpus, pipeline.index, outcome.rounds)
         verdict = _prove(corpus, pipeline.index, outcome)
         told = fate is None or pipeline.killing is not None
     if choices.compare:
@@ -156,7 +155,7 @@ def _print_outcome(outcome: Outcome) -> None:
     progress = outcome.progress
     passes = f"{outcome.rounds:,} passes" if outcome.rounds > 1 else "one pass"
     print(
-        f"indexed: {passes}, {progress.files:,} files, {progress.size / _MEGA:.1f} MB in {outcome.seconds:.1f} s: "
+        f"indexed: {passes}, {progress.files:,} files, {size_text(progress.size)} in {outcome.seconds:.1f} s: "
         f"{progress.postings:,} postings of {progress.terms:,} terms"
     )
     print(
@@ -166,7 +165,7 @@ def _print_outcome(outcome: Outcome) -> None:
         print(f"         {progress.replaced:,} undecodable places were replaced")
 
 
-def _print_queries(corpus: Corpus, index: Index) -> None:
+def _print_queries(corpus: Corpus, index: Index, rounds: int) -> None:
     queries = [term for term in _QUERIES if index.look_up(term, 0).postings]
     queries += [term for term in index.most_common(_QUERY_COUNT) if term not in queries]
     for term in queries[:_QUERY_COUNT]:
@@ -177,7 +176,7 @@ def _print_queries(corpus: Corpus, index: Index) -> None:
         for document, line in found.places:
             place = f", first {corpus.files[document % len(corpus.files)].shown}:{line}"
         print(
-            f"query:   {term!r} stands {found.postings:,} times in {found.documents:,} files{place} ({seconds_text(took)})"
+            f"query:   {term!r} stands {found.postings // rounds:,} times in {found.documents // rounds:,} files{place} ({seconds_text(took)})"
         )
 
 

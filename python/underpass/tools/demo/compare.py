@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 import time
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.managers import BaseManager
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -72,6 +72,7 @@ def run_on_multiprocessing(
         with interrupts_held():
             process.start()
 
+    resource_tracker.ensure_running()
     try:
         with interrupts_held():
             manager.start()

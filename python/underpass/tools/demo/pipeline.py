@@ -9,7 +9,7 @@ import signal
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
@@ -134,6 +134,8 @@ class Pipeline:
 
     def _start(self) -> None:
         plan = self.plan
+        # multiprocessing's own servant is started first, since starting it lets Ctrl-C through again.
+        resource_tracker.ensure_running()
         shared = self._shared = roles.Shared(
             queue=self._keep(Queue(_QUEUE_CAPACITY, JOB_BYTES)),
             ready=self._keep(Semaphore(0)),
@@ -208,7 +210,8 @@ class Pipeline:
         with interrupts_ignored():
             if self._death is not None:
                 self._death.cancel()
-            started = [process for process in self._processes if process.pid is not None]
+            # The server last: nobody is to find it gone.
+            started = [process for process in reversed(self._processes) if process.pid is not None]
             for process in started:
                 process.terminate()
             for process in started:

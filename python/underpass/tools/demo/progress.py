@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
     from underpass.tools.demo.index import Progress
 
-__all__ = ["Display", "display", "expected_size", "rates", "seconds_text"]
+__all__ = ["Display", "display", "expected_size", "rates", "seconds_text", "size_text"]
 
 _MICROSECONDS = 1e-3
 _MILLI = 1e3
 _MICRO = 1e6
 _MEGA = 1e6
+_KILO = 1e3
 
 
 class Display(Protocol):
@@ -98,3 +99,8 @@ def seconds_text(seconds: float) -> str:
     if seconds < _MICROSECONDS:
         return f"{seconds * _MICRO:.0f} µs"
     return f"{seconds * _MILLI:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes in the unit that suits it."""
+    return f"{size / _MEGA:.1f} MB" if size >= _MEGA else f"{size / _KILO:.1f} KB"

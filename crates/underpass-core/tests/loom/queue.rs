@@ -1,0 +1,416 @@
+//! The queue: both sides, leases, and the ends.
+
+use std::sync::Arc;
+
+use underpass_core::kernel::Kernel;
+use underpass_core::queue::{Queue, Room, Ticket};
+use underpass_core::{Deadline, Error, Result};
+use underpass_shm::layout::queue::{RoomWords, SlotWords};
+use underpass_shm::place::{Blocks, Placed, PlacedSlice};
+use underpass_shm::sync::AtomicU32;
+
+use crate::kernel::{Dies, Running, ThreadKernel, World, explore, join, sure};
+
+fn queue(capacity: usize) -> Arc<Queue> {
+    let ring = || PlacedSlice::own((0..capacity.next_power_of_two()).map(|_| AtomicU32::new(0)).collect());
+    let room = Room {
+        words: Placed::own(RoomWords::new()),
+        slots: PlacedSlice::own((0..capacity).map(|_| SlotWords::new()).collect()),
+        ring: ring(),
+        free: ring(),
+        blocks: Blocks::own(1, capacity),
+        longest: 1,
+    };
+    room.format();
+    Arc::new(Queue::new(room, None, None))
+}
+
+fn put(kernel: &dyn Kernel, queue: &Queue, message: u8) -> Result<()> {
+    queue.put(kernel, &[message], Deadline::Never)
+}
+
+fn get_until(kernel: &dyn Kernel, queue: &Queue, deadline: Deadline) -> Result<u8> {
+    let mut got = [0];
+    queue.get(kernel, deadline, |message| {
+        assert_eq!(message.length, 1);
+        message.copy_to(&mut got);
+        Ok(())
+    })?;
+    Ok(got[0])
+}
+
+fn get(kernel: &dyn Kernel, queue: &Queue) -> Result<u8> {
+    get_until(kernel, queue, Deadline::Never)
+}
+
+fn read(queue: &Queue, ticket: &Ticket) -> u8 {
+    let mut got = [0];
+    queue.blocks().read(ticket.slot, &mut got);
+    got[0]
+}
+
+/// A thread that works with the queue.
+fn spawn<T: 'static>(
+    world: &Arc<World>,
+    life: u32,
+    dies: Dies,
+    queue: &Arc<Queue>,
+    run: impl FnOnce(&ThreadKernel, &Queue) -> T + 'static,
+) -> Running<T> {
+    let queue = queue.clone();
+    world.spawn_dying(life, dies, move |kernel| run(kernel, &queue))
+}
+
+fn putter(world: &Arc<World>, life: u32, dies: Dies, queue: &Arc<Queue>) -> Running<()> {
+    spawn(world, life, dies, queue, move |kernel, queue| sure(put(kernel, queue, life as u8)))
+}
+
+fn getter(world: &Arc<World>, life: u32, dies: Dies, queue: &Arc<Queue>) -> Running<u8> {
+    spawn(world, life, dies, queue, |kernel, queue| sure(get(kernel, queue)))
+}
+
+fn sorted<const N: usize>(mut messages: [u8; N]) -> [u8; N] {
+    messages.sort_unstable();
+    messages
+}
+
+#[test]
+fn test_two_putters_and_two_getters_share_one_slot() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        let putters = [1, 2].map(|life| putter(&world, life, Dies::Never, &queue));
+        let other = getter(&world, 3, Dies::Never, &queue);
+        let mine = world.run(4, |kernel| sure(get(kernel, &queue)));
+        assert_eq!(sorted([mine, other.join()]), [1, 2]);
+        join(putters);
+        assert_eq!(queue.depth(), 0);
+    });
+}
+
+#[test]
+fn test_one_putter_feeds_two_getters_in_order() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(2));
+        let getters = [1, 2].map(|life| getter(&world, life, Dies::Never, &queue));
+        world.run(3, |kernel| {
+            sure(put(kernel, &queue, 1));
+            sure(put(kernel, &queue, 2));
+        });
+        assert_eq!(sorted(join(getters)), [1, 2]);
+    });
+}
+
+#[test]
+fn test_slots_are_reused_in_order() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
+            (1..=3).for_each(|message| sure(put(kernel, queue, message)));
+        });
+        world.run(2, |kernel| (1..=3).for_each(|message| assert_eq!(sure(get(kernel, &queue)), message)));
+        putter.join();
+    });
+}
+
+#[test]
+fn test_two_putters_wait_for_two_slots() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        world.run(4, |kernel| sure(put(kernel, &queue, 9)));
+        let putters = [1, 2].map(|life| putter(&world, life, Dies::Never, &queue));
+        let got = world.run(4, |kernel| [(); 3].map(|()| sure(get(kernel, &queue))));
+        join(putters);
+        assert_eq!(got[0], 9);
+        assert_eq!(sorted([got[1], got[2]]), [1, 2]);
+    });
+}
+
+#[test]
+fn test_message_put_back_comes_again() {
+    for front in [true, false] {
+        explore(move || {
+            let (world, queue) = (World::new(), queue(1));
+            let worker = spawn(&world, 1, Dies::Never, &queue, move |kernel, queue| {
+                let ticket = sure(queue.take(kernel, Deadline::Never));
+                sure(queue.put_back(kernel, &ticket, front));
+            });
+            let other = spawn(&world, 2, Dies::Never, &queue, |kernel, queue| {
+                let ticket = sure(queue.take(kernel, Deadline::Never));
+                assert_eq!(read(queue, &ticket), 7);
+                let delivery = ticket.delivery;
+                // The first worker may still have to have its turn.
+                sure(queue.put_back(kernel, &ticket, true));
+                delivery
+            });
+            world.run(3, |kernel| sure(put(kernel, &queue, 7)));
+            worker.join();
+            assert!(other.join() <= 2);
+            world.run(3, |kernel| assert_eq!(get_until(kernel, &queue, Deadline::NoWait), Ok(7)));
+        });
+    }
+}
+
+#[test]
+fn test_lease_holds_the_slot_until_done() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        let worker = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
+            let ticket = sure(queue.take(kernel, Deadline::Never));
+            let message = read(queue, &ticket);
+            sure(queue.done(kernel, &ticket));
+            message
+        });
+        world.run(2, |kernel| {
+            sure(put(kernel, &queue, 1));
+            sure(put(kernel, &queue, 2));
+        });
+        assert_eq!(worker.join(), 1);
+        world.run(2, |kernel| assert_eq!(sure(get(kernel, &queue)), 2));
+    });
+}
+
+#[test]
+fn test_loan_is_a_message_once_committed() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        let lender = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
+            let ticket = sure(queue.loan(kernel, 1, Deadline::Never));
+            sure(queue.abandon(kernel, &ticket));
+            let ticket = sure(queue.loan(kernel, 1, Deadline::Never));
+            queue.blocks().write(ticket.slot, &[5]);
+            sure(queue.commit(kernel, &ticket, 1));
+        });
+        world.run(2, |kernel| assert_eq!(sure(get(kernel, &queue)), 5));
+        lender.join();
+    });
+}
+
+#[test]
+fn test_shutdown_ends_all_who_wait() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        let getters = [1, 2].map(|life| spawn(&world, life, Dies::Never, &queue, |kernel, queue| get(kernel, queue)));
+        world.run(3, |kernel| {
+            sure(put(kernel, &queue, 3));
+            queue.shutdown(kernel);
+        });
+        let ends = join(getters);
+        assert!(ends.contains(&Ok(3)) && ends.contains(&Err(Error::EndOfStream)), "{ends:?}");
+    });
+}
+
+#[test]
+fn test_shutdown_waits_for_the_leased_message() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        let ticket = world.run(3, |kernel| {
+            sure(put(kernel, &queue, 3));
+            sure(queue.take(kernel, Deadline::Never))
+        });
+        let other = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| get(kernel, queue));
+        let closer = spawn(&world, 2, Dies::Never, &queue, |kernel, queue| queue.shutdown(kernel));
+        world.run(3, |kernel| sure(queue.done(kernel, &ticket)));
+        closer.join();
+        assert_eq!(other.join(), Err(Error::EndOfStream));
+    });
+}
+
+#[test]
+fn test_shutdown_turns_waiting_putters_away() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| put(kernel, queue, 1));
+        world.run(3, |kernel| queue.shutdown(kernel));
+        assert_eq!(putter.join(), Err(Error::EndOfStream));
+    });
+}
+
+#[test]
+fn test_purge_turns_waiting_putters_away() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| put(kernel, queue, 1));
+        let thrown = world.run(3, |kernel| sure(queue.purge(kernel)));
+        match putter.join() {
+            Ok(()) => assert_eq!(thrown as u32 + queue.depth(), 2),
+            Err(error) => assert_eq!((error, queue.depth()), (Error::Reset, 0)),
+        }
+    });
+}
+
+#[test]
+fn test_join_returns_when_the_last_lease_ends() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        let worker = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
+            let ticket = sure(queue.take(kernel, Deadline::Never));
+            sure(queue.done(kernel, &ticket));
+        });
+        let joiner = spawn(&world, 2, Dies::Never, &queue, |kernel, queue| sure(queue.join(kernel, Deadline::Never)));
+        world.run(3, |kernel| sure(queue.join(kernel, Deadline::Never)));
+        joiner.join();
+        worker.join();
+    });
+}
+
+#[test]
+fn test_join_and_a_waiting_putter_do_not_take_each_others_wakes() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        let putter = putter(&world, 1, Dies::Never, &queue);
+        let joiner = spawn(&world, 2, Dies::Never, &queue, |kernel, queue| sure(queue.join(kernel, Deadline::Never)));
+        world.run(3, |kernel| {
+            sure(get(kernel, &queue));
+            sure(get(kernel, &queue));
+        });
+        putter.join();
+        joiner.join();
+    });
+}
+
+#[test]
+fn test_last_putter_leaves() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
+            sure(queue.join_putters(kernel));
+            sure(put(kernel, queue, 1));
+            sure(queue.leave_putters(kernel));
+        });
+        world.run(2, |kernel| {
+            assert_eq!(get(kernel, &queue), Ok(1));
+            assert_eq!(get(kernel, &queue), Err(Error::EndOfStream));
+        });
+        putter.join();
+    });
+}
+
+#[test]
+fn test_last_putter_dies() {
+    explore(|| {
+        let (world, queue) = (World::mortal(), queue(1));
+        let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
+            sure(queue.join_putters(kernel));
+            sure(put(kernel, queue, 1));
+            kernel.die();
+        });
+        world.run(2, |kernel| {
+            assert_eq!(get(kernel, &queue), Ok(1));
+            assert_eq!(get(kernel, &queue), Err(Error::PeerDied { pid: 1 }));
+        });
+        assert_eq!(putter.end(), None::<()>);
+    });
+}
+
+#[test]
+fn test_putter_dies_before_its_wake() {
+    explore(|| {
+        let (world, queue) = (World::mortal(), queue(1));
+        let getter = getter(&world, 1, Dies::Never, &queue);
+        let dying = putter(&world, 2, Dies::BeforeWake, &queue);
+        assert_eq!(getter.join(), 2);
+        dying.end();
+    });
+}
+
+#[test]
+fn test_getter_dies_before_its_wake() {
+    explore(|| {
+        let (world, queue) = (World::mortal(), queue(1));
+        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        let putter = putter(&world, 1, Dies::Never, &queue);
+        let dying = getter(&world, 2, Dies::BeforeWake, &queue);
+        putter.join();
+        dying.end();
+    });
+}
+
+#[test]
+fn test_woken_getter_dies_before_it_looks() {
+    explore(|| {
+        let (world, queue) = (World::mortal(), queue(1));
+        let dying = getter(&world, 1, Dies::AfterPark, &queue);
+        let other = getter(&world, 2, Dies::Never, &queue);
+        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        // Who was quick got the first one and lives.
+        if dying.end().is_some() {
+            world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        }
+        assert_eq!(other.join(), 3);
+    });
+}
+
+#[test]
+fn test_woken_putter_dies_before_it_looks() {
+    explore(|| {
+        let (world, queue) = (World::mortal(), queue(1));
+        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        let dying = putter(&world, 1, Dies::AfterPark, &queue);
+        let other = putter(&world, 2, Dies::Never, &queue);
+        world.run(3, |kernel| assert_eq!(sure(get(kernel, &queue)), 3));
+        if dying.end().is_some() {
+            world.run(3, |kernel| _ = sure(get(kernel, &queue)));
+        }
+        other.join();
+    });
+}
+
+#[test]
+fn test_message_of_a_dead_worker_goes_to_the_next() {
+    explore(|| {
+        let (world, queue) = (World::mortal(), queue(1));
+        let dying = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
+            sure(queue.take(kernel, Deadline::Never));
+            kernel.die();
+        });
+        let other = spawn(&world, 2, Dies::Never, &queue, |kernel, queue| {
+            // It may be first; then the other one's death comes later.
+            let ticket = sure(queue.take(kernel, Deadline::Never));
+            assert_eq!(read(queue, &ticket), 3);
+            sure(queue.put_back(kernel, &ticket, true));
+        });
+        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        other.join();
+        assert_eq!(dying.end(), None::<()>);
+        world.run(3, |kernel| assert_eq!(sure(get(kernel, &queue)), 3));
+    });
+}
+
+#[test]
+fn test_loan_of_a_dead_putter_is_free_again() {
+    explore(|| {
+        let (world, queue) = (World::mortal(), queue(1));
+        let dying = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
+            sure(queue.loan(kernel, 1, Deadline::Never));
+            kernel.die();
+        });
+        world.run(2, |kernel| {
+            sure(put(kernel, &queue, 2));
+            assert_eq!(sure(get(kernel, &queue)), 2);
+        });
+        assert_eq!(dying.end(), None::<()>);
+        world.run(2, |kernel| sure(queue.join(kernel, Deadline::Never)));
+    });
+}
+
+#[test]
+fn test_joiner_outlives_the_last_worker() {
+    explore(|| {
+        let (world, queue) = (World::mortal(), queue(1));
+        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        let dying = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
+            sure(queue.take(kernel, Deadline::Never));
+            kernel.die();
+        });
+        let other = getter(&world, 2, Dies::Never, &queue);
+        world.run(3, |kernel| sure(queue.join(kernel, Deadline::Never)));
+        assert_eq!(other.join(), 3);
+        // It finds nothing any more, so it ends only now if the other was first.
+        world.run(3, |kernel| sure(put(kernel, &queue, 4)));
+        assert_eq!(dying.end(), None::<()>);
+    });
+}
