@@ -104,7 +104,7 @@ def test_lease_put_back_reaches_the_other_getter() -> None:
 
         return [taker, taker], at_end
 
-    assert explorer.explore(program) > 20
+    assert explorer.explore(program) > 10
 
 
 def test_a_lost_wake_is_found() -> None:

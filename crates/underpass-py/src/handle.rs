@@ -246,6 +246,11 @@ impl Handle {
         if self.is_closed() {
             return Err(exception(py, "ClosedError", &format!("{}: this handle was closed", self.title), |_| Ok(())));
         }
+        self.point(py)
+    }
+
+    /// A scheduling point in the lab, and nothing elsewhere.
+    pub fn point(&self, py: Python<'_>) -> PyResult<()> {
         match &self.lab {
             Some(lab) => lab.point().map_err(|error| raise(py, &Context::of(&self.title, "not used"), error)),
             None => Ok(()),

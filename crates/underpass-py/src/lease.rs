@@ -59,6 +59,7 @@ impl Slot {
         action: impl FnOnce(&core::Queue, &dyn underpass_core::Kernel, &Ticket) -> underpass_core::Result<()>,
     ) -> PyResult<()> {
         let refused = |why: &str| raise(py, &Context::of(self.title(), failed), Error::Misuse(why.into()));
+        self.handle.point(py)?;
         let views = self.exports.load(Acquire);
         if views > 0 {
             return Err(refused(&format!("{views} views of its bytes are still in use: release or delete them first")));

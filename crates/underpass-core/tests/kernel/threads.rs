@@ -1,10 +1,10 @@
 //! Lives of threads: many in one table, and slots that are reused.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Barrier;
 
 use underpass_core::kernel::Kernel;
 use underpass_shm::life::Life;
+use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::SeqCst;
 
 use crate::world::{OFF, Process, World, change, sleep_while, until};
@@ -14,17 +14,33 @@ const CHUNK: usize = 512;
 const MANY: usize = 1000;
 const SMALL_STACK: usize = 64 << 10;
 
+/// Where threads wait for each other.
+#[derive(Default)]
+struct Meeting {
+    arrived: AtomicU32,
+    complete: AtomicU32,
+}
+
+impl Meeting {
+    fn of(&self, count: usize) {
+        if self.arrived.fetch_add(1, SeqCst) as usize + 1 == count {
+            change(&self.complete, 1);
+        }
+        sleep_while(&self.complete, 0);
+    }
+}
+
 /// The lives of `count` threads that exist at one time; they have ended when this returns.
 fn generation(world: &World, count: usize) -> Vec<Life> {
-    let barrier = Barrier::new(count);
+    let (all_live, all_seen) = (Meeting::default(), Meeting::default());
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..count)
             .map(|_| {
                 let life = || {
                     let me = world.kernel.me().expect("the table grows");
-                    barrier.wait();
+                    all_live.of(count);
                     assert!(world.kernel.alive(me.thread));
-                    barrier.wait();
+                    all_seen.of(count);
                     me.thread
                 };
                 std::thread::Builder::new().stack_size(SMALL_STACK).spawn_scoped(scope, life).expect("a thread")

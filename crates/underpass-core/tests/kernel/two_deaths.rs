@@ -29,7 +29,7 @@ impl Starved {
     }
 
     /// Sends `signal` between the wake of the victim and its first instruction.
-    fn strike(&self, victim: &Process, signal: i32, trigger: impl FnOnce()) {
+    fn strike(self, victim: &Process, signal: i32, trigger: impl FnOnce()) {
         trigger();
         while state(victim.pid) == 'S' {}
         victim.signal(signal);
@@ -56,10 +56,9 @@ fn test_two_deaths_the_chosen_watcher_is_killed_and_the_others_are_told() {
         let others = [world.watcher(me.thread, OFF, 1), world.watcher(me.thread, OFF, 2)];
         let starved = Starved::new(&chosen);
         starved.strike(&chosen, libc::SIGKILL, || process.signal(libc::SIGKILL));
-        drop(starved);
         process.kill();
         until("the chosen watcher has ended", || chosen.has_ended());
-        [1, 2].into_iter().for_each(|report| world.until_told(report));
+        (1..=2).for_each(|report| world.until_told(report));
         others.into_iter().for_each(Process::join);
         world.word(0).load(SeqCst) == WATCHING
     });
@@ -75,10 +74,9 @@ fn test_two_deaths_of_a_process_and_its_chosen_watcher() {
         let others = [world.watcher(me.process, OFF, 1), world.watcher(me.process, OFF, 2)];
         let starved = Starved::new(&chosen);
         starved.strike(&chosen, libc::SIGKILL, || process.signal(libc::SIGKILL));
-        drop(starved);
         process.kill();
         until("the chosen watcher has ended", || chosen.has_ended());
-        [1, 2].into_iter().for_each(|report| world.until_told(report));
+        (1..=2).for_each(|report| world.until_told(report));
         others.into_iter().for_each(Process::join);
         world.word(0).load(SeqCst) == WATCHING
     });
@@ -116,11 +114,10 @@ fn test_death_and_stop_of_the_chosen_watcher_is_found_by_the_recheck() {
         until("the others sleep", || others.iter().all(Process::is_parked));
         let starved = Starved::new(&chosen);
         starved.strike(&chosen, libc::SIGSTOP, || process.signal(libc::SIGKILL));
-        drop(starved);
         process.kill();
         until("the chosen watcher is stopped", || matches!(state(chosen.pid), 'T' | 'Z'));
         let caught = world.word(0).load(SeqCst) == WATCHING;
-        [1, 2].into_iter().for_each(|report| world.until_told(report));
+        (1..=2).for_each(|report| world.until_told(report));
         others.into_iter().for_each(Process::join);
         chosen.signal(libc::SIGCONT);
         world.until_told(0);
@@ -162,7 +159,6 @@ fn test_woken_sleeper_killed_before_its_first_instruction_passes_the_wake_on() {
             world.units().swap(1, AcqRel);
             world.kernel.wake(world.units(), 1);
         });
-        drop(starved);
         until("the chosen taker has ended", || chosen.has_ended());
         if world.word(0).load(SeqCst) == 1 {
             // It slipped through; whether it took the unit or not, the next one goes on now.

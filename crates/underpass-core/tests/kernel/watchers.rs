@@ -52,7 +52,9 @@ fn watcher_of_all(world: &World, lives: &[Life], recheck: u64) -> Process {
                     return Ok(Some(()));
                 }
                 if let Some(watch) = watch {
-                    lives.iter().for_each(|life| watch.life(*life));
+                    for life in lives {
+                        watch.life(*life);
+                    }
                 }
                 Ok(None)
             },

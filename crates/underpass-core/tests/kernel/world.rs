@@ -2,19 +2,18 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use underpass_core::kernel::Kernel;
 use underpass_core::linux::{self, Linux, NoHost};
 use underpass_core::wait::{Patience, Waiting, wait_until};
 use underpass_core::{Deadline, Error, Result};
-use underpass_shm::futex;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::place::PlacedSlice;
 use underpass_shm::region::Region;
 use underpass_shm::space::Space;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use underpass_shm::{clock, futex};
 
 /// No re-check at all.
 pub const OFF: u64 = u64::MAX;
@@ -30,7 +29,9 @@ const THREAD: usize = 3;
 /// The first word that a test may use as it likes.
 const FREE: usize = 16;
 /// A test that waits longer has hung.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: u64 = 20_000_000_000;
+/// Between two looks.
+const PAUSE: u64 = 100_000;
 
 /// How far a watcher has come, in its report.
 pub const WATCHING: u32 = 1;
@@ -183,7 +184,7 @@ impl Process {
         if pid == 0 {
             // SAFETY: S4, plain numbers. A test that is killed leaves nobody behind.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-            leave(std::panic::catch_unwind(AssertUnwindSafe(role)));
+            leave(&std::panic::catch_unwind(AssertUnwindSafe(role)));
         }
         Self { pid, ended: false }
     }
@@ -239,8 +240,8 @@ impl Drop for Process {
     }
 }
 
-fn leave(result: std::thread::Result<()>) -> ! {
-    if let Err(panic) = &result {
+fn leave(result: &std::thread::Result<()>) -> ! {
+    if let Err(panic) = result {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         let line = format!("in a process of the test: {}\n", text.unwrap_or("panic"));
         // SAFETY: S4, the bytes outlive the call. Not by eprintln: the harness may hold its lock.
@@ -278,18 +279,22 @@ pub fn die() -> ! {
     stay()
 }
 
+fn pause() {
+    futex::wait_any(&[(&AtomicU32::new(0), 0)], Some(clock::monotonic() + PAUSE));
+}
+
 /// Looks until `condition` holds; a test fails that looks too long.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = clock::monotonic() + PATIENCE;
     for look in 0.. {
         if condition() {
             return;
         }
-        assert!(Instant::now() < end, "waited in vain until {what}");
+        assert!(clock::monotonic() < end, "waited in vain until {what}");
         if look < 20 {
             std::thread::yield_now();
         } else {
-            std::thread::sleep(Duration::from_micros(100));
+            pause();
         }
     }
 }
@@ -323,7 +328,9 @@ pub fn pin(tid: i32, cpus: &[usize]) {
     // SAFETY: S4, all zeroes is the empty set, and the kernel reads no more than its size.
     let code = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        cpus.iter().for_each(|cpu| libc::CPU_SET(*cpu, &mut set));
+        for cpu in cpus {
+            libc::CPU_SET(*cpu, &mut set);
+        }
         libc::sched_setaffinity(tid, size_of::<libc::cpu_set_t>(), &raw const set)
     };
     assert_eq!(code, 0, "sched_setaffinity: {}", std::io::Error::last_os_error());

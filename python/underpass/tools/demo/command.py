@@ -172,12 +172,10 @@ def _print_queries(corpus: Corpus, index: Index, rounds: int) -> None:
         started = time.perf_counter()
         found = index.look_up(term, 1)
         took = time.perf_counter() - started
-        place = ""
-        for document, line in found.places:
-            place = f", first {corpus.files[document % len(corpus.files)].shown}:{line}"
-        print(
-            f"query:   {term!r} stands {found.postings // rounds:,} times in {found.documents // rounds:,} files{place} ({seconds_text(took)})"
-        )
+        times, files = found.postings // rounds, found.documents // rounds
+        document, line = found.places[0]
+        first = f"{corpus.files[document % len(corpus.files)].shown}:{line}"
+        print(f"query:   {term!r} stands {times:,} times in {files:,} files, first {first} ({seconds_text(took)})")
 
 
 def _prove(corpus: Corpus, index: Index, outcome: Outcome) -> proof.Verdict:
