@@ -1,11 +1,13 @@
 """Port and Gate: what a death of either side is to the other."""
 
 import os
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.conformance.backends import Flag, Processes, until
+from tests.conformance.backends import Flag, Processes, sleeps_in_library, until
 from underpass import Gate, NotFoundError, PeerDiedError, Port, Request, Space, TimedOut
 
 
@@ -40,6 +42,11 @@ def take_and_wait_in_serve(name: str, taken: Flag, never: Flag) -> None:
         return b""
 
     Port.create(name).serve_bytes(handle)
+
+
+def sleepers_of(pid: int) -> int:
+    """Count the threads of a process that sleep in the library."""
+    return sum(sleeps_in_library(pid, int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir())
 
 
 Server = Callable[[str, Flag, Flag], None]
@@ -178,8 +185,6 @@ def test_caller_in_line_for_an_a_stack_is_told_too(processes: Processes) -> None
     gate = Gate.open("desk", timeout=20)
 
     def call_from_threads() -> int:
-        import threading  # noqa: PLC0415 - only this process has threads
-
         died: list[bool] = []
 
         def call() -> None:
@@ -200,10 +205,3 @@ def test_caller_in_line_for_an_a_stack_is_told_too(processes: Processes) -> None
     server.kill()
     assert caller.result() == 7
     bury("desk")
-
-
-def sleepers_of(pid: int) -> int:
-    """Count the threads of a process that sleep in the library."""
-    from tests.conformance.backends import sleeps_in_library  # noqa: PLC0415
-
-    return sum(sleeps_in_library(pid, int(tid)) for tid in os.listdir(f"/proc/{pid}/task"))

@@ -13,7 +13,7 @@ use underpass_shm::sync::AtomicU32;
 use crate::Result;
 
 /// Words one park can watch.
-pub const WORDS: usize = 4;
+pub const WORDS: usize = 5;
 /// Lives one park can watch: with the words and the baton they fit into one `futex_waitv`.
 pub const LIVES: usize = 120;
 

@@ -113,12 +113,7 @@ impl Handle {
     ) -> PyResult<Self> {
         let deadline = timeout.deadline().time();
         loop {
-            let left = match deadline {
-                None => Timeout::Seconds(None),
-                #[expect(clippy::cast_precision_loss, reason = "seconds")]
-                Some(time) => Timeout::Seconds(Some(time.saturating_sub(clock::monotonic()) as f64 / 1e9)),
-            };
-            let handle = Self::open(py, space, name, kind, left)?;
+            let handle = Self::open_until(py, space, name, kind, timeout, deadline)?;
             let home = handle.home(py)?.space();
             if receives(home, &handle.region, &handle.header) {
                 return Ok(handle);
@@ -141,10 +136,20 @@ impl Handle {
 
     /// Opens a named object, waiting for the name if `timeout` says so.
     pub fn open(py: Python<'_>, space: Option<&Space>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Self> {
+        Self::open_until(py, space, name, kind, timeout, timeout.deadline().time())
+    }
+
+    fn open_until(
+        py: Python<'_>,
+        space: Option<&Space>,
+        name: &str,
+        kind: Kind,
+        timeout: Timeout,
+        deadline: Option<u64>,
+    ) -> PyResult<Self> {
         let linux = Space::or_default(py, space)?.linux;
         check_name(name)?;
         let file = space::file_name(name);
-        let deadline = timeout.deadline().time();
         loop {
             match linux.space().open(&file, kind) {
                 Ok((region, header)) => return Ok(Self::opened(linux, region, header, file)),

@@ -65,7 +65,7 @@ impl Slot {
             return Err(refused(&format!("{views} views of its bytes are still in use: release or delete them first")));
         }
         if self.settled.swap(true, AcqRel) {
-            return Err(refused("it was settled before"));
+            return Err(refused("it was settled before, or belongs to the process that this one was forked from"));
         }
         action(&self.core, self.handle.kernel(), &self.ticket).map_err(|error| {
             // Ctrl-C came before it was done: it can be settled again.

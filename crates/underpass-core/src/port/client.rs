@@ -139,7 +139,12 @@ impl Client {
             self.patience.renew();
         }
         if let Err(error) = self.await_reply(kernel, words, number, deadline) {
-            return Err(self.withdraw(kernel, stack, number, error));
+            let error = self.withdraw(kernel, stack, number, error);
+            // A call without patience has not looked for the server's life.
+            return Err(match error {
+                Error::TimedOut(_) => self.check_server(kernel).err().unwrap_or(error),
+                other => other,
+            });
         }
         let result = match words.reply_length(self.message_size) {
             Some(length) => Ok(sink(Reply { blocks: &words.answered, length })),
@@ -207,6 +212,12 @@ impl Client {
             if let Some(watch) = watch {
                 watch.word(&self.released, before);
                 watch.life(self.server);
+                // A late answer to a call that was given up makes room, too.
+                for (stack, claim) in self.channel.stacks.iter().zip(&self.claims) {
+                    if claim.load(Relaxed) == ABANDONED {
+                        watch.word(&stack.reply.word, stack.announce());
+                    }
+                }
             }
             match self.try_claim() {
                 Some(stack) => Ok(Some(stack)),

@@ -4,9 +4,10 @@
 //! does not while the test runs. Should it slip through, its report says so, and the scene is played again.
 
 use underpass_core::kernel::{Kernel, Owed};
+use underpass_shm::clock;
 use underpass_shm::sync::Ordering::{AcqRel, SeqCst};
 
-use crate::world::{DEFAULT, OFF, Process, WATCHING, World, affinity, pin, state, until};
+use crate::world::{DEFAULT, OFF, PATIENCE, Process, WATCHING, World, affinity, pin, state, until};
 
 const SCENES: u32 = 50;
 
@@ -27,19 +28,24 @@ impl Starved {
         }
         Self { cpus }
     }
-
-    /// Sends `signal` between the wake of the victim and its first instruction.
-    fn strike(self, victim: &Process, signal: i32, trigger: impl FnOnce()) {
-        trigger();
-        while state(victim.pid) == 'S' {}
-        victim.signal(signal);
-    }
 }
 
 impl Drop for Starved {
     fn drop(&mut self) {
         pin(0, &self.cpus);
     }
+}
+
+/// Sends `signal` between the wake of the victim by `trigger` and its first instruction.
+fn strike(victim: &Process, signal: i32, trigger: impl FnOnce()) {
+    let _starved = Starved::new(victim);
+    trigger();
+    // Without a pause, which would let the victim run.
+    let end = clock::monotonic() + PATIENCE;
+    while state(victim.pid) == 'S' {
+        assert!(clock::monotonic() < end, "nobody woke the chosen sleeper");
+    }
+    victim.signal(signal);
 }
 
 /// Plays a scene until the victim was struck before it acted.
@@ -54,8 +60,7 @@ fn test_two_deaths_the_chosen_watcher_is_killed_and_the_others_are_told() {
         let (process, me) = world.mortal(|| {});
         let chosen = world.watcher(me.thread, OFF, 0);
         let others = [world.watcher(me.thread, OFF, 1), world.watcher(me.thread, OFF, 2)];
-        let starved = Starved::new(&chosen);
-        starved.strike(&chosen, libc::SIGKILL, || process.signal(libc::SIGKILL));
+        strike(&chosen, libc::SIGKILL, || process.signal(libc::SIGKILL));
         process.kill();
         until("the chosen watcher has ended", || chosen.has_ended());
         (1..=2).for_each(|report| world.until_told(report));
@@ -72,8 +77,7 @@ fn test_two_deaths_of_a_process_and_its_chosen_watcher() {
         let (process, me) = world.mortal(|| {});
         let chosen = world.watcher(me.process, OFF, 0);
         let others = [world.watcher(me.process, OFF, 1), world.watcher(me.process, OFF, 2)];
-        let starved = Starved::new(&chosen);
-        starved.strike(&chosen, libc::SIGKILL, || process.signal(libc::SIGKILL));
+        strike(&chosen, libc::SIGKILL, || process.signal(libc::SIGKILL));
         process.kill();
         until("the chosen watcher has ended", || chosen.has_ended());
         (1..=2).for_each(|report| world.until_told(report));
@@ -112,11 +116,11 @@ fn test_death_and_stop_of_the_chosen_watcher_is_found_by_the_recheck() {
             })
         });
         until("the others sleep", || others.iter().all(Process::is_parked));
-        let starved = Starved::new(&chosen);
-        starved.strike(&chosen, libc::SIGSTOP, || process.signal(libc::SIGKILL));
+        strike(&chosen, libc::SIGSTOP, || process.signal(libc::SIGKILL));
         process.kill();
         until("the chosen watcher is stopped", || matches!(state(chosen.pid), 'T' | 'Z'));
-        let caught = world.word(0).load(SeqCst) == WATCHING;
+        // Stopped on its way out of the sleep, before its first instruction.
+        let caught = chosen.is_parked();
         (1..=2).for_each(|report| world.until_told(report));
         others.into_iter().for_each(Process::join);
         chosen.signal(libc::SIGCONT);
@@ -153,8 +157,7 @@ fn test_woken_sleeper_killed_before_its_first_instruction_passes_the_wake_on() {
         world.word(0).store(0, SeqCst);
         let chosen = world.taker(|| world.word(0).store(1, SeqCst));
         let next = world.taker(|| {});
-        let starved = Starved::new(&chosen);
-        starved.strike(&chosen, libc::SIGKILL, || {
+        strike(&chosen, libc::SIGKILL, || {
             let _owed = Owed::name(world.kernel, world.baton());
             world.units().swap(1, AcqRel);
             world.kernel.wake(world.units(), 1);

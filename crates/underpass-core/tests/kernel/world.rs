@@ -29,7 +29,7 @@ const THREAD: usize = 3;
 /// The first word that a test may use as it likes.
 const FREE: usize = 16;
 /// A test that waits longer has hung.
-const PATIENCE: u64 = 20_000_000_000;
+pub const PATIENCE: u64 = 20_000_000_000;
 /// Between two looks.
 const PAUSE: u64 = 100_000;
 
