@@ -104,14 +104,17 @@ def test_ctrl_c_takes_nothing_and_leaves_the_objects_usable(processes: Processes
         try:
             verb()
         except KeyboardInterrupt:
+            interrupted.raise_()
             return verb()
         return "an end without it"
 
+    interrupted = processes.flag()
     acquirer = processes.start(wait, semaphore.acquire)
     getter = processes.start(wait, queue.get)
     for waiter in (acquirer, getter):
         waiter.until_asleep()
         waiter.signal(signal.SIGINT)
+        interrupted.wait()
     semaphore.release()
     queue.put(b"for you")
     assert acquirer.result() is True

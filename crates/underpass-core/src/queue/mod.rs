@@ -196,7 +196,13 @@ impl Queue {
         let me = kernel.me()?;
         let words = &self.room.words;
         let _side = self.room.putters(kernel, &self.locking, me)?;
-        if roster::unregister(&words.putters, me.process) && roster::members(&words.putters).next().is_none() {
+        let gone = roster::unregister(&words.putters, me.process);
+        // Who died before this one left was not the last: nobody has to be told of a death.
+        for dead in roster::members(&words.putters).filter(|process| *process != me.process && !kernel.alive(*process))
+        {
+            roster::strike(&words.putters, dead);
+        }
+        if gone && roster::members(&words.putters).next().is_none() {
             words.put.putters.store(PUTTERS_LEFT, Release);
             self.room.tell_getters(kernel, u32::MAX);
         }
