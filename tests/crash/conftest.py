@@ -1,5 +1,7 @@
-"""The worlds that conformance cases run in."""
+"""What crash tests get: processes, and dice."""
 
+import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +11,7 @@ import pytest
 # Test modules are imported by path, and what they share is a module as well.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.conformance.backends import Processes, Threads
-
-
-@pytest.fixture(params=[Threads, Processes], ids=["threads", "processes"])
-def world(request: pytest.FixtureRequest) -> Iterator[Threads | Processes]:
-    """Run the case twice: among threads, and among processes."""
-    world: Threads | Processes = request.param()
-    yield world
-    world.close()
+from tests.conformance.backends import Processes
 
 
 @pytest.fixture
@@ -29,8 +23,8 @@ def processes() -> Iterator[Processes]:
 
 
 @pytest.fixture
-def threads() -> Iterator[Threads]:
-    """Run a case that only threads can show."""
-    world = Threads()
-    yield world
-    world.close()
+def dice() -> random.Random:
+    """Roll for the instants of death; UNDERPASS_SEED repeats a roll."""
+    seed = int(os.environ.get("UNDERPASS_SEED", "0")) or random.randrange(1, 2**32)
+    print(f"UNDERPASS_SEED={seed}")  # noqa: T201 - shown when it fails
+    return random.Random(seed)

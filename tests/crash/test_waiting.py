@@ -123,7 +123,7 @@ def test_ctrl_c_takes_nothing_and_leaves_the_objects_usable(processes: Processes
 
 
 def test_exception_of_any_handler_ends_the_wait(processes: Processes) -> None:
-    class Alarm(Exception):  # noqa: N818 - it is no error
+    class Alarm(Exception):
         """What the handler raises."""
 
     def ring(_number: int, _frame: object) -> None:
@@ -304,5 +304,3 @@ def test_spin_is_off_under_one_processor(processes: Processes) -> None:
     partner = processes.start(answer)
     assert processes.start(ask).result() > 0
     partner.result()
-
-

@@ -174,20 +174,21 @@ impl Space {
     }
 }
 
-/// Which processes have which files mapped: what `/proc/*/maps` says, as far as this user may read it.
+/// Which processes have which files mapped: what `/proc/*/maps` says, as far as this user may read it. Files are known
+/// by device and inode: one that was mapped before it had a name has none there.
 fn attached(entries: &[shm::Entry]) -> HashMap<u64, Vec<u32>> {
     let mut found: HashMap<u64, Vec<u32>> = entries.iter().map(|entry| (entry.inode, Vec::new())).collect();
+    let device = entries.first().map(|entry| &entry.device);
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let Ok(maps) = std::fs::read_to_string(process.path().join("maps")) else { continue };
         for line in maps.lines() {
-            let mut fields = line.split_ascii_whitespace().skip(4);
+            let mut fields = line.split_ascii_whitespace().skip(3);
+            let here = fields.next().is_some_and(|field| device.is_some_and(|device| device == field));
             let inode = fields.next().and_then(|field| field.parse::<u64>().ok());
-            let path = fields.next().unwrap_or_default();
             let Some(pids) = inode.and_then(|inode| found.get_mut(&inode)) else { continue };
-            let ours = entries.iter().any(|entry| path.ends_with(&entry.file));
-            if ours && pids.last() != Some(&pid) {
+            if here && pids.last() != Some(&pid) {
                 pids.push(pid);
             }
         }

@@ -63,7 +63,9 @@ pub struct Entry {
     pub name: Option<String>,
     /// Bytes.
     pub size: u64,
-    /// The file's inode: what `/proc/*/maps` names.
+    /// The file's device and inode: what `/proc/*/maps` names.
+    pub device: String,
+    /// See `device`.
     pub inode: u64,
 }
 
@@ -222,7 +224,9 @@ impl Space {
             }
             let Ok(status) = rustix::fs::statat(&self.directory, &file, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let name = (!file.starts_with(ANONYMOUS)).then(|| object_name(&file));
-            entries.push(Entry { name, size: status.st_size.cast_unsigned(), inode: status.st_ino, file });
+            let device = format!("{:02x}:{:02x}", rustix::fs::major(status.st_dev), rustix::fs::minor(status.st_dev));
+            let size = status.st_size.cast_unsigned();
+            entries.push(Entry { name, size, device, inode: status.st_ino, file });
         }
         entries.sort_by(|a, b| a.file.cmp(&b.file));
         Ok(entries)
