@@ -6,10 +6,13 @@ A case starts *actors* in a `World` and waits for states, never for times: `unti
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import select
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -241,6 +244,26 @@ class Processes(World):
         actor = ProcessActor(function, args)
         self._actors.append(cast("Actor[object]", actor))
         return actor
+
+
+def apart(test: Callable[..., None]) -> Callable[..., None]:
+    """Run the case in a process of its own: a process keeps the descriptors of each space that it enters."""
+
+    @functools.wraps(test)
+    def run(**fixtures: object) -> None:
+        actor = ProcessActor(functools.partial(test, **fixtures), ())
+        try:
+            actor.result()
+        finally:
+            actor.abandon()
+
+    return run
+
+
+def new_interpreter(script: str, *args: str) -> str:
+    """Run a script in an interpreter of its own; what it prints."""
+    done = subprocess.run([sys.executable, "-c", script, *args], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def _report(sender: Connection, function: Callable[..., object], args: tuple[object, ...]) -> None:

@@ -1,5 +1,6 @@
 """The worlds that conformance cases run in."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,3 +46,11 @@ def threads() -> Iterator[Threads]:
     world = Threads()
     yield world
     world.close()
+
+
+@pytest.fixture
+def directory(private_space: Path) -> Iterator[Path]:
+    """Name a directory beside the test's own space that does not exist yet."""
+    path = private_space.with_name(private_space.name + "-other")
+    yield path
+    shutil.rmtree(path, ignore_errors=True)

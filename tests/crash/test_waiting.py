@@ -1,6 +1,5 @@
 """The one wait, as Python sees it: Ctrl-C, handlers, time-outs, other threads, and what it costs to be asleep."""
 
-import os
 import signal
 import sys
 import threading
@@ -277,30 +276,3 @@ def test_sleeper_uses_no_processor(processes: Processes, verb: str) -> None:
         return used
 
     assert processes.start(wait).result() < 0.05
-
-
-def test_spin_is_off_under_one_processor(processes: Processes) -> None:
-    """Two that share a processor answer each other as fast as they can be switched: neither spins while the other could run."""
-    ping, pong = Semaphore(0), Semaphore(0)
-    rounds = 200
-
-    def one_processor() -> None:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-
-    def answer() -> None:
-        one_processor()
-        for _ in range(rounds):
-            ping.acquire()
-            pong.release()
-
-    def ask() -> float:
-        one_processor()
-        before = time.thread_time()
-        for _ in range(rounds):
-            ping.release()
-            pong.acquire()
-        return time.thread_time() - before
-
-    partner = processes.start(answer)
-    assert processes.start(ask).result() > 0
-    partner.result()

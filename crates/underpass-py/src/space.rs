@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::prelude::*;
 use underpass_core::Kernel;
 use underpass_core::linux::Linux;
+use underpass_shm::Error as Shm;
 use underpass_shm::header::Header;
 use underpass_shm::life::Life;
 use underpass_shm::space as shm;
@@ -128,14 +129,19 @@ impl Space {
         let attached = attached(&entries);
         let infos: Vec<ObjectInfo> = entries
             .into_iter()
-            .map(|entry| {
-                let header: Option<Header> = space.map(&entry.file).ok().map(|(_, header)| header);
+            .filter_map(|entry| {
+                let header: Option<Header> = match space.map(&entry.file) {
+                    Ok((_, header)) => Some(header),
+                    // Removed since the list was made.
+                    Err(Shm::NotFound { .. }) => return None,
+                    Err(_) => None,
+                };
                 let state = match &header {
                     Some(header) if space.lives().alive(Life(header.creator)) => "alive",
                     Some(_) => "orphaned",
                     None => "corrupted",
                 };
-                ObjectInfo {
+                Some(ObjectInfo {
                     kind: header.as_ref().map_or("unknown", |header| header.kind.name()).into(),
                     creator: header.as_ref().map_or(0, |header| header.creator_pid),
                     attached: attached.get(&entry.inode).cloned().unwrap_or_default(),
@@ -143,7 +149,7 @@ impl Space {
                     size: entry.size,
                     name: entry.name,
                     file: entry.file,
-                }
+                })
             })
             .collect();
         infos.into_pyobject(py)?.call_method0("__iter__")

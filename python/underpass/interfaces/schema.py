@@ -134,12 +134,13 @@ def offered(implementation: Interface) -> Iterator[tuple[type[Interface], Schema
 
 
 def _public_methods(interface: type[Interface]) -> Mapping[str, FunctionType]:
-    found: dict[str, FunctionType] = {}
-    for cls in interface.__mro__:
-        for name, value in vars(cls).items():
-            if isinstance(value, FunctionType) and not name.startswith("_"):
-                found.setdefault(name, value)
-    return found
+    # As attribute look-up has it: the most derived class that names it decides, and may take it away with None.
+    found: dict[str, object] = {}
+    for cls in reversed(interface.__mro__):
+        found.update(vars(cls))
+    return {
+        name: value for name, value in found.items() if isinstance(value, FunctionType) and not name.startswith("_")
+    }
 
 
 def _read(interface: str, name: str, index: int, function: FunctionType) -> tuple[Method, str]:

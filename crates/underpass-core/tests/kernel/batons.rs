@@ -4,7 +4,8 @@ use underpass_core::Deadline;
 use underpass_core::kernel::{Kernel, Owed};
 use underpass_shm::sync::Ordering::{AcqRel, SeqCst};
 
-use crate::world::{Process, World, die, is_parked};
+use crate::process::{Process, die, is_parked};
+use crate::world::World;
 
 #[test]
 fn test_releaser_killed_between_its_store_and_its_wake_passes_the_wake_on() {

@@ -4,7 +4,8 @@ use underpass_core::kernel::Kernel;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::sync::Ordering::SeqCst;
 
-use crate::world::{DEFAULT, OFF, Process, World, die, stay, until};
+use crate::process::{Process, die, stay, until};
+use crate::world::{DEFAULT, OFF, World};
 
 const SLOT_MASK: u32 = 0x7fff;
 /// Slots of processes in a table.
@@ -137,7 +138,7 @@ fn test_death_is_told_while_a_forked_child_lives_on() {
     until("the child runs", || world.word(8).load(SeqCst) != 0);
     is_told(&world, me, || process.kill());
     let child = world.word(8).load(SeqCst).cast_signed();
-    assert!(matches!(crate::world::state(child), 'S' | 'R'), "the child was to live on");
+    assert!(matches!(crate::process::state(child), 'S' | 'R'), "the child was to live on");
     world.word(9).store(1, SeqCst);
 }
 

@@ -9,7 +9,8 @@ use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
 use underpass_shm::sync::Ordering::SeqCst;
 
-use crate::world::{OFF, Process, World, until};
+use crate::process::{Process, until};
+use crate::world::{OFF, World};
 
 fn lock_words() -> Placed<LockWords> {
     Placed::at(&Region::anonymous(4096).expect("a page"), 0).expect("a page holds a lock")
@@ -77,7 +78,7 @@ fn test_lock_survives_a_row_of_heirs_that_die_inside() {
     for _ in 0..5 {
         let owner = Process::start(|| {
             hold_for_ever(&world, &words);
-            crate::world::die();
+            crate::process::die();
         });
         owner.join_killed();
     }

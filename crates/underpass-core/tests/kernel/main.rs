@@ -8,6 +8,7 @@ mod batons;
 mod lives;
 mod locks;
 mod namespaces;
+mod process;
 mod spinning;
 mod threads;
 mod two_deaths;

@@ -3,7 +3,8 @@
 use underpass_core::kernel::Kernel;
 use underpass_shm::sync::Ordering::SeqCst;
 
-use crate::world::{OFF, Process, World, stay, until};
+use crate::process::{Process, stay, until};
+use crate::world::{OFF, World};
 
 /// Starts a process that is the first of a new pid namespace, under a parent that waits for it; and tells the pid that
 /// the test's namespace has for it. None where that is not permitted.
@@ -43,7 +44,7 @@ fn test_death_is_told_to_a_watcher_in_another_pid_namespace() {
         let (process, me) = world.mortal(|| {});
         let life = if by_thread { me.thread } else { me.process };
         let Some((watcher, pid)) = in_another_namespace(&world, || world.watch(life, OFF, 0)) else { return };
-        until("the watcher sleeps", || crate::world::is_parked(pid));
+        until("the watcher sleeps", || crate::process::is_parked(pid));
         process.kill();
         world.until_told(0);
         watcher.join();

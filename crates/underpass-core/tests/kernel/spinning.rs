@@ -2,7 +2,8 @@
 
 use underpass_core::kernel::Kernel;
 
-use crate::world::{Process, World, affinity, pin, until};
+use crate::process::{Process, affinity, pin, until};
+use crate::world::World;
 
 /// A partner that is not known.
 const ANYBODY: u64 = 0;

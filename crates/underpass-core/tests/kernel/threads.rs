@@ -7,7 +7,8 @@ use underpass_shm::life::Life;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::SeqCst;
 
-use crate::world::{OFF, Process, World, change, sleep_while, until};
+use crate::process::{Process, change, sleep_while, until};
+use crate::world::{OFF, World};
 
 /// Threads that a new table has room for, before it grows.
 const CHUNK: usize = 512;
@@ -105,7 +106,7 @@ fn test_slot_of_a_dead_thread_is_reused_under_another_id() {
     let old = *first.values().next().expect("some");
     let holding = Process::start(|| {
         world.announce();
-        crate::world::stay();
+        crate::process::stay();
     });
     let new = world.announced().thread;
     assert!(world.kernel.alive(new) && !world.kernel.alive(old));
@@ -149,7 +150,7 @@ fn test_watcher_of_a_process_outlasts_the_end_of_its_threads() {
         });
         world.kernel.me().expect("a place in the table");
         world.word(8).store(1, SeqCst);
-        crate::world::stay();
+        crate::process::stay();
     });
     let me = world.announced();
     let watcher = world.watcher(me.process, OFF, 0);

@@ -7,7 +7,8 @@ use underpass_core::kernel::{Kernel, Owed};
 use underpass_shm::clock;
 use underpass_shm::sync::Ordering::{AcqRel, SeqCst};
 
-use crate::world::{DEFAULT, OFF, PATIENCE, Process, WATCHING, World, affinity, pin, state, until};
+use crate::process::{PATIENCE, Process, affinity, pin, state, until};
+use crate::world::{DEFAULT, OFF, WATCHING, World};
 
 const SCENES: u32 = 50;
 

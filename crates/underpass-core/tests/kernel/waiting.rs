@@ -9,7 +9,8 @@ use underpass_core::{Deadline, Error};
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Relaxed, SeqCst};
 
-use crate::world::{OFF, Process, World, until};
+use crate::process::{Process, until};
+use crate::world::{OFF, World};
 
 fn expires_not_early(world: &World, seconds: f64) {
     let start = world.kernel.now();

@@ -7,7 +7,8 @@ use underpass_core::wait::{Patience, wait_until};
 use underpass_shm::life::Life;
 use underpass_shm::sync::Ordering::SeqCst;
 
-use crate::world::{DEFAULT, OFF, Process, World, change, sleep_while, until};
+use crate::process::{Process, change, sleep_while, until};
+use crate::world::{DEFAULT, OFF, World};
 
 /// More than one `futex_waitv` can watch.
 const WATCHERS: usize = 128;

@@ -21,8 +21,18 @@ use underpass_shm::sync::{AtomicU32, Ordering::Relaxed};
 
 /// Explores a program. Two preemptions find what is found in practice; `LOOM_MAX_PREEMPTIONS` sets another bound.
 pub fn explore(program: impl Fn() + Sync + Send + 'static) {
+    explore_preempting(0, program);
+}
+
+/// As [`explore`], with one preemption fewer: for programs of some hundred steps.
+pub fn explore_long(program: impl Fn() + Sync + Send + 'static) {
+    explore_preempting(1, program);
+}
+
+fn explore_preempting(fewer: usize, program: impl Fn() + Sync + Send + 'static) {
     let mut explorer = loom::model::Builder::new();
-    explorer.preemption_bound.get_or_insert(2);
+    let most = explorer.preemption_bound.unwrap_or(2);
+    explorer.preemption_bound = Some(most.saturating_sub(fewer));
     explorer.max_branches = 10_000;
     explorer.check(program);
 }

@@ -1,3 +1,423 @@
 //! Ports: the A-stack and the doorbell, under the loops that `client.rs` and `server.rs` run over them.
 //!
 //! Sockets do not exist under loom, so clients are introduced beforehand; the loops here are theirs without that.
+
+use std::sync::Arc;
+
+use underpass_core::kernel::Kernel;
+use underpass_core::port::{Stack, Taken, doorbell};
+use underpass_core::wait::{Patience, Waiting, wait_until};
+use underpass_core::{Deadline, Error, Result};
+use underpass_shm::layout::port::{CallerWords, PORT_CLOSED, PortWords, ReplyWords, RequestWords};
+use underpass_shm::life::Life;
+use underpass_shm::place::{Blocks, Placed};
+use underpass_shm::sync::{
+    Ordering::{Acquire, Relaxed, SeqCst},
+    fence,
+};
+
+use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, join, sure};
+
+/// The server's life in every program.
+const SERVER: u32 = 9;
+
+/// A port, and one A-stack for each client.
+struct Port {
+    words: PortWords,
+    stacks: Vec<Stack>,
+}
+
+impl Port {
+    fn new(clients: usize) -> Arc<Self> {
+        let stack = || Stack {
+            request: Placed::own(RequestWords::new()),
+            reply: Placed::own(ReplyWords::new()),
+            caller: Placed::own(CallerWords::new()),
+            asked: Blocks::own(1, 1),
+            answered: Blocks::own(1, 1),
+        };
+        Arc::new(Self { words: PortWords::new(), stacks: (0..clients).map(|_| stack()).collect() })
+    }
+
+    fn closed(&self) -> bool {
+        self.words.state.load(Acquire) == PORT_CLOSED
+    }
+
+    /// `Client::call`.
+    fn call(&self, kernel: &dyn Kernel, stack: usize, question: u8) -> Result<u8> {
+        let stack = &self.stacks[stack];
+        let number = stack.post(sure(kernel.me()).thread, &[question]);
+        doorbell::ring(kernel, &self.words);
+        let server = Life(SERVER | 1 << 31);
+        let died = || Error::PeerDied { pid: kernel.pid(server) };
+        let waiting =
+            Waiting { baton: &stack.caller.baton, deadline: Deadline::Never, patience: &Patience::new(), partner: 0 };
+        let waited = wait_until(
+            kernel,
+            waiting,
+            || stack.replied(number),
+            |watch, slept| {
+                if stack.replied(number) {
+                    return Ok(Some(()));
+                }
+                let Some(watch) = watch else { return Ok(None) };
+                watch.word(&stack.reply.word, stack.announce());
+                watch.life(server);
+                let gone = slept && !kernel.alive(server) || self.closed() && stack.is_posted();
+                if stack.replied(number) {
+                    return Ok(Some(()));
+                }
+                if gone { Err(died()) } else { Ok(None) }
+            },
+        );
+        if let Err(error) = waited {
+            let _ = stack.cancel(number);
+            return Err(error);
+        }
+        let mut answer = [0];
+        match stack.reply_length(1) {
+            Some(_) => stack.answered.read(0, &mut answer),
+            None if self.closed() => return Err(died()),
+            None => return Err(Error::Aborted),
+        }
+        Ok(answer[0])
+    }
+
+    /// `Server::receive`, without introductions.
+    fn receive(&self, kernel: &dyn Kernel) -> Result<(usize, Taken)> {
+        if let Some(call) = self.next()? {
+            return Ok(call);
+        }
+        let words = &self.words;
+        let waiting =
+            Waiting { baton: &words.baton, deadline: Deadline::Never, patience: &Patience::new(), partner: 0 };
+        wait_until(
+            kernel,
+            waiting,
+            || false,
+            |watch, slept| {
+                if let Some(watch) = watch {
+                    watch.word(&words.doorbell, doorbell::announce(words));
+                }
+                let call = self.next()?;
+                if slept && call.is_some() && self.stacks.iter().any(Stack::is_posted) {
+                    doorbell::tell(kernel, words, 1);
+                }
+                Ok(call)
+            },
+        )
+    }
+
+    fn next(&self) -> Result<Option<(usize, Taken)>> {
+        if self.words.state.load(Relaxed) == PORT_CLOSED {
+            return Err(Error::Closed);
+        }
+        Ok(self.stacks.iter().enumerate().find_map(|(index, stack)| Some((index, stack.take(1)?))))
+    }
+
+    /// `Server::close`.
+    fn close(&self, kernel: &dyn Kernel) {
+        self.words.state.store(PORT_CLOSED, SeqCst);
+        fence(SeqCst);
+        for stack in &self.stacks {
+            if let Some(taken) = stack.take(1) {
+                stack.fail(kernel, taken.number);
+            }
+        }
+        doorbell::tell(kernel, &self.words, u32::MAX);
+    }
+
+    /// Answers one call with the number after its own.
+    fn serve(&self, kernel: &dyn Kernel) -> Result<()> {
+        let (index, taken) = self.receive(kernel)?;
+        let stack = &self.stacks[index];
+        let mut question = [0];
+        stack.asked.read(0, &mut question[..taken.length]);
+        stack.answer(kernel, taken.number, &[question[0] + 1]);
+        Ok(())
+    }
+}
+
+fn spawn<T: 'static>(
+    world: &Arc<World>,
+    life: u32,
+    dies: Dies,
+    port: &Arc<Port>,
+    run: impl FnOnce(&ThreadKernel, &Port) -> T + 'static,
+) -> Running<T> {
+    let port = port.clone();
+    world.spawn_dying(life, dies, move |kernel| run(kernel, &port))
+}
+
+#[test]
+fn test_calls_one_after_the_other() {
+    explore(|| {
+        let (world, port) = (World::new(), Port::new(1));
+        let client = spawn(&world, 1, Dies::Never, &port, |kernel, port| {
+            [10, 20].map(|question| port.call(kernel, 0, question))
+        });
+        world.run(SERVER, |kernel| {
+            sure(port.serve(kernel));
+            sure(port.serve(kernel));
+        });
+        assert_eq!(client.join(), [Ok(11), Ok(21)]);
+    });
+}
+
+#[test]
+fn test_two_clients_call_at_once() {
+    explore_long(|| {
+        let (world, port) = (World::new(), Port::new(2));
+        let clients = [0, 1].map(|stack| {
+            spawn(&world, stack + 1, Dies::Never, &port, move |kernel, port| port.call(kernel, stack as usize, 10))
+        });
+        world.run(SERVER, |kernel| {
+            sure(port.serve(kernel));
+            sure(port.serve(kernel));
+        });
+        assert_eq!(join(clients), [Ok(11), Ok(11)]);
+    });
+}
+
+#[test]
+fn test_two_threads_receive() {
+    explore_long(|| {
+        let (world, port) = (World::new(), Port::new(2));
+        let servers = [SERVER, SERVER + 1]
+            .map(|life| spawn(&world, life, Dies::Never, &port, |kernel, port| sure(port.serve(kernel))));
+        let client = spawn(&world, 1, Dies::Never, &port, |kernel, port| port.call(kernel, 0, 10));
+        assert_eq!(world.run(2, |kernel| port.call(kernel, 1, 20)), Ok(21));
+        assert_eq!(client.join(), Ok(11));
+        join(servers);
+    });
+}
+
+#[test]
+fn test_cancelled_or_taken_but_not_both() {
+    explore(|| {
+        let (world, port) = (World::new(), Port::new(1));
+        let client = spawn(&world, 1, Dies::Never, &port, |kernel, port| {
+            let stack = &port.stacks[0];
+            let number = stack.post(Life(1), &[10]);
+            doorbell::ring(kernel, &port.words);
+            stack.cancel(number)
+        });
+        let taken = world.run(SERVER, |kernel| {
+            let taken = port.stacks[0].take(1);
+            if let Some(taken) = taken {
+                port.stacks[0].answer(kernel, taken.number, &[0]);
+            }
+            taken
+        });
+        let cancelled = client.join();
+        assert!(!(cancelled && taken.is_some()));
+        assert_eq!(port.stacks[0].is_posted(), !cancelled && taken.is_none());
+    });
+}
+
+#[test]
+fn test_close_answers_or_refuses_every_call() {
+    explore(|| {
+        let (world, port) = (World::new(), Port::new(1));
+        let client = spawn(&world, 1, Dies::Never, &port, |kernel, port| port.call(kernel, 0, 10));
+        let server = spawn(&world, SERVER, Dies::Never, &port, |kernel, port| port.serve(kernel));
+        world.run(SERVER + 1, |kernel| port.close(kernel));
+        let (served, answer) = (server.join(), client.join());
+        // A server that had passed its look at the state may serve a call whose client has just given up.
+        let gave_up = answer == Err(Error::PeerDied { pid: SERVER });
+        assert!(gave_up || (served.is_ok() && answer == Ok(11)), "{served:?} {answer:?}");
+        assert!(served.is_ok() || served == Err(Error::Closed));
+    });
+}
+
+#[test]
+fn test_server_dies_with_a_call() {
+    explore(|| {
+        let (world, port) = (World::mortal(), Port::new(1));
+        let server = spawn(&world, SERVER, Dies::Never, &port, |kernel, port| {
+            sure(port.receive(kernel));
+            kernel.die();
+        });
+        assert_eq!(world.run(1, |kernel| port.call(kernel, 0, 10)), Err(Error::PeerDied { pid: SERVER }));
+        assert_eq!(server.end(), None::<()>);
+    });
+}
+
+#[test]
+fn test_server_dies_between_the_reply_and_its_wake() {
+    explore(|| {
+        let (world, port) = (World::mortal(), Port::new(1));
+        let server = spawn(&world, SERVER, Dies::BeforeWake, &port, |kernel, port| sure(port.serve(kernel)));
+        assert_eq!(world.run(1, |kernel| port.call(kernel, 0, 10)), Ok(11));
+        server.end();
+    });
+}
+
+#[test]
+fn test_client_dies_between_its_ring_and_the_wake() {
+    explore(|| {
+        let (world, port) = (World::mortal(), Port::new(1));
+        let client = spawn(&world, 1, Dies::BeforeWake, &port, |kernel, port| port.call(kernel, 0, 10));
+        world.run(SERVER, |kernel| sure(port.serve(kernel)));
+        assert!(client.end().is_none_or(|answer| answer == Ok(11)));
+    });
+}
+
+#[test]
+fn test_woken_receiver_dies_before_it_looks() {
+    explore(|| {
+        let (world, port) = (World::mortal(), Port::new(1));
+        // A thread of the server, which lives on.
+        let dying = spawn(&world, 5, Dies::AfterPark, &port, |kernel, port| port.serve(kernel));
+        let client = spawn(&world, 1, Dies::Never, &port, |kernel, port| {
+            let answer = port.call(kernel, 0, 10);
+            // For whoever is left.
+            port.close(kernel);
+            answer
+        });
+        let _ = world.run(SERVER, |kernel| port.serve(kernel));
+        assert_eq!(client.join(), Ok(11));
+        dying.end();
+    });
+}
+
+mod planted {
+    use underpass_core::kernel::Watch;
+    use underpass_shm::layout::lock::SLEEPERS;
+    use underpass_shm::sync::AtomicU32;
+    use underpass_shm::sync::Ordering::{AcqRel, Release};
+
+    use super::*;
+
+    /// The doorbell with one line to spoil.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mistake {
+        None,
+        /// The client has no fence between its post and its look at the bell.
+        NoClientFence,
+        /// The server has none between its word at the bell and its look at the posts, and no exchange.
+        NoServerFence,
+        /// The server looks at the posts before it announces itself.
+        LooksTooEarly,
+        /// Rings the bell without a change of its word.
+        UnchangedWord,
+        /// The post does not publish the question.
+        RelaxedPost,
+    }
+
+    struct Bell {
+        doorbell: AtomicU32,
+        post: AtomicU32,
+        baton: AtomicU32,
+        question: Blocks,
+    }
+
+    fn post(bell: &Bell, kernel: &dyn Kernel, mistake: Mistake) {
+        bell.question.write(0, &[1]);
+        bell.post.store(1, if mistake == Mistake::RelaxedPost { Relaxed } else { Release });
+        if mistake != Mistake::NoClientFence {
+            fence(SeqCst);
+        }
+        if bell.doorbell.load(Relaxed) & SLEEPERS != 0 {
+            if mistake != Mistake::UnchangedWord {
+                bell.doorbell.fetch_and(!SLEEPERS, AcqRel);
+            }
+            // Without a change of the word this can come between the server's look and its sleep.
+            kernel.wake(&bell.doorbell, 1);
+        }
+    }
+
+    fn receive(bell: &Bell, kernel: &dyn Kernel, mistake: Mistake) {
+        let take = || bell.post.load(Relaxed) == 1 && bell.post.compare_exchange(1, 0, Acquire, Relaxed).is_ok();
+        loop {
+            let early = mistake == Mistake::LooksTooEarly && take();
+            if mistake == Mistake::NoServerFence {
+                bell.doorbell.store(SLEEPERS, Release);
+            } else {
+                bell.doorbell.fetch_or(SLEEPERS, SeqCst);
+                fence(SeqCst);
+            }
+            if early || mistake != Mistake::LooksTooEarly && take() {
+                break;
+            }
+            let mut watch = Watch::new();
+            watch.word(&bell.doorbell, SLEEPERS);
+            kernel.park(&watch, &bell.baton, None);
+        }
+        let mut question = [0];
+        bell.question.read(0, &mut question);
+        assert_eq!(question, [1]);
+    }
+
+    fn program(mistake: Mistake) {
+        explore(move || {
+            let zero = || AtomicU32::new(0);
+            let bell = Bell { doorbell: zero(), post: zero(), baton: zero(), question: Blocks::own(1, 1) };
+            let (world, bell) = (World::new(), Arc::new(bell));
+            let client = world.spawn(1, {
+                let bell = bell.clone();
+                move |kernel| post(&bell, kernel, mistake)
+            });
+            world.run(SERVER, |kernel| receive(&bell, kernel, mistake));
+            client.join();
+        });
+    }
+
+    #[test]
+    fn test_without_a_mistake() {
+        program(Mistake::None);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_no_client_fence() {
+        program(Mistake::NoClientFence);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_no_server_fence() {
+        program(Mistake::NoServerFence);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_look_too_early() {
+        program(Mistake::LooksTooEarly);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_unchanged_word() {
+        program(Mistake::UnchangedWord);
+    }
+
+    #[test]
+    #[should_panic(expected = "Causality violation")]
+    fn test_relaxed_post() {
+        program(Mistake::RelaxedPost);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn test_unwatched_server() {
+        explore(|| {
+            let (world, port) = (World::mortal(), Port::new(1));
+            let server = spawn(&world, SERVER, Dies::Never, &port, |kernel, port| {
+                sure(port.receive(kernel));
+                kernel.die();
+            });
+            world.run(1, |kernel| {
+                let stack = &port.stacks[0];
+                let number = stack.post(Life(1), &[1]);
+                doorbell::ring(kernel, &port.words);
+                while !stack.replied(number) && kernel.alive(Life(SERVER)) {
+                    let mut watch = Watch::new();
+                    watch.word(&stack.reply.word, stack.announce());
+                    kernel.park(&watch, &stack.caller.baton, None);
+                }
+            });
+            assert_eq!(server.end(), None::<()>);
+        });
+    }
+}

@@ -1,0 +1,206 @@
+"""Space: a file system that is full, and files that are not what they should be."""
+
+import errno
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.backends import Processes, apart, new_interpreter
+from underpass import (
+    CorruptedError,
+    MismatchError,
+    OutOfSpaceError,
+    Queue,
+    Semaphore,
+    Space,
+    UnderpassError,
+)
+
+# Where the fields of a header lie.
+MAGIC, VERSION, KIND, SPACE, PARAMETERS, HEADER = 0, 8, 12, 16, 48, 256
+
+
+def patch(path: Path, offset: int, data: bytes) -> None:
+    """Write over some bytes of a file."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+# ── a file system that is full ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def tiny() -> Iterator[Path]:
+    """Mount a tmpfs of 2 MiB, where the system lets us."""
+    path = Path(tempfile.mkdtemp(prefix="underpass-tiny-"))
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(path)]
+    try:
+        if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+            pytest.skip("mounting a tmpfs is not permitted")
+        yield path
+        subprocess.run(["umount", "--lazy", str(path)], check=True)  # noqa: S607 - where it is differs
+    finally:
+        path.rmdir()
+
+
+def test_full_space_is_an_error_and_never_a_bus_error(processes: Processes, tiny: Path) -> None:
+    def fill() -> None:
+        space = Space(str(tiny))
+        with pytest.raises(OutOfSpaceError, match="UNDERPASS_DIR") as caught:
+            Queue.create("huge", 1000, 10_000, space=space)
+        assert caught.value.errno == errno.ENOSPC
+        assert caught.value.need > 10_000_000 > caught.value.free > 0
+        queues: list[Queue] = []
+        for capacity, message_size in ((4, 10_000), (1, 1)):
+            with suppress(OutOfSpaceError):
+                for _ in range(10_000):
+                    queues.append(Queue.create(f"queue{len(queues)}", capacity, message_size, space=space))
+        with pytest.raises(OutOfSpaceError):
+            Semaphore.create("no-room", 1, space=space)
+        assert len(list(space)) == len(queues) > 3
+        for queue in queues:  # what exists has all its bytes
+            for _ in range(queue.capacity):
+                queue.put_nowait(b"x" * queue.message_size)
+        # Threads need places in the table of lives, which grows.
+        late: list[OutOfSpaceError] = []
+
+        def use() -> None:
+            try:
+                queues[0].peek()
+            except OutOfSpaceError as error:
+                late.append(error)
+
+        threads = [threading.Thread(target=use) for _ in range(200)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        queues.pop(0).unlink()
+        Semaphore.create("fits", 1, space=space)
+
+    processes.start(fill).result()
+
+
+def test_space_without_room_for_the_table_of_lives_is_an_error(processes: Processes, tiny: Path) -> None:
+    (tiny / "ballast").write_bytes(b"x" * (2 * 1024 * 1024 - 4096))
+
+    def enter() -> None:
+        with pytest.raises(OutOfSpaceError):
+            Space(str(tiny))
+
+    processes.start(enter).result()
+    assert [path.name for path in tiny.iterdir()] == ["ballast"]
+
+
+# ── files that are not what they should be ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("offset", "data", "error", "text"),
+    [
+        (MAGIC, b"notours!", CorruptedError, "first bytes"),
+        (VERSION, b"\x63", MismatchError, "layout version 99.*layout version"),
+        (KIND, b"\x63", CorruptedError, "kind 99"),
+        (KIND, b"\x02", MismatchError, "is a Semaphore, and a Queue"),
+        (SPACE, b"\0" * 8, MismatchError, "another space"),
+        (PARAMETERS, b"\xff" * 8, CorruptedError, "out of range"),
+        (PARAMETERS, b"\xff\xff", CorruptedError, ""),
+        (PARAMETERS + 8, b"\xff\xff", CorruptedError, ""),
+        (PARAMETERS + 8, b"\xff" * 8, CorruptedError, "out of range"),
+    ],
+)
+def test_damaged_header_is_told(
+    private_space: Path, offset: int, data: bytes, error: type[UnderpassError], text: str
+) -> None:
+    queue = Queue.create("jobs", 4, 64)
+    patch(private_space / "jobs", offset, data)
+    with pytest.raises(error, match=f"(?s)jobs.*{text}|{text}.*jobs"):
+        Queue.open("jobs")
+    with pytest.raises(UnderpassError):
+        Queue.open_or_create("jobs", 4, 64)
+    queue.unlink()
+
+
+@pytest.mark.parametrize("size", [0, 1, HEADER - 1, HEADER, HEADER + 64, 4096])
+def test_truncated_file_is_told(private_space: Path, size: int) -> None:
+    Queue.create("jobs", 64, 256).close()
+    os.truncate(private_space / "jobs", size)
+    with pytest.raises(CorruptedError, match="jobs"):
+        Queue.open("jobs")
+    (info,) = Space()
+    assert info.state in ({"corrupted"} if size < HEADER else {"alive", "corrupted"})
+    (private_space / "jobs").unlink()
+
+
+def test_what_is_no_object_is_told(private_space: Path) -> None:
+    (private_space / "text").write_text("hello " * 100)
+    with pytest.raises(CorruptedError, match="text"):
+        Semaphore.open("text")
+    (info,) = Space()
+    assert (info.name, info.kind, info.state, info.creator) == ("text", "unknown", "corrupted", 0)
+    (private_space / "text").unlink()
+    (private_space / "link").symlink_to("/etc/hostname")
+    with pytest.raises(OSError, match="link"):
+        Semaphore.open("link")
+    (private_space / "link").unlink()
+
+
+def test_object_of_another_kind_is_told() -> None:
+    semaphore = Semaphore.create("seats", 1)
+    for opener in (lambda: Queue.open("seats"), lambda: Queue.open_or_create("seats")):
+        with pytest.raises(MismatchError, match="a Semaphore, and a Queue was asked for"):
+            opener()
+    semaphore.unlink()
+
+
+@apart
+def test_object_of_another_space_is_told(directory: Path, private_space: Path) -> None:
+    Queue.create("jobs", 4, 64).put(b"x")
+    Space(str(directory))
+    shutil.copy(private_space / "jobs", directory / "jobs")
+    with pytest.raises(MismatchError, match="another space"):
+        Queue.open("jobs", space=Space(str(directory)))
+    Queue.open("jobs").unlink()
+
+
+@pytest.mark.parametrize("size", [0, 100, HEADER, 10_000, None])
+def test_damaged_table_of_lives_is_told(directory: Path, size: int | None) -> None:
+    new_interpreter("import sys, underpass; underpass.Space(sys.argv[1])", str(directory))
+    if size is None:
+        patch(directory / ".lives", MAGIC, b"notours!")
+    else:
+        os.truncate(directory / ".lives", size)
+    with pytest.raises(CorruptedError, match=r"\.lives"):
+        Space(str(directory))
+
+
+def test_random_header_never_crashes_who_opens(processes: Processes, private_space: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201 - shown when it fails
+    dice = random.Random(seed)
+    queue, path = Queue.create("jobs", 4, 64), private_space / "jobs"
+    whole = path.read_bytes()
+
+    def open_often() -> int:
+        refused = 0
+        for _ in range(500):
+            patch(path, 0, whole[:HEADER])
+            for _ in range(dice.randrange(1, 5)):
+                patch(path, dice.randrange(PARAMETERS + 64), dice.randbytes(dice.choice([1, 1, 4, 8])))
+            try:
+                Queue.open("jobs").close()
+            except UnderpassError:
+                refused += 1
+        return refused
+
+    assert processes.start(open_often).result() > 0
+    queue.unlink()
