@@ -54,8 +54,7 @@ class UnderpassError(Exception):
     def __init__(self, message: str = "", **attributes: object) -> None:
         super().__init__(message)
         if self._errno is not None:
-            self.errno = self._errno
-            self.strerror = os.strerror(self._errno)
+            attributes = {"errno": self._errno, "strerror": os.strerror(self._errno), **attributes}
         for attribute, value in attributes.items():
             setattr(self, attribute, value)
 

@@ -37,7 +37,7 @@ from underpass import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 World = Threads | Processes
 

@@ -22,8 +22,8 @@ class Schedule:
     """One run: the choices made, and how many there were at each point."""
 
     prefix: list[int]
-    taken: list[int] = field(default_factory=list)
-    width: list[int] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list[int])
+    width: list[int] = field(default_factory=list[int])
 
     def choose(self, options: int) -> int:
         """Follow the prefix, then always the first."""

@@ -10,7 +10,7 @@ import underpass
 
 pytest.importorskip("greenlet")
 
-from tests.lab import explorer  # noqa: E402 - only where greenlet is there
+from tests.lab import explorer
 
 
 def test_semaphore_excludes_in_every_interleaving() -> None:

@@ -51,7 +51,7 @@ class Channel:
         self.schema = schema
         self.to = to
         self.timeout = timeout
-        self.closed = False
+        self.closed: bool = False
         self._found: Gate | None = None if isinstance(to, str) else to
         self._binding: _Binding | None = None
 

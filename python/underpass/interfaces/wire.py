@@ -21,6 +21,8 @@ and nothing else on the wire names a type.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 __all__ = [
@@ -50,7 +52,7 @@ MISMATCH = 2
 TOO_LONG = 3
 
 # Encoders hold no state between calls, so all threads share one.
-encode = msgspec.msgpack.Encoder().encode
+encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 
 
 class Greeting(msgspec.Struct, array_like=True, frozen=True):

@@ -7,7 +7,7 @@ import typer
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="underpass",
     help="IPC between the processes of one machine, at the speed of shared memory.",
     no_args_is_help=True,

@@ -104,6 +104,6 @@ def _await(connection: Connection) -> bytes:
 
 
 DEATHS = (
-    Contestant(LEASE, _leases, samples=1, warm_up=False),
-    Contestant(SERVER, _servers, samples=1, warm_up=False),
+    Contestant(LEASE, _leases, samples=3, warm_up=False),
+    Contestant(SERVER, _servers, samples=3, warm_up=False),
 )

@@ -86,7 +86,7 @@ class Pipeline:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.replacements = 0
+        self.replacements: int = 0
         self._stack = ExitStack()
         self._spawn = multiprocessing.get_context("spawn")
         self._workers: dict[int, SpawnProcess] = {}
