@@ -80,6 +80,7 @@ impl Space {
         {
             return Ok(space.clone());
         }
+        known.retain(|_, space| space.linux.space().still_there());
         let entered = shm::Space::enter(path, mode).map_err(|error| from_shm(py, error))?;
         let space = Self { linux: Arc::new(Linux::new(entered, &host::Python)) };
         known.insert(path.to_path_buf(), space.clone());

@@ -107,10 +107,10 @@ pub enum Watch<'a> {
 }
 
 thread_local! {
-    /// (table, epoch, me) of the last table used, and all of them.
-    static CACHED: std::cell::Cell<(usize, u32, Me)> =
+    /// (nonce of the table, epoch, me) of the last table used, and all of them.
+    static CACHED: std::cell::Cell<(u64, u32, Me)> =
         const { std::cell::Cell::new((0, 0, Me { thread: Life::NOBODY, process: Life::NOBODY })) };
-    static CLAIMED: std::cell::RefCell<Vec<(usize, u32, Me)>> = const { std::cell::RefCell::new(Vec::new()) };
+    static CLAIMED: std::cell::RefCell<Vec<(u64, u32, Me)>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
 impl Lives {
@@ -127,6 +127,8 @@ impl Lives {
     /// Takes over the table: for the one caller in [`crate::space`] that makes sure it is the only one of the process.
     pub(crate) fn new(region: &Arc<Region>, file: OwnedFd, nonce: u64, what: &str) -> Result<Self> {
         forks::watch();
+        // Never unmapped, whatever becomes of the directory: the robust lists of our threads link into the table.
+        std::mem::forget(region.clone());
         let short = || Error::Corrupted { what: what.into(), why: "the table of lives is too short".into() };
         Ok(Self {
             what: what.into(),
@@ -140,6 +142,11 @@ impl Lives {
         })
     }
 
+    /// True for the file of that status.
+    pub(crate) fn is_file(&self, status: &rustix::fs::Stat) -> bool {
+        rustix::fs::fstat(&self.file).is_ok_and(|mine| mine.st_ino == status.st_ino && mine.st_dev == status.st_dev)
+    }
+
     /// What the ids of this table are good for.
     #[must_use]
     pub fn nonce(&self) -> u64 {
@@ -150,7 +157,7 @@ impl Lives {
     #[inline]
     pub fn me(&self) -> Result<Me> {
         let (table, epoch, me) = CACHED.get();
-        if table == std::ptr::from_ref(self) as usize && epoch == forks::epoch() {
+        if table == self.nonce && epoch == forks::epoch() {
             return Ok(me);
         }
         self.me_slow()
@@ -158,7 +165,7 @@ impl Lives {
 
     #[cold]
     fn me_slow(&self) -> Result<Me> {
-        let (table, epoch) = (std::ptr::from_ref(self) as usize, forks::epoch());
+        let (table, epoch) = (self.nonce, forks::epoch());
         let known =
             CLAIMED.with_borrow(|all| all.iter().find(|(t, e, _)| (*t, *e) == (table, epoch)).map(|(_, _, me)| *me));
         let me = if let Some(me) = known {

@@ -96,9 +96,9 @@ impl Space {
         // Held while the table is opened: a second descriptor of it, closed, would drop this process's lock.
         let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
         let spaces = entered.get_or_insert_default();
-        if let Some(space) = spaces.get(&key)
-            && space.still_there()
-        {
+        // Those that were removed keep their descriptors only as long as somebody here uses their objects.
+        spaces.retain(|_, space| space.still_there());
+        if let Some(space) = spaces.get(&key) {
             return Ok(space.clone());
         }
         let lives = Arc::new(open_lives(&directory, mode, &what)?);
@@ -109,8 +109,6 @@ impl Space {
             lives,
             serial: AtomicU64::new(0),
         });
-        // Never unmapped, whatever becomes of the directory: the robust lists of our threads link into the table.
-        std::mem::forget(space.clone());
         spaces.insert(key, space.clone());
         drop(entered);
         space.lives.me()?;
@@ -140,7 +138,8 @@ impl Space {
     /// False when somebody removed the directory or its table.
     #[must_use]
     pub fn still_there(&self) -> bool {
-        rustix::fs::statat(&self.directory, LIVES_FILE, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        let table = rustix::fs::statat(&self.directory, LIVES_FILE, AtFlags::SYMLINK_NOFOLLOW);
+        table.is_ok_and(|status| self.lives.is_file(&status))
     }
 
     /// Makes an object of `size` bytes that nobody sees until [`Newborn::publish`]. Without a name it is anonymous.

@@ -9,7 +9,10 @@ use underpass_shm::layout::queue::{RoomWords, SlotWords};
 use underpass_shm::place::{Blocks, Placed, PlacedSlice};
 use underpass_shm::sync::AtomicU32;
 
-use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, join, sure};
+use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, explore_longest, join, sure};
+
+mod deaths;
+mod planted;
 
 fn queue(capacity: usize) -> Arc<Queue> {
     let ring = || PlacedSlice::own((0..capacity.next_power_of_two()).map(|_| AtomicU32::new(0)).collect());
@@ -76,7 +79,7 @@ fn sorted<const N: usize>(mut messages: [u8; N]) -> [u8; N] {
 
 #[test]
 fn test_two_putters_share_one_slot() {
-    explore_long(|| {
+    explore_longest(|| {
         let (world, queue) = (World::new(), queue(1));
         let putters = [1, 2].map(|life| putter(&world, life, Dies::Never, &queue));
         let got = world.run(3, |kernel| [(); 2].map(|()| sure(get(kernel, &queue))));
@@ -103,10 +106,9 @@ fn test_one_putter_feeds_two_getters_in_order() {
 fn test_slots_are_reused_in_order() {
     explore_long(|| {
         let (world, queue) = (World::new(), queue(1));
-        let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
-            (1..=2).for_each(|message| sure(put(kernel, queue, message)));
-        });
-        world.run(2, |kernel| (1..=2).for_each(|message| assert_eq!(sure(get(kernel, &queue)), message)));
+        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        let putter = putter(&world, 1, Dies::Never, &queue);
+        world.run(3, |kernel| assert_eq!([(); 2].map(|()| sure(get(kernel, &queue))), [3, 1]));
         putter.join();
     });
 }
@@ -157,7 +159,7 @@ fn test_lease_holds_the_slot_until_done() {
 
 #[test]
 fn test_loan_is_a_message_once_committed() {
-    explore_long(|| {
+    explore(|| {
         let (world, queue) = (World::new(), queue(1));
         let lender = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
             let ticket = sure(queue.loan(kernel, 1, Deadline::Never));
@@ -187,7 +189,7 @@ fn test_shutdown_ends_all_who_wait() {
 
 #[test]
 fn test_shutdown_waits_for_the_leased_message() {
-    explore_long(|| {
+    explore(|| {
         let (world, queue) = (World::new(), queue(1));
         let ticket = world.run(3, |kernel| {
             sure(put(kernel, &queue, 3));
@@ -203,7 +205,7 @@ fn test_shutdown_waits_for_the_leased_message() {
 
 #[test]
 fn test_shutdown_turns_waiting_putters_away() {
-    explore_long(|| {
+    explore(|| {
         let (world, queue) = (World::new(), queue(1));
         world.run(3, |kernel| sure(put(kernel, &queue, 3)));
         let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| put(kernel, queue, 1));
@@ -214,7 +216,7 @@ fn test_shutdown_turns_waiting_putters_away() {
 
 #[test]
 fn test_purge_turns_waiting_putters_away() {
-    explore_long(|| {
+    explore(|| {
         let (world, queue) = (World::new(), queue(1));
         world.run(3, |kernel| sure(put(kernel, &queue, 3)));
         let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| put(kernel, queue, 1));
@@ -244,7 +246,7 @@ fn test_join_returns_when_the_last_lease_ends() {
 
 #[test]
 fn test_join_and_a_waiting_putter_do_not_take_each_others_wakes() {
-    explore_long(|| {
+    explore_longest(|| {
         let (world, queue) = (World::new(), queue(1));
         world.run(3, |kernel| sure(put(kernel, &queue, 3)));
         let putter = putter(&world, 1, Dies::Never, &queue);
@@ -260,7 +262,7 @@ fn test_join_and_a_waiting_putter_do_not_take_each_others_wakes() {
 
 #[test]
 fn test_last_putter_leaves() {
-    explore_long(|| {
+    explore(|| {
         let (world, queue) = (World::new(), queue(1));
         let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
             sure(queue.join_putters(kernel));
@@ -272,132 +274,5 @@ fn test_last_putter_leaves() {
             assert_eq!(get(kernel, &queue), Err(Error::EndOfStream));
         });
         putter.join();
-    });
-}
-
-#[test]
-fn test_last_putter_dies() {
-    explore_long(|| {
-        let (world, queue) = (World::mortal(), queue(1));
-        let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
-            sure(queue.join_putters(kernel));
-            sure(put(kernel, queue, 1));
-            kernel.die();
-        });
-        world.run(2, |kernel| {
-            assert_eq!(get(kernel, &queue), Ok(1));
-            assert_eq!(get(kernel, &queue), Err(Error::PeerDied { pid: 1 }));
-        });
-        assert_eq!(putter.end(), None::<()>);
-    });
-}
-
-#[test]
-fn test_putter_dies_before_its_wake() {
-    explore(|| {
-        let (world, queue) = (World::mortal(), queue(1));
-        let getter = getter(&world, 1, Dies::Never, &queue);
-        let dying = putter(&world, 2, Dies::BeforeWake, &queue);
-        assert_eq!(getter.join(), 2);
-        dying.end();
-    });
-}
-
-#[test]
-fn test_getter_dies_before_its_wake() {
-    explore_long(|| {
-        let (world, queue) = (World::mortal(), queue(1));
-        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
-        let putter = putter(&world, 1, Dies::Never, &queue);
-        let dying = getter(&world, 2, Dies::BeforeWake, &queue);
-        putter.join();
-        dying.end();
-    });
-}
-
-#[test]
-fn test_woken_getter_dies_before_it_looks() {
-    explore_long(|| {
-        let (world, queue) = (World::mortal(), queue(2));
-        let dying = getter(&world, 1, Dies::AfterPark, &queue);
-        let other = getter(&world, 2, Dies::Never, &queue);
-        world.run(3, |kernel| {
-            sure(put(kernel, &queue, 3));
-            // One each, if both live.
-            sure(put(kernel, &queue, 3));
-        });
-        assert_eq!(other.join(), 3);
-        let left = u32::from(dying.end().is_none());
-        assert_eq!(queue.depth(), left);
-    });
-}
-
-#[test]
-fn test_woken_putter_dies_before_it_looks() {
-    explore_long(|| {
-        let (world, queue) = (World::mortal(), queue(1));
-        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
-        let dying = putter(&world, 1, Dies::AfterPark, &queue);
-        let other = putter(&world, 2, Dies::Never, &queue);
-        world.run(3, |kernel| [(); 2].map(|()| sure(get(kernel, &queue))));
-        other.join();
-        let left = u32::from(dying.end().is_some());
-        assert_eq!(queue.depth(), left);
-    });
-}
-
-#[test]
-fn test_message_of_a_dead_worker_goes_to_the_next() {
-    explore_long(|| {
-        let (world, queue) = (World::mortal(), queue(1));
-        let dying = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
-            sure(queue.take(kernel, Deadline::Never));
-            kernel.die();
-        });
-        let other = spawn(&world, 2, Dies::Never, &queue, |kernel, queue| {
-            // It may be first; then the other one's death comes later.
-            let ticket = sure(queue.take(kernel, Deadline::Never));
-            assert_eq!(read(queue, &ticket), 3);
-            sure(queue.put_back(kernel, &ticket, true));
-        });
-        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
-        other.join();
-        assert_eq!(dying.end(), None::<()>);
-        world.run(3, |kernel| assert_eq!(sure(get(kernel, &queue)), 3));
-    });
-}
-
-#[test]
-fn test_loan_of_a_dead_putter_is_free_again() {
-    explore_long(|| {
-        let (world, queue) = (World::mortal(), queue(1));
-        let dying = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
-            sure(queue.loan(kernel, 1, Deadline::Never));
-            kernel.die();
-        });
-        world.run(2, |kernel| {
-            sure(put(kernel, &queue, 2));
-            assert_eq!(sure(get(kernel, &queue)), 2);
-        });
-        assert_eq!(dying.end(), None::<()>);
-        world.run(2, |kernel| sure(queue.join(kernel, Deadline::Never)));
-    });
-}
-
-#[test]
-fn test_joiner_outlives_the_last_worker() {
-    explore_long(|| {
-        let (world, queue) = (World::mortal(), queue(1));
-        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
-        let dying = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
-            sure(queue.take(kernel, Deadline::Never));
-            kernel.die();
-        });
-        let other = getter(&world, 2, Dies::Never, &queue);
-        world.run(3, |kernel| sure(queue.join(kernel, Deadline::Never)));
-        assert_eq!(other.join(), 3);
-        // It finds nothing any more, so it ends only now if the other was first.
-        world.run(3, |kernel| sure(put(kernel, &queue, 4)));
-        assert_eq!(dying.end(), None::<()>);
     });
 }

@@ -38,7 +38,8 @@ def _limit(shape: str, seats: Seats, batch: int) -> Generator[Sampler]:
         def sample(count: int) -> list[float]:
             cpus = (_ANYWHERE if cpu is None else cpu for cpu in (seats.client, seats.server))
             arguments = [str(number) for number in (*cpus, batch, count)] + ["asleep"] * seats.asleep
-            done = subprocess.run([program, shape, *arguments], stdout=subprocess.PIPE, check=True)
+            # In a group of its own: the terminal's Ctrl-C ends it by the parent's hand, and its server with it.
+            done = subprocess.run([program, shape, *arguments], stdout=subprocess.PIPE, check=True, process_group=0)
             return [float(line) for line in done.stdout.split()]
 
         yield sample

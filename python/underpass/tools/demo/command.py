@@ -87,11 +87,11 @@ def _run(choices: Choices, corpus: Corpus) -> bool:
     workers = choices.workers or max(2, len(os.sched_getaffinity(0)))
     seed = random.SystemRandom().randrange(1_000_000) if choices.seed is None else choices.seed
     print(
-        f"indexing {len(corpus.files):,} files, {size_text(corpus.size)}, of {corpus.root} with {workers} workers; "
+        f"indexing {_count(len(corpus.files), 'file')}, {size_text(corpus.size)}, of {corpus.root} with {_count(workers, 'worker')}; "
         + (f"seed {seed} chooses who is killed" if choices.kill else "nobody is killed")
     )
     if corpus.unreadable:
-        print(f"{corpus.unreadable:,} files cannot be read and are left out")
+        print(f"left out, since they cannot be read: {_count(corpus.unreadable, 'file')}")
     fate = death.draw(corpus, seed, after_reply=choices.after_reply) if choices.kill else None
     plan = Plan(corpus, workers, 1 if choices.once else None, _SECONDS, fate, choices.alter)
     with Pipeline(plan) as pipeline:
@@ -105,6 +105,10 @@ def _run(choices: Choices, corpus: Corpus) -> bool:
     if choices.compare:
         _compare(plan, outcome.rounds)
     return _print_verdict(corpus, verdict) and told
+
+
+def _count(number: int, one: str, several: str = "") -> str:
+    return f"{number:,} {one}" if number == 1 else f"{number:,} {several or one + 's'}"
 
 
 class Story:
@@ -157,14 +161,13 @@ def _show(pipeline: Pipeline, shown: Display, story: Story) -> None:
 
 def _print_outcome(outcome: Outcome) -> None:
     progress = outcome.progress
-    passes = f"{outcome.rounds:,} passes" if outcome.rounds > 1 else "one pass"
+    passes, files = _count(outcome.rounds, "pass", "passes"), _count(progress.files, "file")
     print(
-        f"indexed: {passes}, {progress.files:,} files, {size_text(progress.size)} in {outcome.seconds:.1f} s: "
+        f"indexed: {passes}, {files}, {size_text(progress.size)} in {outcome.seconds:.1f} s: "
         f"{progress.postings:,} postings of {progress.terms:,} terms"
     )
-    print(
-        f"         {rates(progress, outcome.seconds)} in the median, {seconds_text(progress.latency_p99)} at the 99th percentile"
-    )
+    latencies = f"{rates(progress, outcome.seconds)} in the median, {seconds_text(progress.latency_p99)}"
+    print(f"         {latencies} at the 99th percentile")
     if progress.replaced:
         print(f"         {progress.replaced:,} undecodable places were replaced")
 

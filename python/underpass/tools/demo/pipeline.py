@@ -122,8 +122,9 @@ class Pipeline:
         """Let the reader go; yield the progress and the seconds since, some times a second, until all is done."""
         started = time.monotonic()
         self._shared.go.release()
-        while living := [worker for worker in self._workers.values() if worker.exitcode is None]:
-            connection.wait([worker.sentinel for worker in living] + [self._server.sentinel], _TICK)
+        # One that was killed counts as well: its successor is still to come.
+        while unfinished := [worker for worker in self._workers.values() if worker.exitcode != 0]:
+            connection.wait([worker.sentinel for worker in unfinished] + [self._server.sentinel], _TICK)
             self._check()
             yield self.index.progress(), time.monotonic() - started
         seconds = time.monotonic() - started
