@@ -14,7 +14,7 @@ use underpass_shm::place::Placed;
 use underpass_shm::space::socket_name;
 
 use crate::bytes::{Source, Target};
-use crate::error::{Context, raise};
+use crate::error::{Context, exception, raise};
 use crate::handle::{Handle, Travel};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -152,7 +152,7 @@ impl Gate {
         })
     }
 
-    /// Call, and write the reply into a buffer; its length. Raises ValueError if the reply is longer: it is lost then.
+    /// Call, and write the reply into a buffer; its length. Raises MessageTooLongError if the reply is longer: it is lost then.
     #[pyo3(signature = (data, buffer, *, timeout=None))]
     fn call_into(
         &self,
@@ -165,8 +165,12 @@ impl Gate {
         self.call_for(py, Some(data), timeout, |reply| {
             let out = target.as_slice();
             if reply.length > out.len() {
-                let error = Error::TooLong { size: reply.length, limit: out.len() };
-                return Err(raise(py, &Context::of("the buffer", "too short for the reply"), error));
+                let message =
+                    format!("the reply has {} bytes, and the buffer {}: pass a larger one", reply.length, out.len());
+                return Err(exception(py, "MessageTooLongError", &message, |attributes| {
+                    attributes.set_item("size", reply.length)?;
+                    attributes.set_item("limit", out.len())
+                }));
             }
             reply.copy_to(&mut out[..reply.length]);
             Ok(reply.length)

@@ -98,7 +98,7 @@ def _run(choices: Choices, corpus: Corpus) -> bool:
         with display("indexing") as shown:
             _show(pipeline, shown, Story(corpus, fate[0] if fate else None))
         outcome = pipeline.outcome
-        _print_outcome(outcome)
+        _print_outcome(outcome, pipeline.replacements)
         _print_queries(corpus, pipeline.index, outcome.rounds)
         verdict = _prove(corpus, pipeline.index, outcome)
         told = fate is None or pipeline.killing is not None
@@ -159,7 +159,7 @@ def _show(pipeline: Pipeline, shown: Display, story: Story) -> None:
     story.tell(pipeline, shown)
 
 
-def _print_outcome(outcome: Outcome) -> None:
+def _print_outcome(outcome: Outcome, replacements: int) -> None:
     progress = outcome.progress
     passes, files = _count(outcome.rounds, "pass", "passes"), _count(progress.files, "file")
     print(
@@ -168,6 +168,8 @@ def _print_outcome(outcome: Outcome) -> None:
     )
     latencies = f"{rates(progress, outcome.seconds)} in the median, {seconds_text(progress.latency_p99)}"
     print(f"         {latencies} at the 99th percentile")
+    if replacements:
+        print(f"         workers that were killed and replaced: {replacements}")
     if progress.replaced:
         print(f"         {progress.replaced:,} undecodable places were replaced")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from underpass import Gate, Port, Queue, Semaphore, connect, serve
+from underpass import Gate, PeerDiedError, Port, Queue, Semaphore, connect, serve
 from underpass.tools.demo.corpus import Corpus, CorpusError, chunks
 from underpass.tools.demo.index import MESSAGE_SIZE, Index, IndexServer, Place, Work
 from underpass.tools.demo.job import HEADER_BYTES, Job, pack, unpack
@@ -108,7 +108,13 @@ def _read_rounds(corpus: Corpus, queue: Queue, rounds: int | None, seconds: floa
 def work(shared: Shared, number: int, gate: Gate, fate: Fate | None) -> None:
     """Lease chunks, tokenise them and send their postings, until the reader has left and nothing is queued or leased."""
     _end_with(shared.parent)
-    index = connect(Index, gate)
+    try:
+        _work_off(shared, number, connect(Index, gate), fate)
+    except PeerDiedError:
+        sys.exit(1)  # the parent sees who it was, and says so
+
+
+def _work_off(shared: Shared, number: int, index: Index, fate: Fate | None) -> None:
     index.progress()
     shared.ready.release()
     took = 0
