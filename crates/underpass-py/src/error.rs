@@ -105,12 +105,14 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
 /// Says what the lowest layer found.
 pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
     match error {
-        Shm::NotFound { what } => exception(py, "NotFoundError", &format!("{what} does not exist"), |attributes| {
-            attributes.set_item("filename", what)
-        }),
-        Shm::Exists { what } => {
+        Shm::NotFound { what, path } => {
+            exception(py, "NotFoundError", &format!("{what} does not exist"), |attributes| {
+                attributes.set_item("filename", path)
+            })
+        }
+        Shm::Exists { what, path } => {
             exception(py, "ExistsError", &format!("{what} exists already: open it, or unlink it first"), |attributes| {
-                attributes.set_item("filename", what)
+                attributes.set_item("filename", path)
             })
         }
         Shm::OutOfSpace { what, need, free } => {

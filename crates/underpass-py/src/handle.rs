@@ -82,11 +82,14 @@ impl Handle {
             listen(home, &newborn.header)?;
             let (region, header) = (newborn.region.clone(), newborn.header.clone());
             let published = home.exclusively(|| {
-                let replace = match home.open(newborn.file_name(), Kind::Port) {
-                    Ok((region, old)) => !receives(home, &region, &old),
-                    Err(_) => false,
+                let dead = match home.open(newborn.file_name(), Kind::Port) {
+                    Ok((region, old)) if !receives(home, &region, &old) => Some(old),
+                    _ => None,
                 };
-                newborn.publish(replace)
+                if let Some(old) = &dead {
+                    let _ = home.unlink(&space::socket_name(old));
+                }
+                newborn.publish(dead.is_some())
             });
             if published.is_err() {
                 let _ = home.unlink(&space::socket_name(&header));
@@ -123,6 +126,7 @@ impl Handle {
                 return Err(missing(
                     py,
                     &format!("{what} has lost its receiver, pid {}, and a new one", handle.header.creator_pid),
+                    &home.path_of(&handle.file),
                     timeout,
                 ));
             }
@@ -153,11 +157,11 @@ impl Handle {
         loop {
             match linux.space().open(&file, kind) {
                 Ok((region, header)) => return Ok(Self::opened(linux, region, header, file)),
-                Err(Shm::NotFound { what }) => {
+                Err(Shm::NotFound { what, path }) => {
                     let now = clock::monotonic();
                     let left = deadline.map_or(LOOK, |time| Duration::from_nanos(time.saturating_sub(now)).min(LOOK));
                     if left.is_zero() {
-                        return Err(missing(py, &what, timeout));
+                        return Err(missing(py, &what, &path, timeout));
                     }
                     let mut looked = Ok(());
                     host::Python.detached(&mut || looked = linux.space().await_name(&file, left));
@@ -193,7 +197,7 @@ impl Handle {
                     format!("its creator, pid {pid}, has died and what it left was swept")
                 };
                 Err(exception(py, "NotFoundError", &format!("{what} is gone: {fate}"), |attributes| {
-                    attributes.set_item("filename", what)
+                    attributes.set_item("filename", linux.space().path_of(file))
                 }))
             }
             Err(error) => Err(from_shm(py, error)),
@@ -404,13 +408,13 @@ fn title(kind: Kind, name: Option<&str>, file: &str) -> String {
     }
 }
 
-fn missing(py: Python<'_>, what: &str, timeout: Timeout) -> PyErr {
+fn missing(py: Python<'_>, what: &str, path: &str, timeout: Timeout) -> PyErr {
     let advice = match timeout {
         Timeout::Seconds(Some(seconds)) if seconds > 0.0 => format!("and did not appear within {seconds} s"),
         _ => "now: pass timeout= to wait for it".into(),
     };
     exception(py, "NotFoundError", &format!("{what} does not exist {advice}"), |attributes| {
-        attributes.set_item("filename", what)
+        attributes.set_item("filename", path)
     })
 }
 

@@ -21,11 +21,15 @@ pub enum Error {
     NotFound {
         /// Its name and space.
         what: String,
+        /// Its file.
+        path: String,
     },
     /// There is one already.
     Exists {
         /// Its name and space.
         what: String,
+        /// Its file.
+        path: String,
     },
     /// The file system has not that many bytes left.
     OutOfSpace {

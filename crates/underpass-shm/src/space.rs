@@ -193,7 +193,7 @@ impl Space {
         let what = self.describe(&object_name(file));
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let opened = rustix::fs::openat(&self.directory, file, flags, Mode::empty()).map_err(|errno| match errno {
-            Errno::NOENT => Error::NotFound { what: what.clone() },
+            Errno::NOENT => Error::NotFound { what: what.clone(), path: self.path_of(file) },
             _ => Error::system("open", &what, errno),
         })?;
         let status = rustix::fs::fstat(&opened).map_err(|errno| Error::system("stat", &what, errno))?;
@@ -209,7 +209,7 @@ impl Space {
     /// Removes a name. Who has the object mapped keeps it.
     pub fn unlink(&self, file: &str) -> Result<()> {
         rustix::fs::unlinkat(&self.directory, file, AtFlags::empty()).map_err(|errno| match errno {
-            Errno::NOENT => Error::NotFound { what: self.describe(&object_name(file)) },
+            Errno::NOENT => Error::NotFound { what: self.describe(&object_name(file)), path: self.path_of(file) },
             _ => Error::system("unlink", self.describe(&object_name(file)), errno),
         })
     }
@@ -312,6 +312,12 @@ impl Space {
         &self.directory
     }
 
+    /// Where a file of this space is.
+    #[must_use]
+    pub fn path_of(&self, file: &str) -> String {
+        self.path.join(file).display().to_string()
+    }
+
     /// How errors call an object of this space.
     #[must_use]
     pub fn describe(&self, name: &str) -> String {
@@ -341,7 +347,10 @@ impl<'s> Newborn<'s> {
         let linked =
             rustix::fs::linkat(rustix::fs::CWD, &source, &self.space.directory, &self.name, AtFlags::SYMLINK_FOLLOW);
         linked.map_err(|errno| match errno {
-            Errno::EXIST => Error::Exists { what: self.space.describe(&object_name(&self.name)) },
+            Errno::EXIST => Error::Exists {
+                what: self.space.describe(&object_name(&self.name)),
+                path: self.space.path_of(&self.name),
+            },
             _ => Error::system("name", self.space.describe(&object_name(&self.name)), errno),
         })?;
         Ok(self.name)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator
 
 from underpass.tools.bench.measure import Contestant, Sampler
-from underpass.tools.bench.placement import Seats
+from underpass.tools.bench.placement import Seats, UnavailableError
 
 UNDERPASS = "import underpass"
 
@@ -17,17 +17,19 @@ def _timed(statement: str) -> Contestant:
     # Timed inside, so that the interpreter's own start does not count.
     program = f"import time; started = time.perf_counter_ns(); {statement}; print(time.perf_counter_ns() - started)"
 
-    # In a group of its own, so that the terminal's Ctrl-C ends it by the parent's hand, without a traceback of its own.
     @contextlib.contextmanager
     def opened(_seats: Seats, _batch: int) -> Generator[Sampler]:
-        def sample(count: int) -> list[float]:
-            return [
-                float(subprocess.check_output([sys.executable, "-c", program], process_group=0)) for _ in range(count)
-            ]
-
-        yield sample
+        yield lambda count: [_run(program) for _ in range(count)]
 
     return Contestant(statement, opened, samples=1, warm_up=False)
+
+
+def _run(program: str) -> float:
+    # In a group of its own: the terminal's Ctrl-C ends it by the parent's hand.
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, process_group=0)
+    if done.returncode != 0:
+        raise UnavailableError(done.stderr.strip().rpartition("\n")[2] or f"exit status {done.returncode}")
+    return float(done.stdout)
 
 
 IMPORTS = (_timed("import multiprocessing"), _timed(UNDERPASS))

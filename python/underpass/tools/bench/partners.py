@@ -45,17 +45,24 @@ def partner(serve: Callable[[*Args], object], *arguments: *Args, cpu: int | None
         serve(*arguments)
 
     process = _FORK.Process(target=child, daemon=True)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with interrupts_held():
         process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         yield process.pid or 0
     finally:
         process.kill()
         process.join()
         process.close()
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Generator[None]:
+    """Keep Ctrl-C waiting for the length of a block: for what must not be left in the middle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class SleepWatch:

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 
 from underpass.tools.bench.measure import Contestant, Sampler, timed
-from underpass.tools.bench.partners import partner
+from underpass.tools.bench.partners import interrupts_held, partner
 from underpass.tools.bench.placement import Seats
 
 PIPE = "multiprocessing.Pipe"
@@ -39,6 +39,26 @@ def _echo_pipe(connection: Connection) -> None:
         connection.send_bytes(connection.recv_bytes())
 
 
+def uninterrupted(sampler: Sampler) -> Sampler:
+    """Keep Ctrl-C out of a `multiprocessing.Queue`: it could leave the queue's lock held, for which its end waits."""
+
+    def sample(count: int) -> list[float]:
+        with interrupts_held():
+            return sampler(count)
+
+    return sample
+
+
+@contextlib.contextmanager
+def ending(queue: Queue[bytes]) -> Generator[None]:
+    """End a queue's feeder thread when the block ends."""
+    try:
+        yield
+    finally:
+        queue.close()
+        queue.join_thread()
+
+
 @contextlib.contextmanager
 def _queues(seats: Seats, batch: int) -> Generator[Sampler]:
     requests: Queue[bytes] = _FORK.Queue()
@@ -48,13 +68,8 @@ def _queues(seats: Seats, batch: int) -> Generator[Sampler]:
         requests.put(MESSAGE)
         replies.get()
 
-    try:
-        with partner(_echo_queues, requests, replies, cpu=seats.server):
-            yield timed(round_trip, batch)
-    finally:
-        for queue in (requests, replies):
-            queue.close()
-            queue.join_thread()
+    with ending(requests), ending(replies), partner(_echo_queues, requests, replies, cpu=seats.server):
+        yield uninterrupted(timed(round_trip, batch))
 
 
 def _echo_queues(requests: Queue[bytes], replies: Queue[bytes]) -> None:

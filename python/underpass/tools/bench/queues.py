@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 import underpass
 from underpass.tools.bench.measure import Contestant, Sampler
 from underpass.tools.bench.partners import PATIENCE, partner
+from underpass.tools.bench.peers import ending, uninterrupted
 from underpass.tools.bench.placement import Seats, UnavailableError
 
 ONE_EACH = "underpass.Queue put, get"
@@ -60,12 +61,8 @@ def _many(seats: Seats, batch: int) -> Generator[Sampler]:
 def _peer_queue(seats: Seats, batch: int) -> Generator[Sampler]:
     queue: multiprocessing.Queue[bytes] = _FORK.Queue(CAPACITY)
     put, get = functools.partial(_repeat_with, queue.put, MESSAGE), functools.partial(_repeat, queue.get)
-    try:
-        with _moving(put, get, seats, batch) as sampler:
-            yield sampler
-    finally:
-        queue.close()
-        queue.join_thread()
+    with ending(queue), _moving(put, get, seats, batch) as sampler:
+        yield uninterrupted(sampler)
 
 
 @contextlib.contextmanager
