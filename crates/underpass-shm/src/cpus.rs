@@ -2,28 +2,35 @@
 
 use std::cell::Cell;
 
-/// Affinity is asked again this often, in nanoseconds: `taskset -p` on a running process takes effect.
-const REFRESH: u64 = 10_000_000;
+/// Affinity is asked again after so many looks: `taskset -p` on a running process takes effect.
+const LOOKS: u32 = 256;
 
 thread_local! {
-    static AFFINITY: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    /// Looks left until the next question, and the last answer.
+    static AFFINITY: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
 }
 
 /// The processors that the calling thread may run on, a bit each; beyond 64 they share bits. Never 0.
 #[must_use]
 pub fn mine() -> u64 {
-    let (asked, mask) = AFFINITY.get();
-    let now = crate::clock::monotonic();
-    if mask != 0 && now - asked <= REFRESH {
-        return mask;
+    match AFFINITY.get() {
+        (0, _) => ask(),
+        (looks, mask) => {
+            AFFINITY.set((looks - 1, mask));
+            mask
+        }
     }
+}
+
+#[cold]
+fn ask() -> u64 {
     let mask = match rustix::thread::sched_getaffinity(None) {
         Ok(set) => (0..rustix::thread::CpuSet::MAX_CPU)
             .filter(|cpu| set.is_set(*cpu))
             .fold(0, |mask, cpu| mask | 1 << (cpu % 64)),
         Err(_) => 1,
     };
-    AFFINITY.set((now, mask));
+    AFFINITY.set((LOOKS, mask));
     mask
 }
 
