@@ -124,7 +124,7 @@ impl Gate {
 impl Gate {
     /// Open the gate of a named port, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
     #[staticmethod]
-    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)))]
+    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)), text_signature = "(name, *, space=None, timeout=0)")]
     fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Self> {
         Self::over(py, Handle::open_living(py, space.map(Bound::get), name, Kind::Port, Timeout::new(timeout)?)?)
     }

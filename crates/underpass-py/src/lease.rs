@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyMemoryView, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyMemoryView, PyType, PyWeakrefMethods, PyWeakrefReference};
 use underpass_core::Error;
 use underpass_core::queue::{self as core, Ticket};
 
@@ -170,6 +170,12 @@ impl Lease {
         let view = PyMemoryView::from(slf.as_any())?;
         *slf.get().given() = Some(PyWeakrefReference::new(&view)?.unbind());
         Ok(view)
+    }
+
+    /// ``Lease[memoryview]``: what the value is, for type checkers.
+    #[classmethod]
+    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        cls.py().import("types")?.getattr("GenericAlias")?.call1((cls, item))
     }
 
     /// How often the message was delivered; 1 the first time.

@@ -275,7 +275,7 @@ impl Queue {
 
     /// Open a named queue, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
     #[staticmethod]
-    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)))]
+    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)), text_signature = "(name, *, space=None, timeout=0)")]
     fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Self> {
         let handle = Handle::open(py, space.map(Bound::get), name, Kind::Queue, Timeout::new(timeout)?)?;
         Self::over(py, handle, false)

@@ -173,7 +173,7 @@ impl Semaphore {
 
     /// Open a named semaphore, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
     #[staticmethod]
-    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)))]
+    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)), text_signature = "(name, *, space=None, timeout=0)")]
     fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Self> {
         let handle = Handle::open(py, space.map(Bound::get), name, Kind::Semaphore, Timeout::new(timeout)?)?;
         Self::over(py, handle)
