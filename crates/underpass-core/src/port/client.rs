@@ -188,8 +188,9 @@ impl Client {
                 watch.word(&stack.reply.word, stack.announce());
                 watch.life(self.server);
                 // Asked before the last look, since a server may reply and die; only after a sleep, which a death ends at
-                // once. A server that closes fails what it has not taken.
-                let gone = slept && !kernel.alive(self.server) || self.closed() && stack.is_posted();
+                // once. A server that closes takes nothing more, but for what one of its threads takes at this instant: the
+                // exchange decides.
+                let gone = slept && !kernel.alive(self.server) || self.closed() && stack.cancel(number);
                 if stack.replied(number) {
                     return Ok(Some(()));
                 }

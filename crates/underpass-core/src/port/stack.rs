@@ -74,10 +74,14 @@ impl Stack {
         Some(Taken { number: word >> 2 & (NUMBERS - 1), length })
     }
 
-    /// Takes a call back that the server has not taken: true if nothing happened.
+    /// Takes a call back that the server has not taken: true if nothing happened, now or when this was asked before.
     #[must_use]
     pub fn cancel(&self, number: u32) -> bool {
-        self.request.word.compare_exchange(number << 2 | POSTED, number << 2 | IDLE, AcqRel, Relaxed).is_ok()
+        let cancelled = number << 2 | IDLE;
+        match self.request.word.compare_exchange(number << 2 | POSTED, cancelled, AcqRel, Relaxed) {
+            Ok(_) => true,
+            Err(word) => word == cancelled,
+        }
     }
 
     /// Answers, and wakes the caller if it sleeps. Should the server die before the wake, its life tells the caller.

@@ -89,6 +89,8 @@ impl Sleeper {
 #[derive(Debug, Default)]
 struct State {
     sleepers: Vec<Sleeper>,
+    /// Who waits until so many sleep.
+    onlooker: Option<(usize, Thread)>,
     dead: Vec<u32>,
 }
 
@@ -163,6 +165,19 @@ impl World {
     /// Runs the calling thread's part as `life`.
     pub fn run<T>(self: &Arc<Self>, life: u32, run: impl FnOnce(&ThreadKernel) -> T) -> T {
         ThreadKernel::new(self, life, Dies::Never).live(run).expect("it does not die")
+    }
+
+    /// Waits until so many threads sleep: from there on a program needs fewer preemptions to go wrong.
+    pub fn until_asleep(&self, count: usize) {
+        loop {
+            let mut state = self.state();
+            if state.sleepers.len() >= count {
+                return;
+            }
+            state.onlooker = Some((count, thread::current()));
+            drop(state);
+            thread::park();
+        }
     }
 
     /// Kills a thread where it sleeps, as SIGKILL does; false if it does not.
@@ -294,6 +309,10 @@ impl Kernel for ThreadKernel {
                 named: self.named(),
                 killed: false,
             });
+            let asleep = state.sleepers.len();
+            if let Some((_, onlooker)) = state.onlooker.take_if(|(count, _)| *count <= asleep) {
+                onlooker.unpark();
+            }
         }
         loop {
             thread::park();

@@ -276,3 +276,68 @@ fn test_last_putter_leaves() {
         putter.join();
     });
 }
+
+#[test]
+fn test_two_messages_wake_both_getters() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(2));
+        let getters = [1, 2].map(|life| getter(&world, life, Dies::Never, &queue));
+        world.until_asleep(2);
+        world.run(3, |kernel| {
+            sure(put(kernel, &queue, 1));
+            sure(put(kernel, &queue, 2));
+        });
+        assert_eq!(sorted(join(getters)), [1, 2]);
+    });
+}
+
+#[test]
+fn test_two_slots_wake_both_putters() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(2));
+        world.run(3, |kernel| {
+            sure(put(kernel, &queue, 3));
+            sure(put(kernel, &queue, 3));
+        });
+        let putters = [1, 2].map(|life| putter(&world, life, Dies::Never, &queue));
+        world.until_asleep(2);
+        world.run(3, |kernel| assert_eq!([(); 2].map(|()| sure(get(kernel, &queue))), [3, 3]));
+        join(putters);
+        assert_eq!(queue.depth(), 2);
+    });
+}
+
+#[test]
+fn test_joiner_that_slept_longest_does_not_take_a_putters_wake() {
+    explore_long(|| {
+        let (world, queue) = (World::new(), queue(2));
+        world.run(3, |kernel| {
+            sure(put(kernel, &queue, 3));
+            sure(put(kernel, &queue, 4));
+        });
+        let joiner = spawn(&world, 2, Dies::Never, &queue, |kernel, queue| sure(queue.join(kernel, Deadline::Never)));
+        world.until_asleep(1);
+        let putter = putter(&world, 1, Dies::Never, &queue);
+        world.until_asleep(2);
+        world.run(3, |kernel| assert_eq!(sure(get(kernel, &queue)), 3));
+        // It has its slot before the queue is drained.
+        putter.join();
+        world.run(3, |kernel| assert_eq!([(); 2].map(|()| sure(get(kernel, &queue))), [4, 1]));
+        joiner.join();
+    });
+}
+
+#[test]
+fn test_putter_that_slept_longest_does_not_take_a_joiners_wake() {
+    explore_long(|| {
+        let (world, queue) = (World::new(), queue(1));
+        world.run(3, |kernel| sure(put(kernel, &queue, 3)));
+        let putter = putter(&world, 1, Dies::Never, &queue);
+        world.until_asleep(1);
+        let joiner = spawn(&world, 2, Dies::Never, &queue, |kernel, queue| sure(queue.join(kernel, Deadline::Never)));
+        world.until_asleep(2);
+        world.run(3, |kernel| assert_eq!([(); 2].map(|()| sure(get(kernel, &queue))), [3, 1]));
+        putter.join();
+        joiner.join();
+    });
+}
