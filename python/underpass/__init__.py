@@ -22,7 +22,7 @@ from underpass.errors import (
     WouldBlock,
 )
 from underpass.interfaces import Interface, connect, serve, serving
-from underpass.memory import ObjectInfo, Space
+from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Peer, Port, Request
 from underpass.sync import Semaphore
 
@@ -52,6 +52,7 @@ __all__ = [
     "Request",
     "ResetError",
     "Semaphore",
+    "SharedObject",
     "Space",
     "TimedOut",
     "UnderpassError",

@@ -2,8 +2,8 @@
 
 import atexit
 
-from underpass._core import ObjectInfo, Space, leave
+from underpass._core import ObjectInfo, SharedObject, Space, leave
 
-__all__ = ["ObjectInfo", "Space"]
+__all__ = ["ObjectInfo", "SharedObject", "Space"]
 
 atexit.register(leave)

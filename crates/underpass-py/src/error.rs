@@ -45,6 +45,11 @@ pub fn exception<'py>(
     build().unwrap_or_else(|error| error)
 }
 
+/// True for an exception of that class of `underpass.errors`.
+pub fn is(py: Python<'_>, error: &PyErr, class: &str) -> bool {
+    error.get_type(py).name().is_ok_and(|name| name == class)
+}
+
 /// An exception without attributes.
 pub fn plain(py: Python<'_>, class: &str, message: &str) -> PyErr {
     exception(py, class, message, |_| Ok(()))

@@ -1,6 +1,6 @@
 //! `underpass.Gate`: the right to call a port.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -15,7 +15,8 @@ use underpass_shm::space::socket_name;
 
 use crate::bytes::{Source, Target};
 use crate::error::{Context, exception, raise};
-use crate::handle::{Handle, Travel};
+use crate::handle::Handle;
+use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
 
@@ -30,10 +31,10 @@ use crate::timeout::Timeout;
 ///     ...     threading.Thread(target=port.serve_bytes, args=(bytes.upper,)).start()
 ///     ...     underpass.Gate.open("doc/gate").call(b"hello", timeout=5)
 ///     b'HELLO'
-#[pyclass(frozen, module = "underpass")]
+#[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Gate {
-    handle: Handle,
+    handle: Arc<Handle>,
     words: Placed<PortWords>,
     message_size: usize,
     binding: Binding,
@@ -58,17 +59,22 @@ impl Binding {
     }
 }
 
-impl Gate {
-    /// A gate over an opened port.
-    pub fn over(py: Python<'_>, handle: Handle) -> PyResult<Self> {
+impl Object for Gate {
+    const KIND: Kind = Kind::Port;
+    const PARAMETERS: &'static [&'static str] = &["message_size"];
+
+    fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         let message_size = usize::try_from(handle.header.parameters[0]).ok().filter(|size| *size <= MOST_BYTES);
         let (Some(words), Some(message_size)) = (Placed::at(&handle.region, WORDS), message_size) else {
             let error = Error::Corrupted("its message_size or its length is out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
         };
-        Ok(Self { handle, words, message_size, binding: Binding::new() })
+        let gate = Self { handle: handle.clone(), words, message_size, binding: Binding::new() };
+        Ok(object::base(&handle).add_subclass(gate))
     }
+}
 
+impl Gate {
     #[inline]
     fn call_for<T>(
         &self,
@@ -125,8 +131,8 @@ impl Gate {
     /// Open the gate of a named port, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
     #[staticmethod]
     #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)), text_signature = "(name, *, space=None, timeout=0)")]
-    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Self> {
-        Self::over(py, Handle::open_living(py, space.map(Bound::get), name, Kind::Port, Timeout::new(timeout)?)?)
+    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Py<Self>> {
+        object::opened(py, Handle::open_living(py, space.map(Bound::get), name, Kind::Port, Timeout::new(timeout)?)?)
     }
 
     /// Call: send ``data``, wait for the reply.
@@ -177,29 +183,14 @@ impl Gate {
         })
     }
 
-    /// The name; None if the port is anonymous.
-    #[getter]
-    fn name(&self) -> Option<String> {
-        self.handle.name()
-    }
-
     /// Bytes of the longest message.
     #[getter]
     fn message_size(&self) -> usize {
         self.message_size
     }
 
-    /// End this handle. Idempotent.
-    fn close(&self) {
-        self.handle.close();
-    }
-
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
-        self.handle.reduce(py, "")
-    }
-
     fn __repr__(&self) -> String {
-        let name = self.handle.title.split_once(' ').map_or("", |(_, name)| name);
+        let name = self.handle.label();
         let bound = if self.binding.current().client.get().is_some() { "bound" } else { "not bound yet" };
         let state = if self.handle.is_closed() { ", closed" } else { "" };
         format!("<Gate to {name}, {bound}{state}>")

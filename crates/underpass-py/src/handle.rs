@@ -17,10 +17,14 @@ use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, clock, forks, space};
 
 use crate::error::{Context, exception, from_shm, raise};
+use crate::gate::Gate;
+use crate::host;
 use crate::kernel_lab::{self, LabKernel};
+use crate::object::opened;
+use crate::queue::{LETTERS, Queue};
+use crate::semaphore::Semaphore;
 use crate::space::Space;
 use crate::timeout::Timeout;
-use crate::{gate, host, queue, semaphore};
 
 /// How long one look for a name may take before signal handlers run again.
 const LOOK: Duration = Duration::from_secs(1);
@@ -40,6 +44,8 @@ pub struct Handle {
     pub header: Header,
     pub region: Arc<Region>,
     file: String,
+    /// Which part of the object this handle is of; empty: all of it.
+    part: &'static str,
     /// `queue 'jobs'`: how errors call it.
     pub title: String,
     /// It is anonymous, was made through this handle, and in this epoch of forks: closing it removes it.
@@ -223,7 +229,19 @@ impl Handle {
         let name = (!file.starts_with('@')).then(|| space::object_name(&file));
         let title = title(header.kind, name.as_deref(), &file);
         let state = AtomicU8::new(if lab.is_some() { IN_LAB } else { OPEN });
-        Self { kernel, home, lab, header, region, file, title, owned_in: None, kept: AtomicBool::new(false), state }
+        Self {
+            kernel,
+            home,
+            lab,
+            header,
+            region,
+            file,
+            part: "",
+            title,
+            owned_in: None,
+            kept: AtomicBool::new(false),
+            state,
+        }
     }
 
     /// The world below.
@@ -290,24 +308,14 @@ impl Handle {
     }
 
     /// How the handle travels: the function that opens it there, and its arguments.
-    pub fn reduce<'py>(&self, py: Python<'py>, part: &str) -> PyResult<(Bound<'py, PyAny>, Travel)> {
+    pub fn reduce<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
         self.check(py)?;
         self.kept.store(true, Relaxed);
         let open = py.import("underpass._core")?.getattr("reopen")?;
         let place = self.home(py)?.space().path().display().to_string();
-        let header = &self.header;
-        Ok((
-            open,
-            (
-                place,
-                self.file.clone(),
-                header.kind as u32,
-                header.nonce,
-                header.creator,
-                header.creator_pid,
-                part.into(),
-            ),
-        ))
+        let (file, part, header) = (self.file.clone(), self.part.to_owned(), &self.header);
+        let travel = (place, file, header.kind as u32, header.nonce, header.creator, header.creator_pid, part);
+        Ok((open, travel))
     }
 
     /// Removes a port's name, unless somebody else has taken it over, and its socket.
@@ -338,10 +346,28 @@ impl Handle {
         Err(exception(py, "MismatchError", &message, |_| Ok(())))
     }
 
-    /// A copy for a second Python object over the same bytes.
-    pub fn again(&self) -> Self {
+    /// A handle of the same object for a second Python object, or of a part of it.
+    pub fn again(&self, part: &'static str) -> Self {
         let (region, header) = (self.region.clone(), self.header.clone());
-        Self::over(self.home.clone(), self.lab.clone(), region, header, self.file.clone())
+        Self::over(self.home.clone(), self.lab.clone(), region, header, self.file.clone()).of_part(part)
+    }
+
+    fn of_part(mut self, part: &'static str) -> Self {
+        if !part.is_empty() {
+            self.title = format!("{} of {}", part.replace('_', " "), self.title);
+            self.part = part;
+        }
+        self
+    }
+
+    /// Which part of the object this is; empty: all of it.
+    pub fn part(&self) -> &'static str {
+        self.part
+    }
+
+    /// What `repr` calls it: its name in quotes, or its file.
+    pub fn label(&self) -> &str {
+        self.title.rsplit_once(' ').map_or("", |(_, label)| label)
     }
 }
 
@@ -374,10 +400,13 @@ pub fn reopen(
     let space = Space::at(py, &place, 0o777)?;
     let handle = Handle::open_file(py, &space, file, kind, nonce, (creator, pid))?;
     match kind {
-        Kind::Semaphore => Ok(Py::new(py, semaphore::Semaphore::over(py, handle)?)?.into_any()),
-        Kind::Queue => Ok(Py::new(py, queue::Queue::over(py, handle, part == queue::LETTERS)?)?.into_any()),
-        Kind::Port => Ok(Py::new(py, gate::Gate::over(py, handle)?)?.into_any()),
-        Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
+        Kind::Semaphore => Ok(opened::<Semaphore>(py, handle)?.into_any()),
+        Kind::Queue if part == LETTERS => Ok(opened::<Queue>(py, handle.of_part(LETTERS))?.into_any()),
+        Kind::Queue => Ok(opened::<Queue>(py, handle)?.into_any()),
+        Kind::Port => Ok(opened::<Gate>(py, handle)?.into_any()),
+        Kind::Mutex | Kind::Notification | Kind::AtomicInt | Kind::Event | Kind::Lives | Kind::Channel => {
+            Err(PyValueError::new_err(format!("no handle opens a {}", kind.name())))
+        }
     }
 }
 
@@ -416,26 +445,4 @@ fn missing(py: Python<'_>, what: &str, path: &str, timeout: Timeout) -> PyErr {
     exception(py, "NotFoundError", &format!("{what} does not exist {advice}"), |attributes| {
         attributes.set_item("filename", path)
     })
-}
-
-/// Opens what is there, or makes it, whoever else does the same at the same time.
-pub fn open_or_create<T>(
-    py: Python<'_>,
-    open: impl Fn() -> PyResult<T>,
-    create: impl Fn() -> PyResult<T>,
-) -> PyResult<T> {
-    loop {
-        match open() {
-            Err(error) if is(py, &error, "NotFoundError") => {}
-            other => return other,
-        }
-        match create() {
-            Err(error) if is(py, &error, "ExistsError") => {}
-            other => return other,
-        }
-    }
-}
-
-fn is(py: Python<'_>, error: &PyErr, class: &str) -> bool {
-    error.get_type(py).name().is_ok_and(|name| name == class)
 }

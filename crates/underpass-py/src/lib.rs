@@ -8,6 +8,7 @@ mod host;
 mod kernel_lab;
 mod lease;
 mod loan;
+mod object;
 mod port;
 mod queue;
 mod semaphore;
@@ -30,6 +31,8 @@ mod _core {
     use crate::lease::Lease;
     #[pymodule_export]
     use crate::loan::Loan;
+    #[pymodule_export]
+    use crate::object::SharedObject;
     #[pymodule_export]
     use crate::port::{Peer, Port, PortStatistics, Request};
     #[pymodule_export]

@@ -21,6 +21,7 @@ use crate::bytes::Source;
 use crate::error::{Context, raise};
 use crate::gate::Gate;
 use crate::handle::Handle;
+use crate::object::{self, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
 
@@ -43,10 +44,10 @@ use crate::timeout::Timeout;
 ///     >>> port.gate().call(b"hello", timeout=5)
 ///     b'HELLO'
 ///     >>> port.close(); server.join()
-#[pyclass(frozen, module = "underpass")]
+#[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Port {
-    handle: Handle,
+    handle: Arc<Handle>,
     server: Server,
     /// The epoch of forks in which it was made: a child does not receive.
     epoch: u32,
@@ -184,7 +185,12 @@ impl Request {
     }
 }
 
-fn create(py: Python<'_>, space: Option<&Space>, name: Option<&str>, message_size: i64) -> PyResult<Port> {
+fn create(
+    py: Python<'_>,
+    space: Option<&Space>,
+    name: Option<&str>,
+    message_size: i64,
+) -> PyResult<PyClassInitializer<Port>> {
     let size = usize::try_from(message_size).ok().filter(|size| *size <= MOST_BYTES).ok_or_else(|| {
         PyValueError::new_err(format!("message_size={message_size} is not between 0 and {MOST_BYTES}"))
     })?;
@@ -205,11 +211,12 @@ fn create(py: Python<'_>, space: Option<&Space>, name: Option<&str>, message_siz
         listener.set(Some(bound));
         Ok(())
     };
-    let handle = Handle::create_port(py, space, &wanted, &listen)?;
+    let handle = Arc::new(Handle::create_port(py, space, &wanted, &listen)?);
     let words: Option<Placed<PortWords>> = Placed::at(&handle.region, WORDS);
     match (words, listener.take()) {
         (Some(words), Some(listener)) => {
-            Ok(Port { server: Server::new(words, size, listener), handle, epoch: forks::epoch() })
+            let server = Server::new(words, size, listener);
+            Ok(object::base(&handle).add_subclass(Port { server, handle, epoch: forks::epoch() }))
         }
         _ => Err(raise(py, &Context::of(&handle.title, "not created"), Error::Corrupted("too short".into()))),
     }
@@ -295,15 +302,15 @@ impl Drop for Port {
 impl Port {
     #[new]
     #[pyo3(signature = (*, message_size=4096))]
-    fn new(py: Python<'_>, message_size: i64) -> PyResult<Self> {
+    fn new(py: Python<'_>, message_size: i64) -> PyResult<PyClassInitializer<Self>> {
         create(py, None, None, message_size)
     }
 
     /// Make a port with a name, or take over one whose receiver has died. Raises ExistsError if it lives.
     #[staticmethod]
     #[pyo3(signature = (name, *, message_size=4096, space=None))]
-    fn create(py: Python<'_>, name: &str, message_size: i64, space: Option<&Bound<'_, Space>>) -> PyResult<Self> {
-        create(py, space.map(Bound::get), Some(name), message_size)
+    fn create(py: Python<'_>, name: &str, message_size: i64, space: Option<&Bound<'_, Space>>) -> PyResult<Py<Self>> {
+        Py::new(py, create(py, space.map(Bound::get), Some(name), message_size)?)
     }
 
     /// Wait for a call.
@@ -365,15 +372,9 @@ impl Port {
     }
 
     /// The right to call this port; picklable.
-    fn gate(&self, py: Python<'_>) -> PyResult<Gate> {
+    fn gate(&self, py: Python<'_>) -> PyResult<Py<Gate>> {
         self.handle.check(py)?;
-        Gate::over(py, self.handle.again())
-    }
-
-    /// The name; None if it is anonymous.
-    #[getter]
-    fn name(&self) -> Option<String> {
-        self.handle.name()
+        object::opened(py, self.handle.again(""))
     }
 
     /// Bytes of the longest message.
@@ -385,11 +386,6 @@ impl Port {
     /// End the port and its name: calls that wait fail, receivers leave with ClosedError, serve loops return. Idempotent.
     fn close(&self) {
         self.shut();
-    }
-
-    /// Remove the name; those who have a gate keep it.
-    fn unlink(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.unlink(py)
     }
 
     /// A frozen snapshot.
@@ -413,7 +409,7 @@ impl Port {
     }
 
     fn __repr__(&self) -> String {
-        let name = self.handle.title.split_once(' ').map_or("", |(_, name)| name);
+        let name = self.handle.label();
         let state = if self.handle.is_closed() { ", closed" } else { "" };
         format!("<Port {name}, {} clients{state}>", self.server.clients())
     }

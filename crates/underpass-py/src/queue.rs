@@ -13,13 +13,13 @@ use underpass_shm::header::{Kind, PARAMETERS};
 
 use crate::bytes::{Source, Target};
 use crate::error::{Context, raise};
-use crate::handle::{Handle, Travel, open_or_create};
+use crate::handle::Handle;
 use crate::lease::{Lease, Leases};
 use crate::loan::Loan;
+use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
 
-const PARAMETER_NAMES: [&str; 3] = ["capacity", "message_size", "max_deliveries"];
 /// The part of a handle that is the room of the dead letters.
 pub const LETTERS: &str = "dead_letters";
 
@@ -51,12 +51,11 @@ pub const LETTERS: &str = "dead_letters";
 ///     b'one'
 ///     >>> jobs.depth
 ///     0
-#[pyclass(frozen, module = "underpass")]
+#[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Queue {
     pub handle: Arc<Handle>,
     pub core: Arc<core::Queue>,
-    part: &'static str,
 }
 
 /// Somebody's lease or loan.
@@ -149,15 +148,22 @@ fn parameters(shape: &Shape) -> [u64; PARAMETERS] {
     [u64::from(shape.capacity), shape.message_size as u64, most, 0, 0, 0, 0, 0]
 }
 
-fn create(py: Python<'_>, space: Option<&Space>, name: Option<&str>, shape: &Shape) -> PyResult<Queue> {
+fn create(
+    py: Python<'_>,
+    space: Option<&Space>,
+    name: Option<&str>,
+    shape: &Shape,
+) -> PyResult<PyClassInitializer<Queue>> {
     let format = |region: &Arc<_>| shape.format(region);
     let wanted = Wanted { name, kind: Kind::Queue, size: shape.size(), parameters: parameters(shape), format: &format };
-    Queue::over(py, Handle::create(py, space, &wanted)?, false)
+    Queue::over(py, Arc::new(Handle::create(py, space, &wanted)?))
 }
 
-impl Queue {
-    /// A queue over an opened object, or its dead letters.
-    pub fn over(py: Python<'_>, handle: Handle, letters: bool) -> PyResult<Self> {
+impl Object for Queue {
+    const KIND: Kind = Kind::Queue;
+    const PARAMETERS: &'static [&'static str] = &["capacity", "message_size", "max_deliveries"];
+
+    fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         let [capacity, message_size, most, ..] = handle.header.parameters;
         let opened = (|| {
             let wrong = || Error::Corrupted("its parameters are out of range".into());
@@ -168,17 +174,16 @@ impl Queue {
             };
             shape.check().map_err(|_| wrong())?;
             let queue = shape.queue(&handle.region)?;
-            if letters { queue.dead_letters().ok_or_else(wrong) } else { Ok(queue) }
+            if handle.part() == LETTERS { queue.dead_letters().ok_or_else(wrong) } else { Ok(queue) }
         })();
         match opened {
-            Ok(core) => {
-                let part = if letters { LETTERS } else { "" };
-                Ok(Self { core: Arc::new(core), handle: Arc::new(handle), part })
-            }
+            Ok(core) => Ok(object::base(&handle).add_subclass(Self { core: Arc::new(core), handle })),
             Err(error) => Err(raise(py, &Context::of(&handle.title, "not opened"), error)),
         }
     }
+}
 
+impl Queue {
     #[inline]
     pub fn kernel(&self) -> &dyn Kernel {
         self.handle.kernel()
@@ -255,7 +260,12 @@ fn copied<'py>(py: Python<'py>, message: &Message<'_>) -> underpass_core::Result
 impl Queue {
     #[new]
     #[pyo3(signature = (capacity=64, message_size=256, *, max_deliveries=None))]
-    fn new(py: Python<'_>, capacity: i64, message_size: i64, max_deliveries: Option<i64>) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        capacity: i64,
+        message_size: i64,
+        max_deliveries: Option<i64>,
+    ) -> PyResult<PyClassInitializer<Self>> {
         create(py, None, None, &shape(capacity, message_size, max_deliveries)?)
     }
 
@@ -269,16 +279,15 @@ impl Queue {
         message_size: i64,
         max_deliveries: Option<i64>,
         space: Option<&Bound<'_, Space>>,
-    ) -> PyResult<Self> {
-        create(py, space.map(Bound::get), Some(name), &shape(capacity, message_size, max_deliveries)?)
+    ) -> PyResult<Py<Self>> {
+        Py::new(py, create(py, space.map(Bound::get), Some(name), &shape(capacity, message_size, max_deliveries)?)?)
     }
 
     /// Open a named queue, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
     #[staticmethod]
     #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)), text_signature = "(name, *, space=None, timeout=0)")]
-    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Self> {
-        let handle = Handle::open(py, space.map(Bound::get), name, Kind::Queue, Timeout::new(timeout)?)?;
-        Self::over(py, handle, false)
+    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Py<Self>> {
+        object::open(py, name, space, timeout)
     }
 
     /// Open the queue of that name, or make it. Raises MismatchError if it exists with other parameters.
@@ -291,19 +300,10 @@ impl Queue {
         message_size: i64,
         max_deliveries: Option<i64>,
         space: Option<&Bound<'_, Space>>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<Py<Self>> {
         let shape = shape(capacity, message_size, max_deliveries)?;
-        let space = space.map(Bound::get);
-        let queue = open_or_create(
-            py,
-            || {
-                Handle::open(py, space, name, Kind::Queue, Timeout::NoWait)
-                    .and_then(|handle| Self::over(py, handle, false))
-            },
-            || create(py, space, Some(name), &shape),
-        )?;
-        queue.handle.same(py, parameters(&shape), &PARAMETER_NAMES)?;
-        Ok(queue)
+        let create = || create(py, space.map(Bound::get), Some(name), &shape);
+        object::open_or_create(py, name, space, parameters(&shape), create)
     }
 
     /// Put a message, waiting for room.
@@ -520,29 +520,13 @@ impl Queue {
 
     /// The queue of messages that were delivered ``max_deliveries`` times. Raises MisuseError without that.
     #[getter]
-    fn dead_letters(&self, py: Python<'_>) -> PyResult<Self> {
+    fn dead_letters(&self, py: Python<'_>) -> PyResult<Py<Self>> {
         self.handle.check(py)?;
-        let Some(core) = self.core.dead_letters() else {
+        if self.core.dead_letters().is_none() {
             let why = Error::Misuse("create it with max_deliveries= to have them".into());
             return Err(self.failed(py, "has no dead letters", why));
-        };
-        Ok(Self { handle: Arc::new(self.handle.again()), core: Arc::new(core), part: LETTERS })
-    }
-
-    /// The name; None if it is anonymous.
-    #[getter]
-    fn name(&self) -> Option<String> {
-        self.handle.name()
-    }
-
-    /// End this handle. Idempotent; an anonymous queue that was never pickled goes with it.
-    fn close(&self) {
-        self.handle.close();
-    }
-
-    /// Remove the name. Whoever has it open keeps it.
-    fn unlink(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.unlink(py)
+        }
+        object::opened(py, self.handle.again(LETTERS))
     }
 
     /// A frozen snapshot: depth, and who works on what since when.
@@ -568,18 +552,13 @@ impl Queue {
         }
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
-        self.handle.reduce(py, self.part)
-    }
-
     fn __repr__(&self) -> String {
         let state = match (self.handle.is_closed(), self.core.is_shut_down()) {
             (true, _) => ", closed",
             (false, true) => ", shut down",
             _ => "",
         };
-        let name = self.handle.title.split_once(' ').map_or("", |(_, name)| name);
-        let dead = if self.part == LETTERS { " dead letters" } else { "" };
+        let (name, dead) = (self.handle.label(), if self.handle.part() == LETTERS { " dead letters" } else { "" });
         format!("<Queue {name}{dead}, {} of {} queued{state}>", self.core.depth(), self.core.capacity())
     }
 }

@@ -1,6 +1,7 @@
 //! `underpass.Semaphore`.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -11,11 +12,10 @@ use underpass_shm::layout::semaphore::SemaphoreWords;
 use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
-use crate::handle::{Handle, Travel};
+use crate::handle::Handle;
+use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
-
-const PARAMETER_NAMES: [&str; 2] = ["limit", "saturate"];
 
 /// A counting semaphore between processes: Dijkstra's, with Zephyr's limit and reset.
 ///
@@ -36,10 +36,10 @@ const PARAMETER_NAMES: [&str; 2] = ["limit", "saturate"];
 ///     >>> with seats.holding(timeout=1):
 ///     ...     seats.value
 ///     1
-#[pyclass(frozen, module = "underpass")]
+#[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Semaphore {
-    handle: Handle,
+    handle: Arc<Handle>,
     core: core::Semaphore,
 }
 
@@ -104,7 +104,12 @@ impl Parameters {
         [u64::from(self.limit), u64::from(self.saturate), 0, 0, 0, 0, 0, 0]
     }
 
-    fn create(&self, py: Python<'_>, space: Option<&Space>, name: Option<&str>) -> PyResult<Semaphore> {
+    fn create(
+        &self,
+        py: Python<'_>,
+        space: Option<&Space>,
+        name: Option<&str>,
+    ) -> PyResult<PyClassInitializer<Semaphore>> {
         let wanted = Wanted {
             name,
             kind: Kind::Semaphore,
@@ -117,22 +122,27 @@ impl Parameters {
                 Ok(())
             },
         };
-        Semaphore::over(py, Handle::create(py, space, &wanted)?)
+        Semaphore::over(py, Arc::new(Handle::create(py, space, &wanted)?))
     }
 }
 
-impl Semaphore {
-    /// A semaphore over an opened object.
-    pub fn over(py: Python<'_>, handle: Handle) -> PyResult<Self> {
+impl Object for Semaphore {
+    const KIND: Kind = Kind::Semaphore;
+    const PARAMETERS: &'static [&'static str] = &["limit", "saturate"];
+
+    fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         let [limit, saturate, ..] = handle.header.parameters;
         let limit = u32::try_from(limit).ok().filter(|limit| (1..=MOST).contains(limit));
         let (Some(limit), Some(words)) = (limit, Placed::at(&handle.region, WORDS)) else {
             let error = underpass_core::Error::Corrupted("its limit or its length is out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
         };
-        Ok(Self { core: core::Semaphore::new(words, limit, saturate != 0), handle })
+        let core = core::Semaphore::new(words, limit, saturate != 0);
+        Ok(object::base(&handle).add_subclass(Self { handle, core }))
     }
+}
 
+impl Semaphore {
     #[inline]
     fn acquire_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         self.handle.check(py)?;
@@ -153,7 +163,7 @@ impl Semaphore {
 impl Semaphore {
     #[new]
     #[pyo3(signature = (value, *, limit=None, saturate=false))]
-    fn new(py: Python<'_>, value: i64, limit: Option<i64>, saturate: bool) -> PyResult<Self> {
+    fn new(py: Python<'_>, value: i64, limit: Option<i64>, saturate: bool) -> PyResult<PyClassInitializer<Self>> {
         Parameters::new(value, limit, saturate)?.create(py, None, None)
     }
 
@@ -167,16 +177,15 @@ impl Semaphore {
         limit: Option<i64>,
         saturate: bool,
         space: Option<&Bound<'_, Space>>,
-    ) -> PyResult<Self> {
-        Parameters::new(value, limit, saturate)?.create(py, space.map(Bound::get), Some(name))
+    ) -> PyResult<Py<Self>> {
+        Py::new(py, Parameters::new(value, limit, saturate)?.create(py, space.map(Bound::get), Some(name))?)
     }
 
     /// Open a named semaphore, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
     #[staticmethod]
     #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)), text_signature = "(name, *, space=None, timeout=0)")]
-    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Self> {
-        let handle = Handle::open(py, space.map(Bound::get), name, Kind::Semaphore, Timeout::new(timeout)?)?;
-        Self::over(py, handle)
+    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Py<Self>> {
+        object::open(py, name, space, timeout)
     }
 
     /// Open the semaphore of that name, or make it. Raises MismatchError if it exists with another limit or saturate.
@@ -189,21 +198,10 @@ impl Semaphore {
         limit: Option<i64>,
         saturate: bool,
         space: Option<&Bound<'_, Space>>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<Py<Self>> {
         let parameters = Parameters::new(value, limit, saturate)?;
-        let space = space.map(Bound::get);
-        crate::handle::open_or_create(
-            py,
-            || {
-                Handle::open(py, space, name, Kind::Semaphore, Timeout::NoWait)
-                    .and_then(|handle| Self::over(py, handle))
-            },
-            || parameters.create(py, space, Some(name)),
-        )
-        .and_then(|semaphore| {
-            semaphore.handle.same(py, parameters.words(), &PARAMETER_NAMES)?;
-            Ok(semaphore)
-        })
+        let create = || parameters.create(py, space.map(Bound::get), Some(name));
+        object::open_or_create(py, name, space, parameters.words(), create)
     }
 
     /// Take a unit, waiting for one; always True.
@@ -261,22 +259,6 @@ impl Semaphore {
         self.core.value()
     }
 
-    /// The name; None if it is anonymous.
-    #[getter]
-    fn name(&self) -> Option<String> {
-        self.handle.name()
-    }
-
-    /// End this handle. Idempotent; an anonymous semaphore that was never pickled goes with it.
-    fn close(&self) {
-        self.handle.close();
-    }
-
-    /// Remove the name. Whoever has it open keeps it.
-    fn unlink(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.unlink(py)
-    }
-
     /// A frozen snapshot.
     fn statistics(&self) -> SemaphoreStatistics {
         SemaphoreStatistics {
@@ -286,16 +268,8 @@ impl Semaphore {
         }
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
-        self.handle.reduce(py, "")
-    }
-
     fn __repr__(&self) -> String {
-        let mut text = format!(
-            "<Semaphore {}, value {}",
-            self.handle.title.split_once(' ').map_or("", |(_, name)| name),
-            self.core.value()
-        );
+        let mut text = format!("<Semaphore {}, value {}", self.handle.label(), self.core.value());
         if self.core.has_sleepers() {
             text.push_str(", waiters");
         }

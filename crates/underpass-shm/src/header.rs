@@ -31,15 +31,33 @@ pub enum Kind {
     Port = 4,
     /// What a client and a server share: the A-stacks.
     Channel = 5,
+    /// A robust lock.
+    Mutex = 6,
+    /// A word of flags.
+    Notification = 7,
+    /// A number.
+    AtomicInt = 8,
+    /// One flag.
+    Event = 9,
 }
+
+const KINDS: [Kind; 9] = [
+    Kind::Lives,
+    Kind::Semaphore,
+    Kind::Queue,
+    Kind::Port,
+    Kind::Channel,
+    Kind::Mutex,
+    Kind::Notification,
+    Kind::AtomicInt,
+    Kind::Event,
+];
 
 impl Kind {
     /// The kind that a header names, if this version knows it.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
-        [Self::Lives, Self::Semaphore, Self::Queue, Self::Port, Self::Channel]
-            .into_iter()
-            .find(|kind| *kind as u32 == number)
+        KINDS.into_iter().find(|kind| *kind as u32 == number)
     }
 
     /// The name its users know.
@@ -51,6 +69,10 @@ impl Kind {
             Self::Queue => "Queue",
             Self::Port => "Port",
             Self::Channel => "Channel",
+            Self::Mutex => "Mutex",
+            Self::Notification => "Notification",
+            Self::AtomicInt => "AtomicInt",
+            Self::Event => "Event",
         }
     }
 }

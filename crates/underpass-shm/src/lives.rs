@@ -37,9 +37,9 @@ const PROCESS_TABLE: usize = 4096;
 const THREAD_TABLE: usize = PROCESS_TABLE + PROCESSES as usize * size_of::<ProcessEntry>();
 /// Bytes of a whole table; what is not used yet is a hole of the file.
 pub const TABLE_SIZE: usize = THREAD_TABLE + THREADS as usize * size_of::<ThreadEntry>();
-/// The byte whose lock the process holds that makes the table grow.
 /// What every table has from the start: header, processes, and the first threads by [`Lives::format`].
 pub(crate) const FIRST_BYTES: u64 = THREAD_TABLE as u64;
+/// The byte whose lock the process holds that makes the table grow.
 const GROWING: i64 = PROCESSES as i64;
 
 #[derive(Debug)]

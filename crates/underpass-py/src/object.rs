@@ -1,0 +1,111 @@
+//! What the classes of all objects share: the base class, and how one is opened or made.
+
+use std::sync::Arc;
+
+use pyo3::PyClass;
+use pyo3::prelude::*;
+use underpass_shm::header::{Kind, PARAMETERS};
+
+use crate::error::is;
+use crate::handle::{Handle, Travel};
+use crate::space::Space;
+use crate::timeout::Timeout;
+
+/// What every object has: a name, a handle that can be closed or handed to another process, and an end.
+///
+/// An object lives in a file of its `Space`. A *named* one stays until ``unlink``. An *anonymous* one goes with the
+/// handle that made it, or, once it was pickled, with the process that made it. Whoever has an object open keeps it.
+/// Handles pickle: as arguments of a process, through queues; the receiver opens the same object.
+#[pyclass(frozen, subclass, module = "underpass")]
+#[derive(Debug)]
+pub struct SharedObject {
+    handle: Arc<Handle>,
+}
+
+#[pymethods]
+impl SharedObject {
+    /// The name; None if it is anonymous.
+    #[getter]
+    fn name(&self) -> Option<String> {
+        self.handle.name()
+    }
+
+    /// True once this handle was closed.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.handle.is_closed()
+    }
+
+    /// End this handle. Idempotent; an anonymous object that was never pickled goes with the handle that made it.
+    fn close(&self) {
+        self.handle.close();
+    }
+
+    /// Remove the name. Whoever has the object open keeps it.
+    ///
+    /// Raises:
+    ///     NotFoundError: The name is gone already.
+    fn unlink(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.unlink(py)
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
+        self.handle.reduce(py)
+    }
+}
+
+/// A class whose objects are files of one kind.
+pub trait Object: PyClass {
+    /// What its header says.
+    const KIND: Kind;
+    /// The constructor's arguments, in the order of the header's parameters.
+    const PARAMETERS: &'static [&'static str];
+
+    /// An object of Python over the words that `handle` has opened.
+    fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>>;
+}
+
+/// The base class's part of an object.
+pub fn base(handle: &Arc<Handle>) -> PyClassInitializer<SharedObject> {
+    PyClassInitializer::from(SharedObject { handle: handle.clone() })
+}
+
+/// Opens a named object, waiting for the name if `timeout` says so.
+pub fn open<T: Object>(
+    py: Python<'_>,
+    name: &str,
+    space: Option<&Bound<'_, Space>>,
+    timeout: Option<f64>,
+) -> PyResult<Py<T>> {
+    opened(py, Handle::open(py, space.map(Bound::get), name, T::KIND, Timeout::new(timeout)?)?)
+}
+
+/// The Python object over an opened handle.
+pub fn opened<T: Object>(py: Python<'_>, handle: Handle) -> PyResult<Py<T>> {
+    Py::new(py, T::over(py, Arc::new(handle))?)
+}
+
+/// Opens what is there, or makes it, whoever else does the same at the same time. What is there must have these
+/// parameters.
+pub fn open_or_create<T: Object>(
+    py: Python<'_>,
+    name: &str,
+    space: Option<&Bound<'_, Space>>,
+    parameters: [u64; PARAMETERS],
+    create: impl Fn() -> PyResult<PyClassInitializer<T>>,
+) -> PyResult<Py<T>> {
+    loop {
+        match Handle::open(py, space.map(Bound::get), name, T::KIND, Timeout::NoWait) {
+            Ok(handle) => {
+                handle.same(py, parameters, T::PARAMETERS)?;
+                return opened(py, handle);
+            }
+            Err(error) if is(py, &error, "NotFoundError") => {}
+            Err(error) => return Err(error),
+        }
+        match create() {
+            Err(error) if is(py, &error, "ExistsError") => {}
+            made => return Py::new(py, made?),
+        }
+    }
+}
