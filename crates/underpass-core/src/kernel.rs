@@ -80,6 +80,8 @@ impl Default for Watch<'_> {
 pub enum Parked {
     /// Something may have changed: look again.
     Look,
+    /// The baton was woken: somebody who owed a wake here has died, or passes one on that it cannot use.
+    Baton,
     /// The deadline has passed.
     Expired,
     /// The interpreter's signal handlers raised.
@@ -107,7 +109,8 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// Wake up to `count` who are parked on this word; how many there were.
     fn wake(&self, word: &AtomicU32, count: u32) -> u32;
 
-    /// If I die from now on, wake one who is parked on this word. Null ends it; the word named before is returned.
+    /// If I die from now on, wake one who is parked on this word. Null ends it; the word named before is returned. One
+    /// that another covers is woken at once: its sleeper looks for itself.
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32;
 
     /// Which processors may I run on, a bit each: what [`Self::spin`] takes of a partner.
@@ -166,6 +169,9 @@ impl<'k> Owed<'k> {
 
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
-        self.kernel.name_baton(self.before);
+        self.kernel.name_baton(std::ptr::null());
+        if !self.before.is_null() {
+            self.kernel.name_baton(self.before);
+        }
     }
 }

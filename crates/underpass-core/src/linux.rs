@@ -1,7 +1,7 @@
 //! The kernel of the product: Linux, through the futexes and lives of one space.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use underpass_shm::futex::{self, Woke};
 use underpass_shm::life::{Life, Me};
@@ -100,7 +100,7 @@ impl Kernel for Linux {
         }
         let table = self.space.lives();
         let mut words = [(baton, 0); WORDS + LIVES + 1];
-        let mut count = 1;
+        let mut count = 0;
         for pair in watch.words() {
             words[count] = pair;
             count += 1;
@@ -124,17 +124,21 @@ impl Kernel for Linux {
         let longest = if unseen { NAP.checked_shl(naps).unwrap_or(RECHECK).min(RECHECK).min(longest) } else { longest };
         let recheck = clock::monotonic().saturating_add(longest);
         let sleep_until = until.map_or(recheck, |time| time.min(recheck));
+        // Of several that were woken, futex_waitv tells the last.
+        words[count] = (baton, 0);
         let mut woke = Woke::Changed;
         self.host.detached(&mut || {
-            woke = futex::wait_any(&words[..count], (sleep_until != u64::MAX).then_some(sleep_until));
+            woke = futex::wait_any(&words[..=count], (sleep_until != u64::MAX).then_some(sleep_until));
         });
         match woke {
             Woke::Word(index) => {
-                if index >= tokens {
+                for (token, value) in &words[tokens..count] {
                     // The kernel tells one sleeper of an end; that one tells the others, who re-target.
-                    futex::wake(words[index].0, u32::MAX);
+                    if token.load(Acquire) != *value {
+                        futex::wake(token, u32::MAX);
+                    }
                 }
-                Parked::Look
+                if index == count { Parked::Baton } else { Parked::Look }
             }
             Woke::Expired if until.is_some_and(|time| clock::monotonic() >= time) => Parked::Expired,
             Woke::Interrupted if self.host.signals() => Parked::Interrupted,

@@ -10,12 +10,12 @@ use underpass_shm::life::{Life, Me};
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use crate::kernel::{Kernel, Owed, Watch};
-use crate::wait::{Patience, Waiting, wait_until};
+use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Result};
 
-/// A handle of a lock.
+/// A lock, and the sleepers of the object that it is in.
 #[derive(Debug, Clone, Copy)]
-pub struct Lock<'a>(pub &'a LockWords);
+pub struct Lock<'a>(pub &'a LockWords, pub &'a dyn Sleepers);
 
 impl<'a> Lock<'a> {
     /// Takes the lock, waiting as long as its owner lives. `inherited` tells that the last owner died inside.
@@ -29,7 +29,7 @@ impl<'a> Lock<'a> {
     #[cold]
     fn acquire_slow(self, kernel: &dyn Kernel, patience: &Patience, me: Me) -> Result<bool> {
         let ready = || self.0.word.load(Relaxed) & !SLEEPERS == 0;
-        let waiting = Waiting { baton: &self.0.baton, deadline: Deadline::Never, patience, partner: 0 };
+        let waiting = Waiting { sleepers: self.1, deadline: Deadline::Never, patience, partner: 0 };
         wait_until(kernel, waiting, ready, |watch, slept| Ok(self.attempt(kernel, me, watch, slept)))
     }
 
@@ -77,7 +77,7 @@ impl<'a> Lock<'a> {
 
     #[cold]
     fn release_slow(self, kernel: &dyn Kernel) {
-        let _owed = Owed::name(kernel, &self.0.baton);
+        let _owed = Owed::name(kernel, self.1.baton());
         self.0.word.swap(0, AcqRel);
         kernel.wake(&self.0.word, 1);
     }

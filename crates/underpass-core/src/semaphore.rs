@@ -8,10 +8,11 @@
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::semaphore::SemaphoreWords;
 use underpass_shm::place::Placed;
+use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::kernel::{Kernel, Owed};
-use crate::wait::{Patience, Waiting, wait_until};
+use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 /// The most units a semaphore can hold.
@@ -67,7 +68,7 @@ impl Semaphore {
         let words = &*self.words;
         let resets = words.resets.load(Acquire);
         let ready = || words.word.load(Relaxed) & !SLEEPERS != 0;
-        let waiting = Waiting { baton: &words.baton, deadline, patience: &self.patience, partner: 0 };
+        let waiting = Waiting { sleepers: words, deadline, patience: &self.patience, partner: 0 };
         wait_until(kernel, waiting, ready, |mut watch, slept| {
             loop {
                 if words.resets.load(Acquire) != resets {
@@ -161,5 +162,16 @@ impl Semaphore {
     #[must_use]
     pub fn has_sleepers(&self) -> bool {
         self.words.word.load(Relaxed) & SLEEPERS != 0
+    }
+}
+
+impl Sleepers for SemaphoreWords {
+    fn baton(&self) -> &AtomicU32 {
+        &self.baton
+    }
+
+    fn recall(&self, kernel: &dyn Kernel) {
+        self.word.fetch_and(!SLEEPERS, AcqRel);
+        kernel.wake(&self.word, u32::MAX);
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! Invariant: a sleeper that leaves, however it leaves, owes nobody a wake. After a success the object's attempt has
 //! passed on what it did not use; after an error this function wakes the next sleeper of the baton; a park that expired
-//! consumed no wake, and the last attempt after it announces the others again.
+//! consumed no wake, and the last attempt after it announces the others again. One who is handed the baton makes all
+//! others look too.
 
 use underpass_shm::sync::{AtomicU32, Ordering::Relaxed, spin_hint};
 
@@ -66,11 +67,20 @@ impl Default for Patience {
     }
 }
 
+/// All who sleep on one object, on whichever of its words.
+pub trait Sleepers: std::fmt::Debug {
+    /// The word that is always 0, on which every one of them waits too.
+    fn baton(&self) -> &AtomicU32;
+
+    /// Makes every one of them look at the state again, also those who are about to sleep.
+    fn recall(&self, kernel: &dyn Kernel);
+}
+
 /// How and how long an operation waits.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiting<'a, 'p> {
-    /// The baton of those who wait for the same.
-    pub baton: &'a AtomicU32,
+    /// Those who sleep on the same object.
+    pub sleepers: &'a dyn Sleepers,
     /// Until when.
     pub deadline: Deadline,
     /// What spinning has paid here.
@@ -96,17 +106,18 @@ pub fn wait_until<'a, T>(
     {
         return Ok(done);
     }
-    park_until(kernel, waiting.baton, waiting.deadline, attempt)
+    park_until(kernel, waiting.sleepers, waiting.deadline, attempt)
 }
 
 /// The sleeping half.
 #[cold]
 fn park_until<'a, T>(
     kernel: &dyn Kernel,
-    baton: &'a AtomicU32,
+    sleepers: &'a dyn Sleepers,
     deadline: Deadline,
     mut attempt: impl FnMut(Option<&mut Watch<'a>>, bool) -> Result<Option<T>>,
 ) -> Result<T> {
+    let baton = sleepers.baton();
     let mut watch = Watch::new();
     let _owed = Owed::name(kernel, baton);
     let mut slept = false;
@@ -127,6 +138,12 @@ fn park_until<'a, T>(
         }
         match kernel.park(&watch, baton, deadline.time()) {
             Parked::Look => slept = true,
+            Parked::Baton => {
+                // Whoever died may have owed more wakes than this one. The others are woken by their words, so that
+                // they do not recall each other for ever.
+                slept = true;
+                sleepers.recall(kernel);
+            }
             Parked::Expired => expired = true,
             Parked::Interrupted => return Err(Error::Interrupted),
         }

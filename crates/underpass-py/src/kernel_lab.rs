@@ -45,6 +45,7 @@ struct State {
 #[derive(Debug)]
 struct Sleeper {
     words: Vec<usize>,
+    baton: usize,
     since: u64,
     until: Option<u64>,
     ended: Option<Parked>,
@@ -101,10 +102,11 @@ impl Kernel for LabKernel {
             if watch.words().any(|(word, expected)| word.load(std::sync::atomic::Ordering::SeqCst) != expected) {
                 return Parked::Look;
             }
-            let words = watch.words().map(|(word, _)| address(word)).chain([address(baton)]).collect();
+            let baton = address(baton);
+            let words = watch.words().map(|(word, _)| address(word)).chain([baton]).collect();
             let (running, since) = (state.running, state.serial);
             state.serial += 1;
-            state.sleepers.insert(running, Sleeper { words, since, until, ended: None });
+            state.sleepers.insert(running, Sleeper { words, baton, since, until, ended: None });
             running
         };
         let interrupted = self.point().is_err();
@@ -129,13 +131,17 @@ impl Kernel for LabKernel {
             .filter(|sleeper| sleeper.ended.is_none() && sleeper.words.contains(&address(word)))
             .collect();
         asleep.sort_by_key(|sleeper| sleeper.since);
-        let woken = asleep.into_iter().take(count as usize).map(|sleeper| sleeper.ended = Some(Parked::Look)).count();
+        let woken = asleep.len().min(count as usize);
+        for sleeper in &mut asleep[..woken] {
+            sleeper.ended = Some(if sleeper.baton == address(word) { Parked::Baton } else { Parked::Look });
+        }
         woken as u32
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {
         let mut state = self.state();
         let running = state.running;
+        // Nobody dies here, so that one which another covers is not passed on.
         state.batons.insert(running, address(word)).unwrap_or(0) as *const AtomicU32
     }
 

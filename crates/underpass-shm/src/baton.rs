@@ -7,6 +7,8 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst, compiler_fence};
 
+use crate::futex;
+
 #[repr(C)]
 struct RobustListHead {
     list: *mut libc::c_void,
@@ -19,7 +21,8 @@ thread_local! {
 }
 
 /// Names `word`, which must be 0 for ever, as what the kernel wakes if this thread dies; null names nothing. Returns
-/// what was named before, so that batons nest.
+/// what was named before, so that batons nest. Only one can be named at a time: another one that this one covers is
+/// passed on first, to a sleeper who then looks for itself.
 pub fn name(word: *const AtomicU32) -> *const AtomicU32 {
     let head = head();
     compiler_fence(SeqCst);
@@ -28,12 +31,17 @@ pub fn name(word: *const AtomicU32) -> *const AtomicU32 {
     unsafe {
         let offset = (*head).futex_offset as isize;
         let pending = std::ptr::addr_of_mut!((*head).list_op_pending);
-        let before = pending.read();
+        let named = pending.read();
+        let before: *const AtomicU32 =
+            if named.is_null() { std::ptr::null() } else { named.cast::<u8>().wrapping_offset(offset).cast() };
+        if !word.is_null() && !before.is_null() && before != word {
+            futex::wake(&*before, 1);
+        }
         let entry = if word.is_null() { std::ptr::null() } else { word.cast::<u8>().wrapping_offset(-offset) };
         pending.write_volatile(entry.cast_mut().cast());
         // The kernel reads on this very processor: program order is all that is needed.
         compiler_fence(SeqCst);
-        if before.is_null() { std::ptr::null() } else { before.cast::<u8>().wrapping_offset(offset).cast() }
+        before
     }
 }
 

@@ -18,7 +18,7 @@ use super::doorbell;
 use super::stack::Stack;
 use crate::error::Phase;
 use crate::kernel::Kernel;
-use crate::wait::{Patience, Waiting, wait_until};
+use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 /// How long one attempt to connect may take before the server's life is looked at again.
@@ -175,7 +175,7 @@ impl Client {
         if stack.caller.cpus.load(Relaxed) != mine {
             stack.caller.cpus.store(mine, Relaxed);
         }
-        let waiting = Waiting { baton: &stack.caller.baton, deadline, patience: &self.patience, partner };
+        let waiting = Waiting { sleepers: stack, deadline, patience: &self.patience, partner };
         wait_until(
             kernel,
             waiting,
@@ -205,7 +205,7 @@ impl Client {
             return Ok(stack);
         }
         let ready = || self.claims.iter().any(|claim| claim.load(Relaxed) == FREE);
-        let waiting = Waiting { baton: &self.baton, deadline, patience: &self.claiming, partner: 0 };
+        let waiting = Waiting { sleepers: self, deadline, patience: &self.claiming, partner: 0 };
         self.claimants.fetch_add(1, Relaxed);
         let claimed = wait_until(kernel, waiting, ready, |watch, _| {
             // SYNC(client-1): pairs with `unclaim`.
@@ -268,5 +268,18 @@ impl Client {
 
     fn died(&self, kernel: &dyn Kernel) -> Error {
         Error::PeerDied { pid: kernel.pid(self.server) }
+    }
+}
+
+/// The threads that wait for an A-stack.
+impl Sleepers for Client {
+    fn baton(&self) -> &AtomicU32 {
+        &self.baton
+    }
+
+    fn recall(&self, kernel: &dyn Kernel) {
+        // SYNC(client-1): who is about to sleep finds the count changed.
+        self.released.fetch_add(1, AcqRel);
+        kernel.wake(&self.released, u32::MAX);
     }
 }

@@ -6,11 +6,13 @@
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::port::PortWords;
 use underpass_shm::sync::{
+    AtomicU32,
     Ordering::{AcqRel, Relaxed, SeqCst},
     fence,
 };
 
 use crate::kernel::{Kernel, Owed};
+use crate::wait::Sleepers;
 
 /// Says that the server is about to sleep, and what the bell must be while it does. What is posted after this rings.
 #[must_use]
@@ -59,4 +61,14 @@ pub fn tell(kernel: &dyn Kernel, words: &PortWords, count: u32) {
         word = other;
     }
     kernel.wake(&words.doorbell, count);
+}
+
+impl Sleepers for PortWords {
+    fn baton(&self) -> &AtomicU32 {
+        &self.baton
+    }
+
+    fn recall(&self, kernel: &dyn Kernel) {
+        tell(kernel, self, u32::MAX);
+    }
 }

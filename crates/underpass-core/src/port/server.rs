@@ -96,7 +96,7 @@ impl Server {
         if words.cpus.load(Relaxed) != mine {
             words.cpus.store(mine, Relaxed);
         }
-        let waiting = Waiting { baton: &words.baton, deadline, patience: &self.patience, partner };
+        let waiting = Waiting { sleepers: &**words, deadline, patience: &self.patience, partner };
         wait_until(kernel, waiting, ready, |watch, slept| {
             if let Some(watch) = watch {
                 // Said before the look, so that whoever posts after it rings.

@@ -7,9 +7,11 @@ use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::port::{CallerWords, FAILED, IDLE, NUMBERS, POSTED, ReplyWords, RequestWords, STATE, TAKEN};
 use underpass_shm::life::Life;
 use underpass_shm::place::{Blocks, Placed};
+use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::kernel::Kernel;
+use crate::wait::Sleepers;
 
 /// The views of one A-stack.
 #[derive(Debug)]
@@ -131,5 +133,17 @@ impl Stack {
     pub fn reply_length(&self, limit: usize) -> Option<usize> {
         let length = self.reply.length.load(Relaxed);
         (length & FAILED == 0).then_some((length as usize).min(limit))
+    }
+}
+
+/// The caller, and nobody else.
+impl Sleepers for Stack {
+    fn baton(&self) -> &AtomicU32 {
+        &self.caller.baton
+    }
+
+    fn recall(&self, kernel: &dyn Kernel) {
+        self.reply.word.fetch_and(!SLEEPERS, AcqRel);
+        kernel.wake(&self.reply.word, u32::MAX);
     }
 }

@@ -2,7 +2,7 @@
 
 use underpass_shm::layout::queue::PUTTERS_DIED;
 use underpass_shm::life::{Life, Me};
-use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
+use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::Queue;
 use super::roster;
@@ -99,28 +99,38 @@ impl Queue {
         holdings
     }
 
-    /// Names this process as a holder of slots, before it holds the first: then whoever sleeps watches it.
-    pub(super) fn register_holder(&self, kernel: &dyn Kernel, me: Me) -> Result<()> {
-        if self.registered.load(Relaxed) == me.process.0 {
-            return Ok(());
+    /// Names this process as a holder of slots, before it holds the first: then whoever sleeps watches it. False if the
+    /// roster is full.
+    pub(super) fn list_holder(&self, kernel: &dyn Kernel, me: Me) -> Result<bool> {
+        if self.listed.load(Relaxed) == me.process.0 {
+            return Ok(true);
         }
         let _side = self.room.getters(kernel, &self.locking, me)?;
-        match roster::register(&self.room.words.holders, me.process) {
-            Some(true) => self.room.tell_all(kernel),
-            Some(false) => {}
-            None => self.room.words.get.overflow.store(1, Relaxed),
+        let listed = roster::register(&self.room.words.holders, me.process);
+        if listed.is_some() {
+            self.listed.store(me.process.0, Relaxed);
         }
-        self.registered.store(me.process.0, Relaxed);
-        Ok(())
+        if listed == Some(true) {
+            self.room.tell_all(kernel);
+        }
+        Ok(listed.is_some())
+    }
+
+    /// After a slot was leased or lent: one whose owner is not on the roster is looked for at each re-check.
+    pub(super) fn note_holder(&self, listed: bool) {
+        if !listed {
+            // SYNC(queue-3): pairs with `reap_unlisted`, which then finds the owner.
+            self.room.words.get.overflow.swap(1, AcqRel);
+        }
     }
 
     /// Takes back what the dead held, and tells whom a sleeper has to watch from now on.
     pub(super) fn reap(&self, kernel: &dyn Kernel, me: Me, mut living: impl FnMut(Life)) -> Result<()> {
         let words = &self.room.words;
-        if Lock(&words.get.lock).owner_died(kernel) {
+        if Lock(&words.get.lock, &**words).owner_died(kernel) {
             drop(self.room.getters(kernel, &self.locking, me)?);
         }
-        if Lock(&words.put.lock).owner_died(kernel) {
+        if Lock(&words.put.lock, &**words).owner_died(kernel) {
             drop(self.room.putters(kernel, &self.locking, me)?);
         }
         for process in roster::members(&words.holders).filter(|process| *process != me.process) {
@@ -131,17 +141,35 @@ impl Queue {
             }
         }
         if words.get.overflow.load(Relaxed) != 0 {
-            for holding in self.holdings() {
-                if holding.process != me.process && !kernel.alive(holding.process) {
-                    self.reap_holder(kernel, me, holding.process)?;
-                }
-            }
+            self.reap_unlisted(kernel, me)?;
         }
         for process in roster::members(&words.putters).filter(|process| *process != me.process) {
             if kernel.alive(process) {
                 living(process);
             } else {
                 self.reap_putter(kernel, me, process)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks after the holders for whom the roster had no place: who lives gets one if there is one by now.
+    fn reap_unlisted(&self, kernel: &dyn Kernel, me: Me) -> Result<()> {
+        let words = &self.room.words;
+        // SYNC(queue-3): pairs with `note_holder`.
+        words.get.overflow.swap(0, AcqRel);
+        for process in self.holdings().into_iter().map(|holding| holding.process) {
+            if roster::members(&words.holders).any(|member| member == process) {
+                continue;
+            }
+            if kernel.alive(process) {
+                let _side = self.room.getters(kernel, &self.locking, me)?;
+                match roster::register(&words.holders, process) {
+                    None => words.get.overflow.store(1, Release),
+                    Some(_) => self.room.tell_all(kernel),
+                }
+            } else {
+                self.reap_holder(kernel, me, process)?;
             }
         }
         Ok(())
@@ -207,7 +235,8 @@ impl Queue {
         self.max_deliveries.is_some_and(|most| self.room.slots[slot].delivery.load(Relaxed) >= most)
     }
 
-    /// Copies a message to the dead letters, once even if a death makes it happen twice. False if they are full.
+    /// Copies a message to the dead letters, once even if a death makes it happen twice: a letter's slot keeps the number
+    /// of the lease that it was until it is used again. False if they are full.
     fn bury(&self, kernel: &dyn Kernel, me: Me, slot: usize) -> Result<bool> {
         let Some(letters) = &self.letters else { return Ok(false) };
         let words = &self.room.slots[slot];
@@ -216,15 +245,16 @@ impl Queue {
         let mut message = vec![0; length];
         self.room.blocks.read(slot, &mut message);
         let _side = letters.putters(kernel, &self.locking, me)?;
-        if letters.last_put().is_some_and(|last| letters.slots[last].origin.load(Relaxed) == origin) {
+        if letters.slots.iter().any(|letter| letter.origin.load(Relaxed) == origin) {
             return Ok(true);
         }
-        let Some(grave) = letters.free_slot()? else { return Ok(false) };
+        let Some(grave) = letters.free_slot(0)? else { return Ok(false) };
         letters.blocks.write(grave, &message);
         letters.slots[grave].length.store(length as u32, Relaxed);
         letters.slots[grave].returns.store(words.delivery.load(Relaxed), Relaxed);
         letters.slots[grave].origin.store(origin, Relaxed);
-        match letters.put_slot(kernel, grave) {
+        letters.place(grave, 0);
+        match letters.arrive(kernel, 1, true) {
             // Somebody shut the dead letters down: as if they were full.
             Err(Error::EndOfStream) => Ok(false),
             other => other.map(|()| true),

@@ -2,6 +2,7 @@
 
 use underpass_core::Deadline;
 use underpass_core::kernel::{Kernel, Owed};
+use underpass_core::wait::Sleepers;
 use underpass_shm::sync::Ordering::{AcqRel, SeqCst};
 
 use crate::process::{Process, die, is_parked};

@@ -3,30 +3,51 @@
 use underpass_core::kernel::Kernel;
 use underpass_core::linux;
 use underpass_core::lock::Lock;
-use underpass_core::wait::Patience;
+use underpass_core::wait::{Patience, Sleepers};
 use underpass_shm::layout::lock::LockWords;
-use underpass_shm::place::Placed;
+use underpass_shm::place::{Placed, PlacedSlice};
 use underpass_shm::region::Region;
-use underpass_shm::sync::Ordering::SeqCst;
+use underpass_shm::sync::{AtomicU32, Ordering::SeqCst};
 
 use crate::process::{Process, until};
 use crate::world::{OFF, World};
 
-fn lock_words() -> Placed<LockWords> {
-    Placed::at(&Region::anonymous(4096).expect("a page"), 0).expect("a page holds a lock")
+/// A lock that is in no object.
+#[derive(Debug)]
+struct Alone {
+    lock: Placed<LockWords>,
+    baton: PlacedSlice<AtomicU32>,
 }
 
-fn hold_for_ever(world: &World, words: &LockWords) {
+impl Alone {
+    fn new() -> Self {
+        let region = Region::anonymous(4096).expect("a page");
+        let lock = Placed::at(&region, 0).expect("a page holds a lock");
+        Self { lock, baton: PlacedSlice::at(&region, 64, 1).expect("and a word") }
+    }
+}
+
+impl Sleepers for Alone {
+    fn baton(&self) -> &AtomicU32 {
+        &self.baton[0]
+    }
+
+    fn recall(&self, kernel: &dyn Kernel) {
+        kernel.wake(&self.lock.word, u32::MAX);
+    }
+}
+
+fn hold_for_ever(world: &World, words: &Alone) {
     let me = world.kernel.me().expect("a place in the table");
-    std::mem::forget(Lock(words).acquire(world.kernel, &Patience::new(), me).expect("it is free"));
+    std::mem::forget(Lock(&words.lock, words).acquire(world.kernel, &Patience::new(), me).expect("it is free"));
 }
 
 /// Starts a process that sleeps until it gets the lock, and checks that the last owner died inside.
-fn heir(world: &World, words: &LockWords) -> Process {
+fn heir(world: &World, words: &Alone) -> Process {
     let process = Process::start(|| {
         linux::set_recheck(OFF);
         let me = world.kernel.me().expect("a place in the table");
-        let held = Lock(words).acquire(world.kernel, &Patience::new(), me).expect("the owner dies");
+        let held = Lock(&words.lock, words).acquire(world.kernel, &Patience::new(), me).expect("the owner dies");
         world.word(1).fetch_add(u32::from(held.inherited), SeqCst);
     });
     until("the heir sleeps", || process.is_parked());
@@ -35,7 +56,7 @@ fn heir(world: &World, words: &LockWords) -> Process {
 
 #[test]
 fn test_thread_that_ends_holding_leaves_the_lock_to_a_sleeper() {
-    let (world, words) = (World::new(), lock_words());
+    let (world, words) = (World::new(), Alone::new());
     let owner = Process::start(|| {
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -59,7 +80,7 @@ fn test_thread_that_ends_holding_leaves_the_lock_to_a_sleeper() {
 /// Several sleep behind a dead owner: the first inherits, and each release wakes the next.
 #[test]
 fn test_lock_of_a_killed_process_goes_through_all_sleepers() {
-    let (world, words) = (World::new(), lock_words());
+    let (world, words) = (World::new(), Alone::new());
     let (owner, _) = world.mortal(|| {
         hold_for_ever(&world, &words);
         world.word(0).store(1, SeqCst);
@@ -74,7 +95,7 @@ fn test_lock_of_a_killed_process_goes_through_all_sleepers() {
 /// Every owner dies inside, and so does every heir.
 #[test]
 fn test_lock_survives_a_row_of_heirs_that_die_inside() {
-    let (world, words) = (World::new(), lock_words());
+    let (world, words) = (World::new(), Alone::new());
     for _ in 0..5 {
         let owner = Process::start(|| {
             hold_for_ever(&world, &words);
@@ -85,7 +106,9 @@ fn test_lock_survives_a_row_of_heirs_that_die_inside() {
     let heir = Process::start(|| {
         linux::set_recheck(OFF);
         let me = world.kernel.me().expect("a place in the table");
-        assert!(Lock(&words).acquire(world.kernel, &Patience::new(), me).expect("the owner is dead").inherited);
+        assert!(
+            Lock(&words.lock, &words).acquire(world.kernel, &Patience::new(), me).expect("the owner is dead").inherited
+        );
     });
     heir.join();
 }

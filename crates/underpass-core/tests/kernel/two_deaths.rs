@@ -4,6 +4,7 @@
 //! does not while the test runs. Should it slip through, its report says so, and the scene is played again.
 
 use underpass_core::kernel::{Kernel, Owed};
+use underpass_core::wait::Sleepers;
 use underpass_shm::clock;
 use underpass_shm::sync::Ordering::{AcqRel, SeqCst};
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use underpass_core::error::Phase;
 use underpass_core::kernel::Kernel;
 use underpass_core::linux;
+use underpass_core::wait::Sleepers;
 use underpass_core::{Deadline, Error};
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Relaxed, SeqCst};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use underpass_core::kernel::Kernel;
 use underpass_core::linux::{self, Linux, NoHost};
-use underpass_core::wait::{Patience, Waiting, wait_until};
+use underpass_core::wait::{Patience, Sleepers, Waiting, wait_until};
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::life::{Life, Me};
 use underpass_shm::place::PlacedSlice;
@@ -63,12 +63,8 @@ impl World {
         &self.words[UNITS]
     }
 
-    pub fn baton(&self) -> &AtomicU32 {
-        &self.words[BATON]
-    }
-
     pub fn waiting<'a, 'p>(&'a self, deadline: Deadline, patience: &'p Patience) -> Waiting<'a, 'p> {
-        Waiting { baton: self.baton(), deadline, patience, partner: 0 }
+        Waiting { sleepers: self, deadline, patience, partner: 0 }
     }
 
     /// Claims the calling thread's lives and tells the test.
@@ -160,5 +156,15 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+impl Sleepers for World {
+    fn baton(&self) -> &AtomicU32 {
+        &self.words[BATON]
+    }
+
+    fn recall(&self, kernel: &dyn Kernel) {
+        kernel.wake(self.units(), u32::MAX);
     }
 }

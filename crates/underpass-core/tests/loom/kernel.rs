@@ -68,10 +68,11 @@ impl Place {
 struct Sleeper {
     life: u32,
     thread: Thread,
-    /// Where it is still queued, in the order of `futex_waitv`: the baton, the words, the tokens.
+    /// Where it is still queued: the words, the tokens, the baton.
     queued: Vec<Option<Place>>,
-    /// Where it was woken; of several the last, as `futex_waitv` tells.
-    woken: Option<Place>,
+    /// Where it was woken.
+    woken: Vec<Place>,
+    baton: Place,
     /// What it had named when it fell asleep.
     named: usize,
     killed: bool,
@@ -80,7 +81,7 @@ struct Sleeper {
 impl Sleeper {
     fn run(&self) {
         // A second unpark could hit the thread where it waits for the kernel's lock.
-        if self.woken.is_none() && !self.killed {
+        if self.woken.is_empty() && !self.killed {
             self.thread.unpark();
         }
     }
@@ -105,7 +106,7 @@ impl State {
             if let Some(queued) = found {
                 *queued = None;
                 sleeper.run();
-                sleeper.woken = Some(place);
+                sleeper.woken.push(place);
                 woken += 1;
             }
         }
@@ -299,13 +300,14 @@ impl Kernel for ThreadKernel {
                 return Parked::Look;
             }
             let words = watch.words().map(|(word, _)| Place::word(word));
-            let places = std::iter::once(Place::word(baton)).chain(words);
-            let places = places.chain(watch.lives().iter().copied().map(Place::token));
+            let places = words.chain(watch.lives().iter().copied().map(Place::token));
+            let baton = Place::word(baton);
             state.sleepers.push(Sleeper {
                 life: self.life,
                 thread: thread::current(),
-                queued: places.map(Some).collect(),
-                woken: None,
+                queued: places.chain([baton]).map(Some).collect(),
+                woken: Vec::new(),
+                baton,
                 named: self.named(),
                 killed: false,
             });
@@ -323,18 +325,18 @@ impl Kernel for ThreadKernel {
                 drop(state);
                 resume_unwind(Box::new(Death));
             }
-            if state.sleepers[mine].woken.is_none() {
+            if state.sleepers[mine].woken.is_empty() {
                 continue;
             }
-            let place = state.sleepers.remove(mine).woken;
+            let Sleeper { woken, baton, .. } = state.sleepers.remove(mine);
             if self.dies == Dies::AfterPark {
                 drop(state);
                 self.die();
             }
-            if let Some(token @ Place::Token(_)) = place {
-                state.wake(token, u32::MAX);
+            for token in woken.iter().filter(|place| matches!(place, Place::Token(_))) {
+                state.wake(*token, u32::MAX);
             }
-            return Parked::Look;
+            return if woken.contains(&baton) { Parked::Baton } else { Parked::Look };
         }
     }
 
@@ -347,6 +349,9 @@ impl Kernel for ThreadKernel {
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {
         let mut named = self.named.lock().unwrap();
+        if *named != 0 && !word.is_null() && *named != word.addr() {
+            self.world.state().wake(Place::Word(*named), 1);
+        }
         std::ptr::without_provenance(std::mem::replace(&mut named, word.addr()))
     }
 

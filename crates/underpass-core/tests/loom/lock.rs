@@ -5,16 +5,35 @@ use std::sync::Arc;
 use loom::cell::UnsafeCell;
 use underpass_core::kernel::Kernel;
 use underpass_core::lock::Lock;
-use underpass_core::wait::Patience;
-use underpass_shm::layout::lock::LockWords;
+use underpass_core::wait::{Patience, Sleepers};
+use underpass_shm::layout::lock::{LockWords, SLEEPERS};
+use underpass_shm::sync::{AtomicU32, Ordering::AcqRel};
 
 use crate::kernel::{Dies, ThreadKernel, World, explore, sure};
 
 mod planted;
 
+/// A lock that is in no object.
+#[derive(Debug)]
+struct Alone {
+    lock: LockWords,
+    baton: AtomicU32,
+}
+
+impl Sleepers for Alone {
+    fn baton(&self) -> &AtomicU32 {
+        &self.baton
+    }
+
+    fn recall(&self, kernel: &dyn Kernel) {
+        self.lock.word.fetch_and(!SLEEPERS, AcqRel);
+        kernel.wake(&self.lock.word, u32::MAX);
+    }
+}
+
 /// A counter that the lock protects; loom reports every access that it does not order.
 struct Guarded {
-    words: LockWords,
+    words: Alone,
     count: UnsafeCell<u32>,
 }
 
@@ -25,12 +44,12 @@ unsafe impl Send for Guarded {}
 
 impl Guarded {
     fn new() -> Arc<Self> {
-        Arc::new(Self { words: LockWords::new(), count: UnsafeCell::new(0) })
+        Arc::new(Self { words: Alone { lock: LockWords::new(), baton: AtomicU32::new(0) }, count: UnsafeCell::new(0) })
     }
 
     /// Counts once; true if the last owner died inside.
     fn raise(&self, kernel: &ThreadKernel) -> bool {
-        let held = sure(Lock(&self.words).acquire(kernel, &Patience::new(), sure(kernel.me())));
+        let held = sure(Lock(&self.words.lock, &self.words).acquire(kernel, &Patience::new(), sure(kernel.me())));
         // SAFETY: S3, loom checks it.
         self.count.with_mut(|count| unsafe { *count += 1 });
         held.inherited
@@ -38,7 +57,7 @@ impl Guarded {
 
     /// Takes the lock, counts, and dies.
     fn raise_and_die(&self, kernel: &ThreadKernel) {
-        let _held = sure(Lock(&self.words).acquire(kernel, &Patience::new(), sure(kernel.me())));
+        let _held = sure(Lock(&self.words.lock, &self.words).acquire(kernel, &Patience::new(), sure(kernel.me())));
         // SAFETY: S3, loom checks it.
         self.count.with_mut(|count| unsafe { *count += 1 });
         kernel.die();

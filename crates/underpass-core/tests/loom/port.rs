@@ -52,8 +52,7 @@ impl Port {
         doorbell::ring(kernel, &self.words);
         let server = Life(SERVER | 1 << 31);
         let died = || Error::PeerDied { pid: kernel.pid(server) };
-        let waiting =
-            Waiting { baton: &stack.caller.baton, deadline: Deadline::Never, patience: &Patience::new(), partner: 0 };
+        let waiting = Waiting { sleepers: &*stack, deadline: Deadline::Never, patience: &Patience::new(), partner: 0 };
         let waited = wait_until(
             kernel,
             waiting,
@@ -91,8 +90,7 @@ impl Port {
             return Ok(call);
         }
         let words = &self.words;
-        let waiting =
-            Waiting { baton: &words.baton, deadline: Deadline::Never, patience: &Patience::new(), partner: 0 };
+        let waiting = Waiting { sleepers: words, deadline: Deadline::Never, patience: &Patience::new(), partner: 0 };
         wait_until(
             kernel,
             waiting,

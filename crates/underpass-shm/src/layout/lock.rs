@@ -18,8 +18,6 @@ pub struct LockWords {
     /// ```
     /// Who has slept takes the lock with sleepers = 1, since it cannot know whether it was the last.
     pub word: AtomicU32,
-    /// Always 0; every sleeper waits here too.
-    pub baton: AtomicU32,
 }
 
 // SAFETY: S1, atomics only.
@@ -29,7 +27,7 @@ impl LockWords {
     /// Free.
     #[must_use]
     pub fn new() -> Self {
-        Self { word: AtomicU32::new(0), baton: AtomicU32::new(0) }
+        Self { word: AtomicU32::new(0) }
     }
 }
 

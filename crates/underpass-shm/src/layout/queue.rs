@@ -75,7 +75,7 @@ pub struct GetSide {
     pub tail_seen: AtomicU32,
     /// Numbers the leases, so that several return in their order.
     pub leases: AtomicU32,
-    /// More processes hold slots than the roster names: for them the re-check has to do.
+    /// Some holder found no place on the roster: until it has one, owners are looked through.
     pub overflow: AtomicU32,
     /// What is under way, for who inherits the lock.
     pub intent: GetIntent,
@@ -83,7 +83,7 @@ pub struct GetSide {
     pub cpus: AtomicU64,
 }
 
-/// The message leaves the front and its slot is freed.
+/// Messages leave the front and their slots are freed: the operand says how many.
 pub const GETTING: u32 = 1;
 /// The message leaves the front and its slot is leased.
 pub const TAKING: u32 = 2;
@@ -98,8 +98,8 @@ pub const RETURNING: u32 = 4;
 pub struct GetIntent {
     /// One of the four above, or 0.
     pub step: AtomicU32,
-    /// The slot.
-    pub slot: AtomicU32,
+    /// The slot, or how many.
+    pub operand: AtomicU32,
     /// `head` before.
     pub head: AtomicU32,
     /// `freed` before.
@@ -118,8 +118,6 @@ pub struct Gauge {
     /// ```
     /// Every arrival clears `sleepers` in the same exchange that makes it seen, so a sleeper's expected value is stale.
     pub word: AtomicU32,
-    /// Always 0; every sleeper of this gauge waits here too.
-    pub baton: AtomicU32,
 }
 
 /// One process that holds leases, or is registered as a putter.
@@ -144,6 +142,8 @@ pub struct RoomWords {
     pub get: GetSide,
     /// Slots freed.
     pub freed: Gauge,
+    /// Always 0; everybody who sleeps in this room, on whichever word, waits here too.
+    pub baton: AtomicU32,
     /// Raised by every purge: putters that wait since before it leave with an error.
     pub purges: AtomicU32,
     /// Processes that hold or held leases; every sleeper watches them.
@@ -186,7 +186,7 @@ impl RoomWords {
     #[must_use]
     pub fn new() -> Self {
         let roster = || std::array::from_fn(|_| RosterEntry { process: zero(), count: zero() });
-        let gauge = || Gauge { word: zero(), baton: zero() };
+        let gauge = || Gauge { word: zero() };
         Self {
             put: PutSide {
                 lock: LockWords::new(),
@@ -204,10 +204,11 @@ impl RoomWords {
                 tail_seen: zero(),
                 leases: zero(),
                 overflow: zero(),
-                intent: GetIntent { step: zero(), slot: zero(), head: zero(), freed: zero() },
+                intent: GetIntent { step: zero(), operand: zero(), head: zero(), freed: zero() },
                 cpus: AtomicU64::new(0),
             },
             freed: gauge(),
+            baton: zero(),
             purges: zero(),
             holders: roster(),
             putters: roster(),

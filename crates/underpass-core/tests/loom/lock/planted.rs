@@ -1,10 +1,8 @@
 //! The lock's slow path, with one line to spoil.
 
 use super::*;
-use underpass_core::kernel::{Owed, Watch};
-use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::sync::AtomicU32;
-use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use underpass_core::kernel::{Owed, Parked, Watch};
+use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
 /// The lock's slow path with one line to spoil.
 #[derive(Clone, Copy, PartialEq)]
@@ -26,54 +24,56 @@ enum Mistake {
     StaleExpectation,
 }
 
-fn acquire(words: &LockWords, kernel: &dyn Kernel, me: u32, mistake: Mistake) {
-    let _owed = (mistake != Mistake::NoBaton).then(|| Owed::name(kernel, &words.baton));
+fn acquire(alone: &Alone, kernel: &dyn Kernel, me: u32, mistake: Mistake) {
+    let _owed = (mistake != Mistake::NoBaton).then(|| Owed::name(kernel, &alone.baton));
     let mut slept = false;
     loop {
-        let word = words.word.load(Relaxed);
+        let word = alone.lock.word.load(Relaxed);
         let owner = underpass_shm::life::Life(word & !SLEEPERS);
         if owner.0 == 0 || !kernel.alive(owner) {
             let dead = owner.0 != 0;
             let kept = if (slept || dead) && mistake != Mistake::ForgetsSleepers { SLEEPERS } else { word & SLEEPERS };
-            if words.word.compare_exchange(word, me | kept, Acquire, Relaxed).is_ok() {
+            if alone.lock.word.compare_exchange(word, me | kept, Acquire, Relaxed).is_ok() {
                 if (slept || dead) && !matches!(mistake, Mistake::TellsNobody | Mistake::ForgetsSleepers) {
-                    kernel.wake(&words.word, 1);
+                    kernel.wake(&alone.lock.word, 1);
                 }
                 return;
             }
             continue;
         }
         let announced =
-            word & SLEEPERS != 0 || words.word.compare_exchange(word, word | SLEEPERS, Relaxed, Relaxed).is_ok();
+            word & SLEEPERS != 0 || alone.lock.word.compare_exchange(word, word | SLEEPERS, Relaxed, Relaxed).is_ok();
         if announced {
             let mut watch = Watch::new();
             let expected =
-                if mistake == Mistake::StaleExpectation { words.word.load(Relaxed) } else { word | SLEEPERS };
-            watch.word(&words.word, expected);
+                if mistake == Mistake::StaleExpectation { alone.lock.word.load(Relaxed) } else { word | SLEEPERS };
+            watch.word(&alone.lock.word, expected);
             if mistake != Mistake::UnwatchedOwner {
                 watch.life(owner);
             }
-            kernel.park(&watch, &words.baton, None);
+            if kernel.park(&watch, &alone.baton, None) == Parked::Baton {
+                alone.recall(kernel);
+            }
             slept = true;
         }
     }
 }
 
-fn release(words: &LockWords, kernel: &dyn Kernel, mistake: Mistake) {
-    let _owed = (mistake != Mistake::NoBaton).then(|| Owed::name(kernel, &words.baton));
+fn release(alone: &Alone, kernel: &dyn Kernel, mistake: Mistake) {
+    let _owed = (mistake != Mistake::NoBaton).then(|| Owed::name(kernel, &alone.baton));
     let wake = |word: &AtomicU32| _ = kernel.wake(word, 1);
     match mistake {
         Mistake::LooksBeforeItFrees => {
-            let sleepers = words.word.load(Relaxed) & SLEEPERS != 0;
-            words.word.store(0, Release);
+            let sleepers = alone.lock.word.load(Relaxed) & SLEEPERS != 0;
+            alone.lock.word.store(0, Release);
             if sleepers {
-                wake(&words.word);
+                wake(&alone.lock.word);
             }
         }
         _ => {
             let order = if mistake == Mistake::RelaxedRelease { Relaxed } else { AcqRel };
-            if words.word.swap(0, order) & SLEEPERS != 0 {
-                wake(&words.word);
+            if alone.lock.word.swap(0, order) & SLEEPERS != 0 {
+                wake(&alone.lock.word);
             }
         }
     }

@@ -1,0 +1,62 @@
+//! The end of a queue: shut down, purged, drained.
+
+use underpass_shm::layout::queue::{CLOSED, JOINERS};
+use underpass_shm::sync::Ordering::{AcqRel, Acquire};
+
+use super::Queue;
+use crate::kernel::{Kernel, Owed};
+use crate::wait::{Waiting, wait_until};
+use crate::{Deadline, Result};
+
+impl Queue {
+    /// Nothing can be put any more; getters drain what is there.
+    pub fn shutdown(&self, kernel: &dyn Kernel) {
+        let words = &self.room.words;
+        let _owed = Owed::name(kernel, &words.baton);
+        words.tail.word.fetch_or(CLOSED, AcqRel);
+        words.freed.word.fetch_or(CLOSED, AcqRel);
+        self.room.tell_all(kernel);
+    }
+
+    /// Throws away what is queued, and how much that was. Putters that wait leave with `Reset`.
+    pub fn purge(&self, kernel: &dyn Kernel) -> Result<usize> {
+        let me = kernel.me()?;
+        let _owed = Owed::name(kernel, &self.room.words.baton);
+        self.room.words.purges.fetch_add(1, AcqRel);
+        let thrown = {
+            let _side = self.room.getters(kernel, &self.locking, me)?;
+            let depth = self.room.depth();
+            if depth > 0 {
+                self.room.drop_front(kernel, depth);
+            }
+            depth
+        };
+        self.room.tell_putters(kernel, u32::MAX);
+        Ok(thrown as usize)
+    }
+
+    /// True once the queue was shut down.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.room.words.tail.word.load(Acquire) & CLOSED != 0
+    }
+
+    /// Waits until nothing is queued or leased.
+    pub fn join(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<()> {
+        let me = kernel.me()?;
+        let words = &self.room.words;
+        let ready = || self.room.drained();
+        if ready() {
+            return Ok(());
+        }
+        let waiting = Waiting { sleepers: &**words, deadline, patience: &self.putting, partner: 0 };
+        wait_until(kernel, waiting, ready, |watch, _| {
+            if let Some(watch) = watch {
+                let word = words.freed.word.fetch_or(JOINERS, AcqRel) | JOINERS;
+                self.reap(kernel, me, |life| watch.life(life))?;
+                watch.word(&words.freed.word, word);
+            }
+            Ok(self.room.drained().then_some(()))
+        })
+    }
+}

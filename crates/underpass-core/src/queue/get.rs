@@ -1,0 +1,193 @@
+//! The getters' side of a queue: messages, leases, and what is seen when none will come any more.
+
+use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::layout::queue::{CLOSED, COUNT, JOINERS, PUTTERS_DIED, PUTTERS_LEFT, PUTTERS_PRESENT};
+use underpass_shm::life::Me;
+use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
+
+use super::{CHUNK, Message, Queue, Ticket, roster};
+use crate::kernel::{Kernel, Watch};
+use crate::wait::{Waiting, wait_until};
+use crate::{Deadline, Error, Result};
+
+/// Who gets that many messages without waiting looks whether a holder has died.
+const REAP_EVERY: u32 = 64;
+
+impl Queue {
+    /// Hands the front message to `sink` and ends it, waiting for one. If the sink refuses, the message stays.
+    #[inline]
+    pub fn get(
+        &self,
+        kernel: &dyn Kernel,
+        deadline: Deadline,
+        mut sink: impl FnMut(Message<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.get_many(kernel, 1, deadline, &mut sink).map(drop)
+    }
+
+    /// Hands at least one message to `sink`, then whatever is there, up to `limit`; how many.
+    #[inline]
+    pub fn get_many(
+        &self,
+        kernel: &dyn Kernel,
+        limit: usize,
+        deadline: Deadline,
+        sink: &mut dyn FnMut(Message<'_>) -> Result<()>,
+    ) -> Result<usize> {
+        let me = kernel.me()?;
+        self.reap_in_turn(kernel, me)?;
+        match self.try_get(kernel, me, limit, sink)? {
+            0 => self.for_message(kernel, me, deadline, || {
+                let got = self.try_get(kernel, me, limit, sink)?;
+                Ok((got > 0).then_some(got))
+            }),
+            got => Ok(got),
+        }
+    }
+
+    /// Leases the front message, waiting for one.
+    pub fn take(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<Ticket> {
+        let me = kernel.me()?;
+        let listed = self.list_holder(kernel, me)?;
+        self.reap_in_turn(kernel, me)?;
+        let attempt = || {
+            let _side = self.room.getters(kernel, &self.locking, me)?;
+            let Some(slot) = self.room.front(0)? else { return Ok(None) };
+            let length = self.room.length(slot)?;
+            let delivery = self.room.slots[slot].returns.load(Relaxed) + 1;
+            let number = self.room.lease_front(kernel, slot, me.process, delivery);
+            self.note_holder(listed);
+            Ok(Some(Ticket { slot, number, delivery, length, process: me.process }))
+        };
+        match attempt()? {
+            Some(ticket) => Ok(ticket),
+            None => self.for_message(kernel, me, deadline, attempt),
+        }
+    }
+
+    /// Hands the message at `index` from the front to `sink` and leaves it there; `None` if there is none.
+    pub fn peek<T>(&self, kernel: &dyn Kernel, index: u32, sink: impl FnOnce(Message<'_>) -> T) -> Result<Option<T>> {
+        let me = kernel.me()?;
+        let _side = self.room.getters(kernel, &self.locking, me)?;
+        Ok(self.message(index)?.map(sink))
+    }
+
+    /// Looks after the dead now and then, even while messages never run out.
+    #[inline]
+    fn reap_in_turn(&self, kernel: &dyn Kernel, me: Me) -> Result<()> {
+        let turn = self.turns.load(Relaxed).wrapping_add(1);
+        self.turns.store(turn, Relaxed);
+        if turn.is_multiple_of(REAP_EVERY) { self.reap(kernel, me, |_| ()) } else { Ok(()) }
+    }
+
+    fn try_get(
+        &self,
+        kernel: &dyn Kernel,
+        me: Me,
+        limit: usize,
+        sink: &mut dyn FnMut(Message<'_>) -> Result<()>,
+    ) -> Result<usize> {
+        let _side = self.room.getters(kernel, &self.locking, me)?;
+        let mut got = 0;
+        while got < limit {
+            let mut copied = 0;
+            let mut stopped = Ok(());
+            while copied < CHUNK.min(limit - got) && stopped.is_ok() {
+                stopped = match self.message(copied as u32) {
+                    Ok(Some(message)) => sink(message),
+                    Ok(None) => break,
+                    Err(error) => Err(error),
+                };
+                copied += usize::from(stopped.is_ok());
+            }
+            if copied > 0 {
+                self.room.drop_front(kernel, copied as u32);
+                got += copied;
+            }
+            match stopped {
+                Ok(()) if copied == CHUNK => {}
+                // What was handed over before is gone from the queue, so it has to be returned.
+                Err(error) if got == 0 => return Err(error),
+                _ => break,
+            }
+        }
+        Ok(got)
+    }
+
+    /// The message at `index` from the front, if there is one. Under the getters' lock.
+    #[inline]
+    fn message(&self, index: u32) -> Result<Option<Message<'_>>> {
+        let Some(slot) = self.room.front(index)? else { return Ok(None) };
+        Ok(Some(Message { blocks: &self.room.blocks, slot, length: self.room.length(slot)? }))
+    }
+
+    /// Waits on the getters' side until `attempt` has found a message, or nothing can come any more.
+    #[cold]
+    fn for_message<'a, T>(
+        &'a self,
+        kernel: &dyn Kernel,
+        me: Me,
+        deadline: Deadline,
+        mut attempt: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
+        if deadline == Deadline::NoWait {
+            self.reap(kernel, me, |_| ())?;
+            if let Some(done) = attempt()? {
+                return Ok(done);
+            }
+            return Err(self.ending(kernel, me)?.unwrap_or(Error::WouldBlock));
+        }
+        let words = &self.room.words;
+        let ready = || {
+            let word = words.tail.word.load(Relaxed);
+            word & COUNT != words.get.head.load(Relaxed) || word & CLOSED != 0
+        };
+        let (mine, partner) = (kernel.cpus(), words.put.cpus.load(Relaxed));
+        words.get.cpus.store(mine, Relaxed);
+        let waiting = Waiting { sleepers: &**words, deadline, patience: &self.getting, partner };
+        wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
+            let Some(watch) = watch else { return attempt() };
+            // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
+            let word = words.tail.word.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
+            self.reap(kernel, me, |life| watch.life(life))?;
+            if let Some(done) = attempt()? {
+                if slept && self.depth() > 0 {
+                    self.room.tell_getters(kernel, 1);
+                }
+                return Ok(Some(done));
+            }
+            if let Some(error) = self.ending(kernel, me)? {
+                return Err(error);
+            }
+            watch.word(&words.tail.word, word);
+            Ok(None)
+        })
+    }
+
+    /// Why no message will come any more, if so: asked when none is queued.
+    fn ending(&self, kernel: &dyn Kernel, me: Me) -> Result<Option<Error>> {
+        let words = &self.room.words;
+        let closed = words.tail.word.load(Acquire) & CLOSED != 0;
+        let putters = words.put.putters.load(Acquire);
+        if closed && words.freed.word.load(Acquire) & CLOSED == 0 {
+            // Who shut the queue down died in between: from here on the end of a lease tells the getters.
+            let _side = self.room.getters(kernel, &self.locking, me)?;
+            words.freed.word.fetch_or(CLOSED, AcqRel);
+        }
+        // The last one may have died between its leaving and its saying so.
+        let left = putters == PUTTERS_PRESENT && roster::members(&words.putters).next().is_none();
+        if (left || putters >= PUTTERS_LEFT) && !closed {
+            // The end of a lease has to tell the getters then, too.
+            words.freed.word.fetch_or(JOINERS, AcqRel);
+        }
+        if !self.room.drained() {
+            return Ok(None);
+        }
+        Ok(match putters {
+            _ if closed || left => Some(Error::EndOfStream),
+            PUTTERS_LEFT => Some(Error::EndOfStream),
+            PUTTERS_DIED => Some(Error::PeerDied { pid: words.put.died_pid.load(Relaxed) }),
+            _ => None,
+        })
+    }
+}

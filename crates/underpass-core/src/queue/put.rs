@@ -1,0 +1,205 @@
+//! The putters' side of a queue: messages, loans, registrations.
+
+use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::layout::queue::{CLOSED, COUNT, PUTTERS_LEFT, PUTTERS_PRESENT, ROSTER};
+use underpass_shm::life::Me;
+use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use super::{CHUNK, Queue, Ticket, roster};
+use crate::kernel::{Kernel, Watch};
+use crate::wait::{Waiting, wait_until};
+use crate::{Deadline, Error, Result};
+
+impl Queue {
+    /// Puts one message, waiting for room.
+    #[inline]
+    pub fn put(&self, kernel: &dyn Kernel, data: &[u8], deadline: Deadline) -> Result<()> {
+        self.check(data.len())?;
+        let me = kernel.me()?;
+        if self.try_put(kernel, me, &[data])? == 1 {
+            return Ok(());
+        }
+        self.for_room(kernel, me, deadline, |_| Ok((self.try_put(kernel, me, &[data])? == 1).then_some(())))
+    }
+
+    /// Puts several messages, waiting for room; how many were put, and why not all.
+    pub fn put_many(&self, kernel: &dyn Kernel, items: &[&[u8]], deadline: Deadline) -> (usize, Result<()>) {
+        let mut done = 0;
+        let result = (|| {
+            for item in items {
+                self.check(item.len())?;
+            }
+            let me = kernel.me()?;
+            while done < items.len() {
+                done += self.try_put(kernel, me, &items[done..])?;
+                if done < items.len() {
+                    done += self.for_room(kernel, me, deadline, |_| {
+                        let put = self.try_put(kernel, me, &items[done..])?;
+                        Ok((put > 0).then_some(put))
+                    })?;
+                }
+            }
+            Ok(())
+        })();
+        (done, result)
+    }
+
+    /// Lends a free slot to write in place, waiting for one.
+    pub fn loan(&self, kernel: &dyn Kernel, size: usize, deadline: Deadline) -> Result<Ticket> {
+        self.check(size)?;
+        let me = kernel.me()?;
+        let listed = self.list_holder(kernel, me)?;
+        let attempt = || {
+            let _side = self.room.putters(kernel, &self.locking, me)?;
+            let Some(slot) = self.open_slot(0)? else { return Ok(None) };
+            let number = self.room.number();
+            self.room.lend_slot(kernel, slot, me.process, number);
+            self.note_holder(listed);
+            Ok(Some(Ticket { slot, number, delivery: 0, length: size, process: me.process }))
+        };
+        match attempt()? {
+            Some(ticket) => Ok(ticket),
+            None => self.for_room(kernel, me, deadline, |_| attempt()),
+        }
+    }
+
+    /// Registers this process as a putter: getters are told when the last one leaves or dies.
+    pub fn join_putters(&self, kernel: &dyn Kernel) -> Result<()> {
+        let me = kernel.me()?;
+        let words = &self.room.words;
+        let _side = self.room.putters(kernel, &self.locking, me)?;
+        match roster::register(&words.putters, me.process) {
+            None => Err(Error::Misuse(format!("{ROSTER} processes are registered as putters, and no more fit"))),
+            Some(new) => {
+                words.put.putters.store(PUTTERS_PRESENT, Release);
+                if new {
+                    // Sleeping getters have to watch this process from now on.
+                    self.room.tell_getters(kernel, u32::MAX);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes one registration back.
+    pub fn leave_putters(&self, kernel: &dyn Kernel) -> Result<()> {
+        let me = kernel.me()?;
+        let words = &self.room.words;
+        let _side = self.room.putters(kernel, &self.locking, me)?;
+        let gone = roster::unregister(&words.putters, me.process);
+        // Who died before this one left was not the last: nobody has to be told of a death.
+        for dead in roster::members(&words.putters).filter(|process| *process != me.process && !kernel.alive(*process))
+        {
+            roster::strike(&words.putters, dead);
+        }
+        if gone && roster::members(&words.putters).next().is_none() {
+            words.put.putters.store(PUTTERS_LEFT, Release);
+            self.room.tell_getters(kernel, u32::MAX);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check(&self, size: usize) -> Result<()> {
+        let limit = self.message_size();
+        if size <= limit { Ok(()) } else { Err(Error::TooLong { size, limit }) }
+    }
+
+    /// Puts as many of the messages as there is room for now.
+    fn try_put(&self, kernel: &dyn Kernel, me: Me, items: &[&[u8]]) -> Result<usize> {
+        if self.puts_from.load(Relaxed) != me.thread.0 {
+            // Where its partner runs tells a getter whether spinning pays.
+            self.puts_from.store(me.thread.0, Relaxed);
+            self.room.words.put.cpus.store(kernel.cpus(), Relaxed);
+        }
+        let _side = self.room.putters(kernel, &self.locking, me)?;
+        let mut done = 0;
+        for chunk in items.chunks(CHUNK) {
+            let put = self.put_chunk(kernel, chunk);
+            match put {
+                Ok(put) => done += put,
+                // What was put before is there: the next attempt fails.
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+            if put != Ok(chunk.len()) {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Puts the messages for which there is room, all at once.
+    #[inline]
+    fn put_chunk(&self, kernel: &dyn Kernel, chunk: &[&[u8]]) -> Result<usize> {
+        let mut ready = 0;
+        for data in chunk {
+            let Some(slot) = self.open_slot(ready)? else { break };
+            self.room.blocks.write(slot, data);
+            self.room.slots[slot].length.store(data.len() as u32, Relaxed);
+            self.room.slots[slot].returns.store(0, Relaxed);
+            self.room.place(slot, ready);
+            ready += 1;
+        }
+        if ready > 0 {
+            self.room.arrive(kernel, ready, true)?;
+        }
+        Ok(ready as usize)
+    }
+
+    /// The free slot at `index` of a queue that is not shut down.
+    #[inline]
+    fn open_slot(&self, index: u32) -> Result<Option<usize>> {
+        if self.room.words.tail.word.load(Relaxed) & CLOSED != 0 {
+            return Err(Error::EndOfStream);
+        }
+        self.room.free_slot(index)
+    }
+
+    /// Waits on the putters' side until `attempt` has found room.
+    #[cold]
+    fn for_room<'a, T>(
+        &'a self,
+        kernel: &dyn Kernel,
+        me: Me,
+        deadline: Deadline,
+        mut attempt: impl FnMut(bool) -> Result<Option<T>>,
+    ) -> Result<T> {
+        if deadline == Deadline::NoWait {
+            self.reap(kernel, me, |_| ())?;
+            return attempt(false)?.ok_or(Error::WouldBlock);
+        }
+        let words = &self.room.words;
+        let purges = words.purges.load(Acquire);
+        let before = words.freed.word.load(Relaxed) & COUNT;
+        let ready = || words.freed.word.load(Relaxed) & COUNT != before;
+        let (mine, partner) = (kernel.cpus(), words.get.cpus.load(Relaxed));
+        words.put.cpus.store(mine, Relaxed);
+        let waiting = Waiting { sleepers: &**words, deadline, patience: &self.putting, partner };
+        wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
+            if words.purges.load(Acquire) != purges {
+                return Err(Error::Reset);
+            }
+            let Some(watch) = watch else { return attempt(slept) };
+            // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
+            let word = words.freed.word.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
+            self.reap(kernel, me, |life| watch.life(life))?;
+            let done = attempt(slept)?;
+            if done.is_none() {
+                watch.word(&words.freed.word, word);
+            } else if slept {
+                self.pass_room_on(kernel);
+            }
+            Ok(done)
+        })
+    }
+
+    /// A putter that slept leaves: if there is still room, the next one may come.
+    fn pass_room_on(&self, kernel: &dyn Kernel) {
+        let words = &self.room.words;
+        let taken = words.tail.word.load(Acquire).wrapping_add(words.put.extra.load(Acquire)) & COUNT;
+        if words.freed.word.load(Acquire) & COUNT != taken {
+            self.room.tell_putters(kernel, 1);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The room: slots, a ring of the slots that hold messages, a ring of the free ones, and two sides.
+//!
+//! Putters and getters have a lock each and never take both. Payload and order are apart: the rings hold slot numbers,
+//! so that a lease takes its slot out of the order without blocking it, and a dead worker's message goes back in front.
+//!
+//! Invariant: every slot is in exactly one place: in the message ring [head, tail), in the free ring
+//! [taken, freed), owned by a process (`SlotWords::owner`), or named by the intent of a side whose lock is held.
+
+use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::layout::queue::{COUNT, Gauge, JOINERS, RoomWords, SlotWords};
+use underpass_shm::life::Me;
+use underpass_shm::place::{Blocks, Placed, PlacedSlice};
+use underpass_shm::sync::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+mod get_side;
+mod put_side;
+
+use crate::kernel::{Kernel, Owed};
+use crate::lock::{Held, Lock};
+use crate::wait::{Patience, Sleepers};
+use crate::{Error, Result};
+
+/// A handle of a room.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// The words.
+    pub words: Placed<RoomWords>,
+    /// What is known of each slot.
+    pub slots: PlacedSlice<SlotWords>,
+    /// Slot numbers of messages, in order.
+    pub ring: PlacedSlice<AtomicU32>,
+    /// Slot numbers of free slots.
+    pub free: PlacedSlice<AtomicU32>,
+    /// The payload of each slot.
+    pub blocks: Blocks,
+    /// Longest message; blocks are rounded up to whole cache lines.
+    pub longest: usize,
+}
+
+/// The difference of two counters.
+#[inline]
+pub fn minus(a: u32, b: u32) -> u32 {
+    a.wrapping_sub(b) & COUNT
+}
+
+#[inline]
+fn plus(a: u32, b: u32) -> u32 {
+    a.wrapping_add(b) & COUNT
+}
+
+impl Room {
+    /// Sets up zeroed words: every slot is free. Before anybody else sees them.
+    pub fn format(&self) {
+        for (slot, index) in self.free.iter().enumerate().take(self.slots.len()) {
+            index.store(slot as u32, Relaxed);
+        }
+        self.words.freed.word.store(self.slots.len() as u32, Release);
+    }
+
+    /// Slots.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// Enters the putters' side; what a dead one left half done is settled.
+    #[inline]
+    pub fn putters<'a>(&'a self, kernel: &'a dyn Kernel, patience: &Patience, me: Me) -> Result<Held<'a>> {
+        let held = Lock(&self.words.put.lock, &*self.words).acquire(kernel, patience, me)?;
+        if held.inherited {
+            self.settle_put(kernel);
+        }
+        Ok(held)
+    }
+
+    /// Enters the getters' side; what a dead one left half done is settled.
+    #[inline]
+    pub fn getters<'a>(&'a self, kernel: &'a dyn Kernel, patience: &Patience, me: Me) -> Result<Held<'a>> {
+        let held = Lock(&self.words.get.lock, &*self.words).acquire(kernel, patience, me)?;
+        if held.inherited {
+            self.settle_get(kernel)?;
+        }
+        Ok(held)
+    }
+
+    /// Wakes up to `count` getters: messages came back to the front.
+    pub fn tell_getters(&self, kernel: &dyn Kernel, count: u32) {
+        self.tell(kernel, &self.words.tail, count);
+    }
+
+    /// Wakes up to `count` putters.
+    pub fn tell_putters(&self, kernel: &dyn Kernel, count: u32) {
+        self.tell(kernel, &self.words.freed, count);
+    }
+
+    /// Wakes all who sleep at the gauges: nothing will come any more, or there is somebody else to watch.
+    pub fn tell_all(&self, kernel: &dyn Kernel) {
+        let _owed = Owed::name(kernel, &self.words.baton);
+        for (gauge, bits) in [(&self.words.tail, SLEEPERS), (&self.words.freed, SLEEPERS | JOINERS)] {
+            if gauge.word.fetch_and(!bits, AcqRel) & bits != 0 {
+                kernel.wake(&gauge.word, u32::MAX);
+            }
+        }
+    }
+
+    /// Messages queued: exact at some instant of the call.
+    #[must_use]
+    pub fn depth(&self) -> u32 {
+        loop {
+            let head = self.words.get.head.load(Acquire);
+            let tail = self.words.tail.word.load(Acquire) & COUNT;
+            if self.words.get.head.load(Acquire) == head {
+                return minus(tail, head).min(self.capacity());
+            }
+        }
+    }
+
+    /// Nothing is queued, leased or lent.
+    ///
+    /// The four are read in the order in which a message moves, so that one that moves meanwhile is seen at least once.
+    #[must_use]
+    pub fn drained(&self) -> bool {
+        let freed = self.words.freed.word.load(Acquire) & COUNT;
+        let head = self.words.get.head.load(Acquire);
+        let extra = self.words.put.extra.load(Acquire);
+        let tail = self.words.tail.word.load(Acquire) & COUNT;
+        let owned = minus(plus(plus(self.capacity(), extra), head), freed);
+        head == tail && owned == 0
+    }
+
+    /// The length of a slot's message, checked.
+    #[inline]
+    pub fn length(&self, slot: usize) -> Result<usize> {
+        let length = self.slots[slot].length.load(Relaxed) as usize;
+        if length <= self.longest {
+            return Ok(length);
+        }
+        Err(Error::Corrupted(format!("a message of {length} bytes in a slot of {}", self.longest)))
+    }
+
+    #[inline]
+    fn position(&self, count: u32) -> usize {
+        (count & COUNT) as usize & (self.ring.len() - 1)
+    }
+
+    #[inline]
+    fn slot_in(&self, ring: &[AtomicU32], count: u32) -> Result<usize> {
+        let slot = ring[self.position(count)].load(Relaxed) as usize;
+        if slot < self.slots.len() {
+            return Ok(slot);
+        }
+        Err(Error::Corrupted(format!("slot {slot} of {}", self.slots.len())))
+    }
+
+    /// Clears the sleepers' bit, so that who is about to sleep looks again, and wakes up to `count` who do.
+    fn tell(&self, kernel: &dyn Kernel, gauge: &Gauge, count: u32) {
+        let _owed = Owed::name(kernel, &self.words.baton);
+        let word = gauge.word.fetch_and(!SLEEPERS, AcqRel);
+        if word & SLEEPERS != 0 {
+            kernel.wake(&gauge.word, if word & JOINERS == 0 { count } else { u32::MAX });
+        }
+    }
+}
+
+/// All who sleep in a room: at a gauge, or for one of the two locks.
+impl Sleepers for RoomWords {
+    fn baton(&self) -> &AtomicU32 {
+        &self.baton
+    }
+
+    fn recall(&self, kernel: &dyn Kernel) {
+        let _owed = Owed::name(kernel, &self.baton);
+        for word in [&self.tail.word, &self.freed.word, &self.put.lock.word, &self.get.lock.word] {
+            // A sleeper may be there though the bit is not: one that was to be told by another, who died.
+            let bits = if std::ptr::eq(word, &raw const self.freed.word) { SLEEPERS | JOINERS } else { SLEEPERS };
+            word.fetch_and(!bits, AcqRel);
+            kernel.wake(word, u32::MAX);
+        }
+    }
+}
