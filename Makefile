@@ -86,9 +86,9 @@ deep: build ## the long explorations: no bound
 	$(call say,loom without a bound)
 	@$(LOOM)
 
-docs: build ## the reference, as pages in target/docs
-	$(call say,reference)
-	@$(BIN)/python -m pdoc --docformat google --output-directory target/docs underpass
+docs: build ## the documentation, as pages in target/docs; warnings are errors
+	$(call say,documentation)
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs target/docs
 	@echo "target/docs/index.html"
 
 lock: ## pin the newest allowed packages in requirements-dev.lock (needs uv)

@@ -1,18 +1,18 @@
 """Typed calls: one annotated class, a server that implements it, a proxy that calls it.
 
-```python
-class Thumbnails(underpass.Interface):
-    def resize(self, image: bytes, width: int) -> bytes:
-        raise NotImplementedError
+For example::
 
-class Resizer(Thumbnails):
-    def resize(self, image: bytes, width: int) -> bytes:
-        return shrink(image, width)
+    class Thumbnails(underpass.Interface):
+        def resize(self, image: bytes, width: int) -> bytes:
+            raise NotImplementedError
 
-underpass.serve(Resizer(), at="thumbs")             # in one process
-thumbs = underpass.connect(Thumbnails, "thumbs")    # in another
-small = thumbs.resize(image, width=80)
-```
+    class Resizer(Thumbnails):
+        def resize(self, image: bytes, width: int) -> bytes:
+            return shrink(image, width)
+
+    underpass.serve(Resizer(), at="thumbs")             # in one process
+    thumbs = underpass.connect(Thumbnails, "thumbs")    # in another
+    small = thumbs.resize(image, width=80)
 
 From the outside in: `interface` is the base class, `serving` and `proxy` are the two sides, `dispatch` is the server's answer to one
 request, `schema` reads methods off a class, `shapes` writes their types down, `wire` is what the bytes mean. The last four
