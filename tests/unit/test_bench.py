@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from underpass.tools.bench import calls, deaths, idle, imports, limits, locks, peers, queues, run
+from underpass.tools.bench import calls, deaths, idle, imports, limits, locks, queues, run, standard
 from underpass.tools.bench.groups import GROUPS
 from underpass.tools.bench.measure import (
     QUICK,
@@ -29,7 +29,7 @@ from underpass.tools.bench.targets import TARGETS, Target, judge
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - where the bench makes its space
 LIMITS = {limits.SPIN, limits.MESSAGE, limits.FUTEX}
-PEERS = {peers.PIPE, peers.QUEUE, peers.EVENTFD}
+PEERS = {standard.PIPE, standard.QUEUE, standard.EVENTFD}
 # What a run measures, and where.
 EVERYTHING: dict[tuple[str, str], set[str]] = {
     ("calls", "two CPUs"): LIMITS | PEERS | {calls.CALL},

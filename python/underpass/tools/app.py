@@ -45,8 +45,14 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A second or two: too short to judge by.")] = False,
     only: Annotated[str | None, typer.Option(help="Names of groups, separated by commas.")] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Against other packages instead; they are installed in a place of their own.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="With --peers: draw the rows into this SVG.")] = None,
 ) -> None:
     """Measure against C and the standard library, in one run, and compare with the targets."""
     from underpass.tools.bench import run
 
-    raise typer.Exit(run(json=json, quick=quick, only=only))
+    if plot is not None and not peers:
+        raise typer.BadParameter("there is a plot with --peers only", param_hint="--plot")
+    raise typer.Exit(run(json=json, quick=quick, only=only, peers=peers, plot=plot))

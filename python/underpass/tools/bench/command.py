@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from underpass.tools.bench import machine, tables_plain
-from underpass.tools.bench.groups import GROUPS
-from underpass.tools.bench.measure import FULL, QUICK, Absent, Effort, Row
+from underpass.tools.bench.groups import GROUPS, Group
+from underpass.tools.bench.measure import FULL, PEERS, QUICK, Absent, Effort, Row
 from underpass.tools.bench.report import Results, as_json, as_tables
-from underpass.tools.bench.targets import TARGETS, judge
+from underpass.tools.bench.targets import TARGETS, Target, judge
 
 try:
     from underpass.tools.bench.tables_rich import show as show_on_terminal
@@ -18,54 +20,92 @@ except ImportError:  # rich comes with the extra `cli`
     from underpass.tools.bench.tables_plain import show as show_on_terminal
 
 
-def run(*, json: bool = False, quick: bool = False, only: str | None = None) -> int:
+def run(
+    *,
+    json: bool = False,
+    quick: bool = False,
+    only: str | None = None,
+    peers: bool = False,
+    plot: Path | None = None,
+) -> int:
     """Measure everything in one run and print it beside its targets.
 
     Args:
         json: Print one JSON document and nothing else.
         quick: A second or two instead of a minute: to see that it works, too short to judge by.
         only: Names of groups, separated by commas; the others are left out.
+        peers: Measure against other packages, in an environment of their own, instead of C and the standard library.
+        plot: Draw the peers' rows into this file, as SVG.
 
     Returns:
         0 once measured, whether the targets are met or missed; 2 for an unknown group; 130 after Ctrl-C.
     """
-    chosen = list(GROUPS) if only is None else [name.strip() for name in only.split(",")]
-    unknown = [name for name in chosen if name not in GROUPS]
-    if unknown:
-        print(f"underpass bench: no group {', '.join(unknown)}; there are {', '.join(GROUPS)}", file=sys.stderr)
-        return 2
-    effort = QUICK if quick else FULL
     try:
-        outcomes = list(_measure(chosen, effort))
+        contest = _against_peers(quick=quick) if peers else _Contest(GROUPS, TARGETS, QUICK if quick else FULL)
+        chosen = list(contest.groups) if only is None else [name.strip() for name in only.split(",")]
+        unknown = [name for name in chosen if name not in contest.groups]
+        if unknown:
+            print(
+                f"underpass bench: no group {', '.join(unknown)}; there are {', '.join(contest.groups)}",
+                file=sys.stderr,
+            )
+            return 2
+        outcomes = list(_measure(contest, chosen))
     except KeyboardInterrupt:
         print("underpass bench: interrupted", file=sys.stderr)
         return 130
     rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
     results = Results(
-        command=_command(json=json, quick=quick, only=only),
+        command=_command(json=json, quick=quick, only=only, peers=peers, plot=plot),
         machine=machine.facts(),
-        effort=effort,
+        effort=contest.effort,
         rows=rows,
         absent=[outcome for outcome in outcomes if isinstance(outcome, Absent)],
-        verdicts=judge([target for target in TARGETS if target.group in chosen], rows),
+        verdicts=judge([target for target in contest.targets if target.group in chosen], rows),
+        groups=contest.groups,
     )
     if json:
         print(as_json(results))
     else:
         _print(results)
+    if plot is not None:
+        from underpass.tools.bench.peers.plot import plot as draw
+
+        draw(rows, plot)
     return 0
 
 
-def _measure(chosen: Sequence[str], effort: Effort) -> Iterator[Row | Absent]:
+@dataclass(frozen=True, slots=True)
+class _Contest:
+    """What there is to measure, what it must reach, and for how long."""
+
+    groups: Mapping[str, Group]
+    targets: Sequence[Target]
+    effort: Effort
+
+
+def _against_peers(*, quick: bool) -> _Contest:
+    """Go on in the peers' environment, if this is not it."""
+    from underpass.tools.bench.peers import environment
+
+    if not environment.entered():
+        environment.enter()
+    from underpass.tools.bench.peers import groups
+
+    return _Contest(groups.GROUPS, groups.TARGETS, QUICK if quick else PEERS)
+
+
+def _measure(contest: _Contest, chosen: Sequence[str]) -> Iterator[Row | Absent]:
     for name in chosen:
         if sys.stderr.isatty():
             print(f"measuring {name} …", file=sys.stderr)
-        yield from GROUPS[name].measure(name, effort)
+        yield from contest.groups[name].measure(name, contest.effort)
 
 
-def _command(*, json: bool, quick: bool, only: str | None) -> str:
-    options = ["--json"] * json + ["--quick"] * quick + ([] if only is None else ["--only", only])
-    return shlex.join(["underpass", "bench", *options])
+def _command(*, json: bool, quick: bool, only: str | None, peers: bool, plot: Path | None) -> str:
+    flags = ["--peers"] * peers + ["--json"] * json + ["--quick"] * quick
+    named = ([] if only is None else ["--only", only]) + ([] if plot is None else ["--plot", str(plot)])
+    return shlex.join(["underpass", "bench", *flags, *named])
 
 
 def _print(results: Results) -> None:

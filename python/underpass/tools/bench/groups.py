@@ -12,9 +12,9 @@ from underpass.tools.bench.imports import IMPORTS
 from underpass.tools.bench.limits import FUTEX, MESSAGE, SPIN, limit
 from underpass.tools.bench.locks import CREATIONS, PAIRS
 from underpass.tools.bench.measure import Absent, Contestant, Effort, Row, compete
-from underpass.tools.bench.peers import ROUND_TRIPS
 from underpass.tools.bench.placement import Placement
 from underpass.tools.bench.queues import THROUGHPUT
+from underpass.tools.bench.standard import ROUND_TRIPS
 
 # Measures a group of the name given, with the effort given.
 Measure = Callable[[str, Effort], Iterator[Row | Absent]]
@@ -22,13 +22,22 @@ Measure = Callable[[str, Effort], Iterator[Row | Absent]]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Measurements that belong together, and are shown in one table."""
+    """Measurements that belong together, and are shown in one table.
+
+    Args:
+        title: What the table is called.
+        measure: Measures them.
+        flows: Whether operations a second are of interest, beside the time of one.
+    """
 
     title: str
     measure: Measure
+    flows: bool = False
 
 
-def _contests(contests: Sequence[tuple[Placement, Sequence[Contestant]]]) -> Measure:
+def contests(contests: Sequence[tuple[Placement, Sequence[Contestant]]]) -> Measure:
+    """Contests as what a group measures, one after the other."""
+
     def measure(group: str, effort: Effort) -> Iterator[Row | Absent]:
         for placement, contestants in contests:
             yield from compete(group, contestants, placement, effort)
@@ -50,7 +59,7 @@ _ASLEEP = (limit(FUTEX, "futex", batch=1, samples=50), call(batch=1, samples=50)
 GROUPS = {
     "calls": Group(
         "Round trip of 64 bytes",
-        _contests(
+        contests(
             [
                 (Placement.TWO_CPUS, _RUNNING),
                 (Placement.UNPINNED, _RUNNING),
@@ -61,17 +70,18 @@ GROUPS = {
     ),
     "locks": Group(
         "Acquire and release, uncontended",
-        _contests([(Placement.ONE_CPU, PAIRS), (Placement.UNPINNED, PAIRS)]),
+        contests([(Placement.ONE_CPU, PAIRS), (Placement.UNPINNED, PAIRS)]),
     ),
     "queues": Group(
         "One message of 64 bytes, from one process to one other",
-        _contests([(Placement.TWO_CPUS, THROUGHPUT), (Placement.UNPINNED, THROUGHPUT)]),
+        contests([(Placement.TWO_CPUS, THROUGHPUT), (Placement.UNPINNED, THROUGHPUT)]),
+        flows=True,
     ),
     "creation": Group(
         "Create and destroy an anonymous object",
-        _contests([(Placement.ONE_CPU, CREATIONS), (Placement.UNPINNED, CREATIONS)]),
+        contests([(Placement.ONE_CPU, CREATIONS), (Placement.UNPINNED, CREATIONS)]),
     ),
     "idle": Group("CPU of a waiting process", watch_idle_waiters),
-    "import": Group("Import, in a fresh interpreter", _contests([(Placement.UNPINNED, IMPORTS)])),
-    "death": Group("From SIGKILL to the survivor that knows", _contests([(Placement.UNPINNED, DEATHS)])),
+    "import": Group("Import, in a fresh interpreter", contests([(Placement.UNPINNED, IMPORTS)])),
+    "death": Group("From SIGKILL to the survivor that knows", contests([(Placement.UNPINNED, DEATHS)])),
 }

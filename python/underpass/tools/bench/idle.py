@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from multiprocessing.connection import Connection
 
 from underpass import Port, Queue, Semaphore, Space
@@ -23,7 +23,7 @@ _FORK = multiprocessing.get_context("fork")
 
 
 def watch_idle_waiters(group: str, effort: Effort) -> Iterator[Row | Absent]:
-    """Let one process wait in each way, all at the same time, and read their CPU clocks before and after."""
+    """Let one process wait in each way that underpass has."""
     with contextlib.ExitStack() as opened:
         space = opened.enter_context(private_space())
         quiet, _writer = opened.enter_context(_pipe())
@@ -35,13 +35,29 @@ def watch_idle_waiters(group: str, effort: Effort) -> Iterator[Row | Absent]:
             QUEUE: queue.get,
             PORT: lambda: _receive(space),
         }
+        yield from watch(group, effort, waits)
+
+
+def watch(
+    group: str, effort: Effort, waits: Mapping[str, Callable[[], object]], *, asleep: bool = True
+) -> Iterator[Row | Absent]:
+    """Let one process wait in each way, all at the same time, and read their CPU clocks before and after.
+
+    Args:
+        group: The group of the rows.
+        effort: How long they are watched.
+        waits: The ways to wait, by name.
+        asleep: Whether one that is not asleep in the end has not waited.
+    """
+    with contextlib.ExitStack() as opened:
         waiters = {name: opened.enter_context(_waiting(wait)) for name, wait in waits.items()}
         before = {name: cpu_time(pid) for name, pid in waiters.items()}
         time.sleep(effort.idle_seconds)
         for name, pid in waiters.items():
             used = cpu_time(pid) - before[name]
             try:
-                wait_until_asleep(pid)
+                if asleep:
+                    wait_until_asleep(pid)
             except FAILURES as error:
                 yield Absent(group, name, Placement.UNPINNED, str(error))
             else:

@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 from underpass.errors import UnderpassError
 from underpass.tools.bench.placement import Placement, Seats, UnavailableError, pinned, seats
 
 # What ends one contestant and lets the others go on; anything else is a defect of the bench and shows as one.
 FAILURES = (UnavailableError, UnderpassError)
+
+# What a row's numbers are; those of time are nanoseconds of one operation.
+Unit = Literal["time", "messages/s", "bytes"]
 
 # Takes so many samples and returns each, in nanoseconds of one operation.
 Sampler = Callable[[int], list[float]]
@@ -44,6 +48,7 @@ class Effort:
 
 
 FULL = Effort(rounds=41, divisor=1, idle_seconds=2.0)
+PEERS = Effort(rounds=15, divisor=1, idle_seconds=2.0)
 QUICK = Effort(rounds=2, divisor=20, idle_seconds=0.1)
 
 
@@ -82,6 +87,7 @@ class Row:
         rounds: The median of each round.
         reference: Whom `ratio` compares with, if with anybody.
         ratio: How many times the reference's time this took: the median over the rounds.
+        unit: What the numbers are.
     """
 
     group: str
@@ -94,6 +100,7 @@ class Row:
     rounds: tuple[float, ...]
     reference: str | None
     ratio: float | None
+    unit: Unit = "time"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 import underpass
 from underpass.tools.bench.measure import Contestant, Sampler
 from underpass.tools.bench.partners import PATIENCE, partner
-from underpass.tools.bench.peers import ending, uninterrupted
 from underpass.tools.bench.placement import Seats, UnavailableError
+from underpass.tools.bench.standard import ending, uninterrupted
 
 ONE_EACH = "underpass.Queue put, get"
 MANY = "underpass.Queue put_many, get_many"

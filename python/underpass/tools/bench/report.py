@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 
-from underpass.tools.bench.groups import GROUPS
-from underpass.tools.bench.measure import Absent, Effort, Row
+from underpass.tools.bench.groups import Group
+from underpass.tools.bench.measure import Absent, Effort, Row, Unit
 from underpass.tools.bench.targets import SECOND, Verdict
 
 
@@ -30,17 +30,21 @@ class Results:
     rows: list[Row]
     absent: list[Absent]
     verdicts: list[Verdict]
+    groups: Mapping[str, Group]
 
 
 def as_json(results: Results) -> str:
     """One JSON document; all times in nanoseconds of one operation."""
-    return json.dumps(asdict(results), indent=1, allow_nan=False)
+    facts = {field.name: getattr(results, field.name) for field in fields(results) if field.name != "groups"}
+    return json.dumps(facts, indent=1, allow_nan=False, default=asdict)
 
 
 def as_tables(results: Results) -> list[Table]:
     """One table for each group that was measured, what could not be measured, and the targets."""
     groups = list(dict.fromkeys(row.group for row in results.rows))
-    tables = [_group_table(group, [row for row in results.rows if row.group == group]) for group in groups]
+    tables = [
+        _group_table(results.groups[group], [row for row in results.rows if row.group == group]) for group in groups
+    ]
     if results.absent:
         reasons = tuple((absent.name, absent.placement, absent.reason) for absent in results.absent)
         tables.append(Table("Not measured", ("what", "where", "why"), reasons))
@@ -69,23 +73,32 @@ def rate(nanoseconds: float) -> str:
     return f"{_digits(SECOND / nanoseconds / 1e6)} M/s" if nanoseconds else "-"
 
 
+def size(count: float) -> str:
+    """Bytes as people read them.
+
+    >>> size(65_536)
+    '64.0 KiB'
+    """
+    return f"{_digits(count / 1024)} KiB"
+
+
 def _digits(number: float) -> str:
     significant = 3
     decimals = max(0, significant - len(str(int(number))))
     return f"{number:,.{decimals}f}" if number else "0"
 
 
-def _group_table(group: str, rows: Sequence[Row]) -> Table:
-    flows = group == "queues"
-    headings = ("", "where", "median", "p99", "ratio", "samples", *(["messages/s"] if flows else []))
-    cells = tuple((*_row_cells(row), *([rate(row.median)] if flows else [])) for row in rows)
-    return Table(GROUPS[group].title, headings, cells)
+def _group_table(group: Group, rows: Sequence[Row]) -> Table:
+    headings = ("", "where", "median", "p99", "ratio", "samples", *(["messages/s"] if group.flows else []))
+    cells = tuple((*_row_cells(row), *([rate(row.median)] if group.flows else [])) for row in rows)
+    return Table(group.title, headings, cells)
 
 
 def _row_cells(row: Row) -> tuple[str, ...]:
     ratio = "" if row.ratio is None else f"{_digits(row.ratio)} x"
     samples = f"{row.samples}" if row.batch == 1 else f"{row.samples} of {row.batch}"
-    return (row.name, row.placement, duration(row.median), duration(row.p99), ratio, samples)
+    show = _SHOWN[row.unit]
+    return (row.name, row.placement, show(row.median), show(row.p99), ratio, samples)
 
 
 def _verdict_cells(verdict: Verdict) -> tuple[str, ...]:
@@ -98,4 +111,4 @@ def _verdict_cells(verdict: Verdict) -> tuple[str, ...]:
     return (verdict.claim, show(verdict.measured), show(verdict.limit), f"{_digits(verdict.of_limit)} x", outcome)
 
 
-_SHOWN = {"time": duration, "messages/s": rate}
+_SHOWN: dict[Unit, Callable[[float], str]] = {"time": duration, "messages/s": rate, "bytes": size}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from underpass.tools.bench import calls, deaths, idle, imports, limits, locks, peers, queues
-from underpass.tools.bench.measure import Row, paired
+from underpass.tools.bench import calls, deaths, idle, imports, limits, locks, queues, standard
+from underpass.tools.bench.measure import Row, Unit, paired
 from underpass.tools.bench.placement import Placement
 
 MILLISECOND = 1e6
 SECOND = 1e9
-
-Unit = Literal["time", "messages/s"]
 
 # From a round's median of the limit's row to the most that the target may take.
 Bound = Callable[[float], float]
@@ -95,11 +92,13 @@ def _judge(target: Target, rows: dict[tuple[str, Placement, str], Row]) -> Verdi
     )
 
 
-def _at_most(nanoseconds: float) -> Bound:
+def at_most(nanoseconds: float) -> Bound:
+    """A bound that is fixed."""
     return lambda _: nanoseconds
 
 
-def _times(factor: float, *, plus: float = 0) -> Bound:
+def times(factor: float, *, plus: float = 0) -> Bound:
+    """A bound that follows from the limit's time."""
     return lambda limit: factor * limit + plus
 
 
@@ -110,16 +109,16 @@ TARGETS = (
         Placement.TWO_CPUS,
         calls.CALL,
         against=limits.SPIN,
-        bound=_times(1.5, plus=150),
-        aim=_at_most(336),
+        bound=times(1.5, plus=150),
+        aim=at_most(336),
     ),
     Target(
         "call, two CPUs: at least 80 x faster than multiprocessing.Pipe",
         "calls",
         Placement.TWO_CPUS,
         calls.CALL,
-        against=peers.PIPE,
-        bound=_times(1 / 80),
+        against=standard.PIPE,
+        bound=times(1 / 80),
     ),
     Target(
         "call, one CPU: at most 1.3 x C futex",
@@ -127,7 +126,7 @@ TARGETS = (
         Placement.ONE_CPU,
         calls.CALL,
         against=limits.FUTEX,
-        bound=_times(1.3),
+        bound=times(1.3),
     ),
     Target(
         "call, server asleep on the other CPU: at most 1.3 x C futex",
@@ -135,7 +134,7 @@ TARGETS = (
         Placement.ASLEEP,
         calls.CALL,
         against=limits.FUTEX,
-        bound=_times(1.3),
+        bound=times(1.3),
     ),
     Target(
         "Semaphore acquire + release: at most 1.0 x threading.Lock; aim 0.5 x",
@@ -143,15 +142,15 @@ TARGETS = (
         Placement.ONE_CPU,
         locks.SEMAPHORE,
         against=locks.THREAD_LOCK,
-        bound=_times(1.0),
-        aim=_times(0.5),
+        bound=times(1.0),
+        aim=times(0.5),
     ),
     Target(
         "Queue, one to one, one call each: at least 3 M/s",
         "queues",
         Placement.TWO_CPUS,
         queues.ONE_EACH,
-        bound=_at_most(SECOND / 3e6),
+        bound=at_most(SECOND / 3e6),
         unit="messages/s",
     ),
     Target(
@@ -159,7 +158,7 @@ TARGETS = (
         "queues",
         Placement.TWO_CPUS,
         queues.MANY,
-        bound=_at_most(SECOND / 10e6),
+        bound=at_most(SECOND / 10e6),
         unit="messages/s",
     ),
     Target(
@@ -167,21 +166,21 @@ TARGETS = (
         "idle",
         Placement.UNPINNED,
         idle.SEMAPHORE,
-        bound=_at_most(2 * MILLISECOND),
+        bound=at_most(2 * MILLISECOND),
     ),
     Target(
         "idle in Queue.get for 2 s: less than 2 ms of CPU",
         "idle",
         Placement.UNPINNED,
         idle.QUEUE,
-        bound=_at_most(2 * MILLISECOND),
+        bound=at_most(2 * MILLISECOND),
     ),
     Target(
         "idle in Port.receive for 2 s: less than 2 ms of CPU",
         "idle",
         Placement.UNPINNED,
         idle.PORT,
-        bound=_at_most(2 * MILLISECOND),
+        bound=at_most(2 * MILLISECOND),
     ),
     Target(
         "create and destroy a Semaphore: at most 1.0 x multiprocessing.Lock()",
@@ -189,21 +188,21 @@ TARGETS = (
         Placement.ONE_CPU,
         locks.CREATE_SEMAPHORE,
         against=locks.CREATE_LOCK,
-        bound=_times(1.0),
+        bound=times(1.0),
     ),
     Target(
         "import underpass: under 30 ms",
         "import",
         Placement.UNPINNED,
         imports.UNDERPASS,
-        bound=_at_most(30 * MILLISECOND),
+        bound=at_most(30 * MILLISECOND),
     ),
     Target(
         "death of a lease holder, noticed by a blocked get: under 10 ms, p99",
         "death",
         Placement.UNPINNED,
         deaths.LEASE,
-        bound=_at_most(10 * MILLISECOND),
+        bound=at_most(10 * MILLISECOND),
         worst=True,
     ),
     Target(
@@ -211,7 +210,7 @@ TARGETS = (
         "death",
         Placement.UNPINNED,
         deaths.SERVER,
-        bound=_at_most(10 * MILLISECOND),
+        bound=at_most(10 * MILLISECOND),
         worst=True,
     ),
 )

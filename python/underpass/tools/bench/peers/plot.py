@@ -1,0 +1,38 @@
+"""The rows of a run as bars, in one SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from underpass.tools.bench.measure import Row
+from underpass.tools.bench.peers.groups import GROUPS
+from underpass.tools.bench.peers.shapes import needed
+
+_OURS, _THEIRS = "#d9480f", "#868e96"
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Draw one panel of bars for each group and placement, on a logarithmic scale: shorter is better."""
+    matplotlib = needed("matplotlib")
+    matplotlib.use("svg")
+    figures = needed("matplotlib.pyplot")
+    panels = list(dict.fromkeys((row.group, row.placement) for row in rows if row.unit == "time"))
+    bars = {
+        panel: [row for row in rows if (row.group, row.placement) == panel and row.unit == "time"] for panel in panels
+    }
+    figure, axes = figures.subplots(
+        len(panels),
+        squeeze=False,
+        figsize=(9, sum(0.3 * len(bars[panel]) + 1 for panel in panels)),
+        height_ratios=[len(bars[panel]) + 3 for panel in panels],
+        layout="constrained",
+    )
+    for axis, panel in zip(axes.flat, panels, strict=True):
+        drawn = bars[panel][::-1]
+        colours = [_OURS if row.name.startswith("underpass") else _THEIRS for row in drawn]
+        axis.barh([row.name for row in drawn], [row.median / 1e3 for row in drawn], color=colours)
+        axis.set_xscale("log")
+        axis.set_xlabel("µs, median; shorter is better")
+        axis.set_title(f"{GROUPS[panel[0]].title}, {panel[1]}", loc="left", fontsize=10)
+    figure.savefig(path)
