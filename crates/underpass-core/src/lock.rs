@@ -70,11 +70,7 @@ impl<'a> Lock<'a> {
             owner == Life::NOBODY || rules.is_dead(owner)
         };
         let waiting = Waiting { sleepers: self.1, deadline, patience, partner: 0 };
-        wait_until(kernel, waiting, ready, |watch, slept| {
-            // To ask is a system call. Who can wait asks after a sleep: one that a death forbids ends at once.
-            let ask = slept || deadline != Deadline::Never;
-            self.attempt(kernel, me, rules, watch, slept, ask)
-        })
+        wait_until(kernel, waiting, ready, |watch, slept| self.attempt(kernel, me, rules, watch, slept))
     }
 
     fn attempt(
@@ -84,12 +80,11 @@ impl<'a> Lock<'a> {
         rules: &impl Rules,
         mut watch: Option<&mut Watch<'a>>,
         slept: bool,
-        ask: bool,
     ) -> Result<Option<bool>> {
         loop {
             let word = self.0.word.load(Acquire);
             let owner = Life(word & !SLEEPERS);
-            let dead = owner != Life::NOBODY && (rules.is_dead(owner) || ask && !kernel.alive(owner));
+            let dead = owner != Life::NOBODY && (rules.is_dead(owner) || !kernel.alive(owner));
             if dead {
                 rules.inherit(owner)?;
             }
