@@ -1,5 +1,7 @@
 //! The one conversion from an error below to an exception of `underpass.errors`.
 
+use std::time::Duration;
+
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -96,7 +98,7 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
                 attributes.set_item("pid", death.pid)?;
                 attributes
                     .set_item("name", object.split_once(' ').map_or(*object, |(_, name)| name.trim_matches('\'')))?;
-                attributes.set_item("held_for", death.held.map(|held| held as f64 / 1e9))
+                attributes.set_item("held_for", death.held.map(|held| Duration::from_nanos(held).as_secs_f64()))
             })
         }
         Error::NotOwner => plain(py, "MisuseError", &format!("{object} {failed}{more}")),
@@ -124,7 +126,7 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
 
 /// A time that was measured, for the texts of errors.
 pub fn seconds(nanoseconds: u64) -> String {
-    let seconds = nanoseconds as f64 / 1e9;
+    let seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
     if seconds < 10.0 { format!("{seconds:.3} s") } else { format!("{seconds:.1} s") }
 }
 
