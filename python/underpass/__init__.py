@@ -14,6 +14,7 @@ from underpass.errors import (
     MisuseError,
     NotFoundError,
     OutOfSpaceError,
+    OwnerDiedError,
     PeerDiedError,
     RemoteError,
     ResetError,
@@ -24,7 +25,7 @@ from underpass.errors import (
 from underpass.interfaces import Interface, connect, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Peer, Port, Request
-from underpass.sync import Semaphore
+from underpass.sync import Mutex, Semaphore
 
 __all__ = [
     "AccessDeniedError",
@@ -41,9 +42,11 @@ __all__ = [
     "MessageTooLongError",
     "MismatchError",
     "MisuseError",
+    "Mutex",
     "NotFoundError",
     "ObjectInfo",
     "OutOfSpaceError",
+    "OwnerDiedError",
     "Peer",
     "PeerDiedError",
     "Port",
