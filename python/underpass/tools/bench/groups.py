@@ -74,7 +74,7 @@ GROUPS = {
     ),
     "contended": Group(
         "Acquire and release by two processes at once, time for one pair",
-        _contests([(Placement.TWO_CPUS, CONTENDED), (Placement.UNPINNED, CONTENDED)]),
+        contests([(Placement.TWO_CPUS, CONTENDED), (Placement.UNPINNED, CONTENDED)]),
     ),
     "queues": Group(
         "One message of 64 bytes, from one process to one other",

@@ -80,8 +80,8 @@ def _time_pairs(acquire: Callable[[], object], release: Callable[[], object], ba
     return samples
 
 
-def _contended(name: str, make: Callable[[], _Lock]) -> Contestant:
-    """Two processes take turns at one lock, each as fast as it can."""
+def contended(name: str, make: Callable[[], _Lock]) -> Contestant:
+    """A lock at which two processes take turns, each as fast as it can, as a contestant."""
 
     @contextlib.contextmanager
     def opened(seats: Seats, batch: int) -> Generator[Sampler]:
@@ -139,9 +139,9 @@ PAIRS = (
 )
 
 CONTENDED = (
-    _contended(PROCESS_LOCK, multiprocessing.Lock),
-    _contended(SEMAPHORE, lambda: Semaphore(1)),
-    _contended(MUTEX, Mutex),
+    contended(PROCESS_LOCK, multiprocessing.Lock),
+    contended(SEMAPHORE, lambda: Semaphore(1)),
+    contended(MUTEX, Mutex),
 )
 
 # A multiprocessing.Lock is destroyed when its last reference goes, which is at once.

@@ -151,7 +151,7 @@ TARGETS = (
         Placement.ONE_CPU,
         locks.MUTEX,
         against=locks.THREAD_LOCK,
-        bound=_times(1.0),
+        bound=times(1.0),
     ),
     Target(
         "Semaphore, two processes contend: at least 0.7 x as fast as multiprocessing.Lock",
@@ -159,7 +159,7 @@ TARGETS = (
         Placement.TWO_CPUS,
         locks.SEMAPHORE,
         against=locks.PROCESS_LOCK,
-        bound=_times(1 / 0.7),
+        bound=times(1 / 0.7),
     ),
     Target(
         "Mutex, two processes contend: at least 0.7 x as fast as multiprocessing.Lock",
@@ -167,7 +167,7 @@ TARGETS = (
         Placement.TWO_CPUS,
         locks.MUTEX,
         against=locks.PROCESS_LOCK,
-        bound=_times(1 / 0.7),
+        bound=times(1 / 0.7),
     ),
     Target(
         "Queue, one to one, one call each: at least 3 M/s",

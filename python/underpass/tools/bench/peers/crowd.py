@@ -30,9 +30,13 @@ _FORK = multiprocessing.get_context("fork")
 
 @contextlib.contextmanager
 def _calling(others: int, seats: Seats, batch: int) -> Generator[Sampler]:
-    with private_space() as space, partner(ours.serve, space, cpu=seats.server), _crowd(space, others):
-        with contextlib.closing(Gate.open("echo", space=space, timeout=PATIENCE)) as gate:
-            yield timed(functools.partial(gate.call, MESSAGE), batch)
+    with (
+        private_space() as space,
+        partner(ours.serve, space, cpu=seats.server),
+        _crowd(space, others),
+        contextlib.closing(Gate.open("echo", space=space, timeout=PATIENCE)) as gate,
+    ):
+        yield timed(functools.partial(gate.call, MESSAGE), batch)
 
 
 @contextlib.contextmanager
@@ -77,7 +81,7 @@ def _weigh(group: str) -> Row:
         before = _shared() + _private(server)
         with _crowd(space, OTHERS):
             each = (_shared() + _private(server) - before) / OTHERS
-    return Row(group, MEMORY, Placement.UNPINNED, each, each, 1, 1, (each,), None, None)
+    return Row(group, MEMORY, Placement.UNPINNED, each, each, 1, 1, (each,), None, None, "bytes")
 
 
 def _shared() -> int:

@@ -30,7 +30,7 @@ def enter() -> None:
     python = _environment() / "bin" / "python"
     arguments = [python, "-m", "underpass.tools.cli", *sys.argv[1:]]
     # Threads that gRPC starts are not meant to be forked; nobody uses it in a child here.
-    os.execve(python, arguments, {**os.environ, _ENTERED: "1", "GRPC_ENABLE_FORK_SUPPORT": "0"})
+    os.execve(python, arguments, {**os.environ, _ENTERED: "1", "GRPC_ENABLE_FORK_SUPPORT": "0"})  # noqa: S606  no shell is meant
 
 
 def _environment() -> Path:

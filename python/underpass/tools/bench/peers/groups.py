@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from underpass.tools.bench import locks
 from underpass.tools.bench.groups import Group, contests
 from underpass.tools.bench.peers import (
-    contention,
     crowd,
     fasterfifo,
     grpcs,
@@ -17,7 +17,6 @@ from underpass.tools.bench.peers import (
     sockets,
     zeromq,
 )
-from underpass.tools.bench.peers.contention import CONTENDED
 from underpass.tools.bench.peers.idle import watch_idle_peers
 from underpass.tools.bench.peers.kills import KILLS
 from underpass.tools.bench.peers.shapes import Flow
@@ -43,6 +42,7 @@ ECHOES = (
 FLOWS = (sockets.PIPE_FLOW, sockets.SOCKET_FLOW, zeromq.FLOW, posix.FLOW, fasterfifo.FLOW)
 
 _TRIPS = (ours.ECHO.contestant(batch=100, samples=20), *(echo.contestant() for echo in ECHOES))
+_CONTENDED = (*locks.CONTENDED, locks.contended("posix_ipc.Semaphore", lambda: posix.semaphore(1)))
 _MEMORY = 64 * 1024
 
 
@@ -59,7 +59,7 @@ GROUPS = {
     ),
     ONE_PRODUCER: _flows(1),
     TWO_PRODUCERS: _flows(2),
-    CONTENTION: Group("A lock that two processes want all the time", contests([(Placement.TWO_CPUS, CONTENDED)])),
+    CONTENTION: Group("A lock that two processes want all the time", contests([(Placement.TWO_CPUS, _CONTENDED)])),
     WAKING: Group("From a wake to the sleeper that runs", contests([(Placement.TWO_CPUS, WAKES)])),
     "idle peers": Group("CPU of a server that nobody calls", watch_idle_peers),
     "kills": Group("From SIGKILL to the one who waits for it", contests([(Placement.UNPINNED, KILLS)])),
@@ -92,10 +92,10 @@ TARGETS = (
             CONTENTION,
             Placement.TWO_CPUS,
             name,
-            against=contention.PROCESS_LOCK,
+            against=locks.PROCESS_LOCK,
             bound=times(1 / 0.7),
         )
-        for name in (contention.SEMAPHORE, contention.MUTEX)
+        for name in (locks.SEMAPHORE, locks.MUTEX)
     ),
     *(
         Target(

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from underpass.errors import UnderpassError
+from underpass import Mutex
 from underpass.tools.bench.measure import Contestant, Sampler
 from underpass.tools.bench.partners import PATIENCE, partner
 from underpass.tools.bench.peers import grpcs, ours, posix, rpycs, shapes, sockets, zeromq
@@ -92,7 +92,7 @@ def _acquire(lock: Any, parent: Connection) -> None:
 
 def _until_told(operation: Callable[[], object], parent: Connection) -> None:
     """Report when the operation returns or raises; any error of any peer is a way of being told."""
-    with contextlib.suppress(UnderpassError, Exception):
+    with contextlib.suppress(Exception):
         operation()
     parent.send(time.monotonic_ns())
     signal.pause()
@@ -117,9 +117,7 @@ def _process_lock(_place: Path) -> Generator[Any]:
 
 
 @contextlib.contextmanager
-def _mutex(_place: Path) -> Generator[Any]:
-    from underpass import Mutex
-
+def _mutex(_place: Path) -> Generator[Mutex]:
     with contextlib.closing(Mutex()) as mutex:
         yield mutex
 
@@ -135,5 +133,5 @@ KILLS = (
     ),
     _holder("underpass.Mutex: its owner", "", _mutex),
     _holder("multiprocessing.Lock: its holder", "", _process_lock),
-    _holder("posix_ipc.Semaphore: its holder", posix.MODULE, functools.partial(posix.semaphore, value=1)),
+    _holder("posix_ipc.Semaphore: its holder", posix.MODULE, posix.free),
 )

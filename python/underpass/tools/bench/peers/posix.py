@@ -74,18 +74,28 @@ def _receive(queue: Any) -> Generator[Callable[[int], object]]:
     yield consume
 
 
-@contextlib.contextmanager
-def semaphore(_place: Path, value: int = 0) -> Generator[Any]:
-    """A semaphore."""
+def semaphore(value: int) -> Any:
+    """A semaphore for this process and its children."""
     ipc = needed(MODULE)
     made = ipc.Semaphore(f"/underpass-{uuid.uuid4().hex}", ipc.O_CREX, initial_value=value)
-    try:
+    made.unlink()
+    return made
+
+
+@contextlib.contextmanager
+def taken(_place: Path) -> Generator[Any]:
+    """A semaphore that nobody can acquire yet."""
+    with contextlib.closing(semaphore(0)) as made:
         yield made
-    finally:
-        made.close()
-        made.unlink()
+
+
+@contextlib.contextmanager
+def free(_place: Path) -> Generator[Any]:
+    """A semaphore that somebody can acquire."""
+    with contextlib.closing(semaphore(1)) as made:
+        yield made
 
 
 ECHO = Echo("posix_ipc.MessageQueue", MODULE, _queues, _echo, _trip)
 FLOW = Flow("posix_ipc.MessageQueue", MODULE, _one_queue, _send, _receive)
-WAKE = Wake("posix_ipc.Semaphore", MODULE, semaphore, lambda made: made.acquire(), lambda made: made.release())
+WAKE = Wake("posix_ipc.Semaphore", MODULE, taken, lambda made: made.acquire(), lambda made: made.release())

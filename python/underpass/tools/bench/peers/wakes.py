@@ -20,17 +20,22 @@ _STAMP = struct.Struct("q")
 
 @contextlib.contextmanager
 def _wakes(wake: Wake, seats: Seats, _batch: int) -> Generator[Sampler]:
-    with place_of(wake.module) as place, wake.made(place) as made, mmap.mmap(-1, mmap.PAGESIZE) as page:
-        with partner(_sleep_and_stamp, wake, made, page, cpu=seats.server) as sleeper, SleepWatch(sleeper) as watch:
+    with (
+        place_of(wake.module) as place,
+        wake.made(place) as made,
+        mmap.mmap(-1, mmap.PAGESIZE) as page,
+        partner(_sleep_and_stamp, wake, made, page, cpu=seats.server) as sleeper,
+        SleepWatch(sleeper) as watch,
+    ):
 
-            def one() -> float:
-                watch.wait()
-                _STAMP.pack_into(page, 0, 0)
-                woken = time.monotonic_ns()
-                wake.wake(made)
-                return float(_stamped(page) - woken)
+        def one() -> float:
+            watch.wait()
+            _STAMP.pack_into(page, 0, 0)
+            woken = time.monotonic_ns()
+            wake.wake(made)
+            return float(_stamped(page) - woken)
 
-            yield lambda count: [one() for _ in range(count)]
+        yield lambda count: [one() for _ in range(count)]
 
 
 def _sleep_and_stamp(wake: Wake, made: object, page: mmap.mmap) -> None:
