@@ -7,6 +7,7 @@
 
 use underpass_shm::layout::lock::{LockWords, SLEEPERS};
 use underpass_shm::life::{Life, Me};
+use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use crate::kernel::{Kernel, Owed, Watch};
@@ -29,7 +30,8 @@ impl<'a> Lock<'a> {
     #[cold]
     fn acquire_slow(self, kernel: &dyn Kernel, patience: &Patience, me: Me) -> Result<bool> {
         let ready = || self.0.word.load(Relaxed) & !SLEEPERS == 0;
-        let waiting = Waiting { sleepers: self.1, deadline: Deadline::Never, patience, partner: 0 };
+        let waiting =
+            Waiting { sleepers: self.1, deadline: Deadline::Never, patience, partner: 0, operation: Operation::Lock };
         wait_until(kernel, waiting, ready, |watch, slept| Ok(self.attempt(kernel, me, watch, slept)))
     }
 
