@@ -50,3 +50,31 @@ def bench(
     from underpass.tools.bench import run
 
     raise typer.Exit(run(json=json, quick=quick, only=only))
+
+
+_SPACE = typer.Option(help="The directory. By default UNDERPASS_DIR, or /dev/shm/underpass-<uid>.")
+_JSON = typer.Option("--json", help="Print one JSON document.")
+
+
+@app.command("ls")
+def list_objects(*, space: Annotated[Path | None, _SPACE] = None, json: Annotated[bool, _JSON] = False) -> None:
+    """List the objects of a space: kinds, sizes, creators, who has them mapped, states."""
+    from underpass.tools.spaces import list_objects
+
+    raise typer.Exit(list_objects(space, as_json=json))
+
+
+@app.command()
+def waits(*, space: Annotated[Path | None, _SPACE] = None, json: Annotated[bool, _JSON] = False) -> None:
+    """Tell who waits for whom, on what, since when, and who holds it. Exits with 1 if some wait in a circle."""
+    from underpass.tools.spaces import show_waits
+
+    raise typer.Exit(show_waits(space, as_json=json))
+
+
+@app.command()
+def sweep(*, space: Annotated[Path | None, _SPACE] = None, json: Annotated[bool, _JSON] = False) -> None:
+    """Remove what the dead left in a space, and tell what and why."""
+    from underpass.tools.spaces import sweep
+
+    raise typer.Exit(sweep(space, as_json=json))
