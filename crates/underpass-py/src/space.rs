@@ -120,8 +120,8 @@ impl Space {
 
     /// The space at ``path``, to look at: nothing is made, claimed or swept, and it may belong to somebody else.
     ///
-    /// It can be listed, its waits can be told, and what the dead left can be swept; its objects cannot be opened. What was
-    /// looked at keeps one descriptor until this process ends.
+    /// It can be listed, its waits can be told, and what the dead left can be swept; its objects cannot be opened,
+    /// unless this process has entered it as well. What was looked at keeps one descriptor until this process ends.
     ///
     /// Args:
     ///     path: The directory. Default: ``UNDERPASS_DIR``, or ``/dev/shm/underpass-<uid>``.
