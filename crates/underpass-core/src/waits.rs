@@ -93,11 +93,14 @@ pub fn holders(space: &Space, wait: &Wait, object: Option<(&Header, &Arc<Region>
     (holders, need)
 }
 
-/// Of the watched lives: a lock's owner and a call's server must act, others may.
+/// Of the watched lives: a mutex's owner and a call's server must act, others may. The lock inside an object is held for a
+/// step, and of those who sleep there only the first is sure to have looked since its owner changed.
 fn need_of(operation: Operation) -> Need {
     match operation {
-        Operation::Acquire | Operation::Lock | Operation::Call | Operation::Send => Need::One,
-        Operation::Put | Operation::Get | Operation::Join | Operation::Receive | Operation::Wait => Need::Anybody,
+        Operation::Acquire | Operation::Call | Operation::Send => Need::One,
+        Operation::Put | Operation::Get | Operation::Join | Operation::Receive | Operation::Wait | Operation::Lock => {
+            Need::Anybody
+        }
     }
 }
 
