@@ -14,6 +14,7 @@ from underpass.errors import (
     MisuseError,
     NotFoundError,
     OutOfSpaceError,
+    OwnerDiedError,
     PeerDiedError,
     RemoteError,
     ResetError,
@@ -24,7 +25,7 @@ from underpass.errors import (
 from underpass.interfaces import Interface, connect, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Peer, Port, Request
-from underpass.sync import Semaphore
+from underpass.sync import Mutex, Semaphore
 from underpass.waiting import warn_waiting
 
 __all__ = [
@@ -42,9 +43,11 @@ __all__ = [
     "MessageTooLongError",
     "MismatchError",
     "MisuseError",
+    "Mutex",
     "NotFoundError",
     "ObjectInfo",
     "OutOfSpaceError",
+    "OwnerDiedError",
     "Peer",
     "PeerDiedError",
     "Port",

@@ -1,5 +1,5 @@
 """Synchronisation."""
 
-from underpass._core import Semaphore, SemaphoreStatistics
+from underpass._core import Mutex, MutexStatistics, Semaphore, SemaphoreStatistics
 
-__all__ = ["Semaphore", "SemaphoreStatistics"]
+__all__ = ["Mutex", "MutexStatistics", "Semaphore", "SemaphoreStatistics"]

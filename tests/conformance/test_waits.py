@@ -6,12 +6,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.backends import Processes, Threads, new_interpreter, until
-from underpass import Gate, NotFoundError, Port, Queue, Semaphore, Space, TimedOut
+from underpass import Gate, Mutex, NotFoundError, Port, Queue, Semaphore, Space, TimedOut
 from underpass.waiting import Waiter
 
 World = Threads | Processes
@@ -163,6 +164,55 @@ def test_two_processes_that_call_each_other_are_a_cycle(processes: Processes) ->
     for name in ("first", "second"):
         Port.create(name).close()
     Space.default().sweep()
+
+
+def test_two_processes_that_hold_each_other_s_mutex_are_a_cycle(world: World) -> None:
+    one, two = Mutex(), Mutex()
+    held = world.flag()
+    go = world.flag()
+
+    def cross(mine: Mutex, other: Mutex) -> None:
+        with mine:
+            held.raise_()
+            go.wait()
+            with suppress(TimedOut):
+                other.acquire(timeout=2 if mine is one else 20)
+                other.release()
+
+    first, second = world.start(cross, one, two), world.start(cross, two, one)
+    held.wait()
+    held.wait()
+    go.raise_(2)
+    until(lambda: [waiter.cycle for waiter in waits()] == [0, 0], "the cycle")
+    told = {waiter.tid: [(holder.pid, holder.tid) for holder in waiter.holders] for waiter in waits()}
+    assert told == {first.tid: [(second.pid, second.tid)], second.tid: [(first.pid, first.tid)]}
+    first.result()
+    second.result()
+
+
+def test_the_owner_of_a_mutex_is_told_to_all_who_wait(world: World) -> None:
+    mutex, held, done = Mutex(), world.flag(), world.flag()
+
+    def hold() -> None:
+        with mutex:
+            held.raise_()
+            done.wait()
+
+    def visit() -> None:
+        with mutex:
+            pass
+
+    owners = [world.start(hold)]
+    held.wait()
+    visitors = [world.start(visit) for _ in range(2)]
+    for visitor in visitors:
+        visitor.until_asleep()
+    assert [(h.pid, h.tid) for w in waits() for h in w.holders] == [(owners[0].pid, owners[0].tid)] * 2
+    assert all(holder.held_for is not None for waiter in waits() for holder in waiter.holders)
+    assert mutex.statistics().waiters == 2
+    done.raise_()
+    for actor in (*owners, *visitors):
+        actor.result()
 
 
 def test_a_lease_that_its_holder_waits_to_end_is_a_cycle_of_one(processes: Processes) -> None:

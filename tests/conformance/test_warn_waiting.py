@@ -12,7 +12,7 @@ import pytest
 
 import underpass
 from tests.conformance.backends import Processes, Threads, until
-from underpass import Gate, Port, Queue, Semaphore, TimedOut
+from underpass import Gate, Mutex, Port, Queue, Semaphore, TimedOut
 
 SHORT = 0.02
 
@@ -127,6 +127,25 @@ def test_a_caller_names_the_server(processes: Processes, told: Told) -> None:
     )
     opened.raise_()
     server.result()
+
+
+def test_the_owner_of_a_mutex_is_named(processes: Processes, told: Told) -> None:
+    mutex, held, done = Mutex.create("ledger"), processes.flag(), processes.flag()
+
+    def hold() -> None:
+        with mutex:
+            held.raise_()
+            done.wait()
+
+    owner = processes.start(hold)
+    held.wait()
+    with pytest.raises(TimedOut):
+        mutex.acquire(timeout=SHORT * 2)
+    text = rf"still waiting for mutex 'ledger' for [\d.]+ s \(acquire\), held by pid {owner.pid} for [\d.]+ s"
+    assert re.fullmatch(text, told.texts[0])
+    done.raise_()
+    owner.result()
+    mutex.unlink()
 
 
 class Refuses(logging.Filter):

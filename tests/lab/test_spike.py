@@ -125,3 +125,50 @@ def test_a_schedule_repeats() -> None:
 
     first = [schedule.taken for schedule in explorer.schedules(program)]
     assert first == [schedule.taken for schedule in explorer.schedules(program)]
+
+
+def test_mutex_excludes_in_every_interleaving() -> None:
+    seen: set[int] = set()
+
+    def program() -> tuple[list[Callable[[], object]], Callable[[], None]]:
+        door = underpass.Mutex(recursive=True)
+        inside: list[int] = []
+
+        def process(who: int) -> None:
+            with door, door.recovering() as died:
+                assert died is None
+                inside.append(who)
+                assert inside == [who]
+                inside.remove(who)
+            seen.add(who)
+
+        def at_end() -> None:
+            assert door.owner is None
+
+        return [lambda: process(0), lambda: process(1)], at_end
+
+    assert explorer.explore(program) > 10
+    assert seen == {0, 1}
+
+
+def test_mutex_timeout_or_held_never_neither() -> None:
+    outcomes: set[str] = set()
+
+    def program() -> tuple[list[Callable[[], object]], Callable[[], None]]:
+        door = underpass.Mutex()
+
+        def visitor() -> None:
+            try:
+                with door.holding(timeout=5):
+                    outcomes.add("held")
+            except underpass.TimedOut:
+                outcomes.add("timed out")
+
+        def at_end() -> None:
+            assert door.owner is None
+            assert door.statistics().state != "owner died"
+
+        return [visitor, visitor], at_end
+
+    explorer.explore(program)
+    assert outcomes == {"held", "timed out"}

@@ -36,13 +36,20 @@ EVERYTHING: dict[tuple[str, str], set[str]] = {
     ("calls", "unpinned"): LIMITS | PEERS | {calls.CALL},
     ("calls", "one CPU"): PEERS | {limits.FUTEX, calls.CALL},
     ("calls", "asleep on the other CPU"): {limits.FUTEX, calls.CALL},
-    **{("locks", place): {locks.THREAD_LOCK, locks.PROCESS_LOCK, locks.SEMAPHORE} for place in ("one CPU", "unpinned")},
+    **{
+        ("locks", place): {locks.THREAD_LOCK, locks.PROCESS_LOCK, locks.SEMAPHORE, locks.MUTEX}
+        for place in ("one CPU", "unpinned")
+    },
+    **{("contended", place): {locks.PROCESS_LOCK, locks.SEMAPHORE, locks.MUTEX} for place in ("two CPUs", "unpinned")},
     **{
         ("queues", place): {queues.PEER_QUEUE, queues.PEER_PIPE, queues.ONE_EACH, queues.MANY}
         for place in ("two CPUs", "unpinned")
     },
     **{
-        ("creation", place): {locks.CREATE_LOCK, locks.CREATE_SEMAPHORE, locks.CREATE_QUEUE, locks.CREATE_PORT}
+        ("creation", place): {
+            *(locks.CREATE_LOCK, locks.CREATE_SEMAPHORE, locks.CREATE_MUTEX),
+            *(locks.CREATE_QUEUE, locks.CREATE_PORT),
+        }
         for place in ("one CPU", "unpinned")
     },
     ("idle", "unpinned"): {idle.PEER_PIPE, idle.SEMAPHORE, idle.QUEUE, idle.PORT},

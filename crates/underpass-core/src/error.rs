@@ -3,6 +3,8 @@
 #[cfg(not(loom))]
 use underpass_shm::Error as Shm;
 
+use crate::mutex::Death;
+
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -39,6 +41,10 @@ pub enum Error {
         /// The partner's pid.
         pid: u32,
     },
+    /// The owner of a mutex died while it held it; the caller does not hold it.
+    OwnerDied(Death),
+    /// The caller gives back what it does not hold.
+    NotOwner,
     /// The server gave the call up without a reply; it may have acted.
     Aborted,
     /// A message is larger than the object carries.

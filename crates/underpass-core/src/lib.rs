@@ -7,6 +7,7 @@ pub mod kernel;
 #[cfg(not(loom))]
 pub mod linux;
 pub mod lock;
+pub mod mutex;
 pub mod port;
 pub mod queue;
 pub mod semaphore;

@@ -1,18 +1,48 @@
-//! The lock inside an object: one word, owned by a thread, taken over from the dead.
+//! A lock: one word, owned by a thread. The one inside each object, and the ground of [`crate::mutex`].
 //!
 //! Drepper's third mutex ("Futexes are tricky", 2011) with the owner in the word and a life to watch.
 //!
-//! Invariant: a word that is not 0 names a thread; whoever finds that thread dead takes the word in one
-//! compare-and-swap, and is told that the protected state may be half changed.
+//! Invariant: a word that is not 0 names who has it; nobody but that thread gives it back, and from the dead it is taken
+//! in one compare-and-swap, by somebody who is told. While others sleep, one of them watches the one who has it.
 
 use underpass_shm::layout::lock::{LockWords, SLEEPERS};
 use underpass_shm::life::{Life, Me};
 use underpass_shm::operation::Operation;
-use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
+use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::kernel::{Kernel, Owed, Watch};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
-use crate::{Deadline, Result};
+use crate::{Deadline, Error, Result};
+
+/// What a user of locks adds to taking one.
+pub trait Rules {
+    /// What the wait is called, for those who look on.
+    fn operation(&self) -> Operation;
+
+    /// The word names somebody who is known to be dead. Ok: take it over.
+    fn inherit(&self, dead: Life) -> Result<()>;
+
+    /// True for what the word can name that is no thread, and stands for a dead one.
+    fn is_dead(&self, _owner: Life) -> bool {
+        false
+    }
+
+    /// This sleeper is the first of the owner's tenure.
+    fn announced(&self) {}
+}
+
+/// The lock inside an object: whoever finds its owner dead goes on in its place.
+struct Heir;
+
+impl Rules for Heir {
+    fn operation(&self) -> Operation {
+        Operation::Lock
+    }
+
+    fn inherit(&self, _dead: Life) -> Result<()> {
+        Ok(())
+    }
+}
 
 /// A lock, and the sleepers of the object that it is in.
 #[derive(Debug, Clone, Copy)]
@@ -22,66 +52,105 @@ impl<'a> Lock<'a> {
     /// Takes the lock, waiting as long as its owner lives. `inherited` tells that the last owner died inside.
     #[inline]
     pub fn acquire(self, kernel: &'a dyn Kernel, patience: &Patience, me: Me) -> Result<Held<'a>> {
-        let free = self.0.word.compare_exchange(0, me.thread.0, Acquire, Relaxed).is_ok();
-        let inherited = if free { false } else { self.acquire_slow(kernel, patience, me)? };
-        Ok(Held { lock: self, kernel, inherited })
+        let inherited =
+            if self.try_take(me) { false } else { self.take(kernel, Deadline::Never, patience, me, &Heir)? };
+        Ok(Held { lock: self, kernel, me, inherited })
     }
 
+    /// Takes it if it is free.
+    #[inline]
+    pub(crate) fn try_take(self, me: Me) -> bool {
+        self.0.word.compare_exchange(0, me.thread.0, Acquire, Relaxed).is_ok()
+    }
+
+    /// Waits for it, and takes it; true if that was from the dead.
     #[cold]
-    fn acquire_slow(self, kernel: &dyn Kernel, patience: &Patience, me: Me) -> Result<bool> {
-        let ready = || self.0.word.load(Relaxed) & !SLEEPERS == 0;
-        let waiting =
-            Waiting { sleepers: self.1, deadline: Deadline::Never, patience, partner: 0, operation: Operation::Lock };
-        wait_until(kernel, waiting, ready, |watch, slept| Ok(self.attempt(kernel, me, watch, slept)))
+    pub(crate) fn take(
+        self,
+        kernel: &dyn Kernel,
+        deadline: Deadline,
+        patience: &Patience,
+        me: Me,
+        rules: &impl Rules,
+    ) -> Result<bool> {
+        let ready = || {
+            let owner = self.owner();
+            owner == Life::NOBODY || rules.is_dead(owner)
+        };
+        let waiting = Waiting { sleepers: self.1, deadline, patience, partner: 0, operation: rules.operation() };
+        wait_until(kernel, waiting, ready, |watch, slept| self.attempt(kernel, me, rules, watch, slept))
     }
 
-    fn attempt(self, kernel: &dyn Kernel, me: Me, watch: Option<&mut Watch<'a>>, slept: bool) -> Option<bool> {
-        let mut watch = watch;
+    fn attempt(
+        self,
+        kernel: &dyn Kernel,
+        me: Me,
+        rules: &impl Rules,
+        mut watch: Option<&mut Watch<'a>>,
+        slept: bool,
+    ) -> Result<Option<bool>> {
         loop {
-            let word = self.0.word.load(Relaxed);
+            let word = self.0.word.load(Acquire);
             let owner = Life(word & !SLEEPERS);
-            let dead = owner != Life::NOBODY && !kernel.alive(owner);
-            if owner == Life::NOBODY || dead {
+            let dead = owner != Life::NOBODY && (rules.is_dead(owner) || !kernel.alive(owner));
+            if dead {
+                rules.inherit(owner)?;
+            }
+            if dead || owner == Life::NOBODY {
                 let kept = if slept || dead { SLEEPERS } else { word & SLEEPERS };
                 if self.0.word.compare_exchange(word, me.thread.0 | kept, Acquire, Relaxed).is_ok() {
                     if slept || dead {
                         // The next sleeper still watches the last owner: it has to watch this one.
                         kernel.wake(&self.0.word, 1);
                     }
-                    return Some(dead);
+                    return Ok(Some(dead));
                 }
                 continue;
             }
-            let watch = watch.as_deref_mut()?;
-            if word & SLEEPERS != 0 || self.0.word.compare_exchange(word, word | SLEEPERS, Relaxed, Relaxed).is_ok() {
-                watch.word(&self.0.word, word | SLEEPERS);
-                watch.life(owner);
-                return None;
+            if owner == me.thread {
+                return Err(Error::Misuse(
+                    "this thread holds it already and would wait for itself: release it first".into(),
+                ));
             }
+            let Some(watch) = watch.as_deref_mut() else { return Ok(None) };
+            if word & SLEEPERS == 0 {
+                if self.0.word.compare_exchange(word, word | SLEEPERS, Relaxed, Relaxed).is_err() {
+                    continue;
+                }
+                rules.announced();
+            }
+            watch.word(&self.0.word, word | SLEEPERS);
+            watch.life(owner);
+            return Ok(None);
         }
+    }
+
+    /// Who has it: a peek, not a promise.
+    #[must_use]
+    pub fn owner(self) -> Life {
+        Life(self.0.word.load(Acquire) & !SLEEPERS)
     }
 
     /// True when somebody holds it and has died: a peek, not a promise.
     #[must_use]
     pub fn owner_died(self, kernel: &dyn Kernel) -> bool {
-        let owner = Life(self.0.word.load(Acquire) & !SLEEPERS);
+        let owner = self.owner();
         owner != Life::NOBODY && !kernel.alive(owner)
     }
 
+    /// Gives it back if the caller holds it and nobody sleeps.
     #[inline]
-    fn release(self, kernel: &dyn Kernel) {
-        let word = self.0.word.load(Relaxed);
-        if word & SLEEPERS == 0 && self.0.word.compare_exchange(word, 0, AcqRel, Relaxed).is_ok() {
-            return;
-        }
-        self.release_slow(kernel);
+    pub(crate) fn try_give(self, me: Me) -> bool {
+        self.0.word.compare_exchange(me.thread.0, 0, Release, Relaxed).is_ok()
     }
 
+    /// The owner gives it back, or leaves something else in its place.
     #[cold]
-    fn release_slow(self, kernel: &dyn Kernel) {
+    pub(crate) fn give(self, kernel: &dyn Kernel, left: Life) {
         let _owed = Owed::name(kernel, self.1.baton());
-        self.0.word.swap(0, AcqRel);
-        kernel.wake(&self.0.word, 1);
+        if self.0.word.swap(left.0, AcqRel) & SLEEPERS != 0 {
+            kernel.wake(&self.0.word, 1);
+        }
     }
 }
 
@@ -90,6 +159,7 @@ impl<'a> Lock<'a> {
 pub struct Held<'a> {
     lock: Lock<'a>,
     kernel: &'a dyn Kernel,
+    me: Me,
     /// The last owner died inside: complete or undo what it began.
     pub inherited: bool,
 }
@@ -102,6 +172,8 @@ impl Drop for Held<'_> {
         if std::thread::panicking() {
             return;
         }
-        self.lock.release(self.kernel);
+        if !self.lock.try_give(self.me) {
+            self.lock.give(self.kernel, Life::NOBODY);
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! Invariant: a sleeper that leaves, however it leaves, owes nobody a wake. After a success the object's attempt has
 //! passed on what it did not use; after an error this function wakes the next sleeper of the baton; a park that expired
 //! consumed no wake, and the last attempt after it announces the others again. One who is handed the baton makes all
-//! others look too.
+//! others look too. One who was woken and leaves while it watches lives wakes the next, who watches them in its place.
 
 use underpass_shm::operation::Operation;
 use underpass_shm::sync::{AtomicU32, Ordering::Relaxed, spin_hint};
@@ -130,7 +130,10 @@ fn park_until<'a, T>(
         watch.clear();
         match attempt(Some(&mut watch), slept) {
             Ok(Some(done)) => return Ok(done),
-            Ok(None) if expired => return Err(Error::TimedOut(Phase::Wait)),
+            Ok(None) if expired => {
+                hand_watch_on(kernel, &watch, slept);
+                return Err(Error::TimedOut(Phase::Wait));
+            }
             Ok(None) => {}
             Err(error) => {
                 // The wake that ended the sleep may have been meant for somebody who can use it.
@@ -149,7 +152,20 @@ fn park_until<'a, T>(
                 sleepers.recall(kernel);
             }
             Parked::Expired => expired = true,
-            Parked::Interrupted => return Err(Error::Interrupted),
+            Parked::Interrupted => {
+                hand_watch_on(kernel, &watch, slept);
+                return Err(Error::Interrupted);
+            }
+        }
+    }
+}
+
+/// A sleeper that was woken may have been told of a new life to watch in place of all others: if it leaves, another of
+/// those that sleep where it slept has to look again.
+fn hand_watch_on(kernel: &dyn Kernel, watch: &Watch<'_>, slept: bool) {
+    if slept && !watch.lives().is_empty() {
+        for (word, _) in watch.words() {
+            kernel.wake(word, 1);
         }
     }
 }

@@ -10,12 +10,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use underpass_shm::header::{Header, Kind};
+use underpass_shm::header::{Header, Kind, WORDS};
+use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::layout::mutex::MutexWords;
 use underpass_shm::life::Life;
 use underpass_shm::lives::Living;
 use underpass_shm::operation::Operation;
+use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
 use underpass_shm::space::{Entry, Space};
+use underpass_shm::sync::Ordering::{Acquire, Relaxed};
 use underpass_shm::waits::Wait;
 
 use crate::Result;
@@ -85,6 +89,7 @@ pub fn survey(space: &Space) -> Result<Vec<Waiter>> {
 #[must_use]
 pub fn holders(space: &Space, wait: &Wait, object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
     let (mut holders, need) = match wait.kind {
+        Kind::Mutex if wait.operation == Operation::Acquire => owner(object),
         Kind::Queue if wait.operation != Operation::Lock => slot_holders(wait.operation, object),
         _ => (wait.lives.iter().map(|life| Holder { life: *life, since: None }).collect(), need_of(wait.operation)),
     };
@@ -102,6 +107,16 @@ fn need_of(operation: Operation) -> Need {
             Need::Anybody
         }
     }
+}
+
+/// Who owns a mutex, by its own word: of those who sleep only the first is sure to have looked since the owner changed.
+fn owner(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
+    let words: Option<Placed<MutexWords>> = object.and_then(|(_, region)| Placed::at(region, WORDS));
+    let Some(words) = words else { return (Vec::new(), Need::Anybody) };
+    let life = Life(words.lock.word.load(Acquire) & !SLEEPERS);
+    // The time at which the first sleeper of its tenure came: it has held it for longer.
+    let since = Some(words.since.load(Relaxed)).filter(|since| *since != 0);
+    (vec![Holder { life, since }], Need::One)
 }
 
 /// Whoever leases or loans slots of a queue, and whether nobody else can end the wait.

@@ -1,5 +1,7 @@
 //! The one conversion from an error below to an exception of `underpass.errors`.
 
+use std::time::Duration;
+
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -85,6 +87,21 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
             let message = format!("{object} {failed}: its partner, pid {pid}, has died or closed it");
             exception(py, "PeerDiedError", &message, |attributes| attributes.set_item("pid", pid))
         }
+        Error::OwnerDied(death) => {
+            let time = death.held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
+            let message = format!(
+                "{object} {failed}: its owner, pid {}, died while holding it{time}, so what it protects may be half \
+                 changed{more}",
+                death.pid
+            );
+            exception(py, "OwnerDiedError", &message, |attributes| {
+                attributes.set_item("pid", death.pid)?;
+                attributes
+                    .set_item("name", object.split_once(' ').map_or(*object, |(_, name)| name.trim_matches('\'')))?;
+                attributes.set_item("held_for", death.held.map(|held| Duration::from_nanos(held).as_secs_f64()))
+            })
+        }
+        Error::NotOwner => plain(py, "MisuseError", &format!("{object} {failed}{more}")),
         Error::Aborted => plain(
             py,
             "CallAbortedError",
@@ -105,6 +122,12 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         Error::Corrupted(why) => plain(py, "CorruptedError", &format!("{object} is corrupted: {why}")),
         Error::Shm(error) => from_shm(py, error),
     }
+}
+
+/// A time that was measured, for the texts of errors.
+pub fn seconds(nanoseconds: u64) -> String {
+    let seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
+    if seconds < 10.0 { format!("{seconds:.3} s") } else { format!("{seconds:.1} s") }
 }
 
 /// Says what the lowest layer found.

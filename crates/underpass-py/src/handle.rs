@@ -1,5 +1,6 @@
 //! What every object has: a name, an end, and a way to be handed to another process.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::error::{Context, exception, from_shm, raise};
 use crate::gate::Gate;
 use crate::host;
 use crate::kernel_lab::{self, LabKernel};
+use crate::mutex::Mutex;
 use crate::object::opened;
 use crate::queue::{LETTERS, Queue};
 use crate::semaphore::Semaphore;
@@ -274,6 +276,21 @@ impl Handle {
         })
     }
 
+    /// The same, for what outlives a call.
+    pub fn world(&self) -> &Arc<dyn Kernel> {
+        &self.kernel
+    }
+
+    /// The thread id behind a life; 0 if it is not known, as in the lab.
+    pub fn tid(&self, thread: Life) -> u32 {
+        self.home.as_ref().map_or(0, |home| home.space().lives().tid(thread))
+    }
+
+    /// The directory it lives in; the lab's objects, which have none, are this process's.
+    pub fn place(&self) -> &Path {
+        self.home.as_ref().map_or(Path::new("/proc/self"), |home| home.space().path())
+    }
+
     /// The name, or None.
     pub fn name(&self) -> Option<String> {
         (!self.file.starts_with('@')).then(|| space::object_name(&self.file))
@@ -421,7 +438,8 @@ pub fn reopen(
         Kind::Queue if part == LETTERS => Ok(opened::<Queue>(py, handle.of_part(LETTERS))?.into_any()),
         Kind::Queue => Ok(opened::<Queue>(py, handle)?.into_any()),
         Kind::Port => Ok(opened::<Gate>(py, handle)?.into_any()),
-        Kind::Mutex | Kind::Notification | Kind::AtomicInt | Kind::Event | Kind::Lives | Kind::Channel => {
+        Kind::Mutex => Ok(opened::<Mutex>(py, handle)?.into_any()),
+        Kind::Notification | Kind::AtomicInt | Kind::Event | Kind::Lives | Kind::Channel => {
             Err(PyValueError::new_err(format!("no handle opens a {}", kind.name())))
         }
     }

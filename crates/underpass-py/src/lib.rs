@@ -8,7 +8,9 @@ mod host;
 mod kernel_lab;
 mod lease;
 mod loan;
+mod mutex;
 mod object;
+mod peer;
 mod port;
 mod queue;
 mod semaphore;
@@ -33,9 +35,13 @@ mod _core {
     #[pymodule_export]
     use crate::loan::Loan;
     #[pymodule_export]
+    use crate::mutex::{Mutex, MutexStatistics};
+    #[pymodule_export]
     use crate::object::SharedObject;
     #[pymodule_export]
-    use crate::port::{Peer, Port, PortStatistics, Request};
+    use crate::peer::Peer;
+    #[pymodule_export]
+    use crate::port::{Port, PortStatistics, Request};
     #[pymodule_export]
     use crate::queue::{Holding, Queue, QueueStatistics};
     #[pymodule_export]

@@ -7,12 +7,10 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use underpass_core::Error;
-use underpass_core::kernel::{Kernel, Wanted};
-use underpass_core::linux::Linux;
+use underpass_core::kernel::Wanted;
 use underpass_core::port::{Call, MOST_BYTES, Server};
 use underpass_shm::header::{Kind, WORDS};
 use underpass_shm::layout::port::PortWords;
-use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
 use underpass_shm::space::socket_name;
 use underpass_shm::{forks, socket};
@@ -22,6 +20,7 @@ use crate::error::{Context, raise};
 use crate::gate::Gate;
 use crate::handle::Handle;
 use crate::object::{self, SharedObject};
+use crate::peer::Peer;
 use crate::space::Space;
 use crate::timeout::Timeout;
 
@@ -51,39 +50,6 @@ pub struct Port {
     server: Server,
     /// The epoch of forks in which it was made: a child does not receive.
     epoch: u32,
-}
-
-/// Who called.
-#[pyclass(frozen, module = "underpass")]
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// Its process, in this pid namespace, by the kernel's word when it connected.
-    #[pyo3(get)]
-    pid: i32,
-    /// Its thread; 0 if that is not known.
-    #[pyo3(get)]
-    tid: u32,
-    /// Its user.
-    #[pyo3(get)]
-    uid: u32,
-    /// Its group.
-    #[pyo3(get)]
-    gid: u32,
-    linux: Arc<Linux>,
-    life: Life,
-}
-
-#[pymethods]
-impl Peer {
-    /// True while its process lives.
-    #[getter]
-    fn alive(&self) -> bool {
-        self.linux.alive(self.life)
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<Peer pid {}, uid {}, gid {}>", self.pid, self.uid, self.gid)
-    }
 }
 
 /// A snapshot of a port.
@@ -159,7 +125,7 @@ impl Request {
             tid: linux.space().lives().tid(self.call.caller()),
             uid: peer.uid,
             gid: peer.gid,
-            linux: linux.clone(),
+            kernel: linux.clone(),
             life: self.call.client(),
         })
     }

@@ -257,11 +257,21 @@ impl Lives {
         Watch::Token(token(thread), word)
     }
 
-    /// The pid, in its own pid namespace, of a process or of the process of a thread.
+    /// The pid, in its own pid namespace, of a process or of the process of a thread; 0 if its slot has been reused.
     #[must_use]
     pub fn pid(&self, life: Life) -> u32 {
-        let process = if life.is_process() { life } else { self.process_of(life) };
-        self.processes.get(process.slot() as usize).map_or(0, |entry| entry.pid.load(Relaxed))
+        let thread = self.threads.get(life.slot() as usize).filter(|_| !life.is_process());
+        let process = match thread {
+            Some(thread) => {
+                let process = Life(thread.process.load(Acquire));
+                if thread.generation.load(Acquire) == life.generation() { process } else { Life::NOBODY }
+            }
+            None => life,
+        };
+        let entry = self.processes.get(process.slot() as usize);
+        let pid = entry.map_or(0, |entry| entry.pid.load(Acquire));
+        let same = entry.is_some_and(|entry| entry.generation.load(Acquire) == process.generation());
+        if same { pid } else { 0 }
     }
 
     /// The thread id of a thread; 0 if its slot has been reused.

@@ -7,7 +7,9 @@
 //!   that is told of an end tells the others;
 //! * a wake goes to whoever has slept longest on the word.
 //!
-//! Not here: time, spinning, and the re-check after a second. What only that re-check would repair is a deadlock here.
+//! * time passes for a sleeper when the program says so; one that was woken as well has been woken.
+//!
+//! Not here: clocks, spinning, and the re-check after a second. What only that re-check would repair is a deadlock here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -76,14 +78,21 @@ struct Sleeper {
     /// What it had named when it fell asleep.
     named: usize,
     killed: bool,
+    /// It has a deadline.
+    can_expire: bool,
+    expired: bool,
 }
 
 impl Sleeper {
     fn run(&self) {
         // A second unpark could hit the thread where it waits for the kernel's lock.
-        if self.woken.is_empty() && !self.killed {
+        if self.is_asleep() {
             self.thread.unpark();
         }
+    }
+
+    fn is_asleep(&self) -> bool {
+        self.woken.is_empty() && !self.killed && !self.expired
     }
 }
 
@@ -96,6 +105,10 @@ struct State {
 }
 
 impl State {
+    fn asleep(&self) -> usize {
+        self.sleepers.iter().filter(|sleeper| sleeper.is_asleep()).count()
+    }
+
     fn wake(&mut self, place: Place, count: u32) -> u32 {
         let mut woken = 0;
         for sleeper in &mut self.sleepers {
@@ -172,13 +185,24 @@ impl World {
     pub fn until_asleep(&self, count: usize) {
         loop {
             let mut state = self.state();
-            if state.sleepers.len() >= count {
+            if state.asleep() >= count {
                 return;
             }
             state.onlooker = Some((count, thread::current()));
             drop(state);
             thread::park();
         }
+    }
+
+    /// Lets the deadline of a sleeper pass; false if it does not sleep.
+    pub fn expire_sleeper(&self, life: u32) -> bool {
+        let mut state = self.state();
+        let sleeper = state.sleepers.iter_mut().find(|sleeper| sleeper.life == life && sleeper.is_asleep());
+        let Some(sleeper) = sleeper else { return false };
+        sleeper.run();
+        assert!(sleeper.can_expire, "it sleeps without a deadline");
+        sleeper.expired = true;
+        true
     }
 
     /// Kills a thread where it sleeps, as SIGKILL does; false if it does not.
@@ -292,7 +316,6 @@ impl Kernel for ThreadKernel {
     }
 
     fn park(&self, watch: &Watch<'_>, baton: &AtomicU32, until: Option<u64>) -> Parked {
-        assert_eq!(until, None, "there is no time here");
         {
             let mut state = self.world.state();
             let ended = watch.lives().iter().any(|life| state.dead.contains(&(life.0 & !PROCESS)));
@@ -310,8 +333,10 @@ impl Kernel for ThreadKernel {
                 baton,
                 named: self.named(),
                 killed: false,
+                can_expire: until.is_some(),
+                expired: false,
             });
-            let asleep = state.sleepers.len();
+            let asleep = state.asleep();
             if let Some((_, onlooker)) = state.onlooker.take_if(|(count, _)| *count <= asleep) {
                 onlooker.unpark();
             }
@@ -326,6 +351,10 @@ impl Kernel for ThreadKernel {
                 resume_unwind(Box::new(Death));
             }
             if state.sleepers[mine].woken.is_empty() {
+                if state.sleepers[mine].expired {
+                    state.sleepers.remove(mine);
+                    return Parked::Expired;
+                }
                 continue;
             }
             let Sleeper { woken, baton, .. } = state.sleepers.remove(mine);

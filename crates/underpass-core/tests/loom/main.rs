@@ -6,6 +6,7 @@
 
 mod kernel;
 mod lock;
+mod mutex;
 mod port;
 mod queue;
 mod semaphore;

@@ -2,6 +2,7 @@
 //! tables stand here, on their atomics.
 
 pub mod lock;
+pub mod mutex;
 pub mod port;
 pub mod queue;
 pub mod semaphore;

@@ -10,7 +10,7 @@ from underpass.tools.bench.deaths import DEATHS
 from underpass.tools.bench.idle import watch_idle_waiters
 from underpass.tools.bench.imports import IMPORTS
 from underpass.tools.bench.limits import FUTEX, MESSAGE, SPIN, limit
-from underpass.tools.bench.locks import CREATIONS, PAIRS
+from underpass.tools.bench.locks import CONTENDED, CREATIONS, PAIRS
 from underpass.tools.bench.measure import Absent, Contestant, Effort, Row, compete
 from underpass.tools.bench.peers import ROUND_TRIPS
 from underpass.tools.bench.placement import Placement
@@ -62,6 +62,10 @@ GROUPS = {
     "locks": Group(
         "Acquire and release, uncontended",
         _contests([(Placement.ONE_CPU, PAIRS), (Placement.UNPINNED, PAIRS)]),
+    ),
+    "contended": Group(
+        "Acquire and release by two processes at once, time for one pair",
+        _contests([(Placement.TWO_CPUS, CONTENDED), (Placement.UNPINNED, CONTENDED)]),
     ),
     "queues": Group(
         "One message of 64 bytes, from one process to one other",

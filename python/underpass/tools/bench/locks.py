@@ -1,4 +1,4 @@
-"""Acquire and release while nobody else wants it, and what a lock costs to create and destroy."""
+"""Acquire and release, alone and against one other process, and what a lock costs to create and destroy."""
 
 from __future__ import annotations
 
@@ -9,19 +9,33 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from itertools import repeat
+from multiprocessing.connection import Connection
+from typing import Protocol
 
-from underpass import Port, Queue, Semaphore
+from underpass import Mutex, Port, Queue, Semaphore
 from underpass.tools.bench.measure import Contestant, Sampler, timed
-from underpass.tools.bench.placement import Seats
+from underpass.tools.bench.partners import PATIENCE, partner
+from underpass.tools.bench.placement import Seats, UnavailableError
 
 SEMAPHORE = "underpass.Semaphore"
+MUTEX = "underpass.Mutex"
 THREAD_LOCK = "threading.Lock"
 PROCESS_LOCK = "multiprocessing.Lock"
 
 CREATE_LOCK = "multiprocessing.Lock()"
 CREATE_SEMAPHORE = "underpass.Semaphore(1)"
+CREATE_MUTEX = "underpass.Mutex()"
 CREATE_QUEUE = "underpass.Queue()"
 CREATE_PORT = "underpass.Port()"
+
+_FORK = multiprocessing.get_context("fork")
+
+
+class _Lock(Protocol):
+    """What all of them have."""
+
+    def acquire(self) -> bool: ...
+    def release(self) -> None: ...
 
 
 @contextlib.contextmanager
@@ -45,6 +59,15 @@ def _semaphore(_seats: Seats, batch: int) -> Generator[Sampler]:
         semaphore.close()
 
 
+@contextlib.contextmanager
+def _mutex(_seats: Seats, batch: int) -> Generator[Sampler]:
+    mutex = Mutex()
+    try:
+        yield functools.partial(_time_pairs, mutex.acquire, mutex.release, batch)
+    finally:
+        mutex.close()
+
+
 def _time_pairs(acquire: Callable[[], object], release: Callable[[], object], batch: int, count: int) -> list[float]:
     """The loop around the pair is as short as Python allows: it is part of what is measured."""
     samples: list[float] = []
@@ -55,6 +78,49 @@ def _time_pairs(acquire: Callable[[], object], release: Callable[[], object], ba
             release()
         samples.append((time.perf_counter_ns() - started) / batch)
     return samples
+
+
+def _contended(name: str, make: Callable[[], _Lock]) -> Contestant:
+    """Two processes take turns at one lock, each as fast as it can."""
+
+    @contextlib.contextmanager
+    def opened(seats: Seats, batch: int) -> Generator[Sampler]:
+        lock = make()
+        here, there = _FORK.Pipe()
+
+        def sample(count: int) -> list[float]:
+            samples: list[float] = []
+            for _ in range(count):
+                here.send(batch)
+                here.recv()
+                began, ended = _span(lock, batch)
+                if not here.poll(PATIENCE):
+                    raise UnavailableError(f"the partner's {batch} turns did not end within {PATIENCE:.0f} s")
+                first, last = here.recv()
+                samples.append((max(ended, last) - min(began, first)) / (2 * batch))
+            return samples
+
+        with here, there, partner(_take_turns, lock, there, cpu=seats.server):
+            yield sample
+
+    return Contestant(name, opened, batch=50_000, samples=5)
+
+
+def _take_turns(lock: _Lock, orders: Connection) -> None:
+    while True:
+        batch: int = orders.recv()
+        orders.send(None)
+        orders.send(_span(lock, batch))
+
+
+def _span(lock: _Lock, batch: int) -> tuple[int, int]:
+    """Both clocks are the same one: the machine's."""
+    acquire, release = lock.acquire, lock.release
+    began = time.perf_counter_ns()
+    for _ in repeat(None, batch):
+        acquire()
+        release()
+    return began, time.perf_counter_ns()
 
 
 def _creation(name: str, create_and_destroy: Callable[[], object]) -> Contestant:
@@ -69,12 +135,20 @@ PAIRS = (
     Contestant(THREAD_LOCK, _thread_lock, batch=1000, samples=20),
     Contestant(PROCESS_LOCK, _process_lock, batch=1000, samples=20),
     Contestant(SEMAPHORE, _semaphore, batch=1000, samples=20),
+    Contestant(MUTEX, _mutex, batch=1000, samples=20),
+)
+
+CONTENDED = (
+    _contended(PROCESS_LOCK, multiprocessing.Lock),
+    _contended(SEMAPHORE, lambda: Semaphore(1)),
+    _contended(MUTEX, Mutex),
 )
 
 # A multiprocessing.Lock is destroyed when its last reference goes, which is at once.
 CREATIONS = (
     _creation(CREATE_LOCK, multiprocessing.Lock),
     _creation(CREATE_SEMAPHORE, lambda: Semaphore(1).close()),
+    _creation(CREATE_MUTEX, lambda: Mutex().close()),
     _creation(CREATE_QUEUE, lambda: Queue().close()),
     _creation(CREATE_PORT, lambda: Port().close()),
 )

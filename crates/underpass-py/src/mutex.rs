@@ -1,0 +1,350 @@
+//! `underpass.Mutex`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use underpass_core::kernel::Wanted;
+use underpass_core::mutex::{self as core, Holder};
+use underpass_core::{Error, Result};
+use underpass_shm::header::{Kind, PARAMETERS, WORDS};
+use underpass_shm::layout::mutex::MutexWords;
+use underpass_shm::life::Life;
+use underpass_shm::place::Placed;
+
+use crate::error::{Context, raise, seconds};
+use crate::handle::Handle;
+use crate::object::{self, Object, SharedObject};
+use crate::peer::Peer;
+use crate::space::Space;
+use crate::timeout::Timeout;
+
+const ADVICE: &str = "enter it with recovering(), repair, and go on";
+
+/// A lock between processes that survives its owner: one thread holds it, and is known.
+///
+/// It is robust, always (POSIX's `PTHREAD_MUTEX_ROBUST`). After its owner died, by `kill -9` or by the end of its
+/// thread, what it protects may be half changed: ``acquire`` and ``holding`` raise OwnerDiedError and do not hold it,
+/// for everybody, until a block of ``recovering`` has ended normally. Whoever waits when the owner dies is told at once.
+///
+/// Waiters barge: whoever comes first after a release gets it. A forked child holds nothing of its parent's. A stopped
+/// owner lives, and is waited for. An uncontended operation makes no system call. ``with mutex:`` is ``holding()``.
+///
+/// Args:
+///     recursive: Its owner may acquire it again, and releases it as often (Zephyr's ``k_mutex``).
+///
+/// Example:
+///     >>> import underpass
+///     >>> ledger = underpass.Mutex()
+///     >>> with ledger.recovering(timeout=1) as died:
+///     ...     if died:
+///     ...         print("repair what pid", died.pid, "left")
+///     ...     ledger.owner is not None
+///     True
+#[pyclass(frozen, extends = SharedObject, module = "underpass")]
+#[derive(Debug)]
+pub struct Mutex {
+    handle: Arc<Handle>,
+    core: core::Mutex,
+}
+
+/// A snapshot of a mutex.
+#[pyclass(frozen, get_all, module = "underpass")]
+#[derive(Debug)]
+pub struct MutexStatistics {
+    /// True while a thread holds it.
+    held: bool,
+    /// True when its owner has died and nobody has repaired what it protects.
+    owner_died: bool,
+    /// Its owner may acquire it again.
+    recursive: bool,
+    /// Threads that sleep until they get it, wherever they are.
+    waiters: usize,
+}
+
+#[pymethods]
+impl MutexStatistics {
+    fn __repr__(&self) -> String {
+        let tell = |flag| if flag { "True" } else { "False" };
+        format!(
+            "MutexStatistics(held={}, owner_died={}, recursive={}, waiters={})",
+            tell(self.held),
+            tell(self.owner_died),
+            tell(self.recursive),
+            self.waiters
+        )
+    }
+}
+
+/// Holds a mutex while the block runs.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct MutexHolding {
+    mutex: Py<Mutex>,
+    timeout: Timeout,
+}
+
+#[pymethods]
+impl MutexHolding {
+    fn __enter__(&self, py: Python<'_>) -> PyResult<()> {
+        self.mutex.get().acquire_for(py, self.timeout).map(drop)
+    }
+
+    fn __exit__(&self, py: Python<'_>, _kind: Py<PyAny>, _error: Py<PyAny>, _trace: Py<PyAny>) -> PyResult<()> {
+        self.mutex.get().release(py)
+    }
+}
+
+/// Holds a mutex while the block runs, also after its owner died.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct MutexRecovering {
+    mutex: Py<Mutex>,
+    timeout: Timeout,
+}
+
+#[pymethods]
+impl MutexRecovering {
+    fn __enter__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let mutex = self.mutex.get();
+        mutex.handle.check(py)?;
+        match self.timeout.judge(mutex.core.recover(mutex.handle.kernel(), self.timeout.deadline())) {
+            Ok(died) => Ok(died.map(|death| {
+                let detail = "repair it before this block ends".to_owned();
+                let context =
+                    Context { object: &mutex.handle.title, failed: "taken over", time: String::new(), detail };
+                raise(py, &context, Error::OwnerDied(death)).into_value(py).into_any()
+            })),
+            Err(error) => Err(mutex.failed(py, "not acquired", self.timeout, error)),
+        }
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let mutex = self.mutex.get();
+        mutex.handle.point(py)?;
+        mutex.released(py, mutex.core.end_recovery(mutex.handle.kernel(), kind.is_none()))
+    }
+}
+
+fn parameters(recursive: bool) -> [u64; PARAMETERS] {
+    [u64::from(recursive), 0, 0, 0, 0, 0, 0, 0]
+}
+
+fn create(
+    py: Python<'_>,
+    space: Option<&Bound<'_, Space>>,
+    name: Option<&str>,
+    recursive: bool,
+) -> PyResult<PyClassInitializer<Mutex>> {
+    let wanted = Wanted {
+        name,
+        kind: Kind::Mutex,
+        size: WORDS + size_of::<MutexWords>(),
+        parameters: parameters(recursive),
+        // Zeroed words are those of a free mutex.
+        format: &|_region| Ok(()),
+    };
+    Mutex::over(py, Arc::new(Handle::create(py, space.map(Bound::get), &wanted)?))
+}
+
+impl Object for Mutex {
+    const KIND: Kind = Kind::Mutex;
+    const PARAMETERS: &'static [&'static str] = &["recursive"];
+
+    fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
+        let Some(words) = Placed::at(&handle.region, WORDS) else {
+            let error = Error::Corrupted("its length is out of range".into());
+            return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
+        };
+        let core = core::Mutex::new(words, handle.header.parameters[0] != 0);
+        Ok(object::base(&handle).add_subclass(Self { handle, core }))
+    }
+}
+
+impl Mutex {
+    #[inline]
+    fn acquire_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+        self.handle.check(py)?;
+        match timeout.judge(self.core.acquire(self.handle.kernel(), timeout.deadline())) {
+            Ok(()) => Ok(true),
+            Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
+        }
+    }
+
+    #[inline]
+    fn released(&self, py: Python<'_>, result: Result<()>) -> PyResult<()> {
+        result.map_err(|error| self.failed(py, "not released", Timeout::NoWait, error))
+    }
+
+    #[cold]
+    fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
+        let detail = match (&error, self.holder()) {
+            (Error::OwnerDied(_), _) => ADVICE.to_owned(),
+            (Error::NotOwner, Some(holder)) if holder.dead => {
+                format!("its owner, {}, has died: {ADVICE}", self.who(holder.thread, holder.pid))
+            }
+            (Error::NotOwner, Some(holder)) => format!(
+                "it is held by {}, and this is {}: only its owner releases it",
+                self.who(holder.thread, holder.pid),
+                self.myself()
+            ),
+            (Error::NotOwner, None) => "nobody holds it".to_owned(),
+            (_, Some(holder)) => self.describe(&holder),
+            (_, None) => "it is free again by now".to_owned(),
+        };
+        raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
+    }
+
+    fn holder(&self) -> Option<Holder> {
+        self.core.holder(self.handle.kernel())
+    }
+
+    fn describe(&self, holder: &Holder) -> String {
+        let Holder { thread, pid, held, dead } = *holder;
+        let state = if dead { "left by" } else { "held by" };
+        let dead = if dead { ", which has died" } else { "" };
+        let time = held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
+        format!("{state} {}{time}{dead}", self.who(thread, pid))
+    }
+
+    fn who(&self, thread: Life, pid: u32) -> String {
+        match self.handle.tid(thread) {
+            tid if tid == 0 || tid == pid => format!("pid {pid}"),
+            tid => format!("pid {pid} (thread {tid})"),
+        }
+    }
+
+    fn myself(&self) -> String {
+        let kernel = self.handle.kernel();
+        kernel.me().map_or_else(|_| "another".to_owned(), |me| self.who(me.thread, kernel.pid(me.thread)))
+    }
+}
+
+#[pymethods]
+impl Mutex {
+    #[new]
+    #[pyo3(signature = (*, recursive=false))]
+    fn new(py: Python<'_>, recursive: bool) -> PyResult<PyClassInitializer<Self>> {
+        create(py, None, None, recursive)
+    }
+
+    /// Make a named mutex. Raises ExistsError if the name is taken.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, recursive=false, space=None))]
+    fn create(py: Python<'_>, name: &str, recursive: bool, space: Option<&Bound<'_, Space>>) -> PyResult<Py<Self>> {
+        Py::new(py, create(py, space, Some(name), recursive)?)
+    }
+
+    /// Open a named mutex, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)), text_signature = "(name, *, space=None, timeout=0)")]
+    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Py<Self>> {
+        object::open(py, name, space, timeout)
+    }
+
+    /// Open the mutex of that name, or make it. Raises MismatchError if it exists and differs in ``recursive``.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, recursive=false, space=None))]
+    fn open_or_create(
+        py: Python<'_>,
+        name: &str,
+        recursive: bool,
+        space: Option<&Bound<'_, Space>>,
+    ) -> PyResult<Py<Self>> {
+        let make = || create(py, space, Some(name), recursive);
+        object::open_or_create(py, name, space, parameters(recursive), make)
+    }
+
+    /// Take it, waiting for its owner; always True.
+    ///
+    /// A release wakes one waiter; which one is not promised, and a newcomer may be faster (barging). When the owner
+    /// dies, every waiter is woken and told, one after the other, by the kernel's word.
+    ///
+    /// Raises:
+    ///     TimedOut: Not within ``timeout`` seconds; the text names the owner.
+    ///     OwnerDiedError: Its owner died, before or during the call, and nobody has repaired what it protects. It is
+    ///         not held: enter it with ``recovering``.
+    ///     MisuseError: This thread holds it already, and it is not recursive.
+    #[pyo3(signature = (*, timeout=None))]
+    fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        self.acquire_for(py, Timeout::new(timeout)?)
+    }
+
+    /// Take it or raise WouldBlock at once; otherwise as ``acquire``.
+    fn acquire_nowait(&self, py: Python<'_>) -> PyResult<bool> {
+        self.acquire_for(py, Timeout::NoWait)
+    }
+
+    /// Hold it for the length of a ``with`` block; the block's start raises what ``acquire`` raises.
+    #[pyo3(signature = (*, timeout=None))]
+    fn holding(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MutexHolding> {
+        Ok(MutexHolding { mutex: slf, timeout: Timeout::new(timeout)? })
+    }
+
+    /// Hold it for the length of a ``with`` block, also after its owner died: the block gets the OwnerDiedError, or None.
+    ///
+    /// A block that got the error and ends normally says that what the mutex protects is whole again. One that ends by
+    /// an exception, or by this thread's death, leaves it as it was found: others get OwnerDiedError. Waiters meanwhile
+    /// wait.
+    ///
+    /// Raises:
+    ///     TimedOut: Not within ``timeout`` seconds.
+    ///     MisuseError: This thread holds it already, and it is not recursive.
+    #[pyo3(signature = (*, timeout=None))]
+    fn recovering(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MutexRecovering> {
+        Ok(MutexRecovering { mutex: slf, timeout: Timeout::new(timeout)? })
+    }
+
+    /// Give it back, or one level of a recursive one, and wake a waiter. Never waits; works on a closed handle too.
+    ///
+    /// Raises:
+    ///     MisuseError: This thread does not hold it; the text names who does. Or it holds it inside a block of
+    ///         ``recovering``, which has to end instead. Nothing was changed.
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.point(py)?;
+        self.released(py, self.core.release(self.handle.kernel()))
+    }
+
+    /// The thread that holds it, or None. After its death it stays, no longer alive, until a recovery.
+    #[getter]
+    fn owner(&self) -> Option<Peer> {
+        self.holder().map(|holder| Peer::owner(&self.handle, holder.thread, holder.pid))
+    }
+
+    /// A frozen snapshot.
+    fn statistics(&self) -> MutexStatistics {
+        let holder = self.holder();
+        MutexStatistics {
+            held: holder.is_some_and(|holder| !holder.dead),
+            owner_died: holder.is_some_and(|holder| holder.dead),
+            recursive: self.handle.header.parameters[0] != 0,
+            waiters: self.handle.waiters(),
+        }
+    }
+
+    fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
+        slf.get().acquire_for(py, Timeout::Seconds(None))?;
+        Ok(slf)
+    }
+
+    fn __exit__(&self, py: Python<'_>, _kind: Py<PyAny>, _error: Py<PyAny>, _trace: Py<PyAny>) -> PyResult<()> {
+        self.release(py)
+    }
+
+    fn __repr__(&self) -> String {
+        let state = self.holder().map_or_else(|| "free".to_owned(), |holder| self.describe(&holder));
+        let mut text = format!("<Mutex {}, {state}", self.handle.label());
+        text.push_str(&self.handle.waiters_text());
+        if self.handle.is_closed() {
+            text.push_str(", closed");
+        }
+        let _ = write!(text, ">");
+        text
+    }
+}

@@ -1,0 +1,56 @@
+//! `underpass.Peer`: a partner, as far as the kernel and the table of lives know it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use underpass_core::kernel::Kernel;
+use underpass_shm::life::Life;
+
+use crate::handle::Handle;
+
+/// Who called, or who owns a mutex.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its process: of a caller in this pid namespace, by the kernel's word when it connected; of an owner in its own.
+    #[pyo3(get)]
+    pub pid: i32,
+    /// Its thread; 0 if that is not known.
+    #[pyo3(get)]
+    pub tid: u32,
+    /// Its user: of a caller by the kernel's word; of an owner as /proc shows it now, or else the space's.
+    #[pyo3(get)]
+    pub uid: u32,
+    /// Its group, known as its user is.
+    #[pyo3(get)]
+    pub gid: u32,
+    pub kernel: Arc<dyn Kernel>,
+    pub life: Life,
+}
+
+impl Peer {
+    /// The thread that owns an object.
+    pub fn owner(handle: &Handle, thread: Life, pid: u32) -> Self {
+        let tid = handle.tid(thread);
+        // Whoever may write to a private space has its uid; /proc knows better where several users share one.
+        let shown = if tid == 0 { None } else { fs::metadata(format!("/proc/{pid}/task/{tid}")).ok() };
+        let shown = shown.or_else(|| fs::metadata(handle.place()).ok());
+        let (uid, gid) = shown.map_or((0, 0), |status| (status.uid(), status.gid()));
+        Self { pid: pid.cast_signed(), tid, uid, gid, kernel: handle.world().clone(), life: thread }
+    }
+}
+
+#[pymethods]
+impl Peer {
+    /// True while it lives: the process that called, or the thread that owns.
+    #[getter]
+    fn alive(&self) -> bool {
+        self.kernel.alive(self.life)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Peer pid {}, uid {}, gid {}>", self.pid, self.uid, self.gid)
+    }
+}
