@@ -10,6 +10,8 @@ from typing import Generic, Literal, Self, SupportsIndex, final, overload
 
 from typing_extensions import Buffer, TypeVar, disjoint_base
 
+from underpass.errors import OwnerDiedError
+
 _T = TypeVar("_T", default=memoryview)
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "Lab",
     "Lease",
     "Loan",
+    "Mutex",
+    "MutexStatistics",
     "ObjectInfo",
     "Peer",
     "Port",
@@ -163,9 +167,7 @@ class Mutex(SharedObject):
 @final
 class MutexStatistics:
     @property
-    def held(self) -> bool: ...
-    @property
-    def owner_died(self) -> bool: ...
+    def state(self) -> Literal["free", "held", "owner died"]: ...
     @property
     def recursive(self) -> bool: ...
     @property

@@ -52,10 +52,8 @@ pub struct Mutex {
 #[pyclass(frozen, get_all, module = "underpass")]
 #[derive(Debug)]
 pub struct MutexStatistics {
-    /// True while a thread holds it.
-    held: bool,
-    /// True when its owner has died and nobody has repaired what it protects.
-    owner_died: bool,
+    /// ``"free"``, ``"held"``, or ``"owner died"`` until somebody has repaired what it protects.
+    state: &'static str,
     /// Its owner may acquire it again.
     recursive: bool,
     /// Threads that sleep until they get it, wherever they are.
@@ -66,13 +64,7 @@ pub struct MutexStatistics {
 impl MutexStatistics {
     fn __repr__(&self) -> String {
         let tell = |flag| if flag { "True" } else { "False" };
-        format!(
-            "MutexStatistics(held={}, owner_died={}, recursive={}, waiters={})",
-            tell(self.held),
-            tell(self.owner_died),
-            tell(self.recursive),
-            self.waiters
-        )
+        format!("MutexStatistics(state='{}', recursive={}, waiters={})", self.state, tell(self.recursive), self.waiters)
     }
 }
 
@@ -319,13 +311,13 @@ impl Mutex {
 
     /// A frozen snapshot.
     fn statistics(&self) -> MutexStatistics {
-        let holder = self.holder();
-        MutexStatistics {
-            held: holder.is_some_and(|holder| !holder.dead),
-            owner_died: holder.is_some_and(|holder| holder.dead),
-            recursive: self.handle.header.parameters[0] != 0,
-            waiters: self.handle.waiters(),
-        }
+        let state = match self.holder() {
+            None => "free",
+            Some(holder) if holder.dead => "owner died",
+            Some(_) => "held",
+        };
+        let recursive = self.handle.header.parameters[0] != 0;
+        MutexStatistics { state, recursive, waiters: self.handle.waiters() }
     }
 
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
