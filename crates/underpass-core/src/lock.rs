@@ -78,7 +78,11 @@ impl<'a> Lock<'a> {
             owner == Life::NOBODY || rules.is_dead(owner)
         };
         let waiting = Waiting { sleepers: self.1, deadline, patience, partner: 0, operation: rules.operation() };
-        wait_until(kernel, waiting, ready, |watch, slept| self.attempt(kernel, me, rules, watch, slept))
+        wait_until(kernel, waiting, ready, |watch, slept| {
+            // To ask is a system call: not after a spin that has just seen it free.
+            let ask = watch.is_some() || deadline == Deadline::NoWait;
+            self.attempt(kernel, me, rules, watch, slept, ask)
+        })
     }
 
     fn attempt(
@@ -88,11 +92,12 @@ impl<'a> Lock<'a> {
         rules: &impl Rules,
         mut watch: Option<&mut Watch<'a>>,
         slept: bool,
+        ask: bool,
     ) -> Result<Option<bool>> {
         loop {
             let word = self.0.word.load(Acquire);
             let owner = Life(word & !SLEEPERS);
-            let dead = owner != Life::NOBODY && (rules.is_dead(owner) || !kernel.alive(owner));
+            let dead = owner != Life::NOBODY && (rules.is_dead(owner) || ask && !kernel.alive(owner));
             if dead {
                 rules.inherit(owner)?;
             }
