@@ -26,6 +26,7 @@ from underpass.interfaces import Interface, connect, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Peer, Port, Request
 from underpass.sync import Mutex, Semaphore
+from underpass.waiting import warn_waiting
 
 __all__ = [
     "AccessDeniedError",
@@ -63,4 +64,5 @@ __all__ = [
     "connect",
     "serve",
     "serving",
+    "warn_waiting",
 ]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 #[cfg(not(loom))]
 use underpass_shm::header::{Header, Kind, PARAMETERS};
 use underpass_shm::life::{Life, Me};
+use underpass_shm::operation::Operation;
 #[cfg(not(loom))]
 use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
@@ -25,13 +26,36 @@ pub struct Watch<'a> {
     known: usize,
     /// How often in a row this sleeper had to nap, since nothing would have told it of somebody's end.
     pub naps: std::cell::Cell<u32>,
+    /// What it is for, for those who look on.
+    pub purpose: Option<Purpose>,
+}
+
+/// What a sleeper is about, for people: nothing depends on it.
+#[derive(Debug)]
+pub struct Purpose {
+    /// The operation.
+    pub operation: Operation,
+    /// When it first slept; 0: it has not. Kept by the kernel.
+    pub since: std::cell::Cell<u64>,
+    /// How often it has said that it still waits.
+    pub warnings: std::cell::Cell<u32>,
+}
+
+impl Purpose {
+    /// Of a wait that begins.
+    #[must_use]
+    pub fn new(operation: Operation) -> Self {
+        let (since, warnings) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+        Self { operation, since, warnings }
+    }
 }
 
 impl<'a> Watch<'a> {
     /// Nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { words: [None; WORDS], lives: [Life::NOBODY; LIVES], known: 0, naps: std::cell::Cell::new(0) }
+        let naps = std::cell::Cell::new(0);
+        Self { words: [None; WORDS], lives: [Life::NOBODY; LIVES], known: 0, naps, purpose: None }
     }
 
     /// Forgets everything.

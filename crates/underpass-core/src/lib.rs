@@ -12,6 +12,8 @@ pub mod port;
 pub mod queue;
 pub mod semaphore;
 pub mod wait;
+#[cfg(not(loom))]
+pub mod waits;
 
 pub use deadline::Deadline;
 pub use error::{Error, Result};

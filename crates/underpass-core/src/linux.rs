@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use underpass_shm::futex::{self, Woke};
+use underpass_shm::header::Header;
 use underpass_shm::life::{Life, Me};
-use underpass_shm::lives;
+use underpass_shm::lives::{self, Lives};
+use underpass_shm::operation::Operation;
+use underpass_shm::region::Region;
 use underpass_shm::space::Space;
 use underpass_shm::sync::{AtomicU32, AtomicU64};
+use underpass_shm::waits::Wait;
 use underpass_shm::{baton, clock, cpus};
 
-use crate::Result;
-use crate::kernel::{Kernel, LIVES, Memory, Parked, WORDS, Wanted, Watch};
+use crate::kernel::{Kernel, LIVES, Memory, Parked, Purpose, WORDS, Wanted, Watch};
+use crate::{Result, waits};
 
 /// After this long every sleeper looks for itself: the backstop for stopped processes and two deaths in one instant.
 const RECHECK: u64 = 1_000_000_000;
@@ -28,12 +32,44 @@ pub fn set_recheck(interval: u64) {
     RECHECK_EVERY.store(interval, Relaxed);
 }
 
+/// After how many nanoseconds of waiting a thread says so; tools and worried programs turn it on.
+static WARN_AFTER: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Sets after how long a thread of this process says that it still waits, in nanoseconds, and returns what was set before.
+/// `u64::MAX` turns it off.
+pub fn set_warn_after(interval: u64) -> u64 {
+    WARN_AFTER.swap(interval.max(1), Relaxed)
+}
+
+/// A wait that has become long, as its host is told of it.
+#[derive(Debug)]
+pub struct StillWaiting<'a> {
+    /// The object, as `queue 'jobs'`.
+    pub object: &'a str,
+    /// What it waits in.
+    pub operation: Operation,
+    /// For how long, in nanoseconds.
+    pub waited: u64,
+    /// Who holds it: the pid, and for how many nanoseconds, if that is known.
+    pub holders: Vec<(u32, Option<u64>)>,
+}
+
+/// The object that a kernel is used for, as those who look on know it.
+#[derive(Debug)]
+struct Object {
+    header: Header,
+    region: Arc<Region>,
+    title: String,
+}
+
 /// The interpreter that runs above, or nobody.
 pub trait Host: Send + Sync + std::fmt::Debug {
     /// Calls `sleep` while other threads of the interpreter may run.
     fn detached(&self, sleep: &mut dyn FnMut());
     /// Runs the interpreter's signal handlers; true if one raised.
     fn signals(&self) -> bool;
+    /// Says that the calling thread still waits; true if that raised.
+    fn still_waiting(&self, waiting: &StillWaiting<'_>) -> bool;
     /// How long a thread may spin while it keeps the interpreter from others, in nanoseconds.
     fn longest_spin(&self) -> u64;
 }
@@ -51,6 +87,10 @@ impl Host for NoHost {
         false
     }
 
+    fn still_waiting(&self, _waiting: &StillWaiting<'_>) -> bool {
+        false
+    }
+
     fn longest_spin(&self) -> u64 {
         LONGEST_SPIN
     }
@@ -61,13 +101,74 @@ impl Host for NoHost {
 pub struct Linux {
     space: Arc<Space>,
     host: &'static dyn Host,
+    object: Option<Object>,
+}
+
+/// While this lives, the thread's entry in the table says what it sleeps for.
+struct Told<'a>(&'a Lives);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.sleeps_no_more();
+    }
 }
 
 impl Linux {
     /// The world of the objects in `space`.
     #[must_use]
     pub fn new(space: Arc<Space>, host: &'static dyn Host) -> Self {
-        Self { space, host }
+        Self { space, host, object: None }
+    }
+
+    /// The same world, as one object uses it: who sleeps here is seen to wait for that object.
+    #[must_use]
+    pub fn of(&self, header: Header, region: Arc<Region>, title: String) -> Self {
+        let object = Some(Object { header, region, title });
+        Self { space: self.space.clone(), host: self.host, object }
+    }
+
+    /// Writes what the calling thread is about to sleep for.
+    fn tell(&self, watch: &Watch<'_>, now: u64) -> Option<Told<'_>> {
+        let (object, purpose) = (self.object.as_ref()?, watch.purpose.as_ref()?);
+        if purpose.since.get() == 0 {
+            purpose.since.set(now);
+        }
+        let (lives, header) = (self.space.lives(), &object.header);
+        lives.sleeps_for(header.nonce, header.kind, purpose.operation, purpose.since.get(), watch.lives());
+        Some(Told(lives))
+    }
+
+    /// Says that this wait is a long one, if it is time for that, and until when it may be silent; none: a handler raised.
+    fn warn(&self, watch: &Watch<'_>, now: u64) -> Option<u64> {
+        let after = WARN_AFTER.load(Relaxed);
+        let (Some(object), Some(purpose)) = (&self.object, &watch.purpose) else { return Some(u64::MAX) };
+        if after == u64::MAX {
+            return Some(u64::MAX);
+        }
+        let due = |warnings: u32| {
+            let interval = 1_u64.checked_shl(warnings).and_then(|factor| after.checked_mul(factor));
+            interval.map_or(u64::MAX, |interval| purpose.since.get().saturating_add(interval))
+        };
+        let before = purpose.warnings.get();
+        let mut warnings = before;
+        while due(warnings) <= now {
+            warnings += 1;
+        }
+        purpose.warnings.set(warnings);
+        if warnings > before && self.host.still_waiting(&self.still_waiting(object, purpose, watch.lives(), now)) {
+            return None;
+        }
+        Some(due(warnings))
+    }
+
+    fn still_waiting<'a>(&self, object: &'a Object, purpose: &Purpose, lives: &[Life], now: u64) -> StillWaiting<'a> {
+        let (operation, since) = (purpose.operation, purpose.since.get());
+        let header = &object.header;
+        let wait = Wait { object: header.nonce, kind: header.kind, operation, since, lives: lives.to_vec() };
+        let (holders, _) = waits::holders(&self.space, &wait, Some((header, &object.region)));
+        let held = |since: Option<u64>| since.map(|since| now.saturating_sub(since));
+        let holders = holders.iter().map(|holder| (self.pid(holder.life), held(holder.since))).collect();
+        StillWaiting { object: &object.title, operation, waited: now.saturating_sub(since), holders }
     }
 
     /// Where its objects are files.
@@ -98,6 +199,9 @@ impl Kernel for Linux {
         if self.host.signals() {
             return Parked::Interrupted;
         }
+        let now = clock::monotonic();
+        let _told = self.tell(watch, now);
+        let Some(silent_until) = self.warn(watch, now) else { return Parked::Interrupted };
         let table = self.space.lives();
         let mut words = [(baton, 0); WORDS + LIVES + 1];
         let mut count = 0;
@@ -122,7 +226,7 @@ impl Kernel for Linux {
         let longest = RECHECK_EVERY.load(Relaxed);
         // A process that exits marks its threads' tokens a little before it drops its lock: soon it will be seen.
         let longest = if unseen { NAP.checked_shl(naps).unwrap_or(RECHECK).min(RECHECK).min(longest) } else { longest };
-        let recheck = clock::monotonic().saturating_add(longest);
+        let recheck = now.saturating_add(longest).min(silent_until);
         let sleep_until = until.map_or(recheck, |time| time.min(recheck));
         // Of several that were woken, futex_waitv tells the last.
         words[count] = (baton, 0);

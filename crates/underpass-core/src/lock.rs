@@ -7,6 +7,7 @@
 
 use underpass_shm::layout::lock::{LockWords, SLEEPERS};
 use underpass_shm::life::{Life, Me};
+use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::kernel::{Kernel, Owed, Watch};
@@ -15,6 +16,9 @@ use crate::{Deadline, Error, Result};
 
 /// What a user of locks adds to taking one.
 pub trait Rules {
+    /// What the wait is called, for those who look on.
+    fn operation(&self) -> Operation;
+
     /// The word names somebody who is known to be dead. Ok: take it over.
     fn inherit(&self, dead: Life) -> Result<()>;
 
@@ -31,6 +35,10 @@ pub trait Rules {
 struct Heir;
 
 impl Rules for Heir {
+    fn operation(&self) -> Operation {
+        Operation::Lock
+    }
+
     fn inherit(&self, _dead: Life) -> Result<()> {
         Ok(())
     }
@@ -69,7 +77,7 @@ impl<'a> Lock<'a> {
             let owner = self.owner();
             owner == Life::NOBODY || rules.is_dead(owner)
         };
-        let waiting = Waiting { sleepers: self.1, deadline, patience, partner: 0 };
+        let waiting = Waiting { sleepers: self.1, deadline, patience, partner: 0, operation: rules.operation() };
         wait_until(kernel, waiting, ready, |watch, slept| {
             // To ask is a system call: not after a spin that has just seen it free.
             let ask = watch.is_some() || deadline == Deadline::NoWait;

@@ -8,6 +8,7 @@
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::mutex::{MutexWords, OWNER_DEAD, RECOVERING};
 use underpass_shm::life::{Life, Me};
+use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Relaxed};
@@ -234,6 +235,10 @@ struct Claim<'a> {
 }
 
 impl Rules for Claim<'_> {
+    fn operation(&self) -> Operation {
+        Operation::Acquire
+    }
+
     fn inherit(&self, dead: Life) -> Result<()> {
         if dead.0 != OWNER_DEAD {
             self.mutex.bury(self.kernel, dead);

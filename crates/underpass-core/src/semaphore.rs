@@ -7,6 +7,7 @@
 
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::semaphore::SemaphoreWords;
+use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -68,7 +69,8 @@ impl Semaphore {
         let words = &*self.words;
         let resets = words.resets.load(Acquire);
         let ready = || words.word.load(Relaxed) & !SLEEPERS != 0;
-        let waiting = Waiting { sleepers: words, deadline, patience: &self.patience, partner: 0 };
+        let waiting =
+            Waiting { sleepers: words, deadline, patience: &self.patience, partner: 0, operation: Operation::Acquire };
         wait_until(kernel, waiting, ready, |mut watch, slept| {
             loop {
                 if words.resets.load(Acquire) != resets {
@@ -156,12 +158,6 @@ impl Semaphore {
     #[must_use]
     pub fn value(&self) -> u32 {
         self.words.word.load(Relaxed) & !SLEEPERS
-    }
-
-    /// True when somebody may be asleep.
-    #[must_use]
-    pub fn has_sleepers(&self) -> bool {
-        self.words.word.load(Relaxed) & SLEEPERS != 0
     }
 }
 

@@ -8,10 +8,11 @@
 //! consumed no wake, and the last attempt after it announces the others again. One who is handed the baton makes all
 //! others look too. One who was woken and leaves while it watches lives wakes the next, who watches them in its place.
 
+use underpass_shm::operation::Operation;
 use underpass_shm::sync::{AtomicU32, Ordering::Relaxed, spin_hint};
 
 use crate::error::Phase;
-use crate::kernel::{Kernel, Owed, Parked, Watch};
+use crate::kernel::{Kernel, Owed, Parked, Purpose, Watch};
 use crate::{Deadline, Error, Result};
 
 /// Turns between two looks at the clock while spinning.
@@ -87,6 +88,8 @@ pub struct Waiting<'a, 'p> {
     pub patience: &'p Patience,
     /// Which processors the partner may run on, as far as it is known: its [`Kernel::cpus`], or 0.
     pub partner: u64,
+    /// What it is called, for those who look on.
+    pub operation: Operation,
 }
 
 /// Waits until `attempt` succeeds. Without a watch list it only tries; with one it announces the sleeper and fills the
@@ -106,19 +109,20 @@ pub fn wait_until<'a, T>(
     {
         return Ok(done);
     }
-    park_until(kernel, waiting.sleepers, waiting.deadline, attempt)
+    park_until(kernel, waiting, attempt)
 }
 
 /// The sleeping half.
 #[cold]
 fn park_until<'a, T>(
     kernel: &dyn Kernel,
-    sleepers: &'a dyn Sleepers,
-    deadline: Deadline,
+    waiting: Waiting<'a, '_>,
     mut attempt: impl FnMut(Option<&mut Watch<'a>>, bool) -> Result<Option<T>>,
 ) -> Result<T> {
+    let Waiting { sleepers, deadline, operation, .. } = waiting;
     let baton = sleepers.baton();
     let mut watch = Watch::new();
+    watch.purpose = Some(Purpose::new(operation));
     let _owed = Owed::name(kernel, baton);
     let mut slept = false;
     let mut expired = deadline.time().is_some_and(|time| kernel.now() >= time);

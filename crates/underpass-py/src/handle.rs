@@ -223,13 +223,13 @@ impl Handle {
         header: Header,
         file: String,
     ) -> Self {
+        let name = (!file.starts_with('@')).then(|| space::object_name(&file));
+        let title = title(header.kind, name.as_deref(), &file);
         let kernel: Arc<dyn Kernel> = match (&home, &lab) {
-            (Some(home), _) => home.clone(),
+            (Some(home), _) => Arc::new(home.of(header.clone(), region.clone(), title.clone())),
             (None, Some(lab)) => lab.clone(),
             (None, None) => unreachable!("an object lives in the lab or in a space"),
         };
-        let name = (!file.starts_with('@')).then(|| space::object_name(&file));
-        let title = title(header.kind, name.as_deref(), &file);
         let state = AtomicU8::new(if lab.is_some() { IN_LAB } else { OPEN });
         Self {
             kernel,
@@ -250,6 +250,23 @@ impl Handle {
     #[inline]
     pub fn kernel(&self) -> &dyn Kernel {
         &*self.kernel
+    }
+
+    /// How many threads sleep in an operation on it, wherever they are.
+    pub fn waiters(&self) -> usize {
+        match (&self.home, &self.lab) {
+            (Some(home), _) => home.space().lives().waiters(self.header.nonce),
+            (None, Some(lab)) => lab.waiters(&self.region),
+            (None, None) => 0,
+        }
+    }
+
+    /// For a repr: `, waiters 2`, or nothing.
+    pub fn waiters_text(&self) -> String {
+        match self.waiters() {
+            0 => String::new(),
+            waiters => format!(", waiters {waiters}"),
+        }
     }
 
     /// The space it lives in. Ports and handles that travel have one; the lab has none.

@@ -1,7 +1,9 @@
 //! The interpreter, as the kernel below sees it: who sleeps lets others run, and signal handlers run in between.
 
 use pyo3::ffi;
-use underpass_core::linux::Host;
+use underpass_core::linux::{Host, StillWaiting};
+
+use crate::waits;
 
 /// Spins of a process in which other threads may want the interpreter.
 const SPIN_SHARED: u64 = 5_000;
@@ -24,6 +26,10 @@ impl Host for Python {
     fn signals(&self) -> bool {
         // SAFETY: S8. The exception stays set until the entry point fetches it.
         unsafe { ffi::PyErr_CheckSignals() != 0 }
+    }
+
+    fn still_waiting(&self, waiting: &StillWaiting<'_>) -> bool {
+        pyo3::Python::attach(|py| waits::log(py, waiting).map_err(|error| error.restore(py)).is_err())
     }
 
     fn longest_spin(&self) -> u64 {

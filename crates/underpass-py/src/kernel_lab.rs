@@ -56,6 +56,14 @@ fn address(word: *const AtomicU32) -> usize {
 }
 
 impl LabKernel {
+    /// How many are parked on words of that object.
+    pub fn waiters(&self, object: &Region) -> usize {
+        let parked = |sleeper: &&Sleeper| {
+            sleeper.ended.is_none() && sleeper.words.iter().any(|address| object.contains(*address))
+        };
+        self.state().sleepers.values().filter(parked).count()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

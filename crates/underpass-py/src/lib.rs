@@ -16,6 +16,7 @@ mod queue;
 mod semaphore;
 mod space;
 mod timeout;
+mod waits;
 
 use pyo3::prelude::*;
 use underpass_shm::futex;
@@ -48,6 +49,8 @@ mod _core {
     #[pymodule_export]
     use crate::space::{ObjectInfo, Space};
     #[pymodule_export]
+    use crate::waits::{Holder, Waiter, warn_waiting};
+    #[pymodule_export]
     use crate::{leave, set_recheck};
 
     use pyo3::exceptions::PyImportError;
@@ -57,7 +60,7 @@ mod _core {
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
         match crate::futex::refusal() {
             Some(reason) => Err(PyImportError::new_err(reason)),
-            None => Ok(()),
+            None => crate::waits::warn_as_told(),
         }
     }
 }

@@ -56,20 +56,15 @@ pub struct MutexStatistics {
     state: &'static str,
     /// Its owner may acquire it again.
     recursive: bool,
-    /// True when somebody may be asleep.
-    waiters: bool,
+    /// Threads that sleep until they get it, wherever they are.
+    waiters: usize,
 }
 
 #[pymethods]
 impl MutexStatistics {
     fn __repr__(&self) -> String {
         let tell = |flag| if flag { "True" } else { "False" };
-        format!(
-            "MutexStatistics(state='{}', recursive={}, waiters={})",
-            self.state,
-            tell(self.recursive),
-            tell(self.waiters)
-        )
+        format!("MutexStatistics(state='{}', recursive={}, waiters={})", self.state, tell(self.recursive), self.waiters)
     }
 }
 
@@ -322,7 +317,7 @@ impl Mutex {
             Some(_) => "held",
         };
         let recursive = self.handle.header.parameters[0] != 0;
-        MutexStatistics { state, recursive, waiters: self.core.has_sleepers() }
+        MutexStatistics { state, recursive, waiters: self.handle.waiters() }
     }
 
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
@@ -337,9 +332,7 @@ impl Mutex {
     fn __repr__(&self) -> String {
         let state = self.holder().map_or_else(|| "free".to_owned(), |holder| self.describe(&holder));
         let mut text = format!("<Mutex {}, {state}", self.handle.label());
-        if self.core.has_sleepers() {
-            text.push_str(", waiters");
-        }
+        text.push_str(&self.handle.waiters_text());
         if self.handle.is_closed() {
             text.push_str(", closed");
         }

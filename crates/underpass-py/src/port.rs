@@ -60,12 +60,17 @@ pub struct PortStatistics {
     clients: usize,
     /// Longest message.
     message_size: usize,
+    /// Threads that sleep here, wherever they are: receivers, and callers until their reply.
+    waiters: usize,
 }
 
 #[pymethods]
 impl PortStatistics {
     fn __repr__(&self) -> String {
-        format!("PortStatistics(clients={}, message_size={})", self.clients, self.message_size)
+        format!(
+            "PortStatistics(clients={}, message_size={}, waiters={})",
+            self.clients, self.message_size, self.waiters
+        )
     }
 }
 
@@ -356,7 +361,11 @@ impl Port {
 
     /// A frozen snapshot.
     fn statistics(&self) -> PortStatistics {
-        PortStatistics { clients: self.server.clients(), message_size: self.server.message_size() }
+        PortStatistics {
+            clients: self.server.clients(),
+            message_size: self.server.message_size(),
+            waiters: self.handle.waiters(),
+        }
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -377,6 +386,6 @@ impl Port {
     fn __repr__(&self) -> String {
         let name = self.handle.label();
         let state = if self.handle.is_closed() { ", closed" } else { "" };
-        format!("<Port {name}, {} clients{state}>", self.server.clients())
+        format!("<Port {name}, {} clients{}{state}>", self.server.clients(), self.handle.waiters_text())
     }
 }

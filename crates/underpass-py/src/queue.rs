@@ -91,18 +91,21 @@ pub struct QueueStatistics {
     loans: Vec<Holding>,
     /// True once it was shut down.
     shut_down: bool,
+    /// Threads that sleep here, wherever they are: getters, putters, and who joins.
+    waiters: usize,
 }
 
 #[pymethods]
 impl QueueStatistics {
     fn __repr__(&self) -> String {
         format!(
-            "QueueStatistics(depth={}, capacity={}, leases={}, loans={}, shut_down={})",
+            "QueueStatistics(depth={}, capacity={}, leases={}, loans={}, shut_down={}, waiters={})",
             self.depth,
             self.capacity,
             self.leases.len(),
             self.loans.len(),
-            self.shut_down
+            self.shut_down,
+            self.waiters
         )
     }
 }
@@ -164,16 +167,9 @@ impl Object for Queue {
     const PARAMETERS: &'static [&'static str] = &["capacity", "message_size", "max_deliveries"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
-        let [capacity, message_size, most, ..] = handle.header.parameters;
         let opened = (|| {
             let wrong = || Error::Corrupted("its parameters are out of range".into());
-            let shape = Shape {
-                capacity: u32::try_from(capacity).map_err(|_| wrong())?,
-                message_size: usize::try_from(message_size).map_err(|_| wrong())?,
-                max_deliveries: (most > 0).then_some(u32::try_from(most).map_err(|_| wrong())?),
-            };
-            shape.check().map_err(|_| wrong())?;
-            let queue = shape.queue(&handle.region)?;
+            let queue = Shape::read(handle.header.parameters)?.queue(&handle.region)?;
             if handle.part() == LETTERS { queue.dead_letters().ok_or_else(wrong) } else { Ok(queue) }
         })();
         match opened {
@@ -549,6 +545,7 @@ impl Queue {
             leases: tell(leases),
             loans: tell(loans),
             shut_down: self.core.is_shut_down(),
+            waiters: self.handle.waiters(),
         }
     }
 
@@ -558,7 +555,8 @@ impl Queue {
             (false, true) => ", shut down",
             _ => "",
         };
+        let waiters = self.handle.waiters_text();
         let (name, dead) = (self.handle.label(), if self.handle.part() == LETTERS { " dead letters" } else { "" });
-        format!("<Queue {name}{dead}, {} of {} queued{state}>", self.core.depth(), self.core.capacity())
+        format!("<Queue {name}{dead}, {} of {} queued{waiters}{state}>", self.core.depth(), self.core.capacity())
     }
 }

@@ -51,8 +51,8 @@ pub struct SemaphoreStatistics {
     value: u32,
     /// Most units.
     limit: u32,
-    /// True when somebody may be asleep.
-    waiters: bool,
+    /// Threads that sleep until they get one, wherever they are.
+    waiters: usize,
 }
 
 #[pymethods]
@@ -264,15 +264,13 @@ impl Semaphore {
         SemaphoreStatistics {
             value: self.core.value(),
             limit: self.handle.header.parameters[0] as u32,
-            waiters: self.core.has_sleepers(),
+            waiters: self.handle.waiters(),
         }
     }
 
     fn __repr__(&self) -> String {
         let mut text = format!("<Semaphore {}, value {}", self.handle.label(), self.core.value());
-        if self.core.has_sleepers() {
-            text.push_str(", waiters");
-        }
+        text.push_str(&self.handle.waiters_text());
         if self.handle.is_closed() {
             text.push_str(", closed");
         }

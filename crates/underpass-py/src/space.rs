@@ -14,6 +14,7 @@ use underpass_shm::space as shm;
 
 use crate::error::from_shm;
 use crate::host;
+use crate::waits::{self, Waiter};
 
 /// Where objects are files.
 ///
@@ -117,6 +118,29 @@ impl Space {
         Self::or_default(py, None)
     }
 
+    /// The space at ``path``, to look at: nothing is made, claimed or swept, and it may belong to somebody else.
+    ///
+    /// It can be listed, its waits can be told, and what the dead left can be swept; its objects cannot be opened,
+    /// unless this process has entered it as well. What was looked at keeps one descriptor until this process ends.
+    ///
+    /// Args:
+    ///     path: The directory. Default: ``UNDERPASS_DIR``, or ``/dev/shm/underpass-<uid>``.
+    ///
+    /// Raises:
+    ///     NotFoundError: There is no space.
+    ///     AccessDeniedError: This user may not read it.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> list(underpass.Space.look(underpass.Space.default().path))
+    ///     []
+    #[staticmethod]
+    #[pyo3(signature = (path=None))]
+    fn look(py: Python<'_>, path: Option<PathBuf>) -> PyResult<Self> {
+        let space = shm::Space::look(&path.unwrap_or_else(default_path)).map_err(|error| from_shm(py, error))?;
+        Ok(Self { linux: Arc::new(Linux::new(space, &host::Python)) })
+    }
+
     /// The directory.
     #[getter]
     fn path(&self) -> String {
@@ -156,6 +180,19 @@ impl Space {
         infos.into_pyobject(py)?.call_method0("__iter__")
     }
 
+    /// Who sleeps in an operation on an object here, longest first: on what, since when, and who holds it.
+    ///
+    /// Read from the space alone, without stopping anybody; the dead are left out, by the kernel's word. Waiters that wait for
+    /// each other in a circle carry the number of their cycle.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> underpass.Space.default().waits()
+    ///     []
+    fn waits(&self, py: Python<'_>) -> PyResult<Vec<Waiter>> {
+        waits::survey(py, &self.linux)
+    }
+
     /// Remove the anonymous objects of dead processes; the names of their files. Also done by whoever enters.
     fn sweep(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         self.linux.space().sweep().map_err(|error| from_shm(py, error))
@@ -171,6 +208,9 @@ impl Space {
     }
 
     fn __repr__(&self) -> String {
+        if self.linux.space().lives().is_onlooker() {
+            return format!("<Space {}, looked at>", self.path());
+        }
         format!("<Space {}, pid {}>", self.path(), self.my_pid())
     }
 }

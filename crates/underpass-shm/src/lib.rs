@@ -2,13 +2,14 @@
 //!
 //! Read in this order: [`sync`] (the atomics everybody uses), [`place`] (typed views of shared bytes), [`region`] (the
 //! bytes themselves), [`space`] (objects are files), [`futex`], [`lives`] (how death is known), [`baton`] (how a wake
-//! survives death), [`socket`] and [`clock`].
+//! survives death), [`waits`] (what sleepers wait for), [`socket`] and [`clock`].
 //!
 //! No other crate of the workspace contains `unsafe`, except for the C interface of Python in `underpass-py`. Every
 //! `unsafe` block cites an invariant of `SAFETY.md` by its number.
 
 pub mod layout;
 pub mod life;
+pub mod operation;
 pub mod place;
 pub mod sync;
 
@@ -34,6 +35,8 @@ pub mod region;
 pub mod socket;
 #[cfg(not(loom))]
 pub mod space;
+#[cfg(not(loom))]
+pub mod waits;
 
 #[cfg(not(loom))]
 pub use error::{Error, Result};

@@ -15,9 +15,12 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
+use crate::header::Kind;
 use crate::life::{GENERATION_MASK, Life, Me};
+use crate::operation::Operation;
 use crate::place::{Placed, PlacedSlice, Shared};
 use crate::region::Region;
+use crate::waits::{Wait, WaitWords};
 use crate::{Error, Result, forks, futex};
 
 /// Processes a space can hold at one time.
@@ -68,7 +71,11 @@ struct ThreadEntry {
     generation: AtomicU32,
     process: AtomicU32,
     tid: AtomicU32,
+    /// What it sleeps for.
+    wait: WaitWords,
 }
+
+const _: () = assert!(size_of::<ThreadEntry>() == 128, "the record of what it waits for fits into its entry");
 
 // SAFETY: S1, atomics only.
 unsafe impl Shared for GrowthWords {}
@@ -93,6 +100,19 @@ pub struct Lives {
     myself: AtomicU64,
     /// The epoch of the claim that is under way, or 0: a lock that a fork does not inherit.
     claiming: AtomicU32,
+    /// Mapped to be read only: by somebody who does not live here.
+    onlooker: bool,
+}
+
+/// A thread that lives, and what it waits for.
+#[derive(Debug, Clone)]
+pub struct Living {
+    /// The thread.
+    pub thread: Life,
+    /// Its process.
+    pub process: Life,
+    /// None while it is awake, as far as this space goes.
+    pub wait: Option<Wait>,
 }
 
 /// Where to sleep for somebody's end.
@@ -139,7 +159,19 @@ impl Lives {
             threads: PlacedSlice::at(region, THREAD_TABLE, THREADS as usize).ok_or_else(short)?,
             myself: AtomicU64::new(0),
             claiming: AtomicU32::new(0),
+            onlooker: false,
         })
+    }
+
+    /// The table as somebody sees it who does not live there; the region may be mapped to be read only.
+    pub(crate) fn look(region: &Arc<Region>, file: OwnedFd, nonce: u64, what: &str) -> Result<Self> {
+        Ok(Self { onlooker: true, ..Self::new(region, file, nonce, what)? })
+    }
+
+    /// True for somebody who does not live here, and can only look.
+    #[must_use]
+    pub fn is_onlooker(&self) -> bool {
+        self.onlooker
     }
 
     /// True for the file of that status.
@@ -151,6 +183,15 @@ impl Lives {
     #[must_use]
     pub fn nonce(&self) -> u64 {
         self.nonce
+    }
+
+    /// Refuses an onlooker, who can change nothing here.
+    pub fn check_resident(&self) -> Result<()> {
+        if !self.onlooker {
+            return Ok(());
+        }
+        let why = "this process only looks at it: enter the space with Space(path) to take part".into();
+        Err(Error::Foreign { what: self.what.clone(), why })
     }
 
     /// The calling thread's and process's lives, claimed at their first operation.
@@ -165,6 +206,7 @@ impl Lives {
 
     #[cold]
     fn me_slow(&self) -> Result<Me> {
+        self.check_resident()?;
         let (table, epoch) = (self.nonce, forks::epoch());
         let known =
             CLAIMED.with_borrow(|all| all.iter().find(|(t, e, _)| (*t, *e) == (table, epoch)).map(|(_, _, me)| *me));
@@ -246,6 +288,54 @@ impl Lives {
         self.threads.get(thread.slot() as usize).map_or(Life::NOBODY, |entry| Life(entry.process.load(Relaxed)))
     }
 
+    /// Says what the calling thread is about to sleep for, until [`Self::sleeps_no_more`].
+    pub fn sleeps_for(&self, object: u64, kind: Kind, operation: Operation, since: u64, lives: &[Life]) {
+        if let Some(entry) = self.my_entry() {
+            entry.wait.begin(object, kind, operation, since, lives);
+        }
+    }
+
+    /// Takes [`Self::sleeps_for`] back.
+    pub fn sleeps_no_more(&self) {
+        if let Some(entry) = self.my_entry() {
+            entry.wait.end();
+        }
+    }
+
+    /// The calling thread's own entry; none if the table had no place for it.
+    fn my_entry(&self) -> Option<&ThreadEntry> {
+        self.me().ok().and_then(|me| self.threads.get(me.thread.slot() as usize))
+    }
+
+    /// The threads that live here, by the kernel's word, and what each waits for. One system call for each.
+    pub fn living(&self) -> impl Iterator<Item = Living> + '_ {
+        self.entries().filter_map(|(slot, entry)| {
+            let (generation, wait) = (entry.generation.load(Acquire), entry.wait.read());
+            let thread = Life::thread(slot, generation);
+            let process = Life(entry.process.load(Acquire));
+            // Asked last: whose life goes on has not made room for another one meanwhile.
+            self.alive(thread).then_some(Living { thread, process, wait })
+        })
+    }
+
+    /// How many threads sleep for the object of that nonce, those between its steps not counted.
+    #[must_use]
+    pub fn waiters(&self, object: u64) -> usize {
+        let waits = |entry: &ThreadEntry| {
+            entry.wait.object() == Some(object)
+                && entry.wait.read().is_some_and(|wait| wait.object == object && wait.operation != Operation::Lock)
+        };
+        self.entries()
+            .filter(|(slot, entry)| waits(entry) && self.alive(Life::thread(*slot, entry.generation.load(Acquire))))
+            .count()
+    }
+
+    /// The entries in which somebody lives or has lived.
+    fn entries(&self) -> impl Iterator<Item = (u32, &ThreadEntry)> {
+        let known = self.words.threads.load(Acquire).min(THREADS);
+        (0..known).zip(self.threads.iter()).filter(|(_, entry)| holds(entry, token(entry).load(Acquire)))
+    }
+
     /// A living thread of that process, remembered in its entry.
     fn thread_of(&self, process: Life) -> Option<&ThreadEntry> {
         let entry = self.processes.get(process.slot() as usize)?;
@@ -261,7 +351,9 @@ impl Lives {
         }
         let known = self.words.threads.load(Acquire).min(THREADS) as usize;
         let slot = self.threads[..known].iter().position(lives)?;
-        entry.watch.store(slot as u32 + 1, Relaxed);
+        if !self.onlooker {
+            entry.watch.store(slot as u32 + 1, Relaxed);
+        }
         self.threads.get(slot)
     }
 
@@ -324,6 +416,7 @@ impl Lives {
                     continue;
                 }
                 let generation = next_generation(thread.generation.load(Relaxed));
+                thread.wait.end();
                 thread.process.store(process.0, Release);
                 thread.generation.store(generation, Release);
                 token(thread).fetch_or(FUTEX_WAITERS, AcqRel);

@@ -26,14 +26,21 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Maps the first `length` bytes of a file, shared and writable.
     pub fn map(file: impl AsFd, length: usize, what: &str) -> Result<Arc<Self>> {
+        Self::map_for(file, length, ProtFlags::READ | ProtFlags::WRITE, what)
+    }
+
+    /// Maps the first `length` bytes of a file to be read only: its views may load, and nothing else.
+    pub fn map_to_read(file: impl AsFd, length: usize, what: &str) -> Result<Arc<Self>> {
+        Self::map_for(file, length, ProtFlags::READ, what)
+    }
+
+    fn map_for(file: impl AsFd, length: usize, access: ProtFlags, what: &str) -> Result<Arc<Self>> {
         let mut flags = MapFlags::SHARED;
         if length <= POPULATE_BELOW {
             flags |= MapFlags::POPULATE;
         }
         // SAFETY: S2, a new mapping at an address of the kernel's choice aliases nothing.
-        let start = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags, file, 0)
-        };
+        let start = unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, access, flags, file, 0) };
         Self::new(start.map_err(|errno| Error::system("map", what, errno))?, length)
     }
 
@@ -67,6 +74,13 @@ impl Region {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.length == 0
+    }
+
+    /// True for the address of one of its bytes.
+    #[must_use]
+    pub fn contains(&self, address: usize) -> bool {
+        let start = self.start.addr().get();
+        (start..start + self.length).contains(&address)
     }
 
     /// The address of a byte; callers have checked the offset.

@@ -1,6 +1,8 @@
 //! Objects are files of a directory: born complete, named by `linkat`, removed by `unlinkat`, swept when their creator
 //! is dead by the kernel's word.
 
+mod look;
+
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -175,6 +177,7 @@ impl Space {
 
     /// Maps the object of that file name, after looking at its header.
     pub fn open(&self, file: &str, kind: Kind) -> Result<(Arc<Region>, Header)> {
+        self.lives.check_resident()?;
         let (region, header) = self.map(file)?;
         let what = self.describe(&object_name(file));
         header.expect(kind, &what)?;
@@ -191,7 +194,9 @@ impl Space {
     /// Maps a file of any kind.
     pub fn map(&self, file: &str) -> Result<(Arc<Region>, Header)> {
         let what = self.describe(&object_name(file));
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // Who only looks does not wait for the writer of a pipe that somebody put here.
+        let access = if self.lives.is_onlooker() { OFlags::RDONLY | OFlags::NONBLOCK } else { OFlags::RDWR };
+        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let opened = rustix::fs::openat(&self.directory, file, flags, Mode::empty()).map_err(|errno| match errno {
             Errno::NOENT => Error::NotFound { what: what.clone(), path: self.path_of(file) },
             _ => Error::system("open", &what, errno),
@@ -201,7 +206,8 @@ impl Space {
         if size < crate::header::WORDS {
             return Err(Error::Corrupted { what, why: format!("{size} bytes are too few for a header") });
         }
-        let region = Region::map(&opened, size, &what)?;
+        let map = if self.lives.is_onlooker() { Region::map_to_read } else { Region::map };
+        let region = map(&opened, size, &what)?;
         let header = Header::read(&region, &what)?;
         Ok((region, header))
     }
@@ -444,6 +450,15 @@ fn open_directory(path: &Path, mode: u32, what: &str) -> Result<OwnedFd> {
     Ok(directory)
 }
 
+/// The size of a table of lives, refused if it is none.
+fn checked_size(file: &OwnedFd, what: &str) -> Result<usize> {
+    let size = rustix::fs::fstat(file).map_err(|errno| Error::system("stat", what, errno))?.st_size;
+    if size.cast_unsigned() < TABLE_SIZE as u64 {
+        return Err(Error::Corrupted { what: what.into(), why: format!("{size} bytes instead of {TABLE_SIZE}") });
+    }
+    Ok(TABLE_SIZE)
+}
+
 /// Opens the table of lives, or makes it: whoever names it first wins.
 fn open_lives(directory: &OwnedFd, mode: u32, what: &str) -> Result<Lives> {
     let what = format!("{what}/{LIVES_FILE}");
@@ -452,11 +467,7 @@ fn open_lives(directory: &OwnedFd, mode: u32, what: &str) -> Result<Lives> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         match rustix::fs::openat(directory, LIVES_FILE, flags, Mode::empty()) {
             Ok(file) => {
-                let region = Region::map(&file, TABLE_SIZE, &what)?;
-                let size = rustix::fs::fstat(&file).map_err(failed)?.st_size;
-                if size.cast_unsigned() < TABLE_SIZE as u64 {
-                    return Err(Error::Corrupted { what, why: format!("{size} bytes instead of {TABLE_SIZE}") });
-                }
+                let region = Region::map(&file, checked_size(&file, &what)?, &what)?;
                 let header = Header::read(&region, &what)?;
                 header.expect(Kind::Lives, &what)?;
                 return Lives::new(&region, file, header.nonce, &what);

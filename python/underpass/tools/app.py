@@ -46,7 +46,8 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="A second or two: too short to judge by.")] = False,
     only: Annotated[str | None, typer.Option(help="Names of groups, separated by commas.")] = None,
     peers: Annotated[
-        bool, typer.Option("--peers", help="Against other packages instead; they are installed in a place of their own.")
+        bool,
+        typer.Option("--peers", help="Against other packages instead; they are installed in a place of their own."),
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="With --peers: draw the rows into this SVG.")] = None,
 ) -> None:
@@ -56,3 +57,31 @@ def bench(
     if plot is not None and not peers:
         raise typer.BadParameter("there is a plot with --peers only", param_hint="--plot")
     raise typer.Exit(run(json=json, quick=quick, only=only, peers=peers, plot=plot))
+
+
+_SPACE = typer.Option(help="The directory. By default UNDERPASS_DIR, or /dev/shm/underpass-<uid>.")
+_JSON = typer.Option("--json", help="Print one JSON document.")
+
+
+@app.command("ls")
+def list_objects(*, space: Annotated[Path | None, _SPACE] = None, json: Annotated[bool, _JSON] = False) -> None:
+    """List the objects of a space: kinds, sizes, creators, who has them mapped, states."""
+    from underpass.tools.spaces import list_objects
+
+    raise typer.Exit(list_objects(space, as_json=json))
+
+
+@app.command()
+def waits(*, space: Annotated[Path | None, _SPACE] = None, json: Annotated[bool, _JSON] = False) -> None:
+    """Tell who waits for whom, on what, since when, and who holds it. Exits with 1 if some wait in a circle."""
+    from underpass.tools.spaces import show_waits
+
+    raise typer.Exit(show_waits(space, as_json=json))
+
+
+@app.command()
+def sweep(*, space: Annotated[Path | None, _SPACE] = None, json: Annotated[bool, _JSON] = False) -> None:
+    """Remove what the dead left in a space, and tell what and why."""
+    from underpass.tools.spaces import sweep
+
+    raise typer.Exit(sweep(space, as_json=json))

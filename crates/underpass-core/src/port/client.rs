@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
 use underpass_shm::life::Life;
+use underpass_shm::operation::Operation;
 use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::region::Region;
 use underpass_shm::socket::{self, Credentials};
@@ -175,7 +176,8 @@ impl Client {
         if stack.caller.cpus.load(Relaxed) != mine {
             stack.caller.cpus.store(mine, Relaxed);
         }
-        let waiting = Waiting { sleepers: stack, deadline, patience: &self.patience, partner };
+        let waiting =
+            Waiting { sleepers: stack, deadline, patience: &self.patience, partner, operation: Operation::Call };
         wait_until(
             kernel,
             waiting,
@@ -205,7 +207,8 @@ impl Client {
             return Ok(stack);
         }
         let ready = || self.claims.iter().any(|claim| claim.load(Relaxed) == FREE);
-        let waiting = Waiting { sleepers: self, deadline, patience: &self.claiming, partner: 0 };
+        let waiting =
+            Waiting { sleepers: self, deadline, patience: &self.claiming, partner: 0, operation: Operation::Send };
         self.claimants.fetch_add(1, Relaxed);
         let claimed = wait_until(kernel, waiting, ready, |watch, _| {
             // SYNC(client-1): pairs with `unclaim`.

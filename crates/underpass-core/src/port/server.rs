@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
 use underpass_shm::life::Life;
+use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
 use underpass_shm::socket::{self, Introduction, Met};
 use underpass_shm::sync::{
@@ -96,7 +97,8 @@ impl Server {
         if words.cpus.load(Relaxed) != mine {
             words.cpus.store(mine, Relaxed);
         }
-        let waiting = Waiting { sleepers: &**words, deadline, patience: &self.patience, partner };
+        let waiting =
+            Waiting { sleepers: &**words, deadline, patience: &self.patience, partner, operation: Operation::Receive };
         wait_until(kernel, waiting, ready, |watch, slept| {
             if let Some(watch) = watch {
                 // Said before the look, so that whoever posts after it rings.

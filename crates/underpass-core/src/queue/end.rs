@@ -1,6 +1,7 @@
 //! The end of a queue: shut down, purged, drained.
 
 use underpass_shm::layout::queue::{CLOSED, JOINERS};
+use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire};
 
 use super::Queue;
@@ -49,7 +50,8 @@ impl Queue {
         if ready() {
             return Ok(());
         }
-        let waiting = Waiting { sleepers: &**words, deadline, patience: &self.putting, partner: 0 };
+        let waiting =
+            Waiting { sleepers: &**words, deadline, patience: &self.putting, partner: 0, operation: Operation::Join };
         wait_until(kernel, waiting, ready, |watch, _| {
             if let Some(watch) = watch {
                 let word = words.freed.word.fetch_or(JOINERS, AcqRel) | JOINERS;

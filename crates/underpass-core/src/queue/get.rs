@@ -3,6 +3,7 @@
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::queue::{CLOSED, COUNT, JOINERS, PUTTERS_DIED, PUTTERS_LEFT, PUTTERS_PRESENT};
 use underpass_shm::life::Me;
+use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use super::{CHUNK, Message, Queue, Ticket, roster};
@@ -144,7 +145,8 @@ impl Queue {
         };
         let (mine, partner) = (kernel.cpus(), words.put.cpus.load(Relaxed));
         words.get.cpus.store(mine, Relaxed);
-        let waiting = Waiting { sleepers: &**words, deadline, patience: &self.getting, partner };
+        let waiting =
+            Waiting { sleepers: &**words, deadline, patience: &self.getting, partner, operation: Operation::Get };
         wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
             let Some(watch) = watch else { return attempt() };
             // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.

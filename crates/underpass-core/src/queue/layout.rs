@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use underpass_shm::header::WORDS;
+use underpass_shm::header::{PARAMETERS, WORDS};
 use underpass_shm::layout::queue::{MOST_SLOTS, RoomWords, SlotWords};
 use underpass_shm::place::{Blocks, Placed, PlacedSlice};
 use underpass_shm::region::Region;
@@ -25,6 +25,19 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// What a queue's header says.
+    pub fn read(parameters: [u64; PARAMETERS]) -> Result<Self> {
+        let wrong = || Error::Corrupted("its parameters are out of range".into());
+        let [capacity, message_size, most, ..] = parameters;
+        let shape = Self {
+            capacity: u32::try_from(capacity).map_err(|_| wrong())?,
+            message_size: usize::try_from(message_size).map_err(|_| wrong())?,
+            max_deliveries: (most > 0).then_some(u32::try_from(most).map_err(|_| wrong())?),
+        };
+        shape.check().map_err(|_| wrong())?;
+        Ok(shape)
+    }
+
     /// Refuses what no queue can be.
     pub fn check(&self) -> Result<()> {
         if self.capacity == 0 || self.capacity > MOST_SLOTS {

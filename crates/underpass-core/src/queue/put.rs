@@ -3,6 +3,7 @@
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::queue::{CLOSED, COUNT, PUTTERS_LEFT, PUTTERS_PRESENT, ROSTER};
 use underpass_shm::life::Me;
+use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::{CHUNK, Queue, Ticket, roster};
@@ -175,7 +176,8 @@ impl Queue {
         let ready = || words.freed.word.load(Relaxed) & COUNT != before;
         let (mine, partner) = (kernel.cpus(), words.get.cpus.load(Relaxed));
         words.put.cpus.store(mine, Relaxed);
-        let waiting = Waiting { sleepers: &**words, deadline, patience: &self.putting, partner };
+        let waiting =
+            Waiting { sleepers: &**words, deadline, patience: &self.putting, partner, operation: Operation::Put };
         wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
             if words.purges.load(Acquire) != purges {
                 return Err(Error::Reset);

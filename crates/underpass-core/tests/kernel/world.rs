@@ -7,6 +7,7 @@ use underpass_core::linux::{self, Linux, NoHost};
 use underpass_core::wait::{Patience, Sleepers, Waiting, wait_until};
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::life::{Life, Me};
+use underpass_shm::operation::Operation;
 use underpass_shm::place::PlacedSlice;
 use underpass_shm::region::Region;
 use underpass_shm::space::Space;
@@ -64,7 +65,7 @@ impl World {
     }
 
     pub fn waiting<'a, 'p>(&'a self, deadline: Deadline, patience: &'p Patience) -> Waiting<'a, 'p> {
-        Waiting { sleepers: self, deadline, patience, partner: 0 }
+        Waiting { sleepers: self, deadline, patience, partner: 0, operation: Operation::Acquire }
     }
 
     /// Claims the calling thread's lives and tells the test.

@@ -10,6 +10,7 @@ use underpass_core::wait::{Patience, Waiting, wait_until};
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::layout::port::{CallerWords, PORT_CLOSED, PortWords, ReplyWords, RequestWords};
 use underpass_shm::life::Life;
+use underpass_shm::operation::Operation;
 use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::sync::{
     Ordering::{Acquire, Relaxed, SeqCst},
@@ -52,7 +53,13 @@ impl Port {
         doorbell::ring(kernel, &self.words);
         let server = Life(SERVER | 1 << 31);
         let died = || Error::PeerDied { pid: kernel.pid(server) };
-        let waiting = Waiting { sleepers: &*stack, deadline: Deadline::Never, patience: &Patience::new(), partner: 0 };
+        let waiting = Waiting {
+            sleepers: &*stack,
+            deadline: Deadline::Never,
+            patience: &Patience::new(),
+            partner: 0,
+            operation: Operation::Call,
+        };
         let waited = wait_until(
             kernel,
             waiting,
@@ -90,7 +97,13 @@ impl Port {
             return Ok(call);
         }
         let words = &self.words;
-        let waiting = Waiting { sleepers: words, deadline: Deadline::Never, patience: &Patience::new(), partner: 0 };
+        let waiting = Waiting {
+            sleepers: words,
+            deadline: Deadline::Never,
+            patience: &Patience::new(),
+            partner: 0,
+            operation: Operation::Receive,
+        };
         wait_until(
             kernel,
             waiting,

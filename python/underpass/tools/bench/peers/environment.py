@@ -13,6 +13,7 @@ from pathlib import Path
 
 from underpass.tools.bench.placement import UnavailableError
 
+_HOME = "underpass.tools.bench.peers"
 REQUIREMENTS = "requirements.in"
 LOCK = "requirements.lock"
 
@@ -28,14 +29,14 @@ def entered() -> bool:
 def enter() -> None:
     """Run this same command in the peers' environment, in place of this process."""
     python = _environment() / "bin" / "python"
-    arguments = [python, "-m", "underpass.tools.cli", *sys.argv[1:]]
+    arguments = [str(python), "-m", "underpass.tools.cli", *sys.argv[1:]]
     # Threads that gRPC starts are not meant to be forked; nobody uses it in a child here.
     os.execve(python, arguments, {**os.environ, _ENTERED: "1", "GRPC_ENABLE_FORK_SUPPORT": "0"})  # noqa: S606  no shell is meant
 
 
 def _environment() -> Path:
     """The environment for this interpreter and this lock file, with whatever of it could be installed."""
-    lock = (files(__package__) / LOCK).read_bytes()
+    lock = (files(_HOME) / LOCK).read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(lock).hexdigest()[:12]
     place = cache / "underpass" / f"peers-{sys.version_info.major}.{sys.version_info.minor}-{digest}"
@@ -54,7 +55,7 @@ def _make(place: Path) -> None:
     print(f"underpass bench: installing the peers in {place}, once", file=sys.stderr)
     venv.create(place, clear=True, with_pip=True)
     pip = [place / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    with as_file(files(__package__) / LOCK) as lock:
+    with as_file(files(_HOME) / LOCK) as lock:
         for peer in _peers():
             # One at a time: one that does not install is a row that says so, and the others are measured.
             done = subprocess.run([*pip, "-c", lock, peer], capture_output=True, text=True, check=False)
@@ -63,7 +64,7 @@ def _make(place: Path) -> None:
 
 
 def _peers() -> list[str]:
-    lines = (files(__package__) / REQUIREMENTS).read_text(encoding="utf-8").splitlines()
+    lines = (files(_HOME) / REQUIREMENTS).read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 

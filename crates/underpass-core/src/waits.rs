@@ -1,0 +1,341 @@
+//! Who waits for whom: read from the table of lives and the objects' own words, without stopping anybody.
+//!
+//! The graph is the wait-for graph of deadlock detection (Holt, "Some deadlock properties of computer systems", 1972):
+//! a thread that needs one certain holder, or all of several, cannot go on before they do; one that anybody may help is
+//! free. What is left when everybody that can go on has been struck out is stuck, and the loops in it are the cycles.
+//!
+//! Invariant: a cycle is told only if all that are in it waited for the same, without a break, from before the first look
+//! ended until after the second began: then they did so at one instant.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use underpass_shm::header::{Header, Kind, WORDS};
+use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::layout::mutex::MutexWords;
+use underpass_shm::life::Life;
+use underpass_shm::lives::Living;
+use underpass_shm::operation::Operation;
+use underpass_shm::place::Placed;
+use underpass_shm::region::Region;
+use underpass_shm::space::{Entry, Space};
+use underpass_shm::sync::Ordering::{Acquire, Relaxed};
+use underpass_shm::waits::Wait;
+
+use crate::Result;
+use crate::queue::Shape;
+
+/// How often a look is repeated when what it saw did not last.
+const LOOKS: u32 = 4;
+
+/// One that must act before a waiter goes on: a thread that owns a lock, a process that serves or holds leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Who.
+    pub life: Life,
+    /// Since when it holds what is waited for, if the object says so.
+    pub since: Option<u64>,
+}
+
+/// Whose act ends a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Anybody's, the holders' included.
+    Anybody,
+    /// One of the holders', and nobody else's.
+    One,
+    /// Every holder's.
+    All,
+}
+
+/// One thread that sleeps, and why.
+#[derive(Debug, Clone)]
+pub struct Waiter {
+    /// Who.
+    pub thread: Life,
+    /// Its process.
+    pub process: Life,
+    /// For what.
+    pub wait: Wait,
+    /// The object's file, if it has one still.
+    pub object: Option<Entry>,
+    /// Those who hold it, oldest first.
+    pub holders: Vec<Holder>,
+    /// Which of them must act.
+    pub need: Need,
+    /// Waiters with one number wait for each other in a circle.
+    pub cycle: Option<usize>,
+}
+
+/// Every thread of the space that sleeps for an object, longest first, with the cycles among them.
+pub fn survey(space: &Space) -> Result<Vec<Waiter>> {
+    let mut waiters = Vec::new();
+    for _ in 0..LOOKS {
+        let living: Vec<_> = space.lives().living().collect();
+        waiters = look(space, &living)?;
+        mark_cycles(&mut waiters, &living);
+        if lasted(space, &waiters) {
+            return Ok(waiters);
+        }
+    }
+    // Too much goes on here for a standstill.
+    for waiter in &mut waiters {
+        waiter.cycle = None;
+    }
+    Ok(waiters)
+}
+
+/// Who holds what this wait is for. `object` is its header and its bytes, if they are there to be read.
+#[must_use]
+pub fn holders(space: &Space, wait: &Wait, object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
+    let (mut holders, need) = match wait.kind {
+        Kind::Mutex if wait.operation == Operation::Acquire => owner(object),
+        Kind::Queue if wait.operation != Operation::Lock => slot_holders(wait.operation, object),
+        _ => (wait.lives.iter().map(|life| Holder { life: *life, since: None }).collect(), need_of(wait.operation)),
+    };
+    holders.retain(|holder| space.lives().alive(holder.life));
+    let need = if holders.is_empty() { Need::Anybody } else { need };
+    (holders, need)
+}
+
+/// Of the watched lives: a mutex's owner and a call's server must act, others may. The lock inside an object is held for a
+/// step, and of those who sleep there only the first is sure to have looked since its owner changed.
+fn need_of(operation: Operation) -> Need {
+    match operation {
+        Operation::Acquire | Operation::Call | Operation::Send => Need::One,
+        Operation::Put | Operation::Get | Operation::Join | Operation::Receive | Operation::Wait | Operation::Lock => {
+            Need::Anybody
+        }
+    }
+}
+
+/// Who owns a mutex, by its own word: of those who sleep only the first is sure to have looked since the owner changed.
+fn owner(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
+    let words: Option<Placed<MutexWords>> = object.and_then(|(_, region)| Placed::at(region, WORDS));
+    let Some(words) = words else { return (Vec::new(), Need::Anybody) };
+    let life = Life(words.lock.word.load(Acquire) & !SLEEPERS);
+    // The time at which the first sleeper of its tenure came: it has held it for longer.
+    let since = Some(words.since.load(Relaxed)).filter(|since| *since != 0);
+    (vec![Holder { life, since }], Need::One)
+}
+
+/// Whoever leases or loans slots of a queue, and whether nobody else can end the wait.
+fn slot_holders(operation: Operation, object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
+    let queue = object.and_then(|(header, region)| Shape::read(header.parameters).ok()?.queue(region).ok());
+    let Some(queue) = queue else { return (Vec::new(), Need::Anybody) };
+    let holdings = queue.holdings();
+    let need = match operation {
+        // Messages that are queued may be got by anybody.
+        _ if queue.depth() > 0 => Need::Anybody,
+        Operation::Join => Need::All,
+        Operation::Put if holdings.len() >= queue.capacity() as usize => Need::One,
+        _ => Need::Anybody,
+    };
+    let mut holders: Vec<Holder> = Vec::new();
+    for holding in holdings {
+        if holders.iter().all(|holder| holder.life != holding.process) {
+            holders.push(Holder { life: holding.process, since: Some(holding.since) });
+        }
+    }
+    (holders, need)
+}
+
+fn look(space: &Space, living: &[Living]) -> Result<Vec<Waiter>> {
+    let waiting: Vec<_> = living.iter().filter_map(|living| Some((living, living.wait.as_ref()?))).collect();
+    let objects = if waiting.is_empty() { HashMap::new() } else { objects(space)? };
+    let mut waiters: Vec<_> = waiting
+        .into_iter()
+        .map(|(living, wait)| {
+            let object = objects.get(&wait.object);
+            let (holders, need) = holders(space, wait, object.map(|(_, header, region)| (header, region)));
+            let object = object.map(|(entry, ..)| entry.clone());
+            let (thread, process, wait) = (living.thread, living.process, wait.clone());
+            Waiter { thread, process, wait, object, holders, need, cycle: None }
+        })
+        .collect();
+    waiters.sort_by_key(|waiter| waiter.wait.since);
+    Ok(waiters)
+}
+
+/// A file of the space and what it holds.
+type Mapped = (Entry, Header, Arc<Region>);
+
+/// The objects that have a file, by nonce.
+fn objects(space: &Space) -> Result<HashMap<u64, Mapped>> {
+    let mapped = space.entries()?.into_iter().filter_map(|entry| {
+        // What cannot be read is shown by its kind alone.
+        let (region, header) = space.map(&entry.file).ok()?;
+        Some((header.nonce, (entry, header, region)))
+    });
+    Ok(mapped.collect())
+}
+
+/// True if those in cycles still wait as they did.
+fn lasted(space: &Space, waiters: &[Waiter]) -> bool {
+    if waiters.iter().all(|waiter| waiter.cycle.is_none()) {
+        return true;
+    }
+    let now: HashMap<_, _> = space.lives().living().map(|living| (living.thread, living.wait)).collect();
+    waiters.iter().filter(|waiter| waiter.cycle.is_some()).all(|waiter| {
+        let wait = now.get(&waiter.thread).and_then(Option::as_ref);
+        wait.is_some_and(|wait| (wait.object, wait.since) == (waiter.wait.object, waiter.wait.since))
+    })
+}
+
+/// Gives those who wait for each other in a circle one number.
+///
+/// A process can go on while one thread of it that the space knows can.
+fn mark_cycles(waiters: &mut [Waiter], living: &[Living]) {
+    let mut threads: HashMap<Life, Vec<Option<usize>>> = HashMap::new();
+    let place: HashMap<Life, usize> = waiters.iter().enumerate().map(|(index, one)| (one.thread, index)).collect();
+    for one in living {
+        // None: awake, or not in the list.
+        let waiter = place.get(&one.thread).copied();
+        threads.entry(one.thread).or_default().push(waiter);
+        threads.entry(one.process).or_default().push(waiter);
+    }
+    let mut stuck: Vec<bool> = waiters.iter().map(|waiter| waiter.need != Need::Anybody).collect();
+    loop {
+        let free = |holder: &Holder| match threads.get(&holder.life) {
+            // Nobody of it is known here: it may do anything.
+            None => true,
+            Some(threads) => threads.iter().any(|thread| thread.is_none_or(|index| !stuck[index])),
+        };
+        let goes_on = |index: &usize| {
+            let Waiter { holders, need, .. } = &waiters[*index];
+            stuck[*index] && if *need == Need::All { holders.iter().all(free) } else { holders.iter().any(free) }
+        };
+        let freed: Vec<usize> = (0..waiters.len()).filter(goes_on).collect();
+        if freed.is_empty() {
+            break;
+        }
+        for index in freed {
+            stuck[index] = false;
+        }
+    }
+    let awaited = |index: usize| {
+        let lives = waiters[index].holders.iter().filter_map(|holder| threads.get(&holder.life));
+        lives.flatten().filter_map(|thread| thread.filter(|index| stuck[*index]))
+    };
+    let reached: Vec<Vec<bool>> = (0..waiters.len())
+        .map(|start| {
+            let mut reached = vec![false; if stuck[start] { waiters.len() } else { 0 }];
+            let mut next = if stuck[start] { vec![start] } else { Vec::new() };
+            while let Some(index) = next.pop() {
+                for other in awaited(index) {
+                    if !std::mem::replace(&mut reached[other], true) {
+                        next.push(other);
+                    }
+                }
+            }
+            reached
+        })
+        .collect();
+    let mut cycles = 0;
+    for index in 0..waiters.len() {
+        if !stuck[index] || !reached[index][index] || waiters[index].cycle.is_some() {
+            continue;
+        }
+        for other in index..waiters.len() {
+            if stuck[other] && reached[index][other] && reached[other][index] {
+                waiters[other].cycle = Some(cycles);
+            }
+        }
+        cycles += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROCESS: u32 = 1 << 31;
+
+    fn process(number: u32) -> Life {
+        Life(PROCESS | number)
+    }
+
+    /// A thread of a process, and whom it waits for, if for anybody.
+    type Told<'a> = (u32, u32, Option<(Need, &'a [Life])>);
+
+    fn cycles(told: &[Told<'_>]) -> Vec<Option<usize>> {
+        let wait = || Wait { object: 1, kind: Kind::Port, operation: Operation::Call, since: 0, lives: Vec::new() };
+        let living = |(thread, owner, needs): &Told<'_>| Living {
+            thread: Life(*thread),
+            process: process(*owner),
+            wait: needs.map(|_| wait()),
+        };
+        let living: Vec<_> = told.iter().map(living).collect();
+        let mut waiters: Vec<_> = told
+            .iter()
+            .filter_map(|(thread, owner, needs)| {
+                let (need, lives) = (*needs)?;
+                let holders = lives.iter().map(|life| Holder { life: *life, since: None }).collect();
+                let (thread, process) = (Life(*thread), process(*owner));
+                Some(Waiter { thread, process, wait: wait(), object: None, holders, need, cycle: None })
+            })
+            .collect();
+        mark_cycles(&mut waiters, &living);
+        waiters.iter().map(|waiter| waiter.cycle).collect()
+    }
+
+    #[test]
+    fn two_that_wait_for_each_other_are_a_cycle_and_who_waits_for_them_is_not_in_it() {
+        let told: [Told<'_>; 3] = [
+            (1, 1, Some((Need::One, &[process(2)]))),
+            (2, 2, Some((Need::One, &[process(1)]))),
+            (3, 3, Some((Need::One, &[process(1)]))),
+        ];
+        assert_eq!(cycles(&told), [Some(0), Some(0), None]);
+    }
+
+    #[test]
+    fn owners_of_locks_are_threads() {
+        let crossed: [Told<'_>; 2] = [(1, 1, Some((Need::One, &[Life(2)]))), (2, 1, Some((Need::One, &[Life(1)])))];
+        assert_eq!(cycles(&crossed), [Some(0), Some(0)]);
+        // The same processes, but the lock's owner is awake.
+        let awake: [Told<'_>; 3] =
+            [(1, 1, Some((Need::One, &[Life(3)]))), (2, 2, Some((Need::One, &[Life(1)]))), (3, 2, None)];
+        assert_eq!(cycles(&awake), [None, None]);
+    }
+
+    #[test]
+    fn a_process_with_a_thread_that_can_go_on_is_not_stuck() {
+        let served: [Told<'_>; 3] = [
+            (1, 1, Some((Need::One, &[process(2)]))),
+            (2, 2, Some((Need::One, &[process(1)]))),
+            (3, 2, Some((Need::Anybody, &[]))),
+        ];
+        assert_eq!(cycles(&served), [None, None, None]);
+    }
+
+    #[test]
+    fn one_alone_can_wait_for_itself() {
+        assert_eq!(cycles(&[(1, 1, Some((Need::All, &[process(1)])))]), [Some(0)]);
+    }
+
+    #[test]
+    fn who_needs_all_is_stuck_by_one_and_who_needs_one_is_freed_by_one() {
+        let told = |need| -> [Told<'_>; 3] {
+            [(1, 1, Some((need, &[Life(2), Life(3)]))), (2, 2, Some((Need::One, &[Life(1)]))), (3, 3, None)]
+        };
+        assert_eq!(cycles(&told(Need::All)), [Some(0), Some(0)]);
+        assert_eq!(cycles(&told(Need::One)), [None, None]);
+    }
+
+    #[test]
+    fn somebody_unknown_may_do_anything() {
+        assert_eq!(cycles(&[(1, 1, Some((Need::One, &[process(9)])))]), [None]);
+    }
+
+    #[test]
+    fn two_cycles_have_two_numbers() {
+        let told: [Told<'_>; 4] = [
+            (1, 1, Some((Need::One, &[Life(2)]))),
+            (2, 2, Some((Need::One, &[Life(1)]))),
+            (3, 3, Some((Need::One, &[Life(4)]))),
+            (4, 4, Some((Need::One, &[Life(3)]))),
+        ];
+        assert_eq!(cycles(&told), [Some(0), Some(0), Some(1), Some(1)]);
+    }
+}

@@ -1,0 +1,176 @@
+//! Who waits for whom, as Python sees it; and the warning of a thread that waits for long.
+
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use underpass_core::Kernel;
+use underpass_core::linux::{self, Linux, StillWaiting};
+use underpass_core::waits as core;
+use underpass_shm::clock;
+
+use crate::error::{Context, raise};
+
+/// The setting for programs that nobody wants to change.
+const VARIABLE: &str = "UNDERPASS_WARN_WAITING";
+
+/// One who must act before a waiter goes on: a thread that owns a lock, or a process that serves or works.
+#[pyclass(frozen, get_all, module = "underpass")]
+#[derive(Debug, Clone)]
+pub struct Holder {
+    /// The process, as its own pid namespace counts.
+    pid: u32,
+    /// The thread; None if any thread of the process can do it.
+    tid: Option<u32>,
+    /// Seconds since it holds what is waited for; None if the object does not tell.
+    held_for: Option<f64>,
+}
+
+#[pymethods]
+impl Holder {
+    fn __repr__(&self) -> String {
+        let tid = self.tid.map_or("None".into(), |tid| tid.to_string());
+        let held_for = self.held_for.map_or("None".into(), |seconds| format!("{seconds:.3}"));
+        format!("Holder(pid={}, tid={tid}, held_for={held_for})", self.pid)
+    }
+}
+
+/// A thread that sleeps in an operation, as `Space.waits` tells.
+#[pyclass(frozen, get_all, module = "underpass")]
+#[derive(Debug)]
+pub struct Waiter {
+    /// Its process, as its own pid namespace counts.
+    pid: u32,
+    /// The thread.
+    tid: u32,
+    /// The object's name; None for an anonymous object, and for one whose name was removed.
+    name: Option<String>,
+    /// The object's file; None if it was removed.
+    file: Option<String>,
+    /// The object's class.
+    kind: String,
+    /// What the thread does there: ``"acquire"``, ``"get"``, ``"call"`` and so on; ``"lock"``: it waits for somebody who is
+    /// in the middle of a step.
+    operation: String,
+    /// Seconds since it began to wait.
+    waited_for: f64,
+    /// Who holds what it waits for, oldest first; empty if anybody may help it.
+    holders: Vec<Holder>,
+    /// Waiters with one number wait for each other in a circle, and none of them goes on by itself; None: not so.
+    cycle: Option<usize>,
+}
+
+#[pymethods]
+impl Waiter {
+    fn __repr__(&self) -> String {
+        let object = self.name.as_deref().or(self.file.as_deref()).unwrap_or("removed");
+        format!(
+            "<Waiter pid {} in {} of {} '{object}' for {:.1} s, held by {}>",
+            self.pid,
+            self.operation,
+            self.kind,
+            self.waited_for,
+            self.holders.len()
+        )
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds for people to read")]
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+/// Everybody who sleeps in this space.
+pub fn survey(py: Python<'_>, linux: &Linux) -> PyResult<Vec<Waiter>> {
+    let space = linux.space();
+    let what = space.path().display().to_string();
+    let seen = py.detach(|| core::survey(space)).map_err(|error| raise(py, &Context::of(&what, "not read"), error))?;
+    let (lives, now) = (space.lives(), clock::monotonic());
+    let waiters = seen.into_iter().map(|waiter| Waiter {
+        pid: lives.pid(waiter.process),
+        tid: lives.tid(waiter.thread),
+        name: waiter.object.as_ref().and_then(|entry| entry.name.clone()),
+        file: waiter.object.map(|entry| entry.file),
+        kind: waiter.wait.kind.name().into(),
+        operation: waiter.wait.operation.name().into(),
+        waited_for: seconds(now.saturating_sub(waiter.wait.since)),
+        holders: waiter
+            .holders
+            .into_iter()
+            .map(|holder| Holder {
+                pid: linux.pid(holder.life),
+                tid: (!holder.life.is_process()).then(|| lives.tid(holder.life)),
+                held_for: holder.since.map(|since| seconds(now.saturating_sub(since))),
+            })
+            .collect(),
+        cycle: waiter.cycle,
+    });
+    Ok(waiters.collect())
+}
+
+/// Have every thread of this process that waits for longer than that say so in a log record; None turns it off.
+///
+/// A thread that is blocked in one call of an object for ``seconds`` logs what it waits for and who holds it, as a WARNING
+/// of the logger ``"underpass"``, and again after twice that time, four times, and so on. The thread that waits does so
+/// itself, between two sleeps, and then waits on; if a logging handler raises, the call ends with its exception.
+/// Programs that nobody wants to change are told by ``UNDERPASS_WARN_WAITING=seconds`` in the environment.
+///
+/// Args:
+///     seconds: More than 0. Or None.
+///
+/// Returns:
+///     What was set before.
+///
+/// Raises:
+///     ValueError: ``seconds`` is not a time.
+///
+/// Example:
+///     >>> import underpass
+///     >>> before = underpass.warn_waiting(5)
+///     >>> underpass.warn_waiting(before)
+///     5.0
+#[pyfunction]
+#[pyo3(signature = (seconds, /))]
+pub fn warn_waiting(seconds: Option<f64>) -> PyResult<Option<f64>> {
+    let interval = match seconds {
+        None => u64::MAX,
+        Some(time) => interval(time).ok_or_else(|| {
+            PyValueError::new_err(format!("seconds={time} is not a time: pass more than 0, or None to turn it off"))
+        })?,
+    };
+    let before = linux::set_warn_after(interval);
+    Ok((before != u64::MAX).then(|| self::seconds(before)))
+}
+
+/// Does what the environment says.
+pub fn warn_as_told() -> PyResult<()> {
+    let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) else { return Ok(()) };
+    let time = text.to_str().and_then(|text| text.trim().parse().ok()).and_then(interval);
+    let time = time.ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "{VARIABLE}={} is not a time: set it to seconds > 0, or unset it",
+            text.display()
+        ))
+    })?;
+    linux::set_warn_after(time);
+    Ok(())
+}
+
+fn interval(seconds: f64) -> Option<u64> {
+    let interval = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero())?;
+    u64::try_from(interval.as_nanos()).ok()
+}
+
+/// Logs that the calling thread waits.
+pub fn log(py: Python<'_>, waiting: &StillWaiting<'_>) -> PyResult<()> {
+    let held = |(pid, time): &(u32, Option<u64>)| match time {
+        Some(time) => format!("pid {pid} for {:.1} s", seconds(*time)),
+        None => format!("pid {pid}"),
+    };
+    let holders: Vec<_> = waiting.holders.iter().map(held).collect();
+    let holders = if holders.is_empty() { String::new() } else { format!(", held by {}", holders.join(", ")) };
+    let (object, verb) = (waiting.object, waiting.operation.name());
+    let text = format!("still waiting for {object} for {:.1} s ({verb}){holders}", seconds(waiting.waited));
+    let logger = py.import("logging")?.call_method1("getLogger", ("underpass",))?;
+    logger.call_method1("warning", ("%s", text)).map(drop)
+}

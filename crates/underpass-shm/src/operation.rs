@@ -1,0 +1,50 @@
+//! What a thread sleeps in: the verbs of the objects, as numbers that fit into its entry of the table of lives.
+
+/// An operation that can wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Operation {
+    /// For a unit of a semaphore, or for a mutex.
+    Acquire = 1,
+    /// For room in a queue.
+    Put = 2,
+    /// For a message of a queue.
+    Get = 3,
+    /// Until a queue is drained.
+    Join = 4,
+    /// For a free place among the calls of a gate, or until a message is received.
+    Send = 5,
+    /// For the reply to a call.
+    Call = 6,
+    /// For a call.
+    Receive = 7,
+    /// For flags, an event, or another value of a word.
+    Wait = 8,
+    /// For the lock inside an object: its owner is in the middle of a step.
+    Lock = 9,
+}
+
+impl Operation {
+    /// The operation of that number, if there is one.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        use Operation::{Acquire, Call, Get, Join, Lock, Put, Receive, Send, Wait};
+        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock].into_iter().find(|this| *this as u32 == number)
+    }
+
+    /// The verb.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acquire => "acquire",
+            Self::Put => "put",
+            Self::Get => "get",
+            Self::Join => "join",
+            Self::Send => "send",
+            Self::Call => "call",
+            Self::Receive => "receive",
+            Self::Wait => "wait",
+            Self::Lock => "lock",
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What a sleeping thread waits for, written into its entry of the table of lives: so that others can read who waits for
+//! whom without stopping anybody.
+//!
+//! One writer, the thread itself, just before it sleeps and right after; a sequence count tells readers of a write that
+//! was under way (Lamport, "Concurrent reading and writing", 1977). What the dead left is never read: who reads asks for
+//! the life as well, and who claims the entry clears it first.
+
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
+
+use crate::header::Kind;
+use crate::life::Life;
+use crate::operation::Operation;
+
+/// Lives a record has room for; of more that must act, these are the first.
+pub const AWAITED: usize = 12;
+/// How often a reader tries again while the thread writes.
+const TRIES: u32 = 64;
+const KIND_SHIFT: u32 = 16;
+
+/// The record in a thread's entry.
+///
+/// ```text
+/// sequence   even: complete    odd: the thread is writing (or has died in it, and then nobody asks)
+/// purpose    0: it does not wait    operation | kind of the object << 16
+/// ```
+#[derive(Debug)]
+#[repr(C)]
+pub struct WaitWords {
+    sequence: AtomicU32,
+    purpose: AtomicU32,
+    object: AtomicU64,
+    since: AtomicU64,
+    lives: [AtomicU32; AWAITED],
+}
+
+/// What a thread waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// The nonce of the object.
+    pub object: u64,
+    /// What the object is.
+    pub kind: Kind,
+    /// What it does there.
+    pub operation: Operation,
+    /// When it began, on the monotonic clock.
+    pub since: u64,
+    /// Who must act, as far as it watches them; the first few.
+    pub lives: Vec<Life>,
+}
+
+impl WaitWords {
+    /// Says what the calling thread, whose entry this is, is about to sleep for.
+    pub fn begin(&self, object: u64, kind: Kind, operation: Operation, since: u64, lives: &[Life]) {
+        self.write(|| {
+            self.object.store(object, Relaxed);
+            self.since.store(since, Relaxed);
+            let nobody = std::iter::repeat(&Life::NOBODY);
+            for (word, life) in self.lives.iter().zip(lives.iter().chain(nobody)) {
+                word.store(life.0, Relaxed);
+            }
+            self.purpose.store(operation as u32 | (kind as u32) << KIND_SHIFT, Relaxed);
+        });
+    }
+
+    /// Says that it does not wait.
+    pub fn end(&self) {
+        self.write(|| self.purpose.store(0, Relaxed));
+    }
+
+    fn write(&self, store: impl FnOnce()) {
+        // The last owner of the entry may have died while it was writing.
+        let sequence = self.sequence.load(Relaxed) | 1;
+        self.sequence.store(sequence, Relaxed);
+        // SYNC(waits-1): pairs with `read`.
+        fence(Release);
+        store();
+        self.sequence.store(sequence.wrapping_add(1), Release);
+    }
+
+    /// What the thread waits for; none if it does not, or never stops changing it.
+    pub fn read(&self) -> Option<Wait> {
+        (0..TRIES)
+            .find_map(|_| {
+                let before = self.sequence.load(Acquire);
+                let (purpose, object, since) =
+                    (self.purpose.load(Relaxed), self.object.load(Relaxed), self.since.load(Relaxed));
+                let lives: [u32; AWAITED] = std::array::from_fn(|index| self.lives[index].load(Relaxed));
+                // SYNC(waits-1): pairs with `write`.
+                fence(Acquire);
+                let whole = before & 1 == 0 && self.sequence.load(Relaxed) == before;
+                whole.then_some((purpose, object, since, lives))
+            })
+            .and_then(|(purpose, object, since, lives)| {
+                Some(Wait {
+                    object,
+                    kind: Kind::from_number(purpose >> KIND_SHIFT)?,
+                    operation: Operation::from_number(purpose & ((1 << KIND_SHIFT) - 1))?,
+                    since,
+                    lives: lives.into_iter().take_while(|life| *life != 0).map(Life).collect(),
+                })
+            })
+    }
+
+    /// The nonce of the object that the thread waits for, without the rest: a peek.
+    pub fn object(&self) -> Option<u64> {
+        (self.purpose.load(Acquire) != 0).then(|| self.object.load(Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    fn blank() -> WaitWords {
+        WaitWords {
+            sequence: AtomicU32::new(0),
+            purpose: AtomicU32::new(0),
+            object: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            lives: Default::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let words = blank();
+        assert_eq!(words.read(), None);
+        words.begin(7, Kind::Queue, Operation::Get, 99, &[Life(3), Life(4)]);
+        let wait = words.read().expect("it waits");
+        assert_eq!((wait.object, wait.kind, wait.operation, wait.since), (7, Kind::Queue, Operation::Get, 99));
+        assert_eq!(wait.lives, [Life(3), Life(4)]);
+        words.end();
+        assert_eq!(words.read(), None);
+    }
+
+    #[test]
+    fn of_too_many_lives_the_first_are_kept() {
+        let words = blank();
+        let lives: Vec<Life> = (1..=40).map(Life).collect();
+        words.begin(7, Kind::Port, Operation::Call, 1, &lives);
+        assert_eq!(words.read().expect("it waits").lives, lives[..AWAITED]);
+    }
+
+    #[test]
+    fn a_write_that_a_death_cut_off_is_no_record_and_hinders_nobody_after_it() {
+        let words = blank();
+        words.begin(7, Kind::Port, Operation::Call, 1, &[]);
+        words.sequence.fetch_add(1, Relaxed);
+        words.object.store(8, Relaxed);
+        assert_eq!(words.read(), None);
+        words.end();
+        words.begin(9, Kind::Queue, Operation::Put, 2, &[]);
+        assert_eq!(words.read().expect("it waits").object, 9);
+    }
+
+    #[test]
+    fn readers_see_one_record_whole() {
+        let (words, done) = (blank(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for turn in 1..200_000_u64 {
+                    let lives = [Life(u32::try_from(turn).unwrap_or(1)); AWAITED];
+                    words.begin(turn, Kind::Queue, Operation::Get, turn, &lives);
+                    if turn % 3 == 0 {
+                        words.end();
+                    }
+                }
+                done.store(true, Release);
+            });
+            while !done.load(Acquire) {
+                if let Some(wait) = words.read() {
+                    assert_eq!(wait.object, wait.since);
+                    assert!(wait.lives.iter().all(|life| u64::from(life.0) == wait.object), "{wait:?}");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,5 @@
+"""Waiting: who waits for whom, and how a program says that it waits for long."""
+
+from underpass._core import Holder, Waiter, warn_waiting
+
+__all__ = ["Holder", "Waiter", "warn_waiting"]
