@@ -59,7 +59,7 @@ def _make(place: Path) -> None:
         for peer in _peers():
             # One at a time: one that does not install is a row that says so, and the others are measured.
             done = subprocess.run([*pip, "-c", lock, peer], capture_output=True, text=True, check=False)
-            complaint = (done.stderr.strip().splitlines() or ["for no reason given"])[-1]
+            complaint = next((line for line in done.stderr.splitlines() if "ERROR" in line), "no reason given")
             print(f"  {peer}: {f'not installed: {complaint}' if done.returncode else 'installed'}", file=sys.stderr)
 
 
