@@ -384,6 +384,7 @@ impl Waiters {
         let mut found = false;
         for index in self.occupied() {
             let state = self.slots[index].state.load(Acquire);
+            found |= state == RETURNED;
             if states.contains(&state) && !kernel.alive(self.life(index)) {
                 let next = if state == GRANTED { RETURNED } else { GONE };
                 found |= self.slots[index].state.compare_exchange(state, next, AcqRel, Relaxed).is_ok();
