@@ -27,14 +27,17 @@ from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Peer, Port, Request
 from underpass.sync import Mutex, Semaphore
 from underpass.waiting import warn_waiting
+from underpass.sync import AtomicInt, Event, Notification, Semaphore
 
 __all__ = [
     "AccessDeniedError",
+    "AtomicInt",
     "CallAbortedError",
     "ClosedError",
     "CorruptedError",
     "DiedError",
     "EndOfStream",
+    "Event",
     "ExistsError",
     "Gate",
     "Interface",
@@ -45,6 +48,7 @@ __all__ = [
     "MisuseError",
     "Mutex",
     "NotFoundError",
+    "Notification",
     "ObjectInfo",
     "OutOfSpaceError",
     "OwnerDiedError",

@@ -12,6 +12,7 @@ use underpass_shm::sync::AtomicU64;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use crate::kernel::Kernel;
+use crate::wait::Sleepers as _;
 use crate::waiters::{Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
@@ -125,8 +126,8 @@ impl AtomicInt {
                 Ok(())
             }
             Err(error) => {
-                // The value has changed; let a sleeper tell the others.
-                self.waiters.alarm(kernel);
+                // The value has changed: each looks for itself.
+                self.waiters.recall(kernel);
                 Err(error)
             }
         }

@@ -16,12 +16,13 @@ use underpass_shm::life::Life;
 use underpass_shm::place::{Placed, PlacedSlice};
 #[cfg(not(loom))]
 use underpass_shm::region::Region;
+use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::error::Phase;
 use crate::kernel::{Kernel, Owed, Watch};
 use crate::lock::{Held, Lock};
-use crate::wait::{Patience, Waiting, wait_until};
+use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 /// What somebody waits for.
@@ -81,7 +82,7 @@ impl Waiters {
     /// Takes the lock, and ends what the dead have left half done.
     #[inline]
     pub fn enter<'a>(&'a self, kernel: &'a dyn Kernel, room: &dyn Room) -> Result<Held<'a>> {
-        let held = Lock(&self.words.lock).acquire(kernel, &self.short, kernel.me()?)?;
+        let held = Lock(&self.words.lock, self).acquire(kernel, &self.short, kernel.me()?)?;
         if held.inherited {
             room.mend(kernel);
         }
@@ -111,11 +112,6 @@ impl Waiters {
     #[must_use]
     pub fn owe<'k>(&self, kernel: &'k dyn Kernel) -> Owed<'k> {
         Owed::name(kernel, &self.words.baton)
-    }
-
-    /// Wakes one sleeper, who looks for all.
-    pub fn alarm(&self, kernel: &dyn Kernel) {
-        kernel.wake(&self.words.baton, 1);
     }
 
     /// How many have a slot in which they wait, and live.
@@ -230,7 +226,7 @@ impl Waiters {
     #[cold]
     pub fn wait(&self, kernel: &dyn Kernel, room: &dyn Room, wish: Wish, deadline: Deadline) -> Result<u64> {
         let mut mine = None;
-        let waiting = Waiting { baton: &self.words.baton, deadline, patience: &self.long, partner: 0 };
+        let waiting = Waiting { sleepers: self, deadline, patience: &self.long, partner: 0 };
         let ended = wait_until(
             kernel,
             waiting,
@@ -255,7 +251,7 @@ impl Waiters {
         if let Some(index) = *mine {
             let state = &self.slots[index].state;
             let mut posts = self.words.posts.load(Acquire);
-            if slept && (state.load(Acquire) != GRANTED || self.is_bereaved(kernel)) {
+            if slept && state.load(Acquire) != GRANTED {
                 // Woken for somebody who died, or by the clock.
                 let _held = self.enter(kernel, room)?;
                 room.mend(kernel);
@@ -402,14 +398,6 @@ impl Waiters {
         }
     }
 
-    /// True when somebody has died with the lock, or with something it was given: the wake that the kernel sent then may
-    /// have found a sleeper that was being granted its own wish.
-    fn is_bereaved(&self, kernel: &dyn Kernel) -> bool {
-        Lock(&self.words.lock).owner_died(kernel)
-            || self.in_state(RETURNED).next().is_some()
-            || self.in_state(GRANTED).any(|index| !kernel.alive(self.life(index)))
-    }
-
     fn vacant(&self) -> Option<usize> {
         (0..self.slots.len().min(SLOTS)).find(|index| self.is_vacant(*index))
     }
@@ -435,5 +423,22 @@ impl Waiters {
 
     fn in_state(&self, state: u32) -> impl Iterator<Item = usize> + '_ {
         self.occupied().filter(move |index| self.slots[*index].state.load(Acquire) == state)
+    }
+}
+
+impl Sleepers for Waiters {
+    fn baton(&self) -> &AtomicU32 {
+        &self.words.baton
+    }
+
+    fn recall(&self, kernel: &dyn Kernel) {
+        self.words.posts.fetch_add(1, AcqRel);
+        for index in self.occupied() {
+            kernel.wake(&self.slots[index].state, 1);
+        }
+        self.open_door(kernel);
+        // A sleeper may be there though the bit is not: one that was to be told by another, who died.
+        self.words.lock.word.fetch_and(!SLEEPERS, AcqRel);
+        kernel.wake(&self.words.lock.word, u32::MAX);
     }
 }
