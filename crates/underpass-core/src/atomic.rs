@@ -121,6 +121,7 @@ impl AtomicInt {
     fn changed(&self, kernel: &dyn Kernel) -> Result<()> {
         match self.waiters.enter(kernel, self) {
             Ok(_held) => {
+                let _owed = self.waiters.begin(kernel);
                 self.mend(kernel);
                 self.waiters.settle(kernel, self);
                 Ok(())

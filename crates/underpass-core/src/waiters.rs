@@ -225,6 +225,8 @@ impl Waiters {
     /// Waits until the wish is fulfilled; what was given.
     #[cold]
     pub fn wait(&self, kernel: &dyn Kernel, room: &dyn Room, wish: Wish, deadline: Deadline) -> Result<u64> {
+        // A thread's first claim of its life takes robust mutexes, which would cover the baton.
+        kernel.me()?;
         let mut mine = None;
         let waiting = Waiting { sleepers: self, deadline, patience: &self.long, partner: 0 };
         let ended = wait_until(
