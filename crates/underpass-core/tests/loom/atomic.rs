@@ -63,7 +63,7 @@ fn test_wake_lets_so_many_go() {
     explore_long(|| {
         let (world, atomic) = (World::new(), atomic(2));
         let waiters = [1, 2].map(|life| waiter(&world, life, Dies::Never, &atomic, 0));
-        until_waiting(2, || atomic.waiting());
+        until_waiting(&world, 2, || atomic.waiting());
         world.run(3, |kernel| {
             assert_eq!(atomic.wake(kernel, 1), Ok(1));
             assert_eq!(atomic.wake(kernel, 5), Ok(1));
@@ -88,7 +88,7 @@ fn test_changer_dies_before_its_wakes() {
     explore_long(|| {
         let (world, atomic) = (World::mortal(), atomic(2));
         let waiters = [1, 2].map(|life| waiter(&world, life, Dies::Never, &atomic, 0));
-        until_waiting(2, || atomic.waiting());
+        until_waiting(&world, 2, || atomic.waiting());
         let dying = adder(&world, 3, Dies::BeforeWake, &atomic);
         join(waiters);
         dying.end();
@@ -103,7 +103,7 @@ fn test_woken_sleeper_dies_before_it_looks() {
         let dying = waiter(&world, 1, Dies::AfterPark, &atomic, 0);
         world.until_asleep(1);
         let waiter = waiter(&world, 2, Dies::Never, &atomic, 0);
-        until_waiting(2, || atomic.waiting());
+        until_waiting(&world, 2, || atomic.waiting());
         // The one that was chosen dies: the next goes in its place.
         world.run(3, |kernel| assert_eq!(atomic.wake(kernel, 1), Ok(1)));
         waiter.join();
@@ -118,7 +118,7 @@ fn test_the_dead_are_not_chosen() {
         let killed = waiter(&world, 1, Dies::Never, &atomic, 0);
         world.until_asleep(1);
         let waiter = waiter(&world, 2, Dies::Never, &atomic, 0);
-        until_waiting(2, || atomic.waiting());
+        until_waiting(&world, 2, || atomic.waiting());
         assert!(world.kill_sleeper(1));
         world.run(3, |kernel| assert_eq!(atomic.wake(kernel, 1), Ok(1)));
         waiter.join();

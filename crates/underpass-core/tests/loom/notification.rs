@@ -48,11 +48,12 @@ fn notifier(world: &Arc<World>, life: u32, dies: Dies, notification: &Arc<Notifi
     world.spawn_dying(life, dies, move |kernel| sure(notification.notify(kernel, bits)))
 }
 
-/// Until so many have a slot: one who sleeps may sleep for the lock.
-pub fn until_waiting(count: usize, waiting: impl Fn() -> usize) {
+/// Until so many sleep in their slots: one who sleeps may sleep for the lock, and one who has a slot may hold it.
+pub fn until_waiting(world: &World, count: usize, waiting: impl Fn() -> usize) {
     while waiting() < count {
         loom::thread::yield_now();
     }
+    world.until_asleep(count);
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn test_one_post_reaches_all_who_sleep() {
         let (world, notification) = (World::new(), notification(3));
         let waiters = [(1, any(1)), (2, all(3)), (3, watch(2))]
             .map(|(life, wish)| waiter(&world, life, Dies::Never, &notification, wish));
-        until_waiting(3, || notification.waiting());
+        until_waiting(&world, 3, || notification.waiting());
         world.run(4, |kernel| assert_eq!(notification.notify(kernel, 7), Ok(0)));
         assert_eq!(join(waiters), [1, 3, 2]);
         assert_eq!(notification.bits(), 4);
@@ -87,7 +88,7 @@ fn test_flags_that_are_cleared_at_once_have_been_seen() {
     explore_long(|| {
         let (world, notification) = (World::new(), notification(2));
         let waiters = [1, 2].map(|life| waiter(&world, life, Dies::Never, &notification, watch(1)));
-        until_waiting(2, || notification.waiting());
+        until_waiting(&world, 2, || notification.waiting());
         world.run(3, |kernel| {
             sure(notification.notify(kernel, 1));
             sure(notification.clear(kernel, 1));
@@ -101,7 +102,7 @@ fn test_newcomers_take_nothing_from_sleepers() {
     explore(|| {
         let (world, notification) = (World::new(), notification(2));
         let sleeper = waiter(&world, 1, Dies::Never, &notification, any(1));
-        until_waiting(1, || notification.waiting());
+        until_waiting(&world, 1, || notification.waiting());
         let newcomer = world.spawn(2, {
             let notification = notification.clone();
             move |kernel| notification.wait(kernel, any(1), Deadline::NoWait)
@@ -144,7 +145,7 @@ fn test_notifier_dies_before_its_wakes() {
     explore_long(|| {
         let (world, notification) = (World::mortal(), notification(2));
         let waiters = [1, 2].map(|life| waiter(&world, life, Dies::Never, &notification, any(1)));
-        until_waiting(2, || notification.waiting());
+        until_waiting(&world, 2, || notification.waiting());
         let dying = notifier(&world, 3, Dies::BeforeWake, &notification, 1);
         assert_eq!(join(waiters), [1, 1]);
         assert_eq!(dying.end(), None);
@@ -157,7 +158,7 @@ fn test_notifier_dies_beside_another() {
     explore_long(|| {
         let (world, notification) = (World::mortal(), notification(2));
         let waiter = waiter(&world, 1, Dies::Never, &notification, all(3));
-        until_waiting(1, || notification.waiting());
+        until_waiting(&world, 1, || notification.waiting());
         let dying = notifier(&world, 2, Dies::BeforeWake, &notification, 1);
         world.run(3, |kernel| {
             sure(notification.notify(kernel, 2));
@@ -176,7 +177,7 @@ fn test_woken_consumer_dies_before_it_looks() {
         let dying = waiter(&world, 1, Dies::AfterPark, &notification, any(1));
         world.until_asleep(1);
         let waiter = waiter(&world, 2, Dies::Never, &notification, all(3));
-        until_waiting(2, || notification.waiting());
+        until_waiting(&world, 2, || notification.waiting());
         world.run(3, |kernel| {
             sure(notification.notify(kernel, 1));
             sure(notification.notify(kernel, 2));

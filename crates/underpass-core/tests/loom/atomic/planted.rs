@@ -95,7 +95,7 @@ fn death_of_the_changer(mistake: Mistake) {
     explore_long(move || {
         let (world, number) = (World::mortal(), Spoiled::new(mistake));
         let waiters = [1, 2].map(|life| number.waiter(&world, life));
-        until_waiting(2, || number.waiters.waiting().count());
+        until_waiting(&world, 2, || number.waiters.waiting().count());
         let dying = world.spawn_dying(3, Dies::BeforeWake, {
             let number = number.clone();
             move |kernel| number.add(kernel)

@@ -116,7 +116,7 @@ fn asleep(world: &Arc<World>, life: u32, dies: Dies, notification: &Arc<Spoiled>
         let notification = notification.clone();
         move |kernel| notification.wait(kernel, all(wish))
     });
-    until_waiting(life as usize, || notification.waiters.waiting().count());
+    until_waiting(world, life as usize, || notification.waiters.waiting().count());
     running
 }
 
