@@ -5,10 +5,11 @@ import pickle
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
-from tests.conformance.backends import SOON, Processes, Threads, sleeps_in_library, until
+from tests.conformance.backends import SOON, Actor, Processes, Threads, sleeps_in_library, until
 from underpass import AtomicInt, ClosedError, MismatchError, Semaphore, TimedOut, WouldBlock
 
 World = Threads | Processes
@@ -52,7 +53,7 @@ def test_numbers_that_do_not_fit_are_refused(value: int) -> None:
     with pytest.raises(ValueError, match="64 bits"):
         number.wait(value)
     with pytest.raises(TypeError):
-        number.add(0.5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        number.add(0.5)  # pyright: ignore[reportArgumentType]
     assert number.load() == 1
 
 
@@ -87,7 +88,7 @@ def test_wait_times_out() -> None:
     assert number.statistics().waiters == 0
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[AtomicInt], object]] = {
     "store": lambda number: number.store(1),
     "exchange": lambda number: number.exchange(1),
     "compare_exchange": lambda number: number.compare_exchange(0, 1),
@@ -139,7 +140,7 @@ def test_each_waits_for_its_own_value(world: World) -> None:
 
 def test_wake_lets_so_many_go_in_the_order_of_arrival(world: World) -> None:
     number = AtomicInt(1)
-    waiters = []
+    waiters: list[Actor[bool]] = []
     for _ in range(4):
         waiters.append(world.start(number.wait, 1))
         waiters[-1].until_asleep()

@@ -108,7 +108,7 @@ def test_bits_that_are_no_flags_are_refused(bits: int) -> None:
     with pytest.raises(ValueError, match="64 flags"):
         notification.set(0, bits)
     with pytest.raises(TypeError):
-        notification.notify(1.0)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        notification.notify(1.0)  # pyright: ignore[reportArgumentType]
     assert notification.bits == 0
 
 
@@ -334,7 +334,7 @@ def test_repr_and_statistics(world: World) -> None:
     statistics = notification.statistics()
     assert (statistics.bits, statistics.waiters) == (0x10, 1)
     with pytest.raises(AttributeError):
-        statistics.bits = 3  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
+        statistics.bits = 3  # pyright: ignore[reportAttributeAccessIssue]
     notification.notify(1)
     waiter.result()
     notification.unlink()

@@ -279,10 +279,7 @@ impl AtomicInt {
 
     /// A frozen snapshot.
     fn statistics(&self) -> AtomicIntStatistics {
-        AtomicIntStatistics {
-            value: self.core.load(),
-            waiters: self.core.waiting_alive(self.handle.kernel()),
-        }
+        AtomicIntStatistics { value: self.core.load(), waiters: self.core.waiting_alive(self.handle.kernel()) }
     }
 
     fn __int__(&self, py: Python<'_>) -> PyResult<i64> {

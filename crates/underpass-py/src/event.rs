@@ -155,10 +155,7 @@ impl Event {
 
     /// A frozen snapshot.
     fn statistics(&self) -> EventStatistics {
-        EventStatistics {
-            is_set: self.core.bits() & FLAG != 0,
-            waiters: self.core.waiting_alive(self.handle.kernel()),
-        }
+        EventStatistics { is_set: self.core.bits() & FLAG != 0, waiters: self.core.waiting_alive(self.handle.kernel()) }
     }
 
     fn __repr__(&self) -> String {

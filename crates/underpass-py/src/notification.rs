@@ -135,7 +135,8 @@ impl Notification {
     #[cold]
     fn failed(&self, py: Python<'_>, wish: Wish, timeout: Timeout, error: underpass_core::Error) -> PyErr {
         let quantity = if wish.how & ALL == 0 { "any" } else { "all" };
-        let detail = format!("its bits are {:#x}, and {quantity} of {:#x} was waited for", self.core.bits(), wish.value);
+        let detail =
+            format!("its bits are {:#x}, and {quantity} of {:#x} was waited for", self.core.bits(), wish.value);
         let context = Context { object: &self.handle.title, failed: "not notified", time: timeout.text(), detail };
         raise(py, &context, error)
     }
@@ -233,10 +234,7 @@ impl Notification {
 
     /// A frozen snapshot.
     fn statistics(&self) -> NotificationStatistics {
-        NotificationStatistics {
-            bits: self.core.bits(),
-            waiters: self.core.waiting_alive(self.handle.kernel()),
-        }
+        NotificationStatistics { bits: self.core.bits(), waiters: self.core.waiting_alive(self.handle.kernel()) }
     }
 
     fn __repr__(&self) -> String {

@@ -179,8 +179,7 @@ fn test_notifier_and_the_first_it_woke_die() {
 fn test_changer_killed_before_any_of_its_wakes_has_let_everybody_go() {
     for wakes in 0..3 {
         let (world, atomic) = (World::new(), atomic());
-        let waiters =
-            [(); 3].map(|()| asleep(|| assert_eq!(atomic.wait(world.kernel, 0, Deadline::Never), Ok(()))));
+        let waiters = [(); 3].map(|()| asleep(|| assert_eq!(atomic.wait(world.kernel, 0, Deadline::Never), Ok(()))));
         let changer = Process::start(|| {
             let _ = atomic.add(&Doomed::at_wake(&world, wakes), 1);
         });
