@@ -25,9 +25,8 @@ from underpass.errors import (
 from underpass.interfaces import Interface, connect, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Peer, Port, Request
-from underpass.sync import Mutex, Semaphore
+from underpass.sync import AtomicInt, Event, Mutex, Notification, Semaphore
 from underpass.waiting import warn_waiting
-from underpass.sync import AtomicInt, Event, Notification, Semaphore
 
 __all__ = [
     "AccessDeniedError",

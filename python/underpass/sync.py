@@ -1,13 +1,12 @@
 """Synchronisation."""
 
-from underpass._core import Mutex, MutexStatistics, Semaphore, SemaphoreStatistics
-
-__all__ = ["Mutex", "MutexStatistics", "Semaphore", "SemaphoreStatistics"]
 from underpass._core import (
     AtomicInt,
     AtomicIntStatistics,
     Event,
     EventStatistics,
+    Mutex,
+    MutexStatistics,
     Notification,
     NotificationStatistics,
     Semaphore,
@@ -19,6 +18,8 @@ __all__ = [
     "AtomicIntStatistics",
     "Event",
     "EventStatistics",
+    "Mutex",
+    "MutexStatistics",
     "Notification",
     "NotificationStatistics",
     "Semaphore",

@@ -198,7 +198,7 @@ def test_more_waiters_than_slots(threads: Threads) -> None:
     waiters = [threads.start(lambda: notification.wait(2, consume=False)) for _ in range(count)]
     for waiter in waiters:
         waiter.until_asleep()
-    assert notification.statistics().waiters == 64
+    assert notification.statistics().waiters == count
     notification.notify(2)
     assert [waiter.result() for waiter in waiters] == [2] * count
     late = [threads.start(notification.wait, 1) for _ in range(70)]
@@ -330,7 +330,7 @@ def test_repr_and_statistics(world: World) -> None:
     assert repr(notification) == "<Notification 'news', bits 0x10>"
     waiter = world.start(notification.wait, 1)
     waiter.until_asleep()
-    assert repr(notification) == "<Notification 'news', bits 0x10, 1 waiter>"
+    assert repr(notification) == "<Notification 'news', bits 0x10, waiters 1>"
     statistics = notification.statistics()
     assert (statistics.bits, statistics.waiters) == (0x10, 1)
     with pytest.raises(AttributeError):

@@ -41,7 +41,6 @@ EVERYTHING: dict[tuple[str, str], set[str]] = {
         for place in ("one CPU", "unpinned")
     },
     **{("contended", place): {locks.PROCESS_LOCK, locks.SEMAPHORE, locks.MUTEX} for place in ("two CPUs", "unpinned")},
-    **{("locks", place): {locks.THREAD_LOCK, locks.PROCESS_LOCK, locks.SEMAPHORE} for place in ("one CPU", "unpinned")},
     **{("flags", place): {contestant.name for contestant in flags.OPERATIONS} for place in ("one CPU", "unpinned")},
     **{
         ("queues", place): {queues.PEER_QUEUE, queues.PEER_PIPE, queues.ONE_EACH, queues.MANY}

@@ -178,12 +178,6 @@ impl AtomicInt {
     pub fn waiting(&self) -> usize {
         self.waiters.waiting().count()
     }
-
-    /// How many of those live.
-    #[must_use]
-    pub fn waiting_alive(&self, kernel: &dyn Kernel) -> usize {
-        self.waiters.waiting_alive(kernel)
-    }
 }
 
 impl Room for AtomicInt {

@@ -14,9 +14,9 @@ pub mod port;
 pub mod queue;
 pub mod semaphore;
 pub mod wait;
+pub mod waiters;
 #[cfg(not(loom))]
 pub mod waits;
-pub mod waiters;
 
 pub use deadline::Deadline;
 pub use error::{Error, Result};

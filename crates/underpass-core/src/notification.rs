@@ -118,12 +118,6 @@ impl Notification {
         self.waiters.waiting().count()
     }
 
-    /// How many of those live.
-    #[must_use]
-    pub fn waiting_alive(&self, kernel: &dyn Kernel) -> usize {
-        self.waiters.waiting_alive(kernel)
-    }
-
     /// Makes `value` the flags, as those see them who wait; the lock is held.
     #[inline]
     fn post(&self, kernel: &dyn Kernel, value: u64) {

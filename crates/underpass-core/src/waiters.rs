@@ -13,6 +13,7 @@ use std::sync::Arc;
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::waiters::{GONE, GRANTED, RETURNED, SLOTS, SlotWords, TAKEN, WAITING, WaitersWords};
 use underpass_shm::life::Life;
+use underpass_shm::operation::Operation;
 use underpass_shm::place::{Placed, PlacedSlice};
 #[cfg(not(loom))]
 use underpass_shm::region::Region;
@@ -112,12 +113,6 @@ impl Waiters {
     #[must_use]
     pub fn owe<'k>(&self, kernel: &'k dyn Kernel) -> Owed<'k> {
         Owed::name(kernel, &self.words.baton)
-    }
-
-    /// How many have a slot in which they wait, and live.
-    #[must_use]
-    pub fn waiting_alive(&self, kernel: &dyn Kernel) -> usize {
-        self.in_state(WAITING).filter(|index| kernel.alive(self.life(*index))).count()
     }
 
     /// The slots of those who wait, with their wishes. The lock is held.
@@ -228,7 +223,8 @@ impl Waiters {
         // A thread's first claim of its life takes robust mutexes, which would cover the baton.
         kernel.me()?;
         let mut mine = None;
-        let waiting = Waiting { sleepers: self, deadline, patience: &self.long, partner: 0 };
+        let waiting =
+            Waiting { sleepers: self, deadline, patience: &self.long, partner: 0, operation: Operation::Wait };
         let ended = wait_until(
             kernel,
             waiting,

@@ -70,7 +70,7 @@ pub struct AtomicInt {
 pub struct AtomicIntStatistics {
     /// The number.
     value: i64,
-    /// How many wait.
+    /// How many threads sleep here, wherever they are.
     waiters: usize,
 }
 
@@ -279,7 +279,7 @@ impl AtomicInt {
 
     /// A frozen snapshot.
     fn statistics(&self) -> AtomicIntStatistics {
-        AtomicIntStatistics { value: self.core.load(), waiters: self.core.waiting_alive(self.handle.kernel()) }
+        AtomicIntStatistics { value: self.core.load(), waiters: self.handle.waiters() }
     }
 
     fn __int__(&self, py: Python<'_>) -> PyResult<i64> {
@@ -287,6 +287,6 @@ impl AtomicInt {
     }
 
     fn __repr__(&self) -> String {
-        describe(&self.handle, &format!("value {}", self.core.load()), self.core.waiting())
+        describe(&self.handle, &format!("value {}", self.core.load()))
     }
 }

@@ -42,7 +42,7 @@ pub struct Event {
 pub struct EventStatistics {
     /// True while it is set.
     is_set: bool,
-    /// How many wait.
+    /// How many threads sleep here, wherever they are.
     waiters: usize,
 }
 
@@ -155,11 +155,11 @@ impl Event {
 
     /// A frozen snapshot.
     fn statistics(&self) -> EventStatistics {
-        EventStatistics { is_set: self.core.bits() & FLAG != 0, waiters: self.core.waiting_alive(self.handle.kernel()) }
+        EventStatistics { is_set: self.core.bits() & FLAG != 0, waiters: self.handle.waiters() }
     }
 
     fn __repr__(&self) -> String {
         let state = if self.core.bits() & FLAG == 0 { "not set" } else { "set" };
-        notification::describe(&self.handle, state, self.core.waiting())
+        notification::describe(&self.handle, state)
     }
 }

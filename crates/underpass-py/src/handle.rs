@@ -442,13 +442,10 @@ pub fn reopen(
         Kind::Queue => Ok(opened::<Queue>(py, handle)?.into_any()),
         Kind::Port => Ok(opened::<Gate>(py, handle)?.into_any()),
         Kind::Mutex => Ok(opened::<Mutex>(py, handle)?.into_any()),
-        Kind::Notification | Kind::AtomicInt | Kind::Event | Kind::Lives | Kind::Channel => {
         Kind::Notification => Ok(opened::<Notification>(py, handle)?.into_any()),
         Kind::Event => Ok(opened::<Event>(py, handle)?.into_any()),
         Kind::AtomicInt => Ok(opened::<AtomicInt>(py, handle)?.into_any()),
-        Kind::Mutex | Kind::Lives | Kind::Channel => {
-            Err(PyValueError::new_err(format!("no handle opens a {}", kind.name())))
-        }
+        Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
     }
 }
 

@@ -43,6 +43,7 @@ mod _core {
     use crate::loan::Loan;
     #[pymodule_export]
     use crate::mutex::{Mutex, MutexStatistics};
+    #[pymodule_export]
     use crate::notification::{Notification, NotificationStatistics};
     #[pymodule_export]
     use crate::object::SharedObject;

@@ -95,7 +95,7 @@ pub struct Notification {
 pub struct NotificationStatistics {
     /// The flags.
     bits: u64,
-    /// How many wait.
+    /// How many threads sleep here, wherever they are.
     waiters: usize,
 }
 
@@ -234,21 +234,16 @@ impl Notification {
 
     /// A frozen snapshot.
     fn statistics(&self) -> NotificationStatistics {
-        NotificationStatistics { bits: self.core.bits(), waiters: self.core.waiting_alive(self.handle.kernel()) }
+        NotificationStatistics { bits: self.core.bits(), waiters: self.handle.waiters() }
     }
 
     fn __repr__(&self) -> String {
-        describe(&self.handle, &format!("bits {:#x}", self.core.bits()), self.core.waiting())
+        describe(&self.handle, &format!("bits {:#x}", self.core.bits()))
     }
 }
 
-/// `<Notification 'news', bits 0x1, 2 waiters>`.
-pub fn describe(handle: &Handle, state: &str, waiters: usize) -> String {
-    let waiters = match waiters {
-        0 => String::new(),
-        1 => ", 1 waiter".into(),
-        many => format!(", {many} waiters"),
-    };
+/// `<Notification 'news', bits 0x1, waiters 2>`.
+pub fn describe(handle: &Handle, state: &str) -> String {
     let closed = if handle.is_closed() { ", closed" } else { "" };
-    format!("<{} {}, {state}{waiters}{closed}>", handle.header.kind.name(), handle.label())
+    format!("<{} {}, {state}{}{closed}>", handle.header.kind.name(), handle.label(), handle.waiters_text())
 }

@@ -67,6 +67,7 @@ GROUPS = {
     "contended": Group(
         "Acquire and release by two processes at once, time for one pair",
         _contests([(Placement.TWO_CPUS, CONTENDED), (Placement.UNPINNED, CONTENDED)]),
+    ),
     "flags": Group(
         "Flags and numbers, while nobody waits",
         _contests([(Placement.ONE_CPU, OPERATIONS), (Placement.UNPINNED, OPERATIONS)]),
