@@ -25,16 +25,18 @@ from underpass.errors import (
 from underpass.interfaces import Interface, connect, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Peer, Port, Request
-from underpass.sync import Mutex, Semaphore
+from underpass.sync import AtomicInt, Event, Mutex, Notification, Semaphore
 from underpass.waiting import warn_waiting
 
 __all__ = [
     "AccessDeniedError",
+    "AtomicInt",
     "CallAbortedError",
     "ClosedError",
     "CorruptedError",
     "DiedError",
     "EndOfStream",
+    "Event",
     "ExistsError",
     "Gate",
     "Interface",
@@ -45,6 +47,7 @@ __all__ = [
     "MisuseError",
     "Mutex",
     "NotFoundError",
+    "Notification",
     "ObjectInfo",
     "OutOfSpaceError",
     "OwnerDiedError",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from underpass.tools.bench import calls, deaths, idle, imports, limits, locks, queues, run, standard
+from underpass.tools.bench import calls, deaths, flags, idle, imports, limits, locks, queues, run, standard
 from underpass.tools.bench.groups import GROUPS
 from underpass.tools.bench.measure import (
     QUICK,
@@ -41,6 +41,7 @@ EVERYTHING: dict[tuple[str, str], set[str]] = {
         for place in ("one CPU", "unpinned")
     },
     **{("contended", place): {locks.PROCESS_LOCK, locks.SEMAPHORE, locks.MUTEX} for place in ("two CPUs", "unpinned")},
+    **{("flags", place): {contestant.name for contestant in flags.OPERATIONS} for place in ("one CPU", "unpinned")},
     **{
         ("queues", place): {queues.PEER_QUEUE, queues.PEER_PIPE, queues.ONE_EACH, queues.MANY}
         for place in ("two CPUs", "unpinned")

@@ -181,18 +181,24 @@ pub struct Memory {
 pub struct Owed<'k> {
     kernel: &'k dyn Kernel,
     before: *const AtomicU32,
+    /// It was named already, by whoever called: it stays so, without an instant in between.
+    again: bool,
 }
 
 impl<'k> Owed<'k> {
     /// Before the store that a wake must follow, or before a sleep that a wake may end.
     #[must_use]
     pub fn name(kernel: &'k dyn Kernel, baton: &AtomicU32) -> Self {
-        Self { kernel, before: kernel.name_baton(baton) }
+        let before = kernel.name_baton(baton);
+        Self { kernel, before, again: std::ptr::eq(before, baton) }
     }
 }
 
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
+        if self.again {
+            return;
+        }
         self.kernel.name_baton(std::ptr::null());
         if !self.before.is_null() {
             self.kernel.name_baton(self.before);

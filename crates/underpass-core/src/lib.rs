@@ -1,6 +1,7 @@
 //! What the words mean: one room per object, over the questions of [`kernel`] and the one way to wait of [`wait`].
 #![forbid(unsafe_code)]
 
+pub mod atomic;
 pub mod deadline;
 pub mod error;
 pub mod kernel;
@@ -8,10 +9,12 @@ pub mod kernel;
 pub mod linux;
 pub mod lock;
 pub mod mutex;
+pub mod notification;
 pub mod port;
 pub mod queue;
 pub mod semaphore;
 pub mod wait;
+pub mod waiters;
 #[cfg(not(loom))]
 pub mod waits;
 

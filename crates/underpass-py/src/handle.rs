@@ -17,11 +17,14 @@ use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, clock, forks, space};
 
+use crate::atomic::AtomicInt;
 use crate::error::{Context, exception, from_shm, raise};
+use crate::event::Event;
 use crate::gate::Gate;
 use crate::host;
 use crate::kernel_lab::{self, LabKernel};
 use crate::mutex::Mutex;
+use crate::notification::Notification;
 use crate::object::opened;
 use crate::queue::{LETTERS, Queue};
 use crate::semaphore::Semaphore;
@@ -439,9 +442,10 @@ pub fn reopen(
         Kind::Queue => Ok(opened::<Queue>(py, handle)?.into_any()),
         Kind::Port => Ok(opened::<Gate>(py, handle)?.into_any()),
         Kind::Mutex => Ok(opened::<Mutex>(py, handle)?.into_any()),
-        Kind::Notification | Kind::AtomicInt | Kind::Event | Kind::Lives | Kind::Channel => {
-            Err(PyValueError::new_err(format!("no handle opens a {}", kind.name())))
-        }
+        Kind::Notification => Ok(opened::<Notification>(py, handle)?.into_any()),
+        Kind::Event => Ok(opened::<Event>(py, handle)?.into_any()),
+        Kind::AtomicInt => Ok(opened::<AtomicInt>(py, handle)?.into_any()),
+        Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
     }
 }
 

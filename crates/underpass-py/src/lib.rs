@@ -1,7 +1,9 @@
 //! `underpass._core`: Python's face of the objects. Arguments in, errors out, no logic.
 
+mod atomic;
 mod bytes;
 mod error;
+mod event;
 mod gate;
 mod handle;
 mod host;
@@ -9,6 +11,7 @@ mod kernel_lab;
 mod lease;
 mod loan;
 mod mutex;
+mod notification;
 mod object;
 mod peer;
 mod port;
@@ -25,6 +28,10 @@ use underpass_shm::futex;
 #[pymodule]
 mod _core {
     #[pymodule_export]
+    use crate::atomic::{AtomicInt, AtomicIntStatistics};
+    #[pymodule_export]
+    use crate::event::{Event, EventStatistics};
+    #[pymodule_export]
     use crate::gate::Gate;
     #[pymodule_export]
     use crate::handle::reopen;
@@ -36,6 +43,8 @@ mod _core {
     use crate::loan::Loan;
     #[pymodule_export]
     use crate::mutex::{Mutex, MutexStatistics};
+    #[pymodule_export]
+    use crate::notification::{Notification, NotificationStatistics};
     #[pymodule_export]
     use crate::object::SharedObject;
     #[pymodule_export]

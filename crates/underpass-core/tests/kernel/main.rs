@@ -5,6 +5,7 @@
 #![cfg(not(loom))]
 
 mod batons;
+mod flags;
 mod lives;
 mod locks;
 mod namespaces;

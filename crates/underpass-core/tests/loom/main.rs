@@ -4,9 +4,11 @@
 //! algorithm with a mistake in them, which the checker has to find.
 #![cfg(loom)]
 
+mod atomic;
 mod kernel;
 mod lock;
 mod mutex;
+mod notification;
 mod port;
 mod queue;
 mod semaphore;

@@ -1,8 +1,11 @@
 //! The words of every object, as they lie in its file after the header. What they mean is in `underpass-core`; the bit
 //! tables stand here, on their atomics.
 
+pub mod atomic;
 pub mod lock;
 pub mod mutex;
+pub mod notification;
 pub mod port;
 pub mod queue;
 pub mod semaphore;
+pub mod waiters;

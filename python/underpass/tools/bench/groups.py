@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from underpass.tools.bench.calls import call
 from underpass.tools.bench.deaths import DEATHS
+from underpass.tools.bench.flags import OPERATIONS
 from underpass.tools.bench.idle import watch_idle_waiters
 from underpass.tools.bench.imports import IMPORTS
 from underpass.tools.bench.limits import FUTEX, MESSAGE, SPIN, limit
@@ -75,6 +76,10 @@ GROUPS = {
     "contended": Group(
         "Acquire and release by two processes at once, time for one pair",
         contests([(Placement.TWO_CPUS, CONTENDED), (Placement.UNPINNED, CONTENDED)]),
+    ),
+    "flags": Group(
+        "Flags and numbers, while nobody waits",
+        contests([(Placement.ONE_CPU, OPERATIONS), (Placement.UNPINNED, OPERATIONS)]),
     ),
     "queues": Group(
         "One message of 64 bytes, from one process to one other",

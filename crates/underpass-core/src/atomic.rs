@@ -1,0 +1,216 @@
+//! A number of 64 bits on which threads can sleep: C++'s `atomic<int64_t>` with `wait`, Zephyr's `k_futex`.
+//!
+//! Every change is one read-modify-write, and wakes whoever it lets go; `wake` lets go regardless of the value, in the
+//! order of arrival.
+//!
+//! Invariant: whoever changes the value sees each waiter that has not seen the change, and serves it or leaves its baton
+//! to another waiter.
+
+use underpass_shm::layout::atomic::AtomicWords;
+use underpass_shm::place::Placed;
+use underpass_shm::sync::AtomicU64;
+use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
+
+use crate::kernel::Kernel;
+use crate::wait::Sleepers as _;
+use crate::waiters::{Room, Waiters, Wish};
+use crate::{Deadline, Error, Result};
+
+/// Given to those whom a change lets go.
+const CHANGED: u64 = 0;
+/// Given to those whom a wake has chosen.
+const CHOSEN: u64 = 1;
+
+/// A handle of an atomic integer.
+#[derive(Debug)]
+pub struct AtomicInt {
+    words: Placed<AtomicWords>,
+    waiters: Waiters,
+}
+
+impl AtomicInt {
+    /// A handle over words that [`Self::format`] has set up.
+    #[must_use]
+    pub fn new(words: Placed<AtomicWords>, waiters: Waiters) -> Self {
+        Self { words, waiters }
+    }
+
+    /// Sets up zeroed words: before anybody else sees them.
+    pub fn format(words: &AtomicWords, value: i64) {
+        words.value.store(value.cast_unsigned(), Relaxed);
+    }
+
+    /// The value.
+    #[inline]
+    #[must_use]
+    pub fn load(&self) -> i64 {
+        self.words.value.load(Acquire).cast_signed()
+    }
+
+    /// Makes it `value`; the value before.
+    #[inline]
+    pub fn exchange(&self, kernel: &dyn Kernel, value: i64) -> Result<i64> {
+        self.change(kernel, |word| word.swap(value.cast_unsigned(), AcqRel))
+    }
+
+    /// Makes it `value` if it is `expected`; the value before.
+    #[inline]
+    pub fn compare_exchange(&self, kernel: &dyn Kernel, expected: i64, value: i64) -> Result<i64> {
+        self.change(kernel, |word| {
+            let (expected, value) = (expected.cast_unsigned(), value.cast_unsigned());
+            word.compare_exchange(expected, value, AcqRel, Acquire).unwrap_or_else(|other| other)
+        })
+    }
+
+    /// Adds, modulo 2**64; the value before.
+    #[inline]
+    pub fn add(&self, kernel: &dyn Kernel, value: i64) -> Result<i64> {
+        self.change(kernel, |word| word.fetch_add(value.cast_unsigned(), AcqRel))
+    }
+
+    /// Subtracts, modulo 2**64; the value before.
+    #[inline]
+    pub fn sub(&self, kernel: &dyn Kernel, value: i64) -> Result<i64> {
+        self.change(kernel, |word| word.fetch_sub(value.cast_unsigned(), AcqRel))
+    }
+
+    /// Keeps the bits that `value` has too; the value before.
+    #[inline]
+    pub fn and(&self, kernel: &dyn Kernel, value: i64) -> Result<i64> {
+        self.change(kernel, |word| word.fetch_and(value.cast_unsigned(), AcqRel))
+    }
+
+    /// Sets the bits that `value` has; the value before.
+    #[inline]
+    pub fn or(&self, kernel: &dyn Kernel, value: i64) -> Result<i64> {
+        self.change(kernel, |word| word.fetch_or(value.cast_unsigned(), AcqRel))
+    }
+
+    /// Flips the bits that `value` has; the value before.
+    #[inline]
+    pub fn xor(&self, kernel: &dyn Kernel, value: i64) -> Result<i64> {
+        self.change(kernel, |word| word.fetch_xor(value.cast_unsigned(), AcqRel))
+    }
+
+    #[inline]
+    fn change(&self, kernel: &dyn Kernel, change: impl Fn(&AtomicU64) -> u64) -> Result<i64> {
+        if !self.waiters.is_empty() {
+            return self.change_slow(kernel, &change);
+        }
+        // A waiter can come between the change and the look, so the wake may be owed from the change on.
+        let _owed = self.waiters.owe(kernel);
+        let before = change(&self.words.value).cast_signed();
+        if !self.waiters.is_empty_after_a_change() {
+            self.changed(kernel)?;
+        }
+        Ok(before)
+    }
+
+    /// With waiters the lock comes first: who waits for it owes nothing yet.
+    #[cold]
+    fn change_slow(&self, kernel: &dyn Kernel, change: &dyn Fn(&AtomicU64) -> u64) -> Result<i64> {
+        let _held = self.waiters.enter(kernel, self)?;
+        let _owed = self.waiters.begin(kernel);
+        let before = change(&self.words.value).cast_signed();
+        self.mend(kernel);
+        self.waiters.settle(kernel, self);
+        Ok(before)
+    }
+
+    #[cold]
+    fn changed(&self, kernel: &dyn Kernel) -> Result<()> {
+        match self.waiters.enter(kernel, self) {
+            Ok(_held) => {
+                let _owed = self.waiters.begin(kernel);
+                self.mend(kernel);
+                self.waiters.settle(kernel, self);
+                Ok(())
+            }
+            Err(error) => {
+                // The value has changed: each looks for itself.
+                self.waiters.recall(kernel);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sleeps while the value is `expected`, until a wake.
+    #[inline]
+    pub fn wait(&self, kernel: &dyn Kernel, expected: i64, deadline: Deadline) -> Result<()> {
+        let wish = Wish { value: expected.cast_unsigned(), how: 0 };
+        if self.ready(wish) {
+            return Ok(());
+        }
+        if deadline == Deadline::NoWait {
+            return Err(Error::WouldBlock);
+        }
+        self.waiters.wait(kernel, self, wish, deadline).map(drop)
+    }
+
+    /// Lets up to `count` waiters go, who waited for longest, whatever the value is; how many there were.
+    pub fn wake(&self, kernel: &dyn Kernel, count: u64) -> Result<u64> {
+        if self.waiters.is_empty_after_a_change() {
+            return Ok(0);
+        }
+        let _held = self.waiters.enter(kernel, self)?;
+        let _owed = self.waiters.begin(kernel);
+        self.mend(kernel);
+        let mut woken = 0;
+        while woken < count
+            && let Some(index) = self.waiters.first()
+        {
+            if !self.waiters.grant(index, CHOSEN) {
+                continue;
+            }
+            if self.waiters.tell(kernel, index) {
+                woken += 1;
+            } else {
+                // In place of the dead the next is chosen here.
+                self.waiters.dismiss(index);
+            }
+        }
+        self.waiters.open_door(kernel);
+        Ok(woken)
+    }
+
+    /// How many have a slot in which they wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiters.waiting().count()
+    }
+}
+
+impl Room for AtomicInt {
+    fn ready(&self, wish: Wish) -> bool {
+        self.words.value.load(Acquire) != wish.value
+    }
+
+    fn now(&self, wish: Wish) -> Option<u64> {
+        self.ready(wish).then_some(CHANGED)
+    }
+
+    fn mend(&self, kernel: &dyn Kernel) {
+        let _owed = self.waiters.begin(kernel);
+        for (index, wish) in self.waiters.waiting() {
+            if self.ready(wish) {
+                self.waiters.grant(index, CHANGED);
+            }
+        }
+        // Also those whom a dead waker had chosen and not told.
+        self.waiters.tell_all(kernel);
+        self.waiters.open_door(kernel);
+    }
+
+    fn take_back(&self, kernel: &dyn Kernel, _index: usize, given: u64) {
+        if given != CHOSEN {
+            return;
+        }
+        let _owed = self.waiters.begin(kernel);
+        while let Some(index) = self.waiters.first() {
+            if self.waiters.grant(index, CHOSEN) {
+                self.waiters.tell(kernel, index);
+                return;
+            }
+        }
+    }
+}

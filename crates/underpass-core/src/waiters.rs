@@ -1,0 +1,442 @@
+//! Those who wait for something of their own: each in a slot, in which it is told what it was given.
+//!
+//! Zephyr's wait queue with direct hand-off, between processes that may die. The object decides what a wish is and who
+//! is given what ([`Room`]); here are the slots, and the deaths.
+//!
+//! Invariant: who is granted something is woken, or comes by itself, or is dead and what it was given is taken back:
+//! by whoever gave it, by a sleeper whom the baton tells, or by one who was about to sleep and watches those who have
+//! been granted something and have not come. Slots are filled and granted under the lock; they are left without it.
+
+#[cfg(not(loom))]
+use std::sync::Arc;
+
+use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::layout::waiters::{GONE, GRANTED, RETURNED, SLOTS, SlotWords, TAKEN, WAITING, WaitersWords};
+use underpass_shm::life::Life;
+use underpass_shm::operation::Operation;
+use underpass_shm::place::{Placed, PlacedSlice};
+#[cfg(not(loom))]
+use underpass_shm::region::Region;
+use underpass_shm::sync::AtomicU32;
+use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use crate::error::Phase;
+use crate::kernel::{Kernel, Owed, Watch};
+use crate::lock::{Held, Lock};
+use crate::wait::{Patience, Sleepers, Waiting, wait_until};
+use crate::{Deadline, Error, Result};
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// The object says what it means.
+    pub value: u64,
+    /// The object says what it means.
+    pub how: u32,
+}
+
+/// The object that is waited for.
+pub trait Room {
+    /// A cheap look, without the lock: may be wrong.
+    fn ready(&self, wish: Wish) -> bool;
+
+    /// Fulfils the wish, if that is possible now. The lock is held.
+    fn now(&self, wish: Wish) -> Option<u64>;
+
+    /// Ends what somebody who died with the lock, or before it came to lock, had begun. The lock is held; more often
+    /// than needed does no harm.
+    fn mend(&self, kernel: &dyn Kernel);
+
+    /// Gives to others what one was given who did not come for it. The lock is held.
+    fn take_back(&self, kernel: &dyn Kernel, index: usize, given: u64);
+}
+
+/// Bytes that the words of waiters need.
+pub const SIZE: usize = size_of::<WaitersWords>() + SLOTS * size_of::<SlotWords>();
+
+/// The waiters of one object.
+#[derive(Debug)]
+pub struct Waiters {
+    words: Placed<WaitersWords>,
+    slots: PlacedSlice<SlotWords>,
+    /// What spinning has paid for a wish.
+    long: Patience,
+    /// What it has paid for the lock.
+    short: Patience,
+}
+
+impl Waiters {
+    /// Over zeroed words, or those that others use.
+    #[must_use]
+    pub fn new(words: Placed<WaitersWords>, slots: PlacedSlice<SlotWords>) -> Self {
+        Self { words, slots, long: Patience::new(), short: Patience::new() }
+    }
+
+    /// Those whose words start at `offset` of an object; none if they do not lie inside it.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub fn at(region: &Arc<Region>, offset: usize) -> Option<Self> {
+        let slots = PlacedSlice::at(region, offset + size_of::<WaitersWords>(), SLOTS)?;
+        Some(Self::new(Placed::at(region, offset)?, slots))
+    }
+
+    /// Takes the lock, and ends what the dead have left half done.
+    #[inline]
+    pub fn enter<'a>(&'a self, kernel: &'a dyn Kernel, room: &dyn Room) -> Result<Held<'a>> {
+        let held = Lock(&self.words.lock, self).acquire(kernel, &self.short, kernel.me()?)?;
+        if held.inherited {
+            room.mend(kernel);
+        }
+        if !self.is_empty() {
+            self.settle(kernel, room);
+        }
+        Ok(held)
+    }
+
+    /// True when nobody waits and nobody is owed anything: a look without the lock.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.occupied.load(Relaxed) == 0
+    }
+
+    /// The same, for whoever has changed something without the lock: it sees a waiter, or that waiter sees the change.
+    #[inline]
+    #[must_use]
+    pub fn is_empty_after_a_change(&self) -> bool {
+        // SYNC(waiters-1): pairs with the announcement in `fill`.
+        self.words.occupied.fetch_or(0, AcqRel) == 0
+    }
+
+    /// Names the baton, before a change that is made without the lock.
+    #[inline]
+    #[must_use]
+    pub fn owe<'k>(&self, kernel: &'k dyn Kernel) -> Owed<'k> {
+        Owed::name(kernel, &self.words.baton)
+    }
+
+    /// The slots of those who wait, with their wishes. The lock is held.
+    pub fn waiting(&self) -> impl Iterator<Item = (usize, Wish)> + '_ {
+        self.in_state(WAITING).map(|index| (index, self.wish(index)))
+    }
+
+    /// Who waits for longest. The lock is held.
+    #[must_use]
+    pub fn first(&self) -> Option<usize> {
+        let now = self.words.tickets.load(Relaxed);
+        self.in_state(WAITING).max_by_key(|index| now.wrapping_sub(self.slots[*index].ticket.load(Relaxed)))
+    }
+
+    /// What returned slots were given: it belongs to whoever comes next.
+    pub fn returned(&self) -> impl Iterator<Item = (Wish, u64)> + '_ {
+        self.in_state(RETURNED).map(|index| (self.wish(index), self.slots[index].given.load(Relaxed)))
+    }
+
+    /// What a slot waits for.
+    #[must_use]
+    pub fn wish(&self, index: usize) -> Wish {
+        let slot = &self.slots[index];
+        Wish { value: slot.wish.load(Relaxed), how: slot.how.load(Relaxed) }
+    }
+
+    /// What was given to the slot since it was found waiting; nothing, if it left before. The lock is held.
+    #[must_use]
+    pub fn was_given(&self, index: usize) -> Option<u64> {
+        let slot = self.slots.get(index)?;
+        let granted = matches!(slot.state.load(Acquire), GRANTED | TAKEN | RETURNED);
+        granted.then(|| slot.given.load(Relaxed))
+    }
+
+    /// Before anything is given, and before the change that makes it possible, if somebody waits: whoever dies from
+    /// now on is inherited. The lock is held.
+    #[must_use]
+    pub fn begin<'k>(&self, kernel: &'k dyn Kernel) -> Owed<'k> {
+        let owed = Owed::name(kernel, &self.words.baton);
+        self.words.posts.fetch_add(1, AcqRel);
+        owed
+    }
+
+    /// Gives something to one who waits; false if it has left meanwhile. Between [`Self::begin`] and [`Self::tell`].
+    pub fn grant(&self, index: usize, given: u64) -> bool {
+        let slot = &self.slots[index];
+        slot.given.store(given, Relaxed);
+        slot.state.compare_exchange(WAITING, GRANTED, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Wakes one who was granted something; false if it is dead, and what it was given has to be taken back.
+    pub fn tell(&self, kernel: &dyn Kernel, index: usize) -> bool {
+        let slot = &self.slots[index];
+        // One who was asleep when it was woken has named the baton, and its death is told. One who was not may have
+        // died long ago.
+        if kernel.wake(&slot.state, 1) > 0 || slot.state.load(Acquire) != GRANTED || kernel.alive(self.life(index)) {
+            return true;
+        }
+        slot.state.compare_exchange(GRANTED, RETURNED, AcqRel, Relaxed).is_err()
+    }
+
+    /// Wakes all who were granted something and have not come.
+    pub fn tell_all(&self, kernel: &dyn Kernel) {
+        for index in self.in_state(GRANTED) {
+            self.tell(kernel, index);
+        }
+    }
+
+    /// Wakes those who found no slot, if there are any.
+    pub fn open_door(&self, kernel: &dyn Kernel) {
+        // SYNC(waiters-2): pairs with the announcement in `attempt`.
+        let mut word = self.words.door.fetch_or(0, AcqRel);
+        while word & SLEEPERS != 0 {
+            match self.words.door.compare_exchange(word, word.wrapping_add(1) & !SLEEPERS, AcqRel, Acquire) {
+                Ok(_) => {
+                    kernel.wake(&self.words.door, u32::MAX);
+                    return;
+                }
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// Takes back what was not come for, until nothing of that kind is left; forgets the slots that are empty. The lock
+    /// is held.
+    pub fn settle(&self, kernel: &dyn Kernel, room: &dyn Room) {
+        while let Some(index) = self.in_state(RETURNED).next() {
+            room.take_back(kernel, index, self.slots[index].given.load(Relaxed));
+            self.dismiss(index);
+        }
+        for index in self.occupied() {
+            if self.is_vacant(index) {
+                self.words.occupied.fetch_and(!(1 << index), AcqRel);
+            }
+        }
+    }
+
+    /// Empties the slot of one who will not come. The lock is held.
+    pub fn dismiss(&self, index: usize) {
+        if let Some(slot) = self.slots.get(index) {
+            slot.state.store(GONE, Release);
+        }
+    }
+
+    /// Waits until the wish is fulfilled; what was given.
+    #[cold]
+    pub fn wait(&self, kernel: &dyn Kernel, room: &dyn Room, wish: Wish, deadline: Deadline) -> Result<u64> {
+        // A thread's first claim of its life takes robust mutexes, which would cover the baton.
+        kernel.me()?;
+        let mut mine = None;
+        let waiting =
+            Waiting { sleepers: self, deadline, patience: &self.long, partner: 0, operation: Operation::Wait };
+        let ended = wait_until(
+            kernel,
+            waiting,
+            || room.ready(wish),
+            |watch, slept| self.attempt(kernel, room, wish, &mut mine, watch, slept),
+        );
+        match (ended, mine) {
+            (Err(error), Some(index)) => self.leave(kernel, index, error),
+            (ended, _) => ended,
+        }
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        kernel: &dyn Kernel,
+        room: &dyn Room,
+        wish: Wish,
+        mine: &mut Option<usize>,
+        watch: Option<&mut Watch<'a>>,
+        slept: bool,
+    ) -> Result<Option<u64>> {
+        if let Some(index) = *mine {
+            let state = &self.slots[index].state;
+            let mut posts = self.words.posts.load(Acquire);
+            if slept && state.load(Acquire) != GRANTED {
+                // Woken for somebody who died, or by the clock.
+                let _held = self.enter(kernel, room)?;
+                room.mend(kernel);
+                self.sweep(kernel, room, &[GRANTED]);
+                posts = self.words.posts.load(Relaxed);
+            }
+            if let Some(given) = self.take(kernel, index) {
+                *mine = None;
+                return Ok(Some(given));
+            }
+            if state.load(Acquire) != WAITING {
+                return Err(Error::Corrupted("a waiter's slot was taken from it".into()));
+            }
+            if let Some(watch) = watch {
+                watch.word(state, WAITING);
+                watch.word(&self.words.posts, posts);
+                self.watch_granted(watch);
+            }
+            return Ok(None);
+        }
+        let _held = self.enter(kernel, room)?;
+        if slept {
+            room.mend(kernel);
+        }
+        let given = self.announce(kernel, room, wish, mine, watch)?;
+        if slept && self.vacant().is_some() {
+            // The wake of one slot can have been meant for several.
+            self.open_door(kernel);
+        }
+        Ok(given)
+    }
+
+    /// Fulfils the wish, or takes a slot, or queues at the door. The lock is held.
+    fn announce<'a>(
+        &'a self,
+        kernel: &dyn Kernel,
+        room: &dyn Room,
+        wish: Wish,
+        mine: &mut Option<usize>,
+        watch: Option<&mut Watch<'a>>,
+    ) -> Result<Option<u64>> {
+        // Nobody would tell this sleeper of one who has died already.
+        self.sweep(kernel, room, &[GRANTED]);
+        if let Some(given) = room.now(wish) {
+            return Ok(Some(given));
+        }
+        let Some(watch) = watch else { return Ok(None) };
+        if self.vacant().is_none() {
+            self.sweep(kernel, room, &[GRANTED, WAITING]);
+        }
+        let mut door = None;
+        loop {
+            if let Some(index) = self.vacant() {
+                self.fill(index, kernel.me()?.thread, wish);
+                // What changes without the lock is seen now, or its author has seen this waiter.
+                if let Some(given) = room.now(wish) {
+                    self.dismiss(index);
+                    return Ok(Some(given));
+                }
+                *mine = Some(index);
+                watch.word(&self.slots[index].state, WAITING);
+                watch.word(&self.words.posts, self.words.posts.load(Relaxed));
+                self.watch_granted(watch);
+                return Ok(None);
+            }
+            if let Some(word) = door {
+                if let Some(given) = room.now(wish) {
+                    return Ok(Some(given));
+                }
+                watch.word(&self.words.door, word);
+                watch.word(&self.words.posts, self.words.posts.load(Relaxed));
+                self.watch_granted(watch);
+                return Ok(None);
+            }
+            // SYNC(waiters-2): pairs with the look in `open_door`: slots are left without the lock.
+            door = Some(self.words.door.fetch_or(SLEEPERS, AcqRel) | SLEEPERS);
+        }
+    }
+
+    fn fill(&self, index: usize, life: Life, wish: Wish) {
+        let slot = &self.slots[index];
+        slot.life.store(life.0, Relaxed);
+        slot.wish.store(wish.value, Relaxed);
+        slot.how.store(wish.how, Relaxed);
+        slot.ticket.store(self.words.tickets.fetch_add(1, Relaxed), Relaxed);
+        slot.state.store(WAITING, Release);
+        // SYNC(waiters-1): pairs with `is_empty_after_a_change`.
+        self.words.occupied.fetch_or(1 << index, AcqRel);
+    }
+
+    /// Takes what the caller's own slot was given, and leaves it.
+    fn take(&self, kernel: &dyn Kernel, index: usize) -> Option<u64> {
+        let slot = &self.slots[index];
+        if slot.state.load(Acquire) != GRANTED {
+            return None;
+        }
+        let given = slot.given.load(Relaxed);
+        slot.state.compare_exchange(GRANTED, TAKEN, AcqRel, Relaxed).ok()?;
+        self.open_door(kernel);
+        Some(given)
+    }
+
+    /// Leaves without what was waited for; if it has been given meanwhile, a time-out was no time-out, and a signal
+    /// leaves it to others.
+    #[cold]
+    fn leave(&self, kernel: &dyn Kernel, index: usize, error: Error) -> Result<u64> {
+        let _owed = Owed::name(kernel, &self.words.baton);
+        let state = &self.slots[index].state;
+        if state.compare_exchange(WAITING, GONE, AcqRel, Acquire).is_ok() {
+            self.open_door(kernel);
+            return Err(error);
+        }
+        if error == Error::TimedOut(Phase::Wait)
+            && let Some(given) = self.take(kernel, index)
+        {
+            return Ok(given);
+        }
+        if state.compare_exchange(GRANTED, RETURNED, AcqRel, Acquire).is_ok() {
+            kernel.wake(&self.words.baton, 1);
+        }
+        Err(error)
+    }
+
+    /// Takes back what the dead were given, and with WAITING among the states also their slots. The lock is held.
+    fn sweep(&self, kernel: &dyn Kernel, room: &dyn Room, states: &[u32]) {
+        let mut found = false;
+        for index in self.occupied() {
+            let state = self.slots[index].state.load(Acquire);
+            found |= state == RETURNED;
+            if states.contains(&state) && !kernel.alive(self.life(index)) {
+                let next = if state == GRANTED { RETURNED } else { GONE };
+                found |= self.slots[index].state.compare_exchange(state, next, AcqRel, Relaxed).is_ok();
+            }
+        }
+        if found {
+            self.settle(kernel, room);
+        }
+    }
+
+    /// Those who have been granted something must act next. The baton tells of their death whoever sleeps by then.
+    fn watch_granted(&self, watch: &mut Watch<'_>) {
+        for index in self.in_state(GRANTED) {
+            watch.life(self.life(index));
+        }
+    }
+
+    fn vacant(&self) -> Option<usize> {
+        (0..self.slots.len().min(SLOTS)).find(|index| self.is_vacant(*index))
+    }
+
+    fn is_vacant(&self, index: usize) -> bool {
+        // Whoever died while it filled a slot has not announced itself.
+        let announced = self.words.occupied.load(Relaxed) >> index & 1 != 0;
+        !announced || !matches!(self.slots[index].state.load(Acquire), WAITING | GRANTED | RETURNED)
+    }
+
+    fn life(&self, index: usize) -> Life {
+        Life(self.slots[index].life.load(Relaxed))
+    }
+
+    fn occupied(&self) -> impl Iterator<Item = usize> + '_ {
+        let mut left = self.words.occupied.load(Acquire);
+        std::iter::from_fn(move || {
+            let index = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (index < self.slots.len()).then_some(index)
+        })
+    }
+
+    fn in_state(&self, state: u32) -> impl Iterator<Item = usize> + '_ {
+        self.occupied().filter(move |index| self.slots[*index].state.load(Acquire) == state)
+    }
+}
+
+impl Sleepers for Waiters {
+    fn baton(&self) -> &AtomicU32 {
+        &self.words.baton
+    }
+
+    fn recall(&self, kernel: &dyn Kernel) {
+        self.words.posts.fetch_add(1, AcqRel);
+        for index in self.occupied() {
+            kernel.wake(&self.slots[index].state, 1);
+        }
+        self.open_door(kernel);
+        // A sleeper may be there though the bit is not: one that was to be told by another, who died.
+        self.words.lock.word.fetch_and(!SLEEPERS, AcqRel);
+        kernel.wake(&self.words.lock.word, u32::MAX);
+    }
+}

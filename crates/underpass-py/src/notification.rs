@@ -1,0 +1,249 @@
+//! `underpass.Notification`.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyOverflowError, PyValueError};
+use pyo3::prelude::*;
+use underpass_core::kernel::Wanted;
+use underpass_core::notification::{self as core, ALL, CONSUME};
+use underpass_core::waiters::{self, Waiters, Wish};
+use underpass_shm::header::{Kind, PARAMETERS, WORDS};
+use underpass_shm::layout::notification::NotificationWords;
+use underpass_shm::place::Placed;
+
+use crate::error::{Context, raise};
+use crate::handle::Handle;
+use crate::object::{self, Object, SharedObject};
+use crate::space::Space;
+use crate::timeout::Timeout;
+
+/// 64 flags, a bit each.
+#[derive(Debug, Clone, Copy)]
+pub struct Flags(u64);
+
+impl Flags {
+    const EVERY: Self = Self(u64::MAX);
+    const FIRST: Self = Self(1);
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Flags {
+    type Error = PyErr;
+
+    #[inline]
+    fn extract(bits: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        bits.extract().map(Self).map_err(|error| {
+            if !error.is_instance_of::<PyOverflowError>(bits.py()) {
+                return error;
+            }
+            PyValueError::new_err(format!("{} is not between 0 and 2**64 - 1: there are 64 flags", *bits))
+        })
+    }
+}
+
+const SIZE: usize = WORDS + size_of::<NotificationWords>() + waiters::SIZE;
+
+/// Makes an object that is a notification below; its words are zero at first.
+pub fn create(py: Python<'_>, kind: Kind, space: Option<&Space>, name: Option<&str>) -> PyResult<Arc<Handle>> {
+    let wanted = Wanted { name, kind, size: SIZE, parameters: [0; PARAMETERS], format: &|_| Ok(()) };
+    Handle::create(py, space, &wanted).map(Arc::new)
+}
+
+/// The core of such an object.
+pub fn over(py: Python<'_>, handle: &Handle) -> PyResult<core::Notification> {
+    let words = Placed::at(&handle.region, WORDS);
+    let waiters = Waiters::at(&handle.region, WORDS + size_of::<NotificationWords>());
+    match (words, waiters) {
+        (Some(words), Some(waiters)) => Ok(core::Notification::new(words, waiters)),
+        _ => Err(raise(
+            py,
+            &Context::of(&handle.title, "not opened"),
+            underpass_core::Error::Corrupted(format!("{} bytes are too few", handle.region.len())),
+        )),
+    }
+}
+
+/// A word of 64 flags between processes: seL4's notification, Zephyr's ``k_event``, a doorbell.
+///
+/// Whoever waits asks for any or all of some flags. A change that fulfils the wishes of several waiters is given to
+/// each of them in the same instant, whatever happens to the flags afterwards; then what those have asked for who
+/// consume is cleared (Zephyr's ``wait_safe``). So a flag is seen by all who wait for it, and by nobody who comes later.
+/// Flags that nobody waits for stay until somebody does. An uncontended operation makes no system call.
+///
+/// A notification that has been given to a waiter who dies before it has taken it is set again. What ``wait`` has
+/// returned is gone with its process. 64 waiters can wait at one time; further ones wait for their turn to wait, and
+/// are given what is still set then.
+///
+/// Example:
+///     >>> import underpass
+///     >>> news = underpass.Notification()
+///     >>> news.notify(0b101)
+///     0
+///     >>> news.wait(0b001)
+///     1
+///     >>> bin(news.bits)
+///     '0b100'
+#[pyclass(frozen, extends = SharedObject, module = "underpass")]
+#[derive(Debug)]
+pub struct Notification {
+    handle: Arc<Handle>,
+    core: core::Notification,
+}
+
+/// A snapshot of a notification.
+#[pyclass(frozen, get_all, module = "underpass")]
+#[derive(Debug)]
+pub struct NotificationStatistics {
+    /// The flags.
+    bits: u64,
+    /// How many threads sleep here, wherever they are.
+    waiters: usize,
+}
+
+#[pymethods]
+impl NotificationStatistics {
+    fn __repr__(&self) -> String {
+        format!("NotificationStatistics(bits={:#x}, waiters={})", self.bits, self.waiters)
+    }
+}
+
+impl Object for Notification {
+    const KIND: Kind = Kind::Notification;
+    const PARAMETERS: &'static [&'static str] = &[];
+
+    fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
+        let core = over(py, &handle)?;
+        Ok(object::base(&handle).add_subclass(Self { handle, core }))
+    }
+}
+
+impl Notification {
+    fn make(py: Python<'_>, space: Option<&Space>, name: Option<&str>) -> PyResult<PyClassInitializer<Self>> {
+        <Self as Object>::over(py, create(py, Self::KIND, space, name)?)
+    }
+
+    #[inline]
+    fn wait_for(&self, py: Python<'_>, bits: Flags, all: bool, consume: bool, timeout: Timeout) -> PyResult<u64> {
+        self.handle.check(py)?;
+        let how = if all { ALL } else { 0 } | if consume { CONSUME } else { 0 };
+        let wish = Wish { value: bits.0, how };
+        match timeout.judge(self.core.wait(self.handle.kernel(), wish, timeout.deadline())) {
+            Ok(found) => Ok(found),
+            Err(error) => Err(self.failed(py, wish, timeout, error)),
+        }
+    }
+
+    #[cold]
+    fn failed(&self, py: Python<'_>, wish: Wish, timeout: Timeout, error: underpass_core::Error) -> PyErr {
+        let quantity = if wish.how & ALL == 0 { "any" } else { "all" };
+        let detail =
+            format!("its bits are {:#x}, and {quantity} of {:#x} was waited for", self.core.bits(), wish.value);
+        let context = Context { object: &self.handle.title, failed: "not notified", time: timeout.text(), detail };
+        raise(py, &context, error)
+    }
+
+    #[inline]
+    fn told(&self, py: Python<'_>, before: underpass_core::Result<u64>) -> PyResult<u64> {
+        before.map_err(|error| raise(py, &Context::of(&self.handle.title, "not changed"), error))
+    }
+}
+
+#[pymethods]
+impl Notification {
+    #[new]
+    fn new(py: Python<'_>) -> PyResult<PyClassInitializer<Self>> {
+        Self::make(py, None, None)
+    }
+
+    /// Make a named notification. Raises ExistsError if the name is taken.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, space=None))]
+    fn create(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>) -> PyResult<Py<Self>> {
+        Py::new(py, Self::make(py, space.map(Bound::get), Some(name))?)
+    }
+
+    /// Open a named notification, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)), text_signature = "(name, *, space=None, timeout=0)")]
+    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Py<Self>> {
+        object::open(py, name, space, timeout)
+    }
+
+    /// Open the notification of that name, or make it.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, space=None))]
+    fn open_or_create(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>) -> PyResult<Py<Self>> {
+        let create = || Self::make(py, space.map(Bound::get), Some(name));
+        object::open_or_create(py, name, space, [0; PARAMETERS], create)
+    }
+
+    /// Set the flags in ``bits`` beside those that are set; the flags before.
+    ///
+    /// Wakes every waiter whose wish that fulfils, in one go. It never waits for a waiter. Zephyr's ``k_event_post``,
+    /// seL4's ``Signal``. If the process dies inside, either nothing has happened, or everybody is told.
+    ///
+    /// Raises:
+    ///     ValueError: ``bits`` is not between 0 and 2**64 - 1.
+    #[inline]
+    #[pyo3(signature = (bits=Flags::FIRST))]
+    fn notify(&self, py: Python<'_>, bits: Flags) -> PyResult<u64> {
+        self.handle.check(py)?;
+        self.told(py, self.core.notify(self.handle.kernel(), bits.0))
+    }
+
+    /// Make the flags in ``mask`` those of ``bits``, and leave the others; the flags before.
+    ///
+    /// Wakes as ``notify`` does. Zephyr's ``k_event_set_masked``.
+    #[pyo3(signature = (bits, mask=Flags::EVERY))]
+    fn set(&self, py: Python<'_>, bits: Flags, mask: Flags) -> PyResult<u64> {
+        self.handle.check(py)?;
+        self.told(py, self.core.set(self.handle.kernel(), bits.0, mask.0))
+    }
+
+    /// Clear the flags in ``bits``, by default all; the flags before. Nobody is woken.
+    #[pyo3(signature = (bits=Flags::EVERY))]
+    fn clear(&self, py: Python<'_>, bits: Flags) -> PyResult<u64> {
+        self.handle.check(py)?;
+        self.told(py, self.core.clear(self.handle.kernel(), bits.0))
+    }
+
+    /// Wait for any of the flags in ``bits``, or with ``all`` for all of them at once; those that were set.
+    ///
+    /// A waiter is woken by the one change that fulfils its wish, together with every other whose wish it fulfils; there
+    /// is no order among them. With ``consume`` what is returned has been cleared for those who come later. Nothing
+    /// happens to a waiter when whoever should notify dies: pass ``timeout``. Waiting for no flag returns 0 at once.
+    ///
+    /// Raises:
+    ///     TimedOut: That did not happen within ``timeout`` seconds. Nothing was cleared.
+    ///     ValueError: ``bits`` is not between 0 and 2**64 - 1.
+    #[pyo3(signature = (bits=Flags::EVERY, *, all=false, consume=true, timeout=None))]
+    fn wait(&self, py: Python<'_>, bits: Flags, all: bool, consume: bool, timeout: Option<f64>) -> PyResult<u64> {
+        self.wait_for(py, bits, all, consume, Timeout::new(timeout)?)
+    }
+
+    /// Return what ``wait`` would return at once, or raise WouldBlock.
+    #[pyo3(signature = (bits=Flags::EVERY, *, all=false, consume=true))]
+    fn wait_nowait(&self, py: Python<'_>, bits: Flags, all: bool, consume: bool) -> PyResult<u64> {
+        self.wait_for(py, bits, all, consume, Timeout::NoWait)
+    }
+
+    /// The flags that are set now.
+    #[getter]
+    fn bits(&self) -> u64 {
+        self.core.bits()
+    }
+
+    /// A frozen snapshot.
+    fn statistics(&self) -> NotificationStatistics {
+        NotificationStatistics { bits: self.core.bits(), waiters: self.handle.waiters() }
+    }
+
+    fn __repr__(&self) -> String {
+        describe(&self.handle, &format!("bits {:#x}", self.core.bits()))
+    }
+}
+
+/// `<Notification 'news', bits 0x1, waiters 2>`.
+pub fn describe(handle: &Handle, state: &str) -> String {
+    let closed = if handle.is_closed() { ", closed" } else { "" };
+    format!("<{} {}, {state}{}{closed}>", handle.header.kind.name(), handle.label(), handle.waiters_text())
+}
