@@ -282,7 +282,8 @@ def test_time_out_says_who_holds_it_and_since_when(world: World) -> None:
         str(caught.value),
     )
     assert said, str(caught.value)
-    assert 0.5 <= float(said[1]) <= waited
+    # It counts from when the first of the two announced itself, a moment after it came.
+    assert 0.4 <= float(said[1]) <= waited
     held.release()
     held.mutex.unlink()
 

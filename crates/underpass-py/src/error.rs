@@ -124,10 +124,11 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
     }
 }
 
-/// A time that was measured, for the texts of errors.
+/// A time that was measured, for the texts of errors. Cut and not rounded, so that "at least" stays true.
 pub fn seconds(nanoseconds: u64) -> String {
-    let seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
-    if seconds < 10.0 { format!("{seconds:.3} s") } else { format!("{seconds:.1} s") }
+    let milliseconds = nanoseconds / 1_000_000;
+    let (whole, rest) = (milliseconds / 1_000, milliseconds % 1_000);
+    if whole < 10 { format!("{whole}.{rest:03} s") } else { format!("{whole}.{} s", rest / 100) }
 }
 
 /// Says what the lowest layer found.
