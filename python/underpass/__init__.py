@@ -4,6 +4,7 @@ from underpass.data import Lease, Loan, Queue
 from underpass.errors import (
     AccessDeniedError,
     CallAbortedError,
+    CallCancelledError,
     ClosedError,
     CorruptedError,
     DiedError,
@@ -24,13 +25,14 @@ from underpass.errors import (
 )
 from underpass.interfaces import Interface, connect, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
-from underpass.ports import Gate, Peer, Port, Request
+from underpass.ports import Gate, Notified, Peer, Port, Request
 from underpass.sync import Mutex, Semaphore
 from underpass.waiting import warn_waiting
 
 __all__ = [
     "AccessDeniedError",
     "CallAbortedError",
+    "CallCancelledError",
     "ClosedError",
     "CorruptedError",
     "DiedError",
@@ -45,6 +47,7 @@ __all__ = [
     "MisuseError",
     "Mutex",
     "NotFoundError",
+    "Notified",
     "ObjectInfo",
     "OutOfSpaceError",
     "OwnerDiedError",

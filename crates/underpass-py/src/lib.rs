@@ -1,5 +1,6 @@
 //! `underpass._core`: Python's face of the objects. Arguments in, errors out, no logic.
 
+mod admit;
 mod bytes;
 mod error;
 mod gate;
@@ -13,7 +14,9 @@ mod object;
 mod peer;
 mod port;
 mod queue;
+mod request;
 mod semaphore;
+mod serving;
 mod space;
 mod timeout;
 mod waits;
@@ -25,7 +28,7 @@ use underpass_shm::futex;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use crate::gate::Gate;
+    use crate::gate::{Gate, GateStatistics};
     #[pymodule_export]
     use crate::handle::reopen;
     #[pymodule_export]
@@ -41,9 +44,11 @@ mod _core {
     #[pymodule_export]
     use crate::peer::Peer;
     #[pymodule_export]
-    use crate::port::{Port, PortStatistics, Request};
+    use crate::port::{Port, PortStatistics};
     #[pymodule_export]
     use crate::queue::{Holding, Queue, QueueStatistics};
+    #[pymodule_export]
+    use crate::request::{Notified, Request};
     #[pymodule_export]
     use crate::semaphore::{Semaphore, SemaphoreStatistics};
     #[pymodule_export]
