@@ -4,6 +4,7 @@ from underpass.data import Lease, Loan, Queue
 from underpass.errors import (
     AccessDeniedError,
     CallAbortedError,
+    CallCancelledError,
     ClosedError,
     CorruptedError,
     DiedError,
@@ -24,7 +25,7 @@ from underpass.errors import (
 )
 from underpass.interfaces import Interface, connect, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
-from underpass.ports import Gate, Peer, Port, Request
+from underpass.ports import Gate, Notified, Peer, Port, Request
 from underpass.sync import AtomicInt, Event, Mutex, Notification, Semaphore
 from underpass.waiting import warn_waiting
 
@@ -32,6 +33,7 @@ __all__ = [
     "AccessDeniedError",
     "AtomicInt",
     "CallAbortedError",
+    "CallCancelledError",
     "ClosedError",
     "CorruptedError",
     "DiedError",
@@ -48,6 +50,7 @@ __all__ = [
     "Mutex",
     "NotFoundError",
     "Notification",
+    "Notified",
     "ObjectInfo",
     "OutOfSpaceError",
     "OwnerDiedError",

@@ -1,5 +1,5 @@
 """Calls between processes."""
 
-from underpass._core import Gate, Peer, Port, PortStatistics, Request
+from underpass._core import Gate, GateStatistics, Notified, Peer, Port, PortStatistics, Request
 
-__all__ = ["Gate", "Peer", "Port", "PortStatistics", "Request"]
+__all__ = ["Gate", "GateStatistics", "Notified", "Peer", "Port", "PortStatistics", "Request"]

@@ -21,9 +21,8 @@ STUB = Path(underpass.__file__).with_name("_core.pyi")
 # Names that exist, and so may not vanish again.
 BUILT = (
     *("Space", "ObjectInfo", "Semaphore", "Mutex", "Queue", "Lease", "Loan"),
-    *("Space", "ObjectInfo", "Semaphore", "Queue", "Lease", "Loan"),
     *("Notification", "Event", "AtomicInt"),
-    *("Port", "Gate", "Request", "Peer", "Interface", "serve", "serving", "connect"),
+    *("Port", "Gate", "Request", "Notified", "Peer", "Interface", "serve", "serving", "connect"),
 )
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

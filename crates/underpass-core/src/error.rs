@@ -47,6 +47,13 @@ pub enum Error {
     NotOwner,
     /// The server gave the call up without a reply; it may have acted.
     Aborted,
+    /// The call was taken back before the server took it: its badge was revoked, or its gate given up.
+    Cancelled,
+    /// The server does not admit this client.
+    Denied {
+        /// The server's pid.
+        pid: u32,
+    },
     /// A message is larger than the object carries.
     TooLong {
         /// Bytes it has.

@@ -85,7 +85,11 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         Error::Invalid(why) => PyValueError::new_err(format!("{object}: {why}")),
         Error::PeerDied { pid } => {
             let message = format!("{object} {failed}: its partner, pid {pid}, has died or closed it");
-            exception(py, "PeerDiedError", &message, |attributes| attributes.set_item("pid", pid))
+            exception(py, "PeerDiedError", &message, |attributes| {
+                attributes.set_item("pid", pid)?;
+                let label = object.rsplit_once(' ').map_or(*object, |(_, label)| label);
+                attributes.set_item("name", label.trim_matches('\''))
+            })
         }
         Error::OwnerDied(death) => {
             let time = death.held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
@@ -107,6 +111,22 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
             "CallAbortedError",
             &format!("{object} {failed}: the server gave it up without a reply, and may have acted"),
         ),
+        Error::Cancelled => plain(
+            py,
+            "CallCancelledError",
+            &format!(
+                "{object} {failed}: its badge was revoked, or its gate closed, before the server took it, so nothing happened"
+            ),
+        ),
+        Error::Denied { pid } => {
+            let (me, uid) = (std::process::id(), underpass_shm::space::uid());
+            let message = format!(
+                "{object} {failed}: its server, pid {pid}{}, does not admit this process, pid {me} of uid {uid}: \
+                 run as its user, or let its admit= say yes",
+                if detail.is_empty() { String::new() } else { format!(" of {detail}") }
+            );
+            exception(py, "AccessDeniedError", &message, |attributes| attributes.set_item("filename", *object))
+        }
         Error::TooLong { size, limit } => {
             let message = format!(
                 "{object} {failed}: {size} bytes are more than its message_size of {limit}; create it with message_size={size} or more"

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use underpass_core::Error;
-use underpass_core::port::{Client, MOST_BYTES, Reply};
+use underpass_core::port::{Badge, Client, MOST_BYTES, Reply, notify};
+use underpass_core::{Deadline, Error};
 use underpass_shm::forks;
 use underpass_shm::header::{Kind, WORDS};
 use underpass_shm::layout::port::PortWords;
@@ -15,7 +16,7 @@ use underpass_shm::space::socket_name;
 
 use crate::bytes::{Source, Target};
 use crate::error::{Context, exception, raise};
-use crate::handle::Handle;
+use crate::handle::{Handle, Travel};
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -37,7 +38,40 @@ pub struct Gate {
     handle: Arc<Handle>,
     words: Placed<PortWords>,
     message_size: usize,
+    badge: Badge,
     binding: Binding,
+}
+
+/// A snapshot of a gate, in this process.
+#[pyclass(frozen, get_all, module = "underpass")]
+#[derive(Debug)]
+pub struct GateStatistics {
+    /// The server knows this process, or will when it next receives.
+    bound: bool,
+    /// Calls of this process that are under way; four fit.
+    in_progress: usize,
+    /// Calls that were given up after the server had taken them, and occupy a place until it answers.
+    abandoned: usize,
+    /// Threads of this process that wait for a place.
+    in_line: u32,
+    /// Threads that sleep at the port, wherever they are.
+    waiters: usize,
+    /// The number that the port gave this gate.
+    badge: u64,
+    /// Longest message.
+    message_size: usize,
+}
+
+#[pymethods]
+impl GateStatistics {
+    fn __repr__(&self) -> String {
+        let Self { bound, in_progress, abandoned, in_line, waiters, badge, message_size } = self;
+        let bound = if *bound { "True" } else { "False" };
+        format!(
+            "GateStatistics(bound={bound}, in_progress={in_progress}, abandoned={abandoned}, in_line={in_line}, \
+             waiters={waiters}, badge={badge}, message_size={message_size})"
+        )
+    }
 }
 
 /// The channel of this process; a forked child finds its parent's and makes the next.
@@ -64,17 +98,39 @@ impl Object for Gate {
     const PARAMETERS: &'static [&'static str] = &["message_size"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
+        Self::build(py, &handle, Badge::default())
+    }
+}
+
+impl Gate {
+    fn build(py: Python<'_>, handle: &Arc<Handle>, badge: Badge) -> PyResult<PyClassInitializer<Self>> {
         let message_size = usize::try_from(handle.header.parameters[0]).ok().filter(|size| *size <= MOST_BYTES);
         let (Some(words), Some(message_size)) = (Placed::at(&handle.region, WORDS), message_size) else {
             let error = Error::Corrupted("its message_size or its length is out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
         };
-        let gate = Self { handle: handle.clone(), words, message_size, binding: Binding::new() };
-        Ok(object::base(&handle).add_subclass(gate))
+        let gate = Self { handle: handle.clone(), words, message_size, badge, binding: Binding::new() };
+        Ok(object::base(handle).add_subclass(gate))
     }
-}
 
-impl Gate {
+    /// A gate that its port knows by a number.
+    pub fn badged(py: Python<'_>, handle: Handle, badge: Badge) -> PyResult<Py<Self>> {
+        Py::new(py, Self::build(py, &Arc::new(handle), badge)?)
+    }
+
+    /// A gate that came from another process, and what was written beside it.
+    pub fn arrived(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<Self>> {
+        Self::badged(py, handle, read_badge(part)?)
+    }
+
+    #[inline]
+    fn client(&self, py: Python<'_>, timeout: Timeout, deadline: Deadline, failed: &'static str) -> PyResult<&Client> {
+        match self.binding.current().client.get() {
+            Some(client) => Ok(client),
+            None => self.bind(py, deadline)?.map_err(|error| self.failed(py, timeout, failed, error)),
+        }
+    }
+
     #[inline]
     fn call_for<T>(
         &self,
@@ -88,18 +144,15 @@ impl Gate {
         let source = data.map(Source::new).transpose()?;
         let data = source.as_ref().map_or(&[][..], Source::as_slice);
         let deadline = timeout.deadline();
-        let client = match self.binding.current().client.get() {
-            Some(client) => client,
-            None => self.bind(py, deadline)?.map_err(|error| self.failed(py, timeout, error))?,
-        };
+        let client = self.client(py, timeout, deadline, NOT_ANSWERED)?;
         match timeout.judge(client.call(self.handle.kernel(), data, deadline, sink)) {
             Ok(result) => result,
-            Err(error) => Err(self.failed(py, timeout, error)),
+            Err(error) => Err(self.failed(py, timeout, NOT_ANSWERED, error)),
         }
     }
 
     #[cold]
-    fn bind(&self, py: Python<'_>, deadline: underpass_core::Deadline) -> PyResult<underpass_core::Result<&Client>> {
+    fn bind(&self, py: Python<'_>, deadline: Deadline) -> PyResult<underpass_core::Result<&Client>> {
         let header = &self.handle.header;
         let connected = Client::connect(
             self.handle.kernel(),
@@ -108,6 +161,7 @@ impl Gate {
             &socket_name(header),
             Life(header.creator),
             self.message_size,
+            self.badge,
             deadline,
         );
         // Two threads may bind at once; one channel more does no harm, and the server forgets it with this process.
@@ -115,14 +169,38 @@ impl Gate {
     }
 
     #[cold]
-    fn failed(&self, py: Python<'_>, timeout: Timeout, error: Error) -> PyErr {
-        let context = Context {
-            object: &self.handle.title,
-            failed: "call not answered",
-            time: timeout.text(),
-            detail: String::new(),
+    fn failed(&self, py: Python<'_>, timeout: Timeout, failed: &'static str, error: Error) -> PyErr {
+        let detail = match error {
+            Error::Denied { .. } => self.handle.owner().map_or(String::new(), |uid| format!("uid {uid}")),
+            _ => String::new(),
         };
-        raise(py, &context, error)
+        raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
+    }
+}
+
+const NOT_ANSWERED: &str = "call not answered";
+const NOT_RECEIVED: &str = "message not received";
+
+/// A badge, as a pickle carries it.
+fn write_badge(badge: Badge) -> String {
+    if badge.number == 0 {
+        String::new()
+    } else {
+        format!("{:x}.{:x}.{:x}", badge.number, badge.generation, badge.proof)
+    }
+}
+
+fn read_badge(text: &str) -> PyResult<Badge> {
+    let refuse = || PyValueError::new_err(format!("{text:?} is no badge of a gate"));
+    if text.is_empty() {
+        return Ok(Badge::default());
+    }
+    let mut parts = text.split('.').map(|part| u64::from_str_radix(part, 16));
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(Ok(number)), Some(Ok(generation)), Some(Ok(proof)), None) => {
+            Ok(Badge { number, generation: u32::try_from(generation).map_err(|_| refuse())?, proof })
+        }
+        _ => Err(refuse()),
     }
 }
 
@@ -142,6 +220,8 @@ impl Gate {
     ///         "receive": it has, and may have acted.
     ///     PeerDiedError: The server died or closed the port, before or during the call; it is told by the kernel.
     ///     CallAbortedError: The server gave the call up without a reply.
+    ///     CallCancelledError: The port has revoked this gate's badge: nothing happened.
+    ///     AccessDeniedError: The port does not admit this process: nothing happened.
     ///     MessageTooLongError: More bytes than the port's ``message_size``.
     #[pyo3(signature = (data=None, *, timeout=None), text_signature = "($self, data=b'', *, timeout=None)")]
     fn call<'py>(
@@ -183,16 +263,103 @@ impl Gate {
         })
     }
 
+    /// Send ``data`` one way: return once the server has received it.
+    ///
+    /// Received is not handled: nobody tells how that ends, and the server's death after it loses the message.
+    ///
+    /// Raises:
+    ///     TimedOut: Not received within ``timeout`` seconds; ``phase`` is "send": nothing happened.
+    ///     PeerDiedError: The server died or closed the port; it may just have received it.
+    ///     CallCancelledError: The port has revoked this gate's badge: nothing happened.
+    ///     AccessDeniedError: The port does not admit this process: nothing happened.
+    ///     MessageTooLongError: More bytes than the port's ``message_size``.
+    ///
+    /// Example:
+    ///     >>> import threading, underpass
+    ///     >>> with underpass.Port() as port:
+    ///     ...     sender = threading.Thread(target=port.gate().send, args=(b"news",))
+    ///     ...     sender.start()
+    ///     ...     port.receive(timeout=5).data
+    ///     ...     sender.join()
+    ///     b'news'
+    #[pyo3(signature = (data, *, timeout=None))]
+    fn send(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
+        self.handle.check(py)?;
+        let timeout = Timeout::new(timeout)?;
+        let source = Source::new(data)?;
+        let deadline = timeout.deadline();
+        let client = self.client(py, timeout, deadline, NOT_RECEIVED)?;
+        let sent = timeout.judge(client.send(self.handle.kernel(), source.as_slice(), deadline));
+        sent.map_err(|error| self.failed(py, timeout, NOT_RECEIVED, error))
+    }
+
+    /// Set ``bits`` of the port's own word, for `Port.receive_any`: never blocks, and needs no admission.
+    ///
+    /// Bits that were set before are the same bits (seL4's signal). A server that has died and did not close the port is
+    /// noticed by the second notification that nobody takes, or by one that should have woken it.
+    ///
+    /// Args:
+    ///     bits: 1 to 2**64 - 1.
+    ///
+    /// Raises:
+    ///     PeerDiedError: The port was closed, or its server is known to have died.
+    #[pyo3(signature = (bits=1))]
+    fn notify(&self, py: Python<'_>, bits: i128) -> PyResult<()> {
+        self.handle.check(py)?;
+        let bits = u64::try_from(bits)
+            .ok()
+            .filter(|bits| *bits != 0)
+            .ok_or_else(|| PyValueError::new_err(format!("bits={bits} is not between 1 and 2**64 - 1")))?;
+        notify(self.handle.kernel(), &self.words, Life(self.handle.header.creator), bits)
+            .map_err(|error| self.failed(py, Timeout::NoWait, "not notified", error))
+    }
+
     /// Bytes of the longest message.
     #[getter]
     fn message_size(&self) -> usize {
         self.message_size
     }
 
+    /// The number that the port gave this gate; 0: none.
+    #[getter]
+    fn badge(&self) -> u64 {
+        self.badge.number
+    }
+
+    /// A frozen snapshot.
+    fn statistics(&self) -> GateStatistics {
+        let client = self.binding.current().client.get();
+        let (in_progress, abandoned, in_line) = client.map_or((0, 0, 0), Client::in_progress);
+        GateStatistics {
+            bound: client.is_some(),
+            in_progress,
+            abandoned,
+            in_line,
+            waiters: self.handle.waiters(),
+            badge: self.badge.number,
+            message_size: self.message_size,
+        }
+    }
+
+    /// End this handle: the server forgets what it shared with this process. Idempotent.
+    fn close(&self) {
+        if let Some(client) = self.binding.current().client.get() {
+            client.close();
+        }
+        self.handle.close();
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
+        let (open, mut travel) = self.handle.reduce(py)?;
+        travel.6 = write_badge(self.badge);
+        Ok((open, travel))
+    }
+
     fn __repr__(&self) -> String {
         let name = self.handle.label();
         let bound = if self.binding.current().client.get().is_some() { "bound" } else { "not bound yet" };
+        let badge = if self.badge.number == 0 { String::new() } else { format!(", badge {}", self.badge.number) };
         let state = if self.handle.is_closed() { ", closed" } else { "" };
-        format!("<Gate to {name}, {bound}{state}>")
+        format!("<Gate to {name}, {bound}{badge}{state}>")
     }
 }

@@ -339,6 +339,11 @@ impl Handle {
         }
     }
 
+    /// The user whom the object's file belongs to, while it has one.
+    pub fn owner(&self) -> Option<u32> {
+        self.home.as_ref().and_then(|linux| linux.space().owner_of(&self.file))
+    }
+
     /// Removes the name.
     pub fn unlink(&self, py: Python<'_>) -> PyResult<()> {
         self.home(py)?.space().unlink(&self.file).map_err(|error| from_shm(py, error))
@@ -440,7 +445,7 @@ pub fn reopen(
         Kind::Semaphore => Ok(opened::<Semaphore>(py, handle)?.into_any()),
         Kind::Queue if part == LETTERS => Ok(opened::<Queue>(py, handle.of_part(LETTERS))?.into_any()),
         Kind::Queue => Ok(opened::<Queue>(py, handle)?.into_any()),
-        Kind::Port => Ok(opened::<Gate>(py, handle)?.into_any()),
+        Kind::Port => Ok(Gate::arrived(py, handle, part)?.into_any()),
         Kind::Mutex => Ok(opened::<Mutex>(py, handle)?.into_any()),
         Kind::Notification => Ok(opened::<Notification>(py, handle)?.into_any()),
         Kind::Event => Ok(opened::<Event>(py, handle)?.into_any()),

@@ -1,5 +1,6 @@
 //! `underpass._core`: Python's face of the objects. Arguments in, errors out, no logic.
 
+mod admit;
 mod atomic;
 mod bytes;
 mod error;
@@ -16,7 +17,9 @@ mod object;
 mod peer;
 mod port;
 mod queue;
+mod request;
 mod semaphore;
+mod serving;
 mod space;
 mod timeout;
 mod waits;
@@ -32,7 +35,7 @@ mod _core {
     #[pymodule_export]
     use crate::event::{Event, EventStatistics};
     #[pymodule_export]
-    use crate::gate::Gate;
+    use crate::gate::{Gate, GateStatistics};
     #[pymodule_export]
     use crate::handle::reopen;
     #[pymodule_export]
@@ -50,9 +53,11 @@ mod _core {
     #[pymodule_export]
     use crate::peer::Peer;
     #[pymodule_export]
-    use crate::port::{Port, PortStatistics, Request};
+    use crate::port::{Port, PortStatistics};
     #[pymodule_export]
     use crate::queue::{Holding, Queue, QueueStatistics};
+    #[pymodule_export]
+    use crate::request::{Notified, Request};
     #[pymodule_export]
     use crate::semaphore::{Semaphore, SemaphoreStatistics};
     #[pymodule_export]

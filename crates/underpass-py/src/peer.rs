@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use underpass_core::kernel::Kernel;
+use underpass_core::linux::Linux;
 use underpass_shm::life::Life;
+use underpass_shm::socket::Credentials;
 
 use crate::handle::Handle;
 
@@ -31,6 +33,12 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// The process behind a socket, and the thread of it that it says calls.
+    pub fn caller(linux: &Arc<Linux>, credentials: Credentials, process: Life, thread: Life) -> Self {
+        let Credentials { pid, uid, gid } = credentials;
+        Self { pid, tid: linux.space().lives().tid(thread), uid, gid, kernel: linux.clone(), life: process }
+    }
+
     /// The thread that owns an object.
     pub fn owner(handle: &Handle, thread: Life, pid: u32) -> Self {
         let tid = handle.tid(thread);

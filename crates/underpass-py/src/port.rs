@@ -1,26 +1,28 @@
 //! `underpass.Port`: the right to receive calls, and what is received.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 
+use pyo3::PyTraverseError;
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use underpass_core::Error;
 use underpass_core::kernel::Wanted;
-use underpass_core::port::{Call, MOST_BYTES, Server};
+use underpass_core::port::{Admission, Call, Census, MOST_BYTES, Received, SameUser, Server, Wish};
 use underpass_shm::header::{Kind, WORDS};
 use underpass_shm::layout::port::PortWords;
 use underpass_shm::place::Placed;
 use underpass_shm::space::socket_name;
 use underpass_shm::{forks, socket};
 
-use crate::bytes::Source;
+use crate::admit::{Admit, Asked};
 use crate::error::{Context, raise};
 use crate::gate::Gate;
 use crate::handle::Handle;
 use crate::object::{self, SharedObject};
-use crate::peer::Peer;
+use crate::request::{Notified, Request};
+use crate::serving;
 use crate::space::Space;
 use crate::timeout::Timeout;
 
@@ -34,6 +36,9 @@ use crate::timeout::Timeout;
 ///
 /// Args:
 ///     message_size: Bytes of the longest request and of the longest reply; each client reserves eight times that.
+///     admit: Called with the `Peer` of each process that comes to call, by a thread that receives; only one for which
+///         it is true is let in, the others get AccessDeniedError. None lets in processes of the same user, and root's.
+///         If it raises, the client is refused and the exception goes to ``sys.unraisablehook``; Ctrl-C ends the receive.
 ///
 /// Example:
 ///     >>> import threading, underpass
@@ -46,8 +51,9 @@ use crate::timeout::Timeout;
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Port {
-    handle: Arc<Handle>,
-    server: Server,
+    pub handle: Arc<Handle>,
+    pub server: Server,
+    admit: Option<Arc<Admit>>,
     /// The epoch of forks in which it was made: a child does not receive.
     epoch: u32,
 }
@@ -56,8 +62,16 @@ pub struct Port {
 #[pyclass(frozen, get_all, module = "underpass")]
 #[derive(Debug)]
 pub struct PortStatistics {
-    /// Clients that have introduced themselves.
+    /// Clients that were let in, and live.
     clients: usize,
+    /// Calls that wait to be taken.
+    queued: usize,
+    /// Threads of the server that wait for one.
+    receivers: u32,
+    /// Bits of `Gate.notify` that wait for `receive_any`.
+    bits: u64,
+    /// Clients that were not let in.
+    refused: u64,
     /// Longest message.
     message_size: usize,
     /// Threads that sleep here, wherever they are: receivers, and callers until their reply.
@@ -67,92 +81,11 @@ pub struct PortStatistics {
 #[pymethods]
 impl PortStatistics {
     fn __repr__(&self) -> String {
+        let Self { clients, queued, receivers, bits, refused, message_size, waiters } = self;
         format!(
-            "PortStatistics(clients={}, message_size={}, waiters={})",
-            self.clients, self.message_size, self.waiters
+            "PortStatistics(clients={clients}, queued={queued}, receivers={receivers}, bits={bits:#x}, \
+             refused={refused}, message_size={message_size}, waiters={waiters})"
         )
-    }
-}
-
-/// A call that was received. Reply once; one that is forgotten fails at its caller with CallAbortedError.
-#[pyclass(frozen, module = "underpass")]
-#[derive(Debug)]
-pub struct Request {
-    port: Py<Port>,
-    call: Call,
-    data: Py<PyBytes>,
-    replied: AtomicBool,
-}
-
-impl Request {
-    /// Fails the call at its caller, unless it was answered.
-    fn give_up(&self) {
-        if !self.replied.swap(true, AcqRel) {
-            let port = self.port.get();
-            port.server.abort(port.handle.kernel(), &self.call);
-        }
-    }
-}
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        self.give_up();
-    }
-}
-
-#[pymethods]
-impl Request {
-    /// What the caller sent, copied.
-    #[getter]
-    fn data(&self, py: Python<'_>) -> Py<PyBytes> {
-        self.data.clone_ref(py)
-    }
-
-    /// The number its gate was given; 0 so far.
-    #[getter]
-    #[expect(clippy::unused_self, reason = "an attribute of each request")]
-    fn badge(&self) -> u64 {
-        0
-    }
-
-    /// Who called.
-    #[getter]
-    fn peer(&self, py: Python<'_>) -> PyResult<Peer> {
-        let port = self.port.get();
-        let (linux, peer) = (port.handle.home(py)?, self.call.peer());
-        Ok(Peer {
-            pid: peer.pid,
-            tid: linux.space().lives().tid(self.call.caller()),
-            uid: peer.uid,
-            gid: peer.gid,
-            kernel: linux.clone(),
-            life: self.call.client(),
-        })
-    }
-
-    /// Answer, once. Never blocks; the caller may be gone.
-    ///
-    /// Raises:
-    ///     MisuseError: It was answered before.
-    ///     MessageTooLongError: More than the port's ``message_size``; the request can still be answered.
-    #[pyo3(signature = (reply=None))]
-    fn reply(&self, py: Python<'_>, reply: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let source = reply.map(Source::new).transpose()?;
-        let port = self.port.get();
-        let context = Context::of(&port.handle.title, "call not answered");
-        let data = source.as_ref().map_or(&[][..], Source::as_slice);
-        if data.len() > port.server.message_size() {
-            let error = Error::TooLong { size: data.len(), limit: port.server.message_size() };
-            return Err(raise(py, &context, error));
-        }
-        if self.replied.swap(true, AcqRel) {
-            return Err(raise(py, &context, Error::Misuse("it was answered before".into())));
-        }
-        port.server.reply(port.handle.kernel(), &self.call, data).map_err(|error| raise(py, &context, error))
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<Request of {} bytes from pid {}>", self.call.length(), self.call.peer().pid)
     }
 }
 
@@ -161,6 +94,7 @@ fn create(
     space: Option<&Space>,
     name: Option<&str>,
     message_size: i64,
+    admit: Option<Py<PyAny>>,
 ) -> PyResult<PyClassInitializer<Port>> {
     let size = usize::try_from(message_size).ok().filter(|size| *size <= MOST_BYTES).ok_or_else(|| {
         PyValueError::new_err(format!("message_size={message_size} is not between 0 and {MOST_BYTES}"))
@@ -186,15 +120,29 @@ fn create(
     let words: Option<Placed<PortWords>> = Placed::at(&handle.region, WORDS);
     match (words, listener.take()) {
         (Some(words), Some(listener)) => {
-            let server = Server::new(words, size, listener);
-            Ok(object::base(&handle).add_subclass(Port { server, handle, epoch: forks::epoch() }))
+            let admit = match admit {
+                Some(function) => Some(Arc::new(Admit::new(handle.home(py)?.clone(), function))),
+                None => None,
+            };
+            let admission: Box<dyn Admission> = match &admit {
+                Some(admit) => Box::new(Asked(admit.clone())),
+                None => Box::new(SameUser),
+            };
+            let server = Server::new(words, size, listener, admission);
+            Ok(object::base(&handle).add_subclass(Port {
+                server,
+                admit,
+                handle: handle.clone(),
+                epoch: forks::epoch(),
+            }))
         }
         _ => Err(raise(py, &Context::of(&handle.title, "not created"), Error::Corrupted("too short".into()))),
     }
 }
 
 impl Port {
-    fn check(&self, py: Python<'_>) -> PyResult<()> {
+    /// Refuses a closed port, and one of a process that this one was forked from.
+    pub fn check(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.check(py)?;
         if self.epoch == forks::epoch() {
             return Ok(());
@@ -203,61 +151,49 @@ impl Port {
         Err(raise(py, &Context::of(&self.handle.title, "cannot receive here"), Error::Misuse(why)))
     }
 
-    fn receive_after(slf: &Bound<'_, Self>, last: Option<&Call>, timeout: Timeout) -> PyResult<Request> {
+    fn receive_wish(slf: &Bound<'_, Self>, wish: Wish<'_>, timeout: Timeout) -> PyResult<Received> {
         let (py, port) = (slf.py(), slf.get());
         port.check(py)?;
-        let received = timeout.judge(port.server.receive(port.handle.kernel(), last, timeout.deadline()));
-        let call = received.map_err(|error| {
+        let received = timeout.judge(port.server.receive(port.handle.kernel(), wish, timeout.deadline()));
+        received.map_err(|error| {
             let context = Context {
                 object: &port.handle.title,
                 failed: "received no call",
                 time: timeout.text(),
-                detail: format!("{} clients know it", port.server.clients()),
+                detail: format!("{} clients know it", port.server.census().clients),
             };
             raise(py, &context, error)
-        })?;
-        let data = port.request(py, &call)?.unbind();
-        Ok(Request { port: slf.clone().unbind(), call, data, replied: AtomicBool::new(false) })
-    }
-
-    #[inline]
-    fn request<'py>(&self, py: Python<'py>, call: &Call) -> PyResult<Bound<'py, PyBytes>> {
-        PyBytes::new_with(py, call.length(), |out| {
-            self.server.request(call, out);
-            Ok(())
         })
     }
 
-    /// The fastest loop: bytes in, bytes out, until the port is closed.
-    fn serve_loop(&self, py: Python<'_>, handler: &Bound<'_, PyAny>) -> PyResult<()> {
-        let kernel = self.handle.kernel();
-        let mut last: Option<Call> = None;
-        loop {
-            let call = match self.server.receive(kernel, last.as_ref(), underpass_core::Deadline::Never) {
-                Ok(call) => call,
-                Err(Error::Closed) => return Ok(()),
-                Err(error) => return Err(raise(py, &Context::of(&self.handle.title, "received no call"), error)),
-            };
-            let answered = self.request(py, &call).and_then(|data| handler.call1((data,))).and_then(|reply| {
-                let source = Source::new(&reply)?;
-                self.server
-                    .reply(kernel, &call, source.as_slice())
-                    .map_err(|error| raise(py, &Context::of(&self.handle.title, "call not answered"), error))
-            });
-            if let Err(error) = answered {
-                self.server.abort(kernel, &call);
-                return Err(error);
-            }
-            // A handler that runs no Python code would keep Ctrl-C out.
-            py.check_signals()?;
-            last = Some(call);
+    fn receive_after(slf: &Bound<'_, Self>, last: Option<&Call>, timeout: Timeout) -> PyResult<Request> {
+        match Self::receive_wish(slf, Wish { last, ..Wish::default() }, timeout)? {
+            Received::Call(call) => Self::taken(slf, call),
+            Received::Bits(_) => unreachable!("bits come to those who wish for them"),
         }
+    }
+
+    fn taken(slf: &Bound<'_, Self>, call: Call) -> PyResult<Request> {
+        let data = slf.get().request(slf.py(), &call)?.unbind();
+        Ok(Request::new(slf.clone().unbind(), call, data))
+    }
+
+    /// Copies what was sent.
+    #[inline]
+    pub fn request<'py>(&self, py: Python<'py>, call: &Call) -> PyResult<Bound<'py, PyBytes>> {
+        PyBytes::new_with(py, call.length(), |out| {
+            self.server.request(self.handle.kernel(), call, out);
+            Ok(())
+        })
     }
 
     fn shut(&self) {
         if self.epoch == forks::epoch() && !self.handle.is_closed() {
             self.server.close(self.handle.kernel());
             self.handle.remove_port();
+            if let Some(admit) = &self.admit {
+                admit.forget();
+            }
         }
         self.handle.close();
     }
@@ -272,16 +208,22 @@ impl Drop for Port {
 #[pymethods]
 impl Port {
     #[new]
-    #[pyo3(signature = (*, message_size=4096))]
-    fn new(py: Python<'_>, message_size: i64) -> PyResult<PyClassInitializer<Self>> {
-        create(py, None, None, message_size)
+    #[pyo3(signature = (*, message_size=4096, admit=None))]
+    fn new(py: Python<'_>, message_size: i64, admit: Option<Py<PyAny>>) -> PyResult<PyClassInitializer<Self>> {
+        create(py, None, None, message_size, admit)
     }
 
     /// Make a port with a name, or take over one whose receiver has died. Raises ExistsError if it lives.
     #[staticmethod]
-    #[pyo3(signature = (name, *, message_size=4096, space=None))]
-    fn create(py: Python<'_>, name: &str, message_size: i64, space: Option<&Bound<'_, Space>>) -> PyResult<Py<Self>> {
-        Py::new(py, create(py, space.map(Bound::get), Some(name), message_size)?)
+    #[pyo3(signature = (name, *, message_size=4096, admit=None, space=None))]
+    fn create(
+        py: Python<'_>,
+        name: &str,
+        message_size: i64,
+        admit: Option<Py<PyAny>>,
+        space: Option<&Bound<'_, Space>>,
+    ) -> PyResult<Py<Self>> {
+        Py::new(py, create(py, space.map(Bound::get), Some(name), message_size, admit)?)
     }
 
     /// Wait for a call.
@@ -294,7 +236,31 @@ impl Port {
         Self::receive_after(slf, None, Timeout::new(timeout)?)
     }
 
-    /// Answer a request and wait for the next call, in one step.
+    /// Wait for a call, or for bits of `Gate.notify`: what is there first; of both, the bits.
+    ///
+    /// All bits that were set since the last time come at once, as a `Notified`. Only threads in here take them; they
+    /// are for nobody in particular (seL4's bound notification).
+    ///
+    /// Raises:
+    ///     TimedOut: Nothing came within ``timeout`` seconds.
+    ///     ClosedError: The port was closed.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> with underpass.Port() as port:
+    ///     ...     port.gate().notify(0b100)
+    ///     ...     port.receive_any()
+    ///     Notified(bits=0x4)
+    #[pyo3(signature = (*, timeout=None))]
+    fn receive_any<'py>(slf: &Bound<'py, Self>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        match Self::receive_wish(slf, Wish { bits: true, ..Wish::default() }, Timeout::new(timeout)?)? {
+            Received::Call(call) => Ok(Bound::new(py, Self::taken(slf, call)?)?.into_any()),
+            Received::Bits(bits) => Ok(Bound::new(py, Notified::new(bits))?.into_any()),
+        }
+    }
+
+    /// Answer a request and wait for the next call, in one step. One that was sent one way gets no ``reply``.
     #[pyo3(signature = (request, reply=None, *, timeout=None))]
     fn reply_wait(
         slf: &Bound<'_, Self>,
@@ -303,49 +269,66 @@ impl Port {
         timeout: Option<f64>,
     ) -> PyResult<Request> {
         let timeout = Timeout::new(timeout)?;
-        request.get().reply(slf.py(), reply)?;
+        if reply.is_some() || !request.get().call.is_one_way() {
+            request.get().reply(slf.py(), reply)?;
+        }
         Self::receive_after(slf, Some(&request.get().call), timeout)
     }
 
     /// Answer call after call with what ``handler(request)`` returns, until the port is closed.
     ///
     /// None is an empty reply, unless the handler has replied itself. If it raises, the call fails at its caller with
-    /// CallAbortedError, and the exception ends this loop.
-    fn serve(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut last: Option<Call> = None;
-        loop {
-            let request = match Self::receive_after(slf, last.as_ref(), Timeout::Seconds(None)) {
-                Ok(request) => Bound::new(slf.py(), request)?,
-                Err(_) if slf.get().handle.is_closed() => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            let reply = match handler.call1((&request,)) {
-                Ok(reply) => reply,
-                Err(error) => {
-                    // The traceback keeps the request alive, and the caller should not wait for its end.
-                    request.get().give_up();
-                    return Err(error);
-                }
-            };
-            if !request.get().replied.load(std::sync::atomic::Ordering::Acquire) {
-                request.get().reply(slf.py(), Some(&reply).filter(|reply| !reply.is_none()))?;
-            }
-            last = Some(request.get().call.clone());
-        }
+    /// CallAbortedError, and the exception ends this loop: ``serve`` raises it. With several ``threads`` (this one, and
+    /// ``threads - 1`` that end with it) the first exception, Ctrl-C too, ends all of them; each finishes the call that
+    /// it has.
+    ///
+    /// Args:
+    ///     handler: Called with each request, by several threads at once if there are several.
+    ///     threads: How many serve.
+    #[pyo3(signature = (handler, *, threads=1))]
+    fn serve(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
+        serving::serve(slf, handler, threads, serving::requests)
     }
 
     /// Answer call after call with ``handler(data)``, bytes to bytes, until the port is closed: the fastest loop.
     ///
-    /// If the handler raises, the call fails at its caller with CallAbortedError, and the exception ends this loop.
-    fn serve_bytes(&self, py: Python<'_>, handler: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.check(py)?;
-        self.serve_loop(py, handler)
+    /// If the handler raises, the call fails at its caller with CallAbortedError, and the exception ends this loop, and
+    /// those of the other ``threads``, as in `serve`.
+    #[pyo3(signature = (handler, *, threads=1))]
+    fn serve_bytes(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
+        serving::serve(slf, handler, threads, serving::bytes)
     }
 
     /// The right to call this port; picklable.
-    fn gate(&self, py: Python<'_>) -> PyResult<Py<Gate>> {
+    ///
+    /// A gate with a ``badge`` is known by it: `Request.badge` is that number, whoever holds the gate (seL4). It keeps it
+    /// when it is pickled. The port alone can make one: a gate that is opened by name has badge 0.
+    ///
+    /// Args:
+    ///     badge: 0 to 2**64 - 1; 0 is none.
+    #[pyo3(signature = (*, badge=0))]
+    fn gate(&self, py: Python<'_>, badge: i128) -> PyResult<Py<Gate>> {
         self.handle.check(py)?;
-        object::opened(py, self.handle.again(""))
+        let number = u64::try_from(badge)
+            .map_err(|_| PyValueError::new_err(format!("badge={badge} is not between 0 and 2**64 - 1")))?;
+        Gate::badged(py, self.handle.again(""), self.server.badge(number))
+    }
+
+    /// End all gates of a badge; returns how many calls of theirs were waiting.
+    ///
+    /// Those calls, and all that these gates attempt later, fail with CallCancelledError: nothing happened. Calls that
+    /// were received are answered as ever, and other badges notice nothing. A gate that is made with the same badge
+    /// afterwards is a new one.
+    #[pyo3(signature = (badge))]
+    fn revoke(&self, py: Python<'_>, badge: i128) -> PyResult<usize> {
+        self.check(py)?;
+        let number = u64::try_from(badge).ok().filter(|number| *number != 0).ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "badge={badge} is not between 1 and 2**64 - 1: gates without a badge cannot be told apart"
+            ))
+        })?;
+        let revoked = self.server.revoke(self.handle.kernel(), number);
+        revoked.map_err(|error| raise(py, &Context::of(&self.handle.title, "badge not revoked"), error))
     }
 
     /// Bytes of the longest message.
@@ -361,10 +344,18 @@ impl Port {
 
     /// A frozen snapshot.
     fn statistics(&self) -> PortStatistics {
-        PortStatistics {
-            clients: self.server.clients(),
-            message_size: self.server.message_size(),
-            waiters: self.handle.waiters(),
+        let Census { clients, queued, receivers, bits, refused } = self.server.census();
+        let (message_size, waiters) = (self.server.message_size(), self.handle.waiters());
+        PortStatistics { clients, queued, receivers, bits, refused, message_size, waiters }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.admit.as_ref().map_or(Ok(()), |admit| admit.traverse(&visit))
+    }
+
+    fn __clear__(&self) {
+        if let Some(admit) = &self.admit {
+            admit.forget();
         }
     }
 
@@ -386,6 +377,7 @@ impl Port {
     fn __repr__(&self) -> String {
         let name = self.handle.label();
         let state = if self.handle.is_closed() { ", closed" } else { "" };
-        format!("<Port {name}, {} clients{}{state}>", self.server.clients(), self.handle.waiters_text())
+        let Census { clients, queued, .. } = self.server.census();
+        format!("<Port {name}, {clients} clients, {queued} calls waiting{}{state}>", self.handle.waiters_text())
     }
 }

@@ -7,14 +7,18 @@ use std::time::Duration;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
 };
 
 use crate::{Error, Result};
 
 /// Connections that may wait for the server to look at them.
 const BACKLOG: i32 = 4096;
+/// What an introduction starts with.
+const GREETING: &[u8; 9] = b"underpass";
+/// Bytes that a client says of itself.
+const SAID: usize = 20;
 
 /// Who is at the other end of a socket, by the kernel's word at the time it connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,7 @@ pub fn introduce(
     directory: impl AsFd,
     name: &str,
     memory: impl AsFd,
+    said: [u8; SAID],
     patience: Duration,
     what: &str,
 ) -> Result<Option<()>> {
@@ -62,8 +67,8 @@ pub fn introduce(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    rustix::net::sendmsg(&socket, &[IoSlice::new(b"underpass")], &mut ancillary, SendFlags::NOSIGNAL)
-        .map_err(failed)?;
+    let words = [IoSlice::new(GREETING), IoSlice::new(&said)];
+    rustix::net::sendmsg(&socket, &words, &mut ancillary, SendFlags::NOSIGNAL).map_err(failed)?;
     Ok(Some(()))
 }
 
@@ -93,23 +98,30 @@ pub fn accept(listener: impl AsFd) -> Met {
 /// What a client has sent of itself.
 #[derive(Debug)]
 pub enum Introduction {
-    /// Its memory, and who it is.
-    Complete(OwnedFd, Credentials),
+    /// Its memory, what it says, and who it is.
+    Complete(OwnedFd, [u8; SAID], Credentials),
     /// Nothing yet.
     Awaited,
+    /// This process has no descriptor left for its memory: it stays in the socket.
+    NoRoom,
     /// Nothing that makes sense, and nothing will come.
     Void,
 }
 
-/// Reads the introduction of a client that has connected.
+/// Two descriptors to give up when there are no others.
+pub fn spare(listener: impl AsFd) -> Option<[OwnedFd; 2]> {
+    let one = || rustix::io::fcntl_dupfd_cloexec(&listener, 0).ok();
+    Some([one()?, one()?])
+}
+
+/// Reads the introduction of a client that has connected; it is only peeked at, so that it can be read again.
 #[must_use]
 pub fn introduction(socket: &OwnedFd) -> Introduction {
-    let mut bytes = [0; 16];
+    let mut bytes = [0; GREETING.len() + SAID + 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC);
-    let received = match received {
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::PEEK;
+    let received = match rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags) {
         Ok(received) => received,
         Err(Errno::AGAIN | Errno::INTR) => return Introduction::Awaited,
         Err(_) => return Introduction::Void,
@@ -118,12 +130,15 @@ pub fn introduction(socket: &OwnedFd) -> Introduction {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
     });
-    let (Some(memory), Ok(peer)) = (memory, sockopt::socket_peercred(socket)) else { return Introduction::Void };
-    if &bytes[..received.bytes] != b"underpass" {
-        return Introduction::Void;
+    let said = bytes[..received.bytes].strip_prefix(GREETING).and_then(|said| said.try_into().ok());
+    match (said, memory, sockopt::socket_peercred(socket)) {
+        (Some(said), Some(memory), Ok(peer)) => {
+            let (pid, uid, gid) = (peer.pid.as_raw_nonzero().get(), peer.uid.as_raw(), peer.gid.as_raw());
+            Introduction::Complete(memory, said, Credentials { pid, uid, gid })
+        }
+        (Some(_), None, Ok(_)) if received.flags.contains(ReturnFlags::CTRUNC) => Introduction::NoRoom,
+        _ => Introduction::Void,
     }
-    let pid = peer.pid.as_raw_nonzero().get();
-    Introduction::Complete(memory, Credentials { pid, uid: peer.uid.as_raw(), gid: peer.gid.as_raw() })
 }
 
 /// Memory that cannot shrink under whoever maps it, its bytes reserved.

@@ -212,6 +212,12 @@ impl Space {
         Ok((region, header))
     }
 
+    /// The user whom a file belongs to.
+    #[must_use]
+    pub fn owner_of(&self, file: &str) -> Option<u32> {
+        rustix::fs::statat(&self.directory, file, AtFlags::SYMLINK_NOFOLLOW).ok().map(|status| status.st_uid)
+    }
+
     /// Removes a name. Who has the object mapped keeps it.
     pub fn unlink(&self, file: &str) -> Result<()> {
         rustix::fs::unlinkat(&self.directory, file, AtFlags::empty()).map_err(|errno| match errno {

@@ -8,9 +8,13 @@ use underpass_shm::life::Life;
 use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::region::Region;
 use underpass_shm::socket::{Credentials, sealed_size};
-use underpass_shm::sync::Ordering::Relaxed;
+use underpass_shm::sync::{
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
+    fence,
+};
 
-use super::stack::Stack;
+use super::stack::{End, Stack};
+use crate::kernel::Kernel;
 use crate::{Error, Result};
 
 /// A-stacks of a channel: calls that one client has in progress at a time.
@@ -91,9 +95,38 @@ impl Channel {
         self.stacks[0].caller.closed.load(Relaxed) != 0
     }
 
-    /// Gives it up: the server forgets it when the next client comes.
+    /// Gives it up: the server forgets it at its next round.
     pub fn close(&self) {
         self.stacks[0].caller.closed.store(1, Relaxed);
+    }
+
+    /// How the server stands to this client: not met, 1 + its seat, or its end.
+    #[inline]
+    #[must_use]
+    pub fn standing(&self) -> u32 {
+        self.stacks[0].caller.standing.load(Acquire)
+    }
+
+    /// By the server: it looks at this channel from now on.
+    pub fn settle(&self, seat: u32) {
+        self.stacks[0].caller.standing.store(seat + 1, Release);
+    }
+
+    /// By the server: it looks at this channel for the last time. What is posted and not taken ends; how many calls
+    /// that were.
+    pub fn end(&self, kernel: &dyn Kernel, standing: u32, why: End) -> usize {
+        self.stacks[0].caller.standing.store(standing, Release);
+        // SYNC(port-5): pairs with `Client::show`.
+        fence(SeqCst);
+        let posted = self.stacks.iter().filter_map(|stack| Some((stack, stack.take(0)?)));
+        posted.map(|(stack, taken)| stack.fail(kernel, taken.number, why)).count()
+    }
+
+    /// Something waits to be taken.
+    #[inline]
+    #[must_use]
+    pub fn is_posted(&self) -> bool {
+        self.stacks.iter().any(Stack::is_posted)
     }
 
     fn view(region: &Arc<Region>, message_size: usize, client: Life, peer: Credentials) -> Option<Self> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
+use underpass_shm::layout::port::{PORT_CLOSED, PortWords, REFUSED, REVOKED, UNMET};
 use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
 use underpass_shm::place::{Blocks, Placed};
@@ -10,25 +10,22 @@ use underpass_shm::region::Region;
 use underpass_shm::socket::{self, Credentials};
 use underpass_shm::space::Space;
 use underpass_shm::sync::{
-    AtomicU32,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+    fence,
 };
 
-use super::channel::{Channel, STACKS, channel_size};
-use super::doorbell;
-use super::stack::Stack;
+use super::badge::Badge;
+use super::channel::{Channel, channel_size};
+use super::claims::{ABANDONED, Claims, FREE};
+use super::stack::{End, Stack};
+use super::{active, doorbell};
 use crate::error::Phase;
-use crate::kernel::Kernel;
-use crate::wait::{Patience, Sleepers, Waiting, wait_until};
+use crate::kernel::{Kernel, Owed};
+use crate::wait::{Patience, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 /// How long one attempt to connect may take before the server's life is looked at again.
 const CONNECT: Duration = Duration::from_millis(100);
-
-/// An A-stack of ours: free, carrying a call of ours, or abandoned until the server answers it.
-const FREE: u32 = 0;
-const BUSY: u32 = 1;
-const ABANDONED: u32 = 2;
 
 /// A channel to one incarnation of a port, in the process that made it.
 #[derive(Debug)]
@@ -37,15 +34,8 @@ pub struct Client {
     server: Life,
     message_size: usize,
     channel: Channel,
-    /// What each A-stack is at, for the threads of this process.
-    claims: [AtomicU32; STACKS],
-    /// Changes when an A-stack becomes free; threads that want one sleep here.
-    released: AtomicU32,
-    /// Threads that want one.
-    claimants: AtomicU32,
-    baton: AtomicU32,
+    claims: Claims,
     patience: Patience,
-    claiming: Patience,
 }
 
 /// A reply that waits to be copied.
@@ -68,12 +58,28 @@ impl Reply<'_> {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.channel.close();
+        self.close();
     }
+}
+
+/// Sets bits of the port's own notification word: never waits, and needs no channel.
+pub fn notify(kernel: &dyn Kernel, port: &PortWords, server: Life, bits: u64) -> Result<()> {
+    let died = || Error::PeerDied { pid: kernel.pid(server) };
+    if port.state.load(Acquire) == PORT_CLOSED {
+        return Err(died());
+    }
+    // Should this process die between the bits and the ring, the baton rings.
+    let owed = Owed::name(kernel, &port.baton);
+    let before = port.notified.fetch_or(bits, AcqRel);
+    let rang = doorbell::ring(kernel, port);
+    drop(owed);
+    // Where somebody takes the bits without being woken, nobody needs to be asked whether he lives.
+    if (rang || before & bits == bits) && !kernel.alive(server) { Err(died()) } else { Ok(()) }
 }
 
 impl Client {
     /// Makes a channel and introduces it at the port's socket, waiting while the server has too many to meet.
+    #[expect(clippy::too_many_arguments, reason = "who, where, by which right, and until when")]
     pub fn connect(
         kernel: &dyn Kernel,
         space: &Space,
@@ -81,6 +87,7 @@ impl Client {
         socket: &str,
         server: Life,
         message_size: usize,
+        badge: Badge,
         deadline: Deadline,
     ) -> Result<Self> {
         let what = "a channel";
@@ -89,21 +96,10 @@ impl Client {
         let region = Region::map(&memory, size, what)?;
         let peer = Credentials { pid: std::process::id().cast_signed(), uid: 0, gid: 0 };
         let channel = Channel::make(&region, message_size, kernel.me()?.process, peer)?;
-        let client = Self {
-            port,
-            server,
-            message_size,
-            channel,
-            claims: std::array::from_fn(|_| AtomicU32::new(FREE)),
-            released: AtomicU32::new(0),
-            claimants: AtomicU32::new(0),
-            baton: AtomicU32::new(0),
-            patience: Patience::new(),
-            claiming: Patience::new(),
-        };
+        let client = Self { port, server, message_size, channel, claims: Claims::new(), patience: Patience::new() };
         loop {
             client.check_server(kernel)?;
-            match socket::introduce(space.directory(), socket, &memory, CONNECT, what) {
+            match socket::introduce(space.directory(), socket, &memory, badge.to_bytes(), CONNECT, what) {
                 Ok(Some(())) => break,
                 Ok(None) => {}
                 // The socket went with its server.
@@ -128,56 +124,95 @@ impl Client {
         deadline: Deadline,
         sink: impl FnOnce(Reply<'_>) -> T,
     ) -> Result<T> {
+        self.exchange(kernel, data, false, deadline, sink)
+    }
+
+    /// Sends one way: returns once the server has received it.
+    pub fn send(&self, kernel: &dyn Kernel, data: &[u8], deadline: Deadline) -> Result<()> {
+        self.exchange(kernel, data, true, deadline, |_| ())
+    }
+
+    fn exchange<T>(
+        &self,
+        kernel: &dyn Kernel,
+        data: &[u8],
+        one_way: bool,
+        deadline: Deadline,
+        sink: impl FnOnce(Reply<'_>) -> T,
+    ) -> Result<T> {
         if data.len() > self.message_size {
             return Err(Error::TooLong { size: data.len(), limit: self.message_size });
         }
         let caller = kernel.me()?.thread;
-        let stack = self.claim(kernel, deadline)?;
-        let words = &self.channel.stacks[stack];
-        let number = words.post(caller, data);
-        if doorbell::ring(kernel, &self.port) {
-            // It takes a wake-up's time until the reply, which is worth a spin whatever the last calls took.
-            self.patience.renew();
-        }
-        if let Err(error) = self.await_reply(kernel, words, number, deadline) {
-            let error = self.withdraw(kernel, stack, number, error);
-            // A call without patience has not looked for the server's life.
-            return Err(match error {
-                Error::TimedOut(_) => self.check_server(kernel).err().unwrap_or(error),
-                other => other,
-            });
+        let stacks = &self.channel.stacks;
+        let stack = self.claims.claim(kernel, stacks, self.server, deadline, || self.check_server(kernel))?;
+        let words = &stacks[stack];
+        let number = words.post(caller, data, one_way);
+        let waited = match self.show(kernel) {
+            Err(end) if words.cancel(number) => Err(self.ended(kernel, end)),
+            // Taken before the end: it is answered.
+            _ => self.await_reply(kernel, words, number, one_way, deadline),
+        };
+        if let Err(error) = waited {
+            let cancelled = words.cancel(number);
+            self.claims.unclaim(kernel, stack, if cancelled { FREE } else { ABANDONED });
+            return match error {
+                // A call without patience has not looked for the server's life.
+                Error::TimedOut(_) if cancelled => {
+                    Err(self.check_server(kernel).err().unwrap_or(Error::TimedOut(Phase::Send)))
+                }
+                // Taken is received.
+                Error::TimedOut(_) if one_way => Ok(sink(Reply { blocks: &words.answered, length: 0 })),
+                Error::TimedOut(_) => Err(self.check_server(kernel).err().unwrap_or(Error::TimedOut(Phase::Receive))),
+                other => Err(other),
+            };
         }
         let result = match words.reply_length(self.message_size) {
-            Some(length) => Ok(sink(Reply { blocks: &words.answered, length })),
-            None if self.closed() => Err(self.died(kernel)),
-            None => Err(Error::Aborted),
+            Ok(length) => Ok(sink(Reply { blocks: &words.answered, length })),
+            Err(end) => Err(self.ended(kernel, end)),
         };
-        self.unclaim(kernel, stack, FREE);
+        self.claims.unclaim(kernel, stack, FREE);
         result
     }
 
-    /// Ends a call that got no reply: if the server has not taken it, nothing happened.
-    fn withdraw(&self, kernel: &dyn Kernel, stack: usize, number: u32, error: Error) -> Error {
-        let cancelled = self.channel.stacks[stack].cancel(number);
-        self.unclaim(kernel, stack, if cancelled { FREE } else { ABANDONED });
-        match error {
-            Error::TimedOut(_) if cancelled => Error::TimedOut(Phase::Send),
-            Error::TimedOut(_) => Error::TimedOut(Phase::Receive),
-            other => other,
+    /// Has the server look at this channel, after a post: or says why it never will.
+    #[inline]
+    fn show(&self, kernel: &dyn Kernel) -> std::result::Result<(), End> {
+        // SYNC(port-5): pairs with `Channel::end`. SYNC(port-4): with `active::hide`. SYNC(port-1): with `announce`.
+        fence(SeqCst);
+        match self.channel.standing() {
+            UNMET => {}
+            // A server that closes ends everybody in passing.
+            REVOKED | REFUSED if self.closed() => return Err(End::Shut),
+            REVOKED => return Err(End::Cancelled),
+            REFUSED => return Err(End::Denied),
+            seat => active::show(&self.port, seat - 1),
         }
+        if doorbell::ring_after_fence(kernel, &self.port) {
+            // It takes a wake-up's time until the reply, which is worth a spin whatever the last calls took.
+            self.patience.renew();
+        }
+        Ok(())
     }
 
     /// Waits for the reply, or for the end of the server.
     #[inline]
-    fn await_reply(&self, kernel: &dyn Kernel, stack: &Stack, number: u32, deadline: Deadline) -> Result<()> {
+    fn await_reply(
+        &self,
+        kernel: &dyn Kernel,
+        stack: &Stack,
+        number: u32,
+        one_way: bool,
+        deadline: Deadline,
+    ) -> Result<()> {
         // A call always waits for its reply; without patience it gets the time of a spin.
         let deadline = if deadline == Deadline::NoWait { Deadline::At(0) } else { deadline };
         let (mine, partner) = (kernel.cpus(), self.port.cpus.load(Relaxed));
         if stack.caller.cpus.load(Relaxed) != mine {
             stack.caller.cpus.store(mine, Relaxed);
         }
-        let waiting =
-            Waiting { sleepers: stack, deadline, patience: &self.patience, partner, operation: Operation::Call };
+        let operation = if one_way { Operation::Send } else { Operation::Call };
+        let waiting = Waiting { sleepers: stack, deadline, patience: &self.patience, partner, operation };
         wait_until(
             kernel,
             waiting,
@@ -196,69 +231,28 @@ impl Client {
                 if stack.replied(number) {
                     return Ok(Some(()));
                 }
-                if gone { Err(self.died(kernel)) } else { Ok(None) }
+                if gone {
+                    return Err(self.died(kernel));
+                }
+                if slept && self.channel.standing() == UNMET {
+                    // It may have had no descriptor left to meet this client: it tries again when it is rung.
+                    doorbell::ring(kernel, &self.port);
+                }
+                Ok(None)
             },
         )
     }
 
-    /// An A-stack for one call, waiting while other threads of this process use them all.
-    fn claim(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<usize> {
-        if let Some(stack) = self.try_claim() {
-            return Ok(stack);
-        }
-        let ready = || self.claims.iter().any(|claim| claim.load(Relaxed) == FREE);
-        let waiting =
-            Waiting { sleepers: self, deadline, patience: &self.claiming, partner: 0, operation: Operation::Send };
-        self.claimants.fetch_add(1, Relaxed);
-        let claimed = wait_until(kernel, waiting, ready, |watch, _| {
-            // SYNC(client-1): pairs with `unclaim`.
-            let before = self.released.fetch_add(0, AcqRel);
-            if let Some(watch) = watch {
-                watch.word(&self.released, before);
-                watch.life(self.server);
-                // A late answer to a call that was given up makes room, too.
-                for (stack, claim) in self.channel.stacks.iter().zip(&self.claims) {
-                    if claim.load(Relaxed) == ABANDONED {
-                        watch.word(&stack.reply.word, stack.announce());
-                    }
-                }
-            }
-            match self.try_claim() {
-                Some(stack) => Ok(Some(stack)),
-                None => self.check_server(kernel).map(|()| None),
-            }
-        });
-        self.claimants.fetch_sub(1, Relaxed);
-        claimed.map_err(|error| match error {
-            Error::TimedOut(_) | Error::WouldBlock => Error::TimedOut(Phase::Send),
-            other => other,
-        })
+    /// Calls that have an A-stack, calls that were given up and are not answered yet, threads that wait for one.
+    #[must_use]
+    pub fn in_progress(&self) -> (usize, usize, u32) {
+        let (busy, abandoned) = self.claims.taken(&self.channel.stacks);
+        (busy, abandoned, self.claims.claimants())
     }
 
-    #[inline]
-    fn try_claim(&self) -> Option<usize> {
-        (0..STACKS).find(|stack| {
-            let claim = &self.claims[*stack];
-            let free = match claim.load(Relaxed) {
-                BUSY => false,
-                ABANDONED => {
-                    self.channel.stacks[*stack].is_settled()
-                        && claim.compare_exchange(ABANDONED, FREE, Relaxed, Relaxed).is_ok()
-                }
-                _ => true,
-            };
-            free && claim.compare_exchange(FREE, BUSY, Acquire, Relaxed).is_ok()
-        })
-    }
-
-    #[inline]
-    fn unclaim(&self, kernel: &dyn Kernel, stack: usize, state: u32) {
-        self.claims[stack].store(state, Release);
-        // SYNC(client-1): pairs with `claim`, both on this word, so that one of the two sees the other.
-        self.released.fetch_add(1, AcqRel);
-        if self.claimants.load(Relaxed) > 0 {
-            kernel.wake(&self.released, 1);
-        }
+    /// Gives the channel up: the server forgets it, and ends what it has not taken.
+    pub fn close(&self) {
+        self.channel.close();
     }
 
     fn closed(&self) -> bool {
@@ -269,20 +263,17 @@ impl Client {
         if self.closed() || !kernel.alive(self.server) { Err(self.died(kernel)) } else { Ok(()) }
     }
 
+    #[cold]
+    fn ended(&self, kernel: &dyn Kernel, end: End) -> Error {
+        match end {
+            End::Aborted => Error::Aborted,
+            End::Cancelled => Error::Cancelled,
+            End::Denied => Error::Denied { pid: kernel.pid(self.server) },
+            End::Shut => self.died(kernel),
+        }
+    }
+
     fn died(&self, kernel: &dyn Kernel) -> Error {
         Error::PeerDied { pid: kernel.pid(self.server) }
-    }
-}
-
-/// The threads that wait for an A-stack.
-impl Sleepers for Client {
-    fn baton(&self) -> &AtomicU32 {
-        &self.baton
-    }
-
-    fn recall(&self, kernel: &dyn Kernel) {
-        // SYNC(client-1): who is about to sleep finds the count changed.
-        self.released.fetch_add(1, AcqRel);
-        kernel.wake(&self.released, u32::MAX);
     }
 }

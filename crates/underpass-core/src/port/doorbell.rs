@@ -28,6 +28,12 @@ pub fn announce(words: &PortWords) -> u32 {
 pub fn ring(kernel: &dyn Kernel, words: &PortWords) -> bool {
     // SYNC(port-1): pairs with `announce`.
     fence(SeqCst);
+    ring_after_fence(kernel, words)
+}
+
+/// As [`ring`], by a caller that has just had a full fence.
+#[inline]
+pub fn ring_after_fence(kernel: &dyn Kernel, words: &PortWords) -> bool {
     let asleep = words.doorbell.load(Relaxed) & SLEEPERS != 0;
     if asleep {
         ring_slow(kernel, words);

@@ -5,24 +5,39 @@
 //! nobody else. `reply_wait` in one step is L4's: a reply never blocks.
 //!
 //! Invariant: the truth about a call is in its A-stack. The doorbell only ends the server's sleep; before the server
-//! sleeps it looks at every channel after it has said that it will.
+//! sleeps it looks at every active channel after it has said that it will.
 
+pub mod active;
+#[cfg(not(loom))]
+mod admission;
+#[cfg(not(loom))]
+mod badge;
 #[cfg(not(loom))]
 mod channel;
 #[cfg(not(loom))]
+mod claims;
+#[cfg(not(loom))]
 mod client;
 pub mod doorbell;
+#[cfg(not(loom))]
+mod seats;
 #[cfg(not(loom))]
 mod server;
 mod stack;
 
 #[cfg(not(loom))]
+pub use admission::{Admission, SameUser};
+#[cfg(not(loom))]
+pub use badge::Badge;
+#[cfg(not(loom))]
 pub use channel::{Channel, STACKS, channel_size};
 #[cfg(not(loom))]
-pub use client::{Client, Reply};
+pub use client::{Client, Reply, notify};
 #[cfg(not(loom))]
-pub use server::{Call, Server};
-pub use stack::{Stack, Taken};
+pub use seats::Call;
+#[cfg(not(loom))]
+pub use server::{Census, Received, Server, Wish};
+pub use stack::{End, Stack, Taken};
 
 /// Largest message of a port, in bytes.
 pub const MOST_BYTES: usize = 1 << 30;

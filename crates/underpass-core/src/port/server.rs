@@ -1,67 +1,113 @@
 //! The server's side: take calls from all channels, answer them, sleep when there are none.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
+use underpass_shm::layout::port::{PORT_CLOSED, PortWords, REFUSED, REVOKED};
 use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
-use underpass_shm::socket::{self, Introduction, Met};
+use underpass_shm::socket;
 use underpass_shm::sync::{
-    AtomicU32,
-    Ordering::{Acquire, Relaxed, SeqCst},
+    AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Relaxed, Release, SeqCst},
     fence,
 };
 
-use super::channel::{Channel, STACKS};
+use super::admission::{Admission, Door, Newcomer};
+use super::badge::{Badge, Mint};
 use super::doorbell;
-use super::stack::{Stack, Taken};
+use super::seats::{Call, Seats};
+use super::stack::End;
 use crate::kernel::Kernel;
 use crate::wait::{Patience, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
-/// While it spins, the server looks at all channels every so many looks at its last partner's word.
+/// While it spins, the server looks at all active channels every so many looks at its last partner's word.
 const LOOK_AROUND: u32 = 16;
 /// After so many calls of one partner in a row the others are asked first.
 const FAIR: u32 = 64;
+/// Nanoseconds between two rounds.
+const ROUND: u64 = 1_000_000_000;
 
 /// The right to receive, in the process that made it.
 #[derive(Debug)]
 pub struct Server {
     words: Placed<PortWords>,
     message_size: usize,
-    listener: OwnedFd,
-    channels: RwLock<Vec<Arc<Channel>>>,
-    /// Connected, and not introduced yet.
-    strangers: Mutex<Vec<OwnedFd>>,
-    /// How many introductions have been looked at.
-    introduced: AtomicU32,
+    door: Door,
+    admission: Box<dyn Admission>,
+    mint: Mint,
+    seats: Seats,
     /// Calls in a row from the last partner.
     streak: AtomicU32,
+    /// When the last round was, and how many were let in since.
+    rounded: AtomicU64,
+    come: AtomicU32,
+    /// Threads that wait.
+    receivers: AtomicU32,
+    /// 1: one of them may sleep that would take notified bits.
+    noticing: AtomicU32,
+    refused: AtomicU64,
     patience: Patience,
 }
 
-/// A call that was taken and waits for its reply.
-#[derive(Debug, Clone)]
-pub struct Call {
-    channel: Arc<Channel>,
-    stack: usize,
-    taken: Taken,
+/// What one `receive` is after.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish<'a> {
+    /// The partner of the call before: its next one is likely.
+    pub last: Option<&'a Call>,
+    /// Notified bits, too.
+    pub bits: bool,
+    /// Leave with `Closed` once this is not 0.
+    pub stop: Option<&'a AtomicU32>,
+}
+
+/// What came.
+#[derive(Debug)]
+pub enum Received {
+    /// A call, or a message that was sent one way.
+    Call(Call),
+    /// Bits that gates have set.
+    Bits(u64),
+}
+
+/// What a server knows of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Census {
+    /// Channels known.
+    pub clients: usize,
+    /// Calls that wait to be taken.
+    pub queued: usize,
+    /// Threads that wait for a call.
+    pub receivers: u32,
+    /// Bits that wait to be taken.
+    pub bits: u64,
+    /// Clients that were not let in.
+    pub refused: u64,
 }
 
 impl Server {
     /// Receives at these words and this socket.
     #[must_use]
-    pub fn new(words: Placed<PortWords>, message_size: usize, listener: OwnedFd) -> Self {
+    pub fn new(
+        words: Placed<PortWords>,
+        message_size: usize,
+        listener: OwnedFd,
+        admission: Box<dyn Admission>,
+    ) -> Self {
         Self {
             words,
             message_size,
-            listener,
-            channels: RwLock::new(Vec::new()),
-            strangers: Mutex::new(Vec::new()),
-            introduced: AtomicU32::new(0),
+            door: Door::new(listener, message_size),
+            admission,
+            mint: Mint::default(),
+            seats: Seats::default(),
             streak: AtomicU32::new(0),
+            rounded: AtomicU64::new(0),
+            come: AtomicU32::new(0),
+            receivers: AtomicU32::new(0),
+            noticing: AtomicU32::new(0),
+            refused: AtomicU64::new(0),
             patience: Patience::new(),
         }
     }
@@ -72,50 +118,63 @@ impl Server {
         self.message_size
     }
 
-    /// Clients known.
+    /// What it knows of itself, now.
     #[must_use]
-    pub fn clients(&self) -> usize {
-        self.channels().len()
+    pub fn census(&self) -> Census {
+        Census {
+            clients: self.seats.count(),
+            queued: self.seats.queued(),
+            receivers: self.receivers.load(Relaxed),
+            bits: self.words.notified.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+        }
     }
 
-    /// Takes the next call, waiting for one. `last` is the partner of the call before: its next one is likely.
-    pub fn receive(&self, kernel: &dyn Kernel, last: Option<&Call>, deadline: Deadline) -> Result<Call> {
+    /// Takes the next call, waiting for one.
+    pub fn receive(&self, kernel: &dyn Kernel, wish: Wish<'_>, deadline: Deadline) -> Result<Received> {
         let mut turn = 0;
         let ready = || {
             turn += 1;
-            last.is_some_and(Call::has_next)
-                || turn % LOOK_AROUND == 0
-                    && (self.closed()
-                        || self.words.introductions.load(Relaxed) != self.introduced.load(Relaxed)
-                        || self.any())
+            wish.last.is_some_and(Call::has_next) || turn % LOOK_AROUND == 0 && self.has_news(wish)
         };
-        if let Some(call) = self.next(kernel, last)? {
-            return Ok(call);
+        if let Some(found) = self.next(kernel, wish)? {
+            return Ok(found);
         }
         let words = &self.words;
-        let (mine, partner) = (kernel.cpus(), last.map_or(0, |call| call.stack().caller.cpus.load(Relaxed)));
+        let (mine, partner) = (kernel.cpus(), wish.last.map_or(0, |call| call.stack().caller.cpus.load(Relaxed)));
         if words.cpus.load(Relaxed) != mine {
             words.cpus.store(mine, Relaxed);
         }
+        self.receivers.fetch_add(1, Relaxed);
         let waiting =
             Waiting { sleepers: &**words, deadline, patience: &self.patience, partner, operation: Operation::Receive };
-        wait_until(kernel, waiting, ready, |watch, slept| {
+        let waited = wait_until(kernel, waiting, ready, |watch, slept| {
+            let sleeps = watch.is_some();
             if let Some(watch) = watch {
+                self.round(kernel);
                 // Said before the look, so that whoever posts after it rings.
                 watch.word(&words.doorbell, doorbell::announce(words));
             }
-            let call = self.next(kernel, last)?;
-            if slept && call.is_some() && self.any() {
-                // More than one call came while only this thread was woken.
-                doorbell::tell(kernel, words, 1);
+            let found = self.next(kernel, wish)?;
+            if slept {
+                self.pass_on(kernel, wish, found.is_some());
             }
-            Ok(call)
-        })
+            if sleeps && found.is_none() && wish.bits {
+                self.noticing.store(1, Release);
+            }
+            Ok(found)
+        });
+        self.receivers.fetch_sub(1, Relaxed);
+        waited
     }
 
-    /// Copies the request of a call.
-    pub fn request(&self, call: &Call, out: &mut [u8]) {
+    /// Copies the request of a call. A message that was sent one way is acknowledged by that.
+    #[inline]
+    pub fn request(&self, kernel: &dyn Kernel, call: &Call, out: &mut [u8]) {
         call.stack().asked.read(0, out);
+        if call.taken.one_way {
+            call.stack().acknowledge(kernel, call.taken.number);
+        }
     }
 
     /// Answers a call. Never waits: the caller may be gone.
@@ -129,7 +188,23 @@ impl Server {
 
     /// Gives a call up: the caller learns that the server may have acted.
     pub fn abort(&self, kernel: &dyn Kernel, call: &Call) {
-        call.stack().fail(kernel, call.taken.number);
+        call.stack().fail(kernel, call.taken.number, End::Aborted);
+    }
+
+    /// A badge for a new gate.
+    #[must_use]
+    pub fn badge(&self, number: u64) -> Badge {
+        self.mint.mint(number)
+    }
+
+    /// Ends all gates of that badge: what they have posted, how many calls that were, and whatever they post later.
+    pub fn revoke(&self, kernel: &dyn Kernel, number: u64) -> Result<usize> {
+        // Who is at the door already counts.
+        let met = self.meet(kernel);
+        self.mint.revoke(number);
+        let gone = self.seats.remove(|seated| seated.badge == number);
+        let cancelled = gone.iter().map(|seated| seated.channel.end(kernel, REVOKED, End::Cancelled)).sum();
+        met.map(|()| cancelled)
     }
 
     /// No calls any more: those that wait to be taken fail, and every receiver leaves with `Closed`.
@@ -137,82 +212,131 @@ impl Server {
         let words = &self.words;
         words.state.store(PORT_CLOSED, SeqCst);
         fence(SeqCst);
-        self.meet(kernel);
-        for channel in self.channels().iter() {
-            for stack in 0..STACKS {
-                if let Some(call) = Call::take(channel, stack, self.message_size) {
-                    self.abort(kernel, &call);
-                }
-            }
+        self.door.look(words);
+        while let Some(newcomer) = self.door.next() {
+            newcomer.channel.end(kernel, REFUSED, End::Shut);
+        }
+        self.door.shut();
+        for seated in self.seats.remove(|_| true) {
+            seated.channel.end(kernel, REFUSED, End::Shut);
         }
         doorbell::tell(kernel, words, u32::MAX);
+    }
+
+    /// Wakes all receivers: the `stop` of some of them was set.
+    pub fn tell_all(&self, kernel: &dyn Kernel) {
+        doorbell::tell(kernel, &self.words, u32::MAX);
     }
 
     fn closed(&self) -> bool {
         self.words.state.load(Relaxed) == PORT_CLOSED
     }
 
-    fn channels(&self) -> RwLockReadGuard<'_, Vec<Arc<Channel>>> {
-        self.channels.read().unwrap_or_else(PoisonError::into_inner)
+    /// Something other than the last partner's next call is there: for the spin.
+    fn has_news(&self, wish: Wish<'_>) -> bool {
+        self.closed()
+            || self.door.has_news(&self.words)
+            || self.seats.any(&self.words)
+            || wish.bits && self.words.notified.load(Relaxed) != 0
+            || wish.stop.is_some_and(|stop| stop.load(Relaxed) != 0)
     }
 
-    /// Takes a call that is there: the last partner's next, or anybody's.
-    fn next(&self, kernel: &dyn Kernel, last: Option<&Call>) -> Result<Option<Call>> {
-        if self.closed() {
+    /// Takes what is there: bits, the last partner's next call, or anybody's.
+    fn next(&self, kernel: &dyn Kernel, wish: Wish<'_>) -> Result<Option<Received>> {
+        if self.closed() || wish.stop.is_some_and(|stop| stop.load(Relaxed) != 0) {
             return Err(Error::Closed);
         }
-        if let Some(last) = last
-            && self.streak.fetch_add(1, Relaxed) % FAIR != FAIR - 1
-            && let Some(call) = Call::take(&last.channel, last.stack, self.message_size)
+        if wish.bits && self.words.notified.load(Relaxed) != 0 {
+            let bits = self.words.notified.swap(0, AcqRel);
+            if bits != 0 {
+                return Ok(Some(Received::Bits(bits)));
+            }
+        }
+        if let Some(last) = wish.last {
+            if self.streak.fetch_add(1, Relaxed) % FAIR == FAIR - 1 {
+                self.round(kernel);
+            } else if let Some(call) = last.take_next(self.message_size) {
+                return Ok(Some(Received::Call(call)));
+            }
+        }
+        self.meet(kernel)?;
+        Ok(self.seats.take(kernel, &self.words, wish.last, self.message_size).map(Received::Call))
+    }
+
+    /// After a sleep: the wake may have been meant for more than this thread has taken, or could take.
+    fn pass_on(&self, kernel: &dyn Kernel, wish: Wish<'_>, found: bool) {
+        let words = &self.words;
+        if found && self.receivers.load(Relaxed) > 1 && self.seats.any(words) {
+            // More than one call came while only this thread was woken.
+            doorbell::tell(kernel, words, 1);
+        }
+        if !wish.bits && words.notified.load(Relaxed) != 0 && self.noticing.swap(0, AcqRel) != 0 {
+            // The bits are for a thread in `receive_any`, which sleeps among others. The bell has changed since it announced
+            // itself, or it sleeps already: a wake is enough.
+            kernel.wake(&words.doorbell, u32::MAX);
+        }
+    }
+
+    /// Meets those who have introduced themselves, and decides about each.
+    fn meet(&self, kernel: &dyn Kernel) -> Result<()> {
+        if !self.door.has_news(&self.words) {
+            return Ok(());
+        }
+        self.door.look(&self.words);
+        let mut decided = Ok(());
+        while decided.is_ok()
+            && let Some(newcomer) = self.door.next()
         {
-            return Ok(Some(call));
+            decided = self.decide(kernel, newcomer);
         }
-        self.meet(kernel);
-        let channels = self.channels();
-        let first = last.map_or(0, |last| {
-            channels.iter().position(|channel| Arc::ptr_eq(channel, &last.channel)).map_or(0, |index| index + 1)
-        });
-        let turned = channels.iter().cycle().skip(first).take(channels.len());
-        for channel in turned {
-            for stack in 0..STACKS {
-                if let Some(call) = Call::take(channel, stack, self.message_size) {
-                    return Ok(Some(call));
-                }
-            }
+        if decided.is_err() {
+            self.door.insist();
         }
-        Ok(None)
+        // Clients that come and go faster than rounds must not pile up.
+        if self.come.load(Relaxed) as usize > self.seats.count() / 2 {
+            self.look_around(kernel);
+        }
+        // Threads that sleep were perhaps rung while nobody looked there yet.
+        doorbell::ring(kernel, &self.words);
+        decided
     }
 
-    /// Any call posted in any channel.
-    fn any(&self) -> bool {
-        self.channels().iter().any(|channel| channel.stacks.iter().any(Stack::is_posted))
+    fn decide(&self, kernel: &dyn Kernel, newcomer: Newcomer) -> Result<()> {
+        let Newcomer { channel, badge } = newcomer;
+        let verdict = if self.mint.made(badge) { self.admission.admits(&channel) } else { Ok(false) };
+        if verdict != Ok(true) {
+            self.refused.fetch_add(1, Relaxed);
+            channel.end(kernel, REFUSED, End::Denied);
+            return verdict.map(drop);
+        }
+        self.come.fetch_add(1, Relaxed);
+        let late = || self.closed() || self.mint.is_revoked(badge);
+        if let Some(channel) = self.seats.add(&self.words, channel, badge.number, late) {
+            if self.closed() {
+                channel.end(kernel, REFUSED, End::Shut);
+            } else {
+                channel.end(kernel, REVOKED, End::Cancelled);
+            }
+        }
+        Ok(())
     }
 
-    /// Accepts the clients that have introduced themselves, and forgets those that are gone.
-    fn meet(&self, kernel: &dyn Kernel) {
-        let introductions = self.words.introductions.load(Acquire);
-        if introductions == self.introduced.load(Relaxed) {
-            return;
+    /// A round, if the last was a second ago.
+    fn round(&self, kernel: &dyn Kernel) {
+        let (now, last) = (kernel.now(), self.rounded.load(Relaxed));
+        if now >= last + ROUND && self.rounded.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+            self.look_around(kernel);
         }
-        let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match socket::accept(&self.listener) {
-                Met::Socket(socket) => strangers.push(socket),
-                Met::Nobody => break self.introduced.store(introductions, Relaxed),
-                Met::Later => break,
-            }
+    }
+
+    /// Looks at all channels, whatever their bits say, and forgets those that are gone.
+    fn look_around(&self, kernel: &dyn Kernel) {
+        self.come.store(0, Relaxed);
+        self.seats.show_all(&self.words);
+        let gone = self.seats.remove(|seated| seated.channel.is_closed() || !kernel.alive(seated.channel.client));
+        for seated in gone {
+            seated.channel.end(kernel, REVOKED, End::Cancelled);
         }
-        channels.retain(|channel| !channel.is_closed() && kernel.alive(channel.client));
-        strangers.retain(|stranger| match socket::introduction(stranger) {
-            Introduction::Complete(memory, peer) => {
-                channels.extend(Channel::adopt(&memory, self.message_size, peer).map(Arc::new));
-                false
-            }
-            // It connected, and is about to introduce itself; then it raises the count again.
-            Introduction::Awaited => true,
-            Introduction::Void => false,
-        });
     }
 }
 
@@ -220,13 +344,13 @@ impl Call {
     /// Who calls, by the kernel's word.
     #[must_use]
     pub fn peer(&self) -> socket::Credentials {
-        self.channel.peer
+        self.by.channel.peer
     }
 
     /// The process that calls.
     #[must_use]
     pub fn client(&self) -> Life {
-        self.channel.client
+        self.by.channel.client
     }
 
     /// The calling thread, as it says.
@@ -235,26 +359,21 @@ impl Call {
         Life(self.stack().caller.thread.load(Relaxed))
     }
 
+    /// The number that its gate was given; 0: none.
+    #[must_use]
+    pub fn badge(&self) -> u64 {
+        self.by.badge
+    }
+
+    /// Nobody waits for a reply.
+    #[must_use]
+    pub fn is_one_way(&self) -> bool {
+        self.taken.one_way
+    }
+
     /// Bytes of the request.
     #[must_use]
     pub fn length(&self) -> usize {
         self.taken.length
-    }
-
-    #[inline]
-    fn stack(&self) -> &Stack {
-        &self.channel.stacks[self.stack]
-    }
-
-    /// The same caller's next call has been posted.
-    #[inline]
-    fn has_next(&self) -> bool {
-        self.stack().is_posted()
-    }
-
-    #[inline]
-    fn take(channel: &Arc<Channel>, stack: usize, limit: usize) -> Option<Self> {
-        let taken = channel.stacks[stack].take(limit)?;
-        Some(Self { channel: channel.clone(), stack, taken })
     }
 }

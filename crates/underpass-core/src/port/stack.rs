@@ -4,7 +4,10 @@
 //! and the reply; the reply half is the server's until its word carries the call's number, the client's after it.
 
 use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::port::{CallerWords, FAILED, IDLE, NUMBERS, POSTED, ReplyWords, RequestWords, STATE, TAKEN};
+use underpass_shm::layout::port::{
+    ABORTED, CANCELLED, CallerWords, DENIED, FAILED, IDLE, NUMBERS, ONE_WAY, POSTED, ReplyWords, RequestWords, SHUT,
+    STATE, TAKEN,
+};
 use underpass_shm::life::Life;
 use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::sync::AtomicU32;
@@ -35,19 +38,35 @@ pub struct Taken {
     pub number: u32,
     /// Bytes of the request, within the limit.
     pub length: usize,
+    /// Nobody waits for a reply: it is answered as soon as it was copied.
+    pub one_way: bool,
+}
+
+/// Why a call has no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum End {
+    /// The server took it and gave it up.
+    Aborted = ABORTED,
+    /// It was taken back before the server took it.
+    Cancelled = CANCELLED,
+    /// The server does not admit the client.
+    Denied = DENIED,
+    /// The port was closed before the server took it.
+    Shut = SHUT,
 }
 
 impl Stack {
     /// Posts a call; its number. By the client, to which the stack belongs.
     #[inline]
     #[must_use]
-    pub fn post(&self, caller: Life, data: &[u8]) -> u32 {
+    pub fn post(&self, caller: Life, data: &[u8], one_way: bool) -> u32 {
         let request = &*self.request;
         if self.caller.thread.load(Relaxed) != caller.0 {
             self.caller.thread.store(caller.0, Relaxed);
         }
         self.asked.write(0, data);
-        request.length.store(data.len() as u32, Relaxed);
+        request.length.store(data.len() as u32 | if one_way { ONE_WAY } else { 0 }, Relaxed);
         let number = (request.word.load(Relaxed) >> 2) % (NUMBERS - 1) + 1;
         // SYNC(port-2): pairs with `take`.
         request.word.store(number << 2 | POSTED, Release);
@@ -72,8 +91,12 @@ impl Stack {
             return None;
         }
         // Read once and bounded: a client that lies about it only reads its own memory.
-        let length = (self.request.length.load(Relaxed) as usize).min(limit);
-        Some(Taken { number: word >> 2 & (NUMBERS - 1), length })
+        let length = self.request.length.load(Relaxed);
+        Some(Taken {
+            number: word >> 2 & (NUMBERS - 1),
+            length: ((length & !ONE_WAY) as usize).min(limit),
+            one_way: length & ONE_WAY != 0,
+        })
     }
 
     /// Takes a call back that the server has not taken: true if nothing happened, now or when this was asked before.
@@ -93,9 +116,14 @@ impl Stack {
         self.finish(kernel, number, data.len() as u32);
     }
 
-    /// Gives the call up.
-    pub fn fail(&self, kernel: &dyn Kernel, number: u32) {
-        self.finish(kernel, number, FAILED);
+    /// Answers a call that was one-way, after its message was copied.
+    pub fn acknowledge(&self, kernel: &dyn Kernel, number: u32) {
+        self.finish(kernel, number, 0);
+    }
+
+    /// Ends the call without a reply.
+    pub fn fail(&self, kernel: &dyn Kernel, number: u32, why: End) {
+        self.finish(kernel, number, why as u32);
     }
 
     #[inline]
@@ -127,12 +155,16 @@ impl Stack {
         self.reply.word.fetch_or(SLEEPERS, AcqRel) | SLEEPERS
     }
 
-    /// Bytes of the reply, within the limit; `None` if the server gave the call up.
+    /// Bytes of the reply, within the limit; or why there is none.
     #[inline]
-    #[must_use]
-    pub fn reply_length(&self, limit: usize) -> Option<usize> {
-        let length = self.reply.length.load(Relaxed);
-        (length & FAILED == 0).then_some((length as usize).min(limit))
+    pub fn reply_length(&self, limit: usize) -> Result<usize, End> {
+        match self.reply.length.load(Relaxed) {
+            length if length & FAILED == 0 => Ok((length as usize).min(limit)),
+            CANCELLED => Err(End::Cancelled),
+            DENIED => Err(End::Denied),
+            SHUT => Err(End::Shut),
+            _ => Err(End::Aborted),
+        }
     }
 }
 

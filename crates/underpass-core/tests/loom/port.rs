@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use underpass_core::kernel::Kernel;
-use underpass_core::port::{Stack, Taken, doorbell};
+use underpass_core::port::{End, Stack, Taken, active, doorbell};
 use underpass_core::wait::{Patience, Waiting, wait_until};
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::layout::port::{CallerWords, PORT_CLOSED, PortWords, ReplyWords, RequestWords};
@@ -20,15 +20,20 @@ use underpass_shm::sync::{
 use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, join, sure};
 
 mod planted;
+mod seats;
 
 /// The server's life in every program.
 const SERVER: u32 = 9;
 
-/// A port, and one A-stack for each client.
+/// A port, and one A-stack for each client, whose seat is its index.
 struct Port {
     words: PortWords,
     stacks: Vec<Stack>,
 }
+
+/// What a caller may do with its number beside calling: nothing else differs between a call and a one-way message.
+const CALL: bool = false;
+const SEND: bool = true;
 
 impl Port {
     fn new(clients: usize) -> Arc<Self> {
@@ -47,10 +52,17 @@ impl Port {
     }
 
     /// `Client::call`.
-    fn call(&self, kernel: &dyn Kernel, stack: usize, question: u8) -> Result<u8> {
-        let stack = &self.stacks[stack];
-        let number = stack.post(sure(kernel.me()).thread, &[question]);
-        doorbell::ring(kernel, &self.words);
+    fn call(&self, kernel: &dyn Kernel, seat: usize, question: u8) -> Result<u8> {
+        self.exchange(kernel, seat, question, CALL)
+    }
+
+    /// `Client::exchange`.
+    fn exchange(&self, kernel: &dyn Kernel, seat: usize, question: u8, one_way: bool) -> Result<u8> {
+        let stack = &self.stacks[seat];
+        let number = stack.post(sure(kernel.me()).thread, &[question], one_way);
+        fence(SeqCst);
+        active::show(&self.words, seat as u32);
+        doorbell::ring_after_fence(kernel, &self.words);
         let server = Life(SERVER | 1 << 31);
         let died = || Error::PeerDied { pid: kernel.pid(server) };
         let waiting = Waiting {
@@ -84,16 +96,17 @@ impl Port {
         }
         let mut answer = [0];
         match stack.reply_length(1) {
-            Some(_) => stack.answered.read(0, &mut answer),
-            None if self.closed() => return Err(died()),
-            None => return Err(Error::Aborted),
+            Ok(0) => {}
+            Ok(_) => stack.answered.read(0, &mut answer),
+            Err(End::Shut) => return Err(died()),
+            Err(_) => return Err(Error::Aborted),
         }
         Ok(answer[0])
     }
 
     /// `Server::receive`, without introductions.
     fn receive(&self, kernel: &dyn Kernel) -> Result<(usize, Taken)> {
-        if let Some(call) = self.next()? {
+        if let Some(call) = self.next(kernel)? {
             return Ok(call);
         }
         let words = &self.words;
@@ -112,7 +125,7 @@ impl Port {
                 if let Some(watch) = watch {
                     watch.word(&words.doorbell, doorbell::announce(words));
                 }
-                let call = self.next()?;
+                let call = self.next(kernel)?;
                 if slept && call.is_some() && self.stacks.iter().any(Stack::is_posted) {
                     doorbell::tell(kernel, words, 1);
                 }
@@ -121,11 +134,28 @@ impl Port {
         )
     }
 
-    fn next(&self) -> Result<Option<(usize, Taken)>> {
+    fn next(&self, kernel: &dyn Kernel) -> Result<Option<(usize, Taken)>> {
         if self.words.state.load(Relaxed) == PORT_CLOSED {
             return Err(Error::Closed);
         }
-        Ok(self.stacks.iter().enumerate().find_map(|(index, stack)| Some((index, stack.take(1)?))))
+        Ok(self.take(kernel))
+    }
+
+    /// `Seats::take`, of a server that has no patience with idle channels.
+    fn take(&self, kernel: &dyn Kernel) -> Option<(usize, Taken)> {
+        let bits = active::bits(&self.words, 0);
+        for (seat, stack) in self.stacks.iter().enumerate().filter(|(seat, _)| bits & 1 << seat != 0) {
+            if let Some(taken) = stack.take(1) {
+                return Some((seat, taken));
+            }
+            active::hide(&self.words, seat as u32);
+            if let Some(taken) = stack.take(1) {
+                active::show(&self.words, seat as u32);
+                doorbell::ring(kernel, &self.words);
+                return Some((seat, taken));
+            }
+        }
+        None
     }
 
     /// `Server::close`.
@@ -134,7 +164,7 @@ impl Port {
         fence(SeqCst);
         for stack in &self.stacks {
             if let Some(taken) = stack.take(1) {
-                stack.fail(kernel, taken.number);
+                stack.fail(kernel, taken.number, End::Shut);
             }
         }
         doorbell::tell(kernel, &self.words, u32::MAX);
@@ -146,7 +176,11 @@ impl Port {
         let stack = &self.stacks[index];
         let mut question = [0];
         stack.asked.read(0, &mut question[..taken.length]);
-        stack.answer(kernel, taken.number, &[question[0] + 1]);
+        if taken.one_way {
+            stack.acknowledge(kernel, taken.number);
+        } else {
+            stack.answer(kernel, taken.number, &[question[0] + 1]);
+        }
         Ok(())
     }
 }
@@ -193,6 +227,27 @@ fn test_two_clients_call_at_once() {
 }
 
 #[test]
+fn test_sends_one_after_the_other_reuse_the_stack() {
+    explore(|| {
+        let (world, port) = (World::new(), Port::new(1));
+        let client = spawn(&world, 1, Dies::Never, &port, |kernel, port| {
+            [10, 20].map(|message| port.exchange(kernel, 0, message, SEND))
+        });
+        let received = world.run(SERVER, |kernel| {
+            [(); 2].map(|()| {
+                let (seat, taken) = sure(port.receive(kernel));
+                let mut message = [0];
+                port.stacks[seat].asked.read(0, &mut message[..taken.length]);
+                port.stacks[seat].acknowledge(kernel, taken.number);
+                message[0]
+            })
+        });
+        assert_eq!(received, [10, 20]);
+        assert_eq!(client.join(), [Ok(0), Ok(0)]);
+    });
+}
+
+#[test]
 fn test_two_threads_receive() {
     explore_long(|| {
         let (world, port) = (World::new(), Port::new(2));
@@ -211,7 +266,7 @@ fn test_cancelled_or_taken_but_not_both() {
         let (world, port) = (World::new(), Port::new(1));
         let client = spawn(&world, 1, Dies::Never, &port, |kernel, port| {
             let stack = &port.stacks[0];
-            let number = stack.post(Life(1), &[10]);
+            let number = stack.post(Life(1), &[10], CALL);
             doorbell::ring(kernel, &port.words);
             stack.cancel(number)
         });

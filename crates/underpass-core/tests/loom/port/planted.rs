@@ -127,8 +127,10 @@ fn test_unwatched_server() {
         });
         world.run(1, |kernel| {
             let stack = &port.stacks[0];
-            let number = stack.post(Life(1), &[1]);
-            doorbell::ring(kernel, &port.words);
+            let number = stack.post(Life(1), &[1], CALL);
+            fence(SeqCst);
+            active::show(&port.words, 0);
+            doorbell::ring_after_fence(kernel, &port.words);
             while !stack.replied(number) && kernel.alive(Life(SERVER)) {
                 let mut watch = Watch::new();
                 watch.word(&stack.reply.word, stack.announce());
