@@ -267,7 +267,7 @@ def test_slots_of_the_dead_are_used_again(processes: Processes) -> None:
         notification.wait()
 
     dying = processes.start(wait_in_many_threads)
-    until(lambda: notification.statistics().waiters == 64, "64 waiters")
+    until(lambda: notification.statistics().waiters == 65, "65 waiters")
     dying.kill()
     waiter = processes.start(notification.wait, 1)
     waiter.until_asleep()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.backends import Processes, until
-from underpass import Gate, Port, Queue, Semaphore, TimedOut, _core
+from underpass import AtomicInt, Event, Gate, Notification, Port, Queue, Semaphore, TimedOut, _core
 
 Verb = Callable[[float | None], object]
 SOON = (0.0, 1e-9, 1e-6, 1e-5, 1e-4, 1e-3, 0.0123)
@@ -21,6 +21,7 @@ class Blocked:
 
     def __init__(self) -> None:
         self.semaphore = Semaphore(0)
+        self.notification, self.event, self.number = Notification(), Event(), AtomicInt()
         self.empty = Queue(2, 16)
         self.full = Queue(1, 16)
         self.full.put(b"full")
@@ -31,6 +32,9 @@ class Blocked:
     def verb(self, name: str) -> Verb:
         verbs: dict[str, Verb] = {
             "Semaphore.acquire": lambda timeout: self.semaphore.acquire(timeout=timeout),
+            "Notification.wait": lambda timeout: self.notification.wait(timeout=timeout),
+            "Event.wait": lambda timeout: self.event.wait(timeout=timeout),
+            "AtomicInt.wait": lambda timeout: self.number.wait(0, timeout=timeout),
             "Queue.get": lambda timeout: self.empty.get(timeout=timeout),
             "Queue.get_many": lambda timeout: self.empty.get_many(2, timeout=timeout),
             "Queue.take": lambda timeout: self.empty.take(timeout=timeout),
@@ -44,12 +48,16 @@ class Blocked:
         return verbs[name]
 
     def close(self) -> None:
-        for thing in (self.gate, self.port, self.deaf, self.full, self.empty, self.semaphore):
+        signs = (self.notification, self.event, self.number)
+        for thing in (self.gate, self.port, self.deaf, self.full, self.empty, self.semaphore, *signs):
             thing.close()
 
 
 VERBS = (
     "Semaphore.acquire",
+    "Notification.wait",
+    "Event.wait",
+    "AtomicInt.wait",
     "Queue.get",
     "Queue.get_many",
     "Queue.take",
