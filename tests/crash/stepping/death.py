@@ -11,7 +11,10 @@ from typing import Protocol
 from tests.crash.stepping.children import Child, Hang, Victim, until
 from tests.crash.stepping.operation import AnyOperation, Company, Tally
 from tests.crash.stepping.stepper import Stepper
+from underpass import _core
 
+# How soon a sleeper looks for itself where nobody tells it, in seconds.
+RECHECK = 0.01
 # Turns a contender has to make after the death.
 TURNS = 2
 
@@ -92,12 +95,14 @@ class AfterStage:
         call = operation.prepare(world)
 
         def act() -> None:
+            kept: object = None  # a lease that is let go is put back
             if self.stage is None:
                 with suppress(operation.raises or ()):
-                    call()
+                    kept = call()
             else:
-                self.stage(world)
+                kept = self.stage(world)
             os.kill(os.getpid(), signal.SIGKILL)
+            del kept
 
         return act
 
@@ -197,6 +202,7 @@ class Found:
 
 def die(operation: AnyOperation, company: Company, end: End) -> Found:
     """Let a victim die, with that company, and the survivors go on."""
+    _core.set_recheck(RECHECK if company in operation.late else None)
     world = operation.world()
     closing: list[Child | Contender | Victim] = []
     try:

@@ -52,6 +52,8 @@ class Operation(Generic[W]):
     due: Callable[[W], bool] = never
     # One turn of somebody who does the same again and again, and undoes it.
     contend: Callable[[W, Tally], object] | None = None
+    # With this company the death is told by the re-check alone: a known fault (CAVEATS). Everywhere else it is turned off.
+    late: frozenset[Company] = frozenset()
     close: Callable[[W], object] = nothing
 
     def companies(self) -> tuple[Company, ...]:

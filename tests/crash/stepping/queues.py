@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from tests.crash.stepping.operation import Operation, Tally
+from tests.crash.stepping.operation import Company, Operation, Tally
 from underpass import EndOfStream, Lease, PeerDiedError, Queue, TimedOut, WouldBlock
 
 CAPACITY = 4
@@ -41,14 +41,6 @@ def get(queue: Queue) -> str:
         return "end"
     except PeerDiedError:
         return DIED
-
-
-def take(queue: Queue) -> str:
-    lease = queue.take()
-    with memoryview(lease) as message:
-        taken = f"{bytes(message).decode()}{lease.deliveries}"
-    lease.done()
-    return taken
 
 
 def put(queue: Queue) -> str:
@@ -261,6 +253,7 @@ PUTS: list[Operation[Queue]] = [
         prepare=lambda queue: known(queue).putting().__enter__,
         wait=get,
         due=has_message,
+        late=frozenset({Company.WAITER}),
         again=put_another,
         books=books,
     ),
@@ -283,6 +276,7 @@ GETS: list[Operation[Queue]] = [
         prepare=lambda queue: known(queue).get,
         wait=put,
         due=has_room,
+        late=frozenset({Company.WAITER}),
         again=get_one,
         books=books,
     ),
@@ -316,6 +310,7 @@ GETS: list[Operation[Queue]] = [
         partly=(lambda queue: queue.get(), lambda queue: queue.get_many(2)),
         wait=put,
         due=has_room,
+        late=frozenset({Company.WAITER}),
         again=get_one,
         books=books,
     ),
@@ -334,7 +329,8 @@ GETS: list[Operation[Queue]] = [
         world=with_messages(),
         prepare=lambda queue: known(queue).take,
         partner=lambda queue: queue.put_nowait(b"p"),
-        wait=take,
+        # One that takes would become a holder, tell all sleepers so, and sleep first.
+        wait=get,
         due=has_message,
         again=put_another,
         books=books,
@@ -387,7 +383,7 @@ GETS: list[Operation[Queue]] = [
         world=with_messages(b"a", b"b", max_deliveries=1),
         prepare=settle(lambda lease: lease.put_back),
         again=take_one,
-        books=lambda queue, tally: (books(queue, tally), [message.decode() for message in queue.dead_letters.get_many()]),
+        books=lambda queue, tally: (books(queue, tally), drain(queue.dead_letters)),
     ),
 ]
 
@@ -399,6 +395,7 @@ ENDS: list[Operation[Queue]] = [
         prepare=lambda queue: known(queue).shutdown,
         wait=get,
         due=has_message,
+        late=frozenset({Company.WAITER}),
         again=lambda queue: queue.shutdown(),
         books=books,
     ),
@@ -408,7 +405,7 @@ ENDS: list[Operation[Queue]] = [
         world=with_messages(b"a", b"b", capacity=2),
         prepare=lambda queue: known(queue).purge,
         partly=(lambda queue: queue.get_nowait(),),
-        again=put_another,
+        again=lambda queue: queue.purge(),
         books=books,
     ),
     Operation(

@@ -6,6 +6,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from tests.crash.stepping.children import PATIENCE, Hang
+
 ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / "target" / "release" / "underpass-stepper"
 
@@ -48,6 +50,8 @@ class Stepper:
     def answer(self) -> list[str]:
         """Wait for what the last request led to."""
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
+            raise Hang("the victim neither returns nor comes where it should")
         words = self._process.stdout.readline().decode().split()
         assert words, "the stepper has ended"
         assert words[0] != "error:", " ".join(words)
