@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from tests.crash.stepping.operation import Company, Operation, Tally
+from tests.crash.stepping.operation import Operation, Tally
 from underpass import EndOfStream, Lease, PeerDiedError, Queue, TimedOut, WouldBlock
 
 CAPACITY = 4
@@ -253,7 +253,6 @@ PUTS: list[Operation[Queue]] = [
         prepare=lambda queue: known(queue).putting().__enter__,
         wait=get,
         due=has_message,
-        late=frozenset({Company.WAITER}),
         again=put_another,
         books=books,
     ),
@@ -276,7 +275,6 @@ GETS: list[Operation[Queue]] = [
         prepare=lambda queue: known(queue).get,
         wait=put,
         due=has_room,
-        late=frozenset({Company.WAITER}),
         again=get_one,
         books=books,
     ),
@@ -310,7 +308,6 @@ GETS: list[Operation[Queue]] = [
         partly=(lambda queue: queue.get(), lambda queue: queue.get_many(2)),
         wait=put,
         due=has_room,
-        late=frozenset({Company.WAITER}),
         again=get_one,
         books=books,
     ),
@@ -395,7 +392,6 @@ ENDS: list[Operation[Queue]] = [
         prepare=lambda queue: known(queue).shutdown,
         wait=get,
         due=has_message,
-        late=frozenset({Company.WAITER}),
         again=lambda queue: queue.shutdown(),
         books=books,
     ),

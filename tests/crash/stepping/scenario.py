@@ -66,7 +66,7 @@ class Scenario:
         self._where = found.where
         return found.books
 
-    def run(self, ends: Iterable[int | None], done: Callable[[], object]) -> Report:
+    def run(self, ends: Iterable[int | None], done: Callable[[int], object]) -> Report:
         """Kill at each of these."""
         report = Report(self.operation, self.company, self.instructions)
         stages = len(self.operation.partly) + 1
@@ -86,7 +86,7 @@ class Scenario:
                 report.failures.append(Failure(str(self), str(count), f"found {books}, explained is {known}"))
             outcome = "unexplained" if number is None else "undone" if number == 0 else "done" if number == stages else "partly"
             report.outcomes[outcome] += 1
-            done()
+            done(report.deaths)
         return report
 
     def close(self) -> None:
