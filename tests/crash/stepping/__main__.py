@@ -94,15 +94,17 @@ def main() -> int:
     parser.add_argument("--only", default="", help="operations whose name contains this")
     parser.add_argument("--draw", type=int, help="this many deaths instead of all")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("UNDERPASS_SEED", "0")), help="repeat a draw")
+    parser.add_argument("--part", default="1/1", help="of the operations, the first half (1/2), the second (2/2), …")
     parser.add_argument("--every", action="store_true", help="also at each of the interpreter's own instructions")
     parser.add_argument("--markdown", action="store_true", help="print the table as CAVEATS has it")
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the processor to stay on")
     arguments = parser.parse_args()
     console, errors = Console(), Console(stderr=True)
     seed = arguments.seed or random.randrange(1, 2**32)
+    number, parts = map(int, arguments.part.split("/"))
     scenarios = [
         (operation, company)
-        for operation in OPERATIONS
+        for operation in OPERATIONS[number - 1 :: parts]
         if arguments.only in str(operation)
         for company in operation.companies()
     ]

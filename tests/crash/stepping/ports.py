@@ -146,7 +146,9 @@ def expected() -> Nobody:
 
 
 def is_called(nobody: Nobody) -> None:
-    nobody.caller = Child("caller", lambda: call_the_victim(0))
+    nobody.caller = caller = Child("caller", lambda: call_the_victim(0))
+    # Before the next one has that name.
+    until(lambda: caller.asleep or caller.ended, "the caller neither sleeps nor ends")
 
 
 def serve_one(_nobody: Nobody) -> None:

@@ -69,7 +69,6 @@ class Scenario:
     def run(self, ends: Iterable[int | None], done: Callable[[int], object]) -> Report:
         """Kill at each of these."""
         report = Report(self.operation, self.company, self.instructions)
-        stages = len(self.operation.partly) + 1
         for count in ends:
             report.deaths += 1
             try:
@@ -84,10 +83,20 @@ class Scenario:
             if number is None:
                 known = " or ".join(self.explained)
                 report.failures.append(Failure(str(self), str(count), f"found {books}, explained is {known}"))
-            outcome = "unexplained" if number is None else "undone" if number == 0 else "done" if number == stages else "partly"
+            outcome = self._outcome(number)
             report.outcomes[outcome] += 1
             done(report.deaths)
         return report
+
+    def _outcome(self, number: int | None) -> str:
+        """Name it; an operation whose completion shows nowhere leads to the same either way."""
+        if number is None:
+            return "unexplained"
+        if len(self.explained) == 1:
+            return "either"
+        if number == 0:
+            return "undone"
+        return "done" if number == max(self.explained.values()) else "partly"
 
     def close(self) -> None:
         """End its stepper."""

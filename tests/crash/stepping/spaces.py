@@ -222,7 +222,7 @@ OBJECTS: list[Operation[Names]] = [
         verb="pickled",
         world=Names,
         prepare=lambda _: Semaphore(1).__reduce__,
-        again=lambda _: pickle.dumps(Semaphore(1)),
+        again=lambda _: Semaphore(1).close(),
         books=nothing_named,
         close=forget,
     ),
