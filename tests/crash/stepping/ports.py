@@ -5,7 +5,7 @@ from functools import partial
 
 from tests.crash.stepping.children import Child, until
 from tests.crash.stepping.operation import Operation, Tally
-from underpass import Gate, NotFoundError, PeerDiedError, Port, Semaphore, Space
+from underpass import CallAbortedError, Gate, NotFoundError, PeerDiedError, Port, Semaphore, Space
 
 NAME = "desk"
 # A call that takes longer has been forgotten, in seconds.
@@ -134,7 +134,7 @@ def call_the_victim(timeout: float) -> str:
     """Call it; how that ends, which it must."""
     try:
         return Gate.open(NAME, timeout=timeout).call(b"hello").decode()
-    except (PeerDiedError, NotFoundError):
+    except (CallAbortedError, NotFoundError, PeerDiedError):
         return "died"
 
 
