@@ -1,4 +1,6 @@
-"""Docker's default seccomp profile, as a filter of this process: `python -m tests.crash.docker_seccomp MODULE [ARGUMENT…]` runs a module in it.
+"""Docker's default seccomp profile, as a filter of this process.
+
+`python -m tests.crash.docker_seccomp MODULE [ARGUMENT…]` runs a module in it.
 
 The profile is a list of what is allowed to a container without capabilities; here stands its complement on x86-64, which is
 shorter: what it refuses with EPERM, and what is newer than its newest entry and refused with ENOSYS (moby/profiles/seccomp/default.json).

@@ -23,7 +23,12 @@ def deaths(*arguments: str, module: str = "tests.crash.stepping") -> tuple[int, 
     """Inflict them; whether all was well, and what was told."""
     environment = {**os.environ, "COLUMNS": "160"}
     run = subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     print(run.stdout)  # noqa: T201 - shown when it fails
     return run.returncode, run.stdout + run.stderr

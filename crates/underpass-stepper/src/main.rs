@@ -17,6 +17,7 @@
 mod trace;
 mod tracee;
 
+use std::fmt::Write as _;
 use std::io::{self, BufRead, Write};
 
 use nix::errno::Errno;
@@ -65,12 +66,17 @@ impl Session {
         let nonsense = || Refusal::Nonsense(request.to_owned());
         let mut words = request.split_ascii_whitespace();
         let verb = words.next().ok_or_else(nonsense)?;
-        let numbers =
-            words.map(str::parse).collect::<Result<Vec<u64>, _>>().map_err(|_| Refusal::Nonsense(request.to_owned()))?;
+        let numbers = words
+            .map(str::parse)
+            .collect::<Result<Vec<u64>, _>>()
+            .map_err(|_| Refusal::Nonsense(request.to_owned()))?;
         if let ("outside", [low, high]) = (verb, numbers.as_slice()) {
             let stretches = self.trace.outside(*low..*high);
-            let told = stretches.iter().map(|stretch| format!(" {}-{}", stretch.start, stretch.end)).collect::<String>();
-            return Ok(format!("outside{told}"));
+            let mut told = String::from("outside");
+            for stretch in stretches {
+                let _ = write!(told, " {}-{}", stretch.start, stretch.end);
+            }
+            return Ok(told);
         }
         let (pid, rest) = numbers.split_first().ok_or_else(nonsense)?;
         let pid = Pid::from_raw(i32::try_from(*pid).map_err(|_| nonsense())?);
@@ -88,7 +94,8 @@ impl Session {
                 Ok(answer)
             }
             ("step", [count]) => {
-                let count = usize::try_from(*count).ok().filter(|count| *count < self.trace.len()).ok_or_else(nonsense)?;
+                let count =
+                    usize::try_from(*count).ok().filter(|count| *count < self.trace.len()).ok_or_else(nonsense)?;
                 let mut tracee = Tracee::attach(pid)?;
                 tracee.plant(self.trace.entry())?;
                 ready()?;

@@ -11,9 +11,10 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
@@ -28,14 +29,14 @@ HOUSEKEEPING = {".lives"}
 
 
 @contextmanager
-def space() -> Iterator[Callable[[], None]]:
+def space() -> Generator[Callable[[], None]]:
     """Give this process and its children a space to themselves; yield a look at what was left there."""
-    path = tempfile.mkdtemp(prefix="underpass-stepping-", dir="/dev/shm")  # noqa: S108 - where spaces are made
+    path = tempfile.mkdtemp(prefix="underpass-stepping-", dir="/dev/shm")
     os.environ["UNDERPASS_DIR"] = path
 
     def check() -> None:
         Space.default().sweep()
-        left = set(os.listdir(path)) - HOUSEKEEPING
+        left = {file.name for file in Path(path).iterdir()} - HOUSEKEEPING
         assert not left, f"left in the space: {sorted(left)}"
 
     try:
@@ -56,7 +57,9 @@ def settle(cpu: int) -> None:
     gc.disable()
 
 
-def drawn(scenarios: list[tuple[AnyOperation, Company]], count: int, seed: int) -> dict[tuple[AnyOperation, Company], list[Fraction]]:
+def drawn(
+    scenarios: list[tuple[AnyOperation, Company]], count: int, seed: int
+) -> dict[tuple[AnyOperation, Company], list[Fraction]]:
     """Draw deaths: the scenario, and how far into it."""
     dice = random.Random(seed)
     draws: dict[tuple[AnyOperation, Company], list[Fraction]] = {}

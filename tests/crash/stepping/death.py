@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.crash.stepping.children import Child, Hang, Victim, until
+from tests.crash.stepping.children import Child, Victim, until
 from tests.crash.stepping.operation import AnyOperation, Company, Tally
 from tests.crash.stepping.stepper import Stepper
 from underpass import _core
@@ -97,7 +97,7 @@ class AfterStage:
         def act() -> None:
             kept: object = None  # a lease that is let go is put back
             if self.stage is None:
-                with suppress(operation.raises or ()):
+                with suppress(*operation.raises):
                     kept = call()
             else:
                 kept = self.stage(world)
@@ -130,7 +130,7 @@ class Traced:
         call = operation.prepare(world)
 
         def act() -> None:
-            with suppress(operation.raises or ()):
+            with suppress(*operation.raises):
                 call()
 
         return act
@@ -268,13 +268,11 @@ def _survive(
     def survive() -> object:
         operation.again(world)
         if waiter is not None:
-            until(lambda: waiter.said is not None, "the waiter hangs, and a survivor did what it waits for")
+            sleeper = waiter
+            until(lambda: sleeper.said is not None, "the waiter hangs, and a survivor did what it waits for")
         return operation.books(world, tally)
 
     survivor = Child("survivor", survive)
     closing.append(survivor)
     books = survivor.result()
     return f"{books}, waiter: {waiter.result()}" if waiter is not None else books
-
-
-__all__ = ["AfterStage", "Asleep", "AtInstruction", "Found", "Hang", "Traced", "die"]

@@ -31,7 +31,7 @@ def nothing(_world: object) -> None:
 class Operation(Generic[W]):
     """One operation of one object. Each death has a world of its own."""
 
-    object: str
+    noun: str
     verb: str
     # Made before anybody is forked.
     world: Callable[[], W]
@@ -44,7 +44,7 @@ class Operation(Generic[W]):
     # Between nothing and all of it: what else the operation may have done, completely.
     partly: tuple[Callable[[W], object], ...] = ()
     # The operation ends with this.
-    raises: type[BaseException] | tuple[()] = ()
+    raises: tuple[type[BaseException], ...] = ()
     # The victim sleeps inside, until this is done by somebody else.
     partner: Callable[[W], object] | None = None
     # Somebody sleeps in this, and what it sleeps for is there: then it may not go on sleeping.
@@ -62,7 +62,7 @@ class Operation(Generic[W]):
         return (Company.ALONE, *(company for company, role in also if role is not None))
 
     def __str__(self) -> str:
-        return f"{self.object}.{self.verb}"
+        return f"{self.noun}.{self.verb}"
 
 
 AnyOperation = Operation[Any]

@@ -123,4 +123,3 @@ class Pair:
             for victim in victims:
                 victim.close()
             self.operation.close(world)
-

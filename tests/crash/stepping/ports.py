@@ -75,7 +75,7 @@ def count(_desk: Desk, _tally: Tally) -> str:
 
 CLIENTS: list[Operation[Desk]] = [
     Operation(
-        object="Gate",
+        noun="Gate",
         verb="open",
         world=Desk,
         prepare=lambda _: partial(Gate.open, NAME),
@@ -84,7 +84,7 @@ CLIENTS: list[Operation[Desk]] = [
         close=close,
     ),
     Operation(
-        object="Gate",
+        noun="Gate",
         verb="call, which binds",
         world=Desk,
         prepare=unbound,
@@ -94,7 +94,7 @@ CLIENTS: list[Operation[Desk]] = [
         close=close,
     ),
     Operation(
-        object="Gate",
+        noun="Gate",
         verb="call",
         world=Desk,
         prepare=bound,
@@ -199,7 +199,7 @@ def with_answer(nobody: Nobody, tally: Tally) -> tuple[object, str | None]:
 
 SERVERS: list[Operation[Nobody]] = [
     Operation(
-        object="Port",
+        noun="Port",
         verb="create",
         world=Nobody,
         prepare=creates,
@@ -208,7 +208,7 @@ SERVERS: list[Operation[Nobody]] = [
         close=gone,
     ),
     Operation(
-        object="Port",
+        noun="Port",
         verb="create, over a dead one",
         world=Nobody,
         prepare=takes_over,
@@ -217,7 +217,7 @@ SERVERS: list[Operation[Nobody]] = [
         close=gone,
     ),
     Operation(
-        object="Port",
+        noun="Port",
         verb="receive",
         world=Nobody,
         prepare=receive,
@@ -228,7 +228,7 @@ SERVERS: list[Operation[Nobody]] = [
         close=gone,
     ),
     Operation(
-        object="Request",
+        noun="Request",
         verb="reply",
         world=expected,
         prepare=reply,
@@ -237,7 +237,7 @@ SERVERS: list[Operation[Nobody]] = [
         close=gone,
     ),
     Operation(
-        object="Port",
+        noun="Port",
         verb="close",
         world=Nobody,
         prepare=closes,

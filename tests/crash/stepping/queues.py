@@ -160,7 +160,7 @@ def abandon(queue: Queue) -> Callable[[], object]:
 
 PUTS: list[Operation[Queue]] = [
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="put",
         world=with_messages(capacity=8),
         prepare=lambda queue: partial(known(queue).put, b"v"),
@@ -171,7 +171,7 @@ PUTS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="put, first of a process",
         world=with_messages(capacity=8),
         prepare=lambda queue: partial(queue.put, b"v"),
@@ -181,7 +181,7 @@ PUTS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="put, asleep",
         world=with_messages(b"a", b"b", capacity=2),
         prepare=lambda queue: partial(known(queue).put, b"v"),
@@ -192,18 +192,18 @@ PUTS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="put, timed out",
         world=with_messages(b"a", capacity=1),
         prepare=lambda queue: partial(known(queue).put, b"v", timeout=0.002),
-        raises=TimedOut,
+        raises=(TimedOut,),
         wait=put,
         due=has_room,
         again=get_one,
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="put_many",
         world=with_messages(),
         prepare=lambda queue: partial(known(queue).put_many, [b"v", b"w", b"x"]),
@@ -217,7 +217,7 @@ PUTS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="loan",
         world=with_messages(b"a", capacity=2),
         prepare=lambda queue: partial(known(queue).loan, 1),
@@ -226,7 +226,7 @@ PUTS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Loan",
+        noun="Loan",
         verb="commit",
         world=with_messages(capacity=8),
         prepare=loan,
@@ -237,7 +237,7 @@ PUTS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Loan",
+        noun="Loan",
         verb="abandon",
         world=with_messages(b"a", capacity=2),
         prepare=abandon,
@@ -247,7 +247,7 @@ PUTS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="putting, entered",
         world=with_messages(),
         prepare=lambda queue: known(queue).putting().__enter__,
@@ -260,7 +260,7 @@ PUTS: list[Operation[Queue]] = [
 
 GETS: list[Operation[Queue]] = [
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="get",
         world=with_messages(b"a", b"b", b"c"),
         prepare=lambda queue: known(queue).get,
@@ -269,7 +269,7 @@ GETS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="get, of a full one",
         world=with_messages(b"a", b"b", capacity=2),
         prepare=lambda queue: known(queue).get,
@@ -279,7 +279,7 @@ GETS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="get, asleep",
         world=with_messages(),
         prepare=lambda queue: known(queue).get,
@@ -290,18 +290,18 @@ GETS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="get, timed out",
         world=with_messages(),
         prepare=lambda queue: partial(known(queue).get, timeout=0.002),
-        raises=TimedOut,
+        raises=(TimedOut,),
         wait=get,
         due=has_message,
         again=put_another,
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="get_many",
         world=with_messages(b"a", b"b", b"c", capacity=3),
         prepare=lambda queue: partial(known(queue).get_many, 3),
@@ -312,7 +312,7 @@ GETS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="take",
         world=with_messages(b"a", b"b"),
         prepare=lambda queue: known(queue).take,
@@ -321,7 +321,7 @@ GETS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="take, asleep",
         world=with_messages(),
         prepare=lambda queue: known(queue).take,
@@ -333,7 +333,7 @@ GETS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Lease",
+        noun="Lease",
         verb="done",
         world=with_messages(b"a", b"b", capacity=2),
         prepare=settle(lambda lease: lease.done),
@@ -343,7 +343,7 @@ GETS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Lease",
+        noun="Lease",
         verb="done, of the last one",
         world=with_messages(b"a", capacity=2),
         prepare=settle(lambda lease: lease.done),
@@ -353,7 +353,7 @@ GETS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Lease",
+        noun="Lease",
         verb="put_back",
         world=with_messages(b"a", capacity=2),
         prepare=settle(lambda lease: lease.put_back),
@@ -364,7 +364,7 @@ GETS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Lease",
+        noun="Lease",
         verb="put_back, behind",
         world=with_messages(b"a", capacity=2),
         prepare=settle(lambda lease: partial(lease.put_back, front=False)),
@@ -375,7 +375,7 @@ GETS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Lease",
+        noun="Lease",
         verb="put_back, to the dead letters",
         world=with_messages(b"a", b"b", max_deliveries=1),
         prepare=settle(lambda lease: lease.put_back),
@@ -386,7 +386,7 @@ GETS: list[Operation[Queue]] = [
 
 ENDS: list[Operation[Queue]] = [
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="shutdown",
         world=with_messages(),
         prepare=lambda queue: known(queue).shutdown,
@@ -396,7 +396,7 @@ ENDS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="purge",
         world=with_messages(b"a", b"b", capacity=2),
         prepare=lambda queue: known(queue).purge,
@@ -405,7 +405,7 @@ ENDS: list[Operation[Queue]] = [
         books=books,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="join, asleep",
         world=with_messages(b"a"),
         prepare=lambda queue: known(queue).join,

@@ -12,7 +12,7 @@ def row(report: Report) -> tuple[str, ...]:
     operation, outcomes = report.operation, report.outcomes
     late = ", told late" if report.company in operation.late else ""
     return (
-        operation.object,
+        operation.noun,
         operation.verb,
         report.company.value + late,
         f"{report.instructions:,}",
@@ -30,7 +30,14 @@ def total(reports: list[Report]) -> tuple[str, ...]:
         sum(report.deaths for report in reports),
         sum(report.inside for report in reports),
     )
-    return ("all", "", "", *(f"{number:,}" for number in sums), "", f"{sum(len(report.failures) for report in reports)}")
+    return (
+        "all",
+        "",
+        "",
+        *(f"{number:,}" for number in sums),
+        "",
+        f"{sum(len(report.failures) for report in reports)}",
+    )
 
 
 def as_table(reports: list[Report]) -> Table:

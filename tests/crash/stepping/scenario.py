@@ -39,7 +39,9 @@ class Report:
 class Scenario:
     """One operation with one company."""
 
-    def __init__(self, operation: AnyOperation, company: Company, check_space: Callable[[], object], *, every: bool = False) -> None:
+    def __init__(
+        self, operation: AnyOperation, company: Company, check_space: Callable[[], object], *, every: bool = False
+    ) -> None:
         self.operation, self.company = operation, company
         self._stepper = Stepper()
         self._check_space = check_space

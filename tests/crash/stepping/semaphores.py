@@ -45,7 +45,7 @@ def give(semaphore: Semaphore) -> None:
 
 OPERATIONS: list[Operation[Semaphore]] = [
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="acquire",
         world=lambda: Semaphore(3),
         prepare=lambda semaphore: semaphore.acquire,
@@ -54,7 +54,7 @@ OPERATIONS: list[Operation[Semaphore]] = [
         contend=take_and_give,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="acquire, asleep",
         world=lambda: Semaphore(0),
         prepare=lambda semaphore: semaphore.acquire,
@@ -65,29 +65,29 @@ OPERATIONS: list[Operation[Semaphore]] = [
         books=value,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="acquire, timed out",
         world=lambda: Semaphore(0),
         prepare=lambda semaphore: lambda: semaphore.acquire(timeout=0.002),
-        raises=TimedOut,
+        raises=(TimedOut,),
         wait=acquire,
         due=is_free,
         again=give,
         books=value,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="acquire_nowait, refused",
         world=lambda: Semaphore(0),
         prepare=lambda semaphore: semaphore.acquire_nowait,
-        raises=WouldBlock,
+        raises=(WouldBlock,),
         wait=acquire,
         due=is_free,
         again=give,
         books=value,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="release",
         world=lambda: Semaphore(0),
         prepare=lambda semaphore: semaphore.release,
@@ -98,7 +98,7 @@ OPERATIONS: list[Operation[Semaphore]] = [
         books=value,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="reset",
         world=lambda: Semaphore(0),
         prepare=lambda semaphore: semaphore.reset,

@@ -34,7 +34,7 @@ def use(directory: Path, _tally: Tally) -> list[str]:
     queue.put(b"m")
     assert Queue.open("used", space=space).get(timeout=0) == b"m"
     queue.unlink()
-    return left + sorted(set(os.listdir(directory)) - {".lives"})
+    return left + sorted({path.name for path in directory.iterdir()} - {".lives"})
 
 
 def entered() -> Path:
@@ -89,11 +89,11 @@ def unlink_again(_names: Names) -> None:
         Semaphore.open(NAME).unlink()
 
 
-def whole(_names: Names, _tally: Tally) -> list[tuple[str | None, str, bool]]:
+def whole(_names: Names, _tally: Tally) -> list[tuple[str, str, bool]]:
     """Return what stands under a name: each is whole, and works."""
     found = [(info.name, info.kind, info.state != "corrupted") for info in Space.default() if info.name is not None]
     for name, _, _ in found:
-        semaphore = Semaphore.open(str(name))
+        semaphore = Semaphore.open(name)
         semaphore.release()
         semaphore.acquire(timeout=0)
     return found
@@ -124,7 +124,7 @@ def nothing_named(_names: Names, _tally: Tally) -> list[str]:
 
 SPACES: list[Operation[Path]] = [
     Operation(
-        object="Space",
+        noun="Space",
         verb="entered, the first time",
         world=new_directory,
         prepare=lambda directory: partial(Space, directory),
@@ -133,7 +133,7 @@ SPACES: list[Operation[Path]] = [
         close=remove,
     ),
     Operation(
-        object="Space",
+        noun="Space",
         verb="entered, where somebody died",
         world=entered,
         prepare=lambda directory: partial(Space, directory),
@@ -142,7 +142,7 @@ SPACES: list[Operation[Path]] = [
         close=remove,
     ),
     Operation(
-        object="Space",
+        noun="Space",
         verb="sweep",
         world=entered,
         prepare=lambda directory: Space(directory).sweep,
@@ -154,7 +154,7 @@ SPACES: list[Operation[Path]] = [
 
 OBJECTS: list[Operation[Names]] = [
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="made",
         world=Names,
         prepare=anonymous(partial(Semaphore, 1)),
@@ -163,7 +163,7 @@ OBJECTS: list[Operation[Names]] = [
         close=forget,
     ),
     Operation(
-        object="Queue",
+        noun="Queue",
         verb="made",
         world=Names,
         prepare=anonymous(partial(Queue, 2, 8)),
@@ -172,7 +172,7 @@ OBJECTS: list[Operation[Names]] = [
         close=forget,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="create",
         world=Names,
         prepare=anonymous(partial(Semaphore.create, NAME, 1)),
@@ -182,7 +182,7 @@ OBJECTS: list[Operation[Names]] = [
         close=forget,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="open",
         world=partial(Names, made=True),
         prepare=anonymous(partial(Semaphore.open, NAME)),
@@ -191,7 +191,7 @@ OBJECTS: list[Operation[Names]] = [
         close=forget,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="open_or_create",
         world=Names,
         prepare=anonymous(partial(Semaphore.open_or_create, NAME, 1)),
@@ -200,16 +200,16 @@ OBJECTS: list[Operation[Names]] = [
         close=forget,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="unlink",
         world=partial(Names, made=True),
-        prepare=lambda names: Semaphore.open(NAME).unlink,
+        prepare=lambda _: Semaphore.open(NAME).unlink,
         again=unlink_again,
         books=whole,
         close=forget,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="close",
         world=Names,
         prepare=closing,
@@ -218,7 +218,7 @@ OBJECTS: list[Operation[Names]] = [
         close=forget,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="pickled",
         world=Names,
         prepare=lambda _: Semaphore(1).__reduce__,
@@ -227,7 +227,7 @@ OBJECTS: list[Operation[Names]] = [
         close=forget,
     ),
     Operation(
-        object="Semaphore",
+        noun="Semaphore",
         verb="unpickled",
         world=partial(Names, made=True),
         prepare=lambda names: partial(pickle.loads, pickle.dumps(names.semaphore)),

@@ -17,8 +17,13 @@ class Stepper:
 
     def __init__(self) -> None:
         if not PROGRAM.exists():
-            raise FileNotFoundError(f"{PROGRAM} is not built: `cargo build --release -p underpass-stepper`, as `make test` does")
+            raise FileNotFoundError(
+                f"{PROGRAM} is not built: `cargo build --release -p underpass-stepper`, as `make test` does"
+            )
         self._process = subprocess.Popen([str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
 
     def trace(self, pid: int, library: tuple[int, int]) -> None:
         """Be ready to write down the instructions of the process's next call into the library; `answer` tells how many."""
@@ -45,14 +50,13 @@ class Stepper:
     @property
     def answered(self) -> bool:
         """Say whether `answer` would come at once."""
-        return bool(select.select([self._process.stdout], [], [], 0)[0])
+        return bool(select.select([self._answers], [], [], 0)[0])
 
     def answer(self) -> list[str]:
         """Wait for what the last request led to."""
-        assert self._process.stdout is not None
-        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
+        if not select.select([self._answers], [], [], PATIENCE)[0]:
             raise Hang("the victim neither returns nor comes where it should")
-        words = self._process.stdout.readline().decode().split()
+        words = self._answers.readline().decode().split()
         assert words, "the stepper has ended"
         assert words[0] != "error:", " ".join(words)
         return words
@@ -61,13 +65,11 @@ class Stepper:
         """End it, and what it still holds."""
         self._process.kill()
         self._process.wait()
-        for end in (self._process.stdin, self._process.stdout):
-            assert end is not None
-            end.close()
+        self._requests.close()
+        self._answers.close()
 
     def _send(self, request: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(request.encode() + b"\n")
+        self._requests.write(request.encode() + b"\n")
 
     def _ask(self, request: str) -> None:
         self._send(request)
