@@ -11,6 +11,8 @@ UV     := $(shell command -v uv 2>/dev/null)
 NATIVE  := $(shell find crates -type f \( -name '*.rs' -o -name Cargo.toml \)) Cargo.toml Cargo.lock pyproject.toml
 PACKAGES := $(VENV)/.packages
 BUILT    := $(VENV)/.built
+STEPPER  := target/release/underpass-stepper
+PLANTED  := target/planted$(SUFFIX)/_core.so
 
 # PyO3 reads which interpreter it builds for; its crate is an extension module, so it has no test program to link.
 export PYO3_PYTHON := $(abspath $(BIN)/python)
@@ -61,12 +63,23 @@ $(BUILT): $(PACKAGES) $(NATIVE)
 		$(if $(wildcard $(BIN)/pip),,$(if $(UV),--uv))
 	@touch $@
 
+# What tests/crash/stepping needs: the stepper, and a module with faults that it has to find, built for speed of building.
+$(STEPPER): $(NATIVE)
+	@cargo build --quiet --release --locked -p underpass-stepper
+	@touch $@
+
+$(PLANTED): $(PACKAGES) $(NATIVE)
+	$(call say,native module with planted faults)
+	@CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+		cargo build --quiet --release --locked -p underpass-py --features planted --target-dir $(dir $@)build
+	@cp $(dir $@)build/release/lib_core.so $@
+
 build: $(BUILT) ## a release build with all extras, in .venv
 
 demo: build ## index real text with workers, one of them killed, and prove that nothing was lost
 	@$(BIN)/underpass demo $(ARGS)
 
-test: build ## cargo test, then pytest
+test: build $(STEPPER) $(PLANTED) ## cargo test, then pytest
 	$(call say,cargo test; then pytest on $(BIN)/python)
 	@failed=0; $(CARGO_TEST) || failed=1; $(BIN)/python -m pytest $(ARGS) || failed=1; exit $$failed
 
@@ -80,7 +93,7 @@ loom: $(PACKAGES) ## the core's objects under a model of the memory order, 10 mi
 bench: build ## measure against C and the standard library
 	@$(BIN)/underpass bench $(ARGS)
 
-deep: build ## the long explorations: no bound
+deep: build $(STEPPER) $(PLANTED) ## the long explorations: no bound
 	$(call say,pytest -m deep)
 	@$(BIN)/python -m pytest -m deep --timeout 0 $(ARGS) || test $$? -eq 5
 	$(call say,loom without a bound)

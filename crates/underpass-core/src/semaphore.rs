@@ -114,6 +114,8 @@ impl Semaphore {
 
     #[cold]
     fn release_slow(&self, kernel: &dyn Kernel, count: u32) -> Result<()> {
+        // The stepper's tests plant a fault here: a release whose wake dies with it.
+        #[cfg(not(feature = "planted"))]
         let _owed = Owed::name(kernel, &self.words.baton);
         let mut word = self.words.word.load(Relaxed);
         loop {

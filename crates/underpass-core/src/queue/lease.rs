@@ -127,8 +127,12 @@ impl Queue {
     /// Takes back what the dead held, and tells whom a sleeper has to watch from now on.
     pub(super) fn reap(&self, kernel: &dyn Kernel, me: Me, mut living: impl FnMut(Life)) -> Result<()> {
         let words = &self.room.words;
-        if Lock(&words.get.lock, &**words).owner_died(kernel) {
+        // A getter that saw nobody asleep names no baton before its first store: who falls asleep meanwhile watches it.
+        let getter = Lock(&words.get.lock, &**words).owner();
+        if getter != Life::NOBODY && !kernel.alive(getter) {
             drop(self.room.getters(kernel, &self.locking, me)?);
+        } else if getter != me.thread {
+            living(getter);
         }
         if Lock(&words.put.lock, &**words).owner_died(kernel) {
             drop(self.room.putters(kernel, &self.locking, me)?);

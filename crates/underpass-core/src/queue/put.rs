@@ -7,7 +7,7 @@ use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::{CHUNK, Queue, Ticket, roster};
-use crate::kernel::{Kernel, Watch};
+use crate::kernel::{Kernel, Owed, Watch};
 use crate::wait::{Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
@@ -69,6 +69,8 @@ impl Queue {
         let me = kernel.me()?;
         let words = &self.room.words;
         let _side = self.room.putters(kernel, &self.locking, me)?;
+        // Sleeping getters do not watch this process yet: should it die before it has told them, the kernel does.
+        let _owed = Owed::name(kernel, &words.baton);
         match roster::register(&words.putters, me.process) {
             None => Err(Error::Misuse(format!("{ROSTER} processes are registered as putters, and no more fit"))),
             Some(new) => {

@@ -1,0 +1,123 @@
+//! Runs a process to one instruction of a call into a shared library, and holds or kills it there.
+//!
+//! The tests of death at every instruction talk to it: a line on standard input is a request, a line on standard output its
+//! answer. The process is not its child, only its tracee.
+//!
+//! ```text
+//! trace PID LOW HIGH   ready · then: traced N returned | traced N died     from the first instruction in LOW..HIGH
+//! outside LOW HIGH     outside A-B C-D …                                   where in the trace no instruction of LOW..HIGH is next
+//! step PID K           ready · then: at ADDRESS same | at ADDRESS other | returned | died     after K of the trace's instructions
+//! kill PID             done                                                and has been waited for
+//! stop PID             done                                                let go, but stopped as by SIGSTOP
+//! go PID               done                                                let go
+//! ```
+//! After `ready` the process runs: then is the time to send it into its call.
+#![forbid(unsafe_code)]
+
+mod trace;
+mod tracee;
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, Write};
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use trace::Trace;
+use tracee::{Reached, Tracee};
+
+fn main() -> io::Result<()> {
+    let mut session = Session { trace: Trace::default() };
+    for line in io::stdin().lock().lines() {
+        let answer = match session.obey(&line?) {
+            Ok(answer) => answer,
+            Err(Refusal::Nonsense(request)) => format!("error: {request:?} is no request"),
+            Err(Refusal::System(errno)) => format!("error: {errno}"),
+        };
+        say(&answer)?;
+    }
+    Ok(())
+}
+
+fn say(answer: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{answer}")?;
+    out.flush()
+}
+
+enum Refusal {
+    Nonsense(String),
+    System(Errno),
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno)
+    }
+}
+
+/// What was traced last: steps count along it.
+struct Session {
+    trace: Trace,
+}
+
+impl Session {
+    fn obey(&mut self, request: &str) -> Result<String, Refusal> {
+        let nonsense = || Refusal::Nonsense(request.to_owned());
+        let mut words = request.split_ascii_whitespace();
+        let verb = words.next().ok_or_else(nonsense)?;
+        let numbers = words
+            .map(str::parse)
+            .collect::<Result<Vec<u64>, _>>()
+            .map_err(|_| Refusal::Nonsense(request.to_owned()))?;
+        if let ("outside", [low, high]) = (verb, numbers.as_slice()) {
+            let stretches = self.trace.outside(*low..*high);
+            let mut told = String::from("outside");
+            for stretch in stretches {
+                let _ = write!(told, " {}-{}", stretch.start, stretch.end);
+            }
+            return Ok(told);
+        }
+        let (pid, rest) = numbers.split_first().ok_or_else(nonsense)?;
+        let pid = Pid::from_raw(i32::try_from(*pid).map_err(|_| nonsense())?);
+        match (verb, rest) {
+            ("trace", [low, high]) => {
+                let mut tracee = Tracee::attach(pid)?;
+                ready()?;
+                let (trace, returned) = Trace::record(&mut tracee, *low..*high)?;
+                let end = if returned { "returned" } else { "died" };
+                let answer = format!("traced {} {end}", trace.len());
+                self.trace = trace;
+                if returned {
+                    tracee.release(None)?;
+                }
+                Ok(answer)
+            }
+            ("step", [count]) => {
+                let count =
+                    usize::try_from(*count).ok().filter(|count| *count < self.trace.len()).ok_or_else(nonsense)?;
+                let mut tracee = Tracee::attach(pid)?;
+                tracee.plant(self.trace.entry())?;
+                ready()?;
+                Ok(match self.trace.follow(&mut tracee, count)? {
+                    Reached::At(address) if address == self.trace.address(count) => format!("at {address} same"),
+                    Reached::At(address) => format!("at {address} other"),
+                    Reached::Returned => "returned".into(),
+                    Reached::Died => "died".into(),
+                })
+            }
+            ("kill", []) => Tracee::held(pid).kill().map(done).map_err(Refusal::from),
+            ("stop", []) => Tracee::held(pid).release(Some(nix::sys::signal::SIGSTOP)).map(done).map_err(Refusal::from),
+            ("go", []) => Tracee::held(pid).release(None).map(done).map_err(Refusal::from),
+            _ => Err(nonsense()),
+        }
+    }
+}
+
+fn done((): ()) -> String {
+    "done".into()
+}
+
+fn ready() -> Result<(), Refusal> {
+    say("ready").map_err(|_| Refusal::System(Errno::EPIPE))
+}

@@ -1,0 +1,148 @@
+"""Death at every instruction: `python -m tests.crash.stepping`.
+
+Prints a row for each operation and company: instructions stepped, deaths, how many of them inside, what they led to. The exit is
+not zero if after one of them somebody hung, something was lost or left, or the state was not what a part of the operation explains.
+"""
+
+import argparse
+import gc
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from tests.crash.stepping.operation import AnyOperation, Company
+from tests.crash.stepping.report import as_markdown, as_table
+from tests.crash.stepping.scenario import Failure, Report, Scenario
+from tests.crash.stepping.table import OPERATIONS
+from underpass import Semaphore, Space, TimedOut, _core
+
+HOUSEKEEPING = {".lives"}
+
+
+@contextmanager
+def space() -> Generator[Callable[[], None]]:
+    """Give this process and its children a space to themselves; yield a look at what was left there."""
+    path = tempfile.mkdtemp(prefix="underpass-stepping-", dir="/dev/shm")
+    os.environ["UNDERPASS_DIR"] = path
+
+    def check() -> None:
+        Space.default().sweep()
+        left = {file.name for file in Path(path).iterdir()} - HOUSEKEEPING
+        assert not left, f"left in the space: {sorted(left)}"
+
+    try:
+        yield check
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def settle(cpu: int) -> None:
+    """Do once what every process does at its first operation, so that each victim takes the same way."""
+    # Whoever has one processor does not spin: how long that lasts is a matter of chance. Stepping is also quicker so.
+    os.sched_setaffinity(0, {cpu})
+    _core.set_recheck(None)
+    with suppress(TimedOut):
+        Semaphore(0).acquire(timeout=0.001)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def drawn(
+    scenarios: list[tuple[AnyOperation, Company]], count: int, seed: int
+) -> dict[tuple[AnyOperation, Company], list[Fraction]]:
+    """Draw deaths: the scenario, and how far into it."""
+    dice = random.Random(seed)
+    draws: dict[tuple[AnyOperation, Company], list[Fraction]] = {}
+    for _ in range(count):
+        draws.setdefault(dice.choice(scenarios), []).append(Fraction(dice.random()))
+    return draws
+
+
+def run(
+    scenario: tuple[AnyOperation, Company],
+    far: list[Fraction] | None,
+    check: Callable[[], None],
+    progress: Callable[[int, int], None],
+    *,
+    every: bool,
+) -> Report:
+    """Kill in one scenario: everywhere, or as far into it as was drawn."""
+    operation, company = scenario
+    try:
+        prepared = Scenario(operation, company, check, every=every)
+    except AssertionError as error:
+        failure = Failure(f"{operation}, {company.value}", "all", f"not one death is needed: {error}")
+        return Report(operation, company, 0, failures=[failure])
+    try:
+        ends = prepared.ends
+        chosen = ends if far is None else [ends[int(part * len(ends))] for part in far]
+        return prepared.run(chosen, lambda done: progress(done, len(chosen)))
+    finally:
+        prepared.close()
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash.stepping", description=__doc__)
+    parser.add_argument("--only", default="", help="operations whose name contains this")
+    parser.add_argument("--draw", type=int, help="this many deaths instead of all")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("UNDERPASS_SEED", "0")), help="repeat a draw")
+    parser.add_argument("--part", default="1/1", help="of the operations, the first half (1/2), the second (2/2), …")
+    parser.add_argument("--every", action="store_true", help="also at each of the interpreter's own instructions")
+    parser.add_argument("--markdown", action="store_true", help="print the table as CAVEATS has it")
+    parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the processor to stay on")
+    arguments = parser.parse_args()
+    console, errors = Console(), Console(stderr=True)
+    seed = arguments.seed or random.randrange(1, 2**32)
+    number, parts = map(int, arguments.part.split("/"))
+    scenarios = [
+        (operation, company)
+        for operation in OPERATIONS[number - 1 :: parts]
+        if arguments.only in str(operation)
+        for company in operation.companies()
+    ]
+    draws = None
+    if arguments.draw is not None:
+        print(f"UNDERPASS_SEED={seed}")  # noqa: T201
+        draws = drawn(scenarios, arguments.draw, seed)
+        scenarios = [scenario for scenario in scenarios if scenario in draws]
+    reports: list[Report] = []
+    with space() as check, Progress(console=errors) as progress:
+        settle(arguments.cpu)
+        whole = progress.add_task("all", total=len(scenarios))
+        for operation, company in scenarios:
+            task = progress.add_task(f"{operation}, {company.value}", total=None)
+            far = None if draws is None else draws[operation, company]
+            reports.append(
+                run(
+                    (operation, company),
+                    far,
+                    check,
+                    lambda done, total, task=task: progress.update(task, completed=done, total=total),
+                    every=arguments.every,
+                )
+            )
+            progress.remove_task(task)
+            progress.advance(whole)
+    if arguments.markdown:
+        print(as_markdown(reports))  # noqa: T201
+    else:
+        console.print(as_table(reports))
+    failures = [failure for report in reports for failure in report.failures]
+    for failure in failures:
+        print(f"FAILED {failure}")  # noqa: T201
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Forked processes that tell their result through a page: nothing of what is tested, and no descriptor, is leaned on."""
+
+import mmap
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+# Whoever takes longer than this hangs, in seconds.
+PATIENCE = 10.0
+# The system call that the library sleeps in.
+FUTEX_WAITV = b"449 "
+PAGE = 4096
+
+
+class Hang(AssertionError):
+    """Somebody waits who should not."""
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Look again and again until ``condition`` holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Hang(what)
+        time.sleep(0.00005)
+
+
+class Child:
+    """A function in a process of its own."""
+
+    def __init__(self, role: str, body: Callable[[], object]) -> None:
+        self.role = role
+        self._page = mmap.mmap(-1, PAGE)
+        self._status: int | None = None
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._run(body)
+
+    def _run(self, body: Callable[[], object]) -> None:
+        code = 1
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            self._say(repr(body()))
+            code = 0
+        except BaseException:  # noqa: BLE001 - the process ends here, and its parent tells
+            self._say(traceback.format_exc()[-PAGE + 16 :])
+        finally:
+            os._exit(code)
+
+    def _say(self, text: str) -> None:
+        said = text.encode()[: PAGE - 4]
+        self._page[4 : 4 + len(said)] = said
+        self._page[:4] = (len(said) + 1).to_bytes(4, "little")
+
+    @property
+    def said(self) -> str | None:
+        """What it returned, as text; also seen by its siblings."""
+        length = int.from_bytes(self._page[:4], "little")
+        return self._page[4 : 3 + length].decode(errors="replace") if length else None
+
+    @property
+    def ended(self) -> bool:
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._status = status
+        return self._status is not None
+
+    @property
+    def asleep(self) -> bool:
+        """Say whether it sleeps inside the library, by the kernel's word."""
+        try:
+            return Path(f"/proc/{self.pid}/syscall").read_bytes().startswith(FUTEX_WAITV)
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def until_asleep(self) -> None:
+        """Wait until it sleeps inside the library."""
+        until(lambda: self.asleep or self.ended, f"the {self.role} does not fall asleep")
+        if self.ended:
+            raise AssertionError(f"the {self.role} should sleep, and has ended: {self.said}")
+
+    def result(self) -> str:
+        """Wait for its end; what it returned, as text."""
+        until(lambda: self.ended, f"the {self.role} hangs")
+        if self._status != 0:
+            raise AssertionError(f"the {self.role} failed: {self.said or self._status}")
+        return self.said or ""
+
+    def reap(self) -> None:
+        """Wait for the end of one that was killed."""
+        until(lambda: self.ended, f"the {self.role} does not die")
+
+    def kill(self) -> None:
+        """End it."""
+        if not self.ended:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self._status = signal.SIGKILL
+
+    def close(self) -> None:
+        """End it, and forget what it said."""
+        self.kill()
+        self._page.close()
+
+
+class Victim(Child):
+    """One that prepares a call, says so, and makes it when it is told to."""
+
+    def __init__(self, prepare: Callable[[], Callable[[], object]]) -> None:
+        self._is_ready, ready = os.pipe()
+        go, self._go = os.pipe()
+
+        def body() -> object:
+            call = prepare()
+            os.write(ready, b"!")
+            os.read(go, 1)
+            call()
+            return None
+
+        super().__init__("victim", body)
+        os.close(ready)
+        os.close(go)
+
+    def until_ready(self) -> None:
+        """Wait until it has prepared its call."""
+        if os.read(self._is_ready, 1) != b"!":
+            self.reap()
+            raise AssertionError(f"the victim did not get as far as its call: {self.said}")
+
+    def go(self) -> None:
+        """Let it call."""
+        os.write(self._go, b"!")
+
+    def close(self) -> None:
+        super().close()
+        os.close(self._is_ready)
+        os.close(self._go)

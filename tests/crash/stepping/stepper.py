@@ -1,0 +1,99 @@
+"""The stepper, seen from Python: crates/underpass-stepper, which holds other processes at one instruction of a call."""
+
+import select
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from tests.crash.stepping.children import PATIENCE, Hang
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = ROOT / "target" / "release" / "underpass-stepper"
+
+
+class Stepper:
+    """One process that traces; what it traced last is what its steps count along."""
+
+    def __init__(self) -> None:
+        if not PROGRAM.exists():
+            raise FileNotFoundError(
+                f"{PROGRAM} is not built: `cargo build --release -p underpass-stepper`, as `make test` does"
+            )
+        self._process = subprocess.Popen([str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
+
+    def trace(self, pid: int, library: tuple[int, int]) -> None:
+        """Be ready to write down the instructions of the process's next call into the library; `answer` tells how many."""
+        self._ask(f"trace {pid} {library[0]} {library[1]}")
+
+    def outside(self, library: tuple[int, int]) -> list[int]:
+        """Return the counts of the trace after which the next instruction is not one of the library."""
+        self._send(f"outside {library[0]} {library[1]}")
+        stretches = (word.split("-") for word in self.answer()[1:])
+        return [count for start, end in stretches for count in range(int(start), int(end))]
+
+    def step(self, pid: int, count: int) -> None:
+        """Be ready to take the process to where it has executed ``count`` instructions of that call; `answer` tells."""
+        self._ask(f"step {pid} {count}")
+
+    def kill(self, pid: int) -> None:
+        """Kill a process where it is held."""
+        self._do(f"kill {pid}")
+
+    def stop(self, pid: int) -> None:
+        """Let it go, stopped as by SIGSTOP."""
+        self._do(f"stop {pid}")
+
+    @property
+    def answered(self) -> bool:
+        """Say whether `answer` would come at once."""
+        return bool(select.select([self._answers], [], [], 0)[0])
+
+    def answer(self) -> list[str]:
+        """Wait for what the last request led to."""
+        if not select.select([self._answers], [], [], PATIENCE)[0]:
+            raise Hang("the victim neither returns nor comes where it should")
+        words = self._answers.readline().decode().split()
+        assert words, "the stepper has ended"
+        assert words[0] != "error:", " ".join(words)
+        return words
+
+    def close(self) -> None:
+        """End it, and what it still holds."""
+        self._process.kill()
+        self._process.wait()
+        self._requests.close()
+        self._answers.close()
+
+    def _send(self, request: str) -> None:
+        self._requests.write(request.encode() + b"\n")
+
+    def _ask(self, request: str) -> None:
+        self._send(request)
+        assert self.answer() == ["ready"]
+
+    def _do(self, request: str) -> None:
+        self._send(request)
+        assert self.answer() == ["done"]
+
+
+def interpreter() -> tuple[int, int]:
+    """Return where the interpreter's own instructions lie: its program's, or its shared library's."""
+    shared = Path(sysconfig.get_config_var("LIBDIR") or "") / (sysconfig.get_config_var("INSTSONAME") or "")
+    try:
+        return library(str(shared.resolve()))
+    except LookupError:
+        return library(str(Path(sys.executable).resolve()))
+
+
+def library(path: str) -> tuple[int, int]:
+    """Return where the instructions of a shared library lie in this process, and so in those forked from it."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) == 6 and fields[5] == path and "x" in fields[1]:
+            low, high = fields[0].split("-")
+            return int(low, 16), int(high, 16)
+    raise LookupError(f"{path} is not mapped with instructions")
