@@ -245,8 +245,14 @@ impl Kernel for Linux {
                 if index == count { Parked::Baton } else { Parked::Look }
             }
             Woke::Expired if until.is_some_and(|time| clock::monotonic() >= time) => Parked::Expired,
+            Woke::Expired => {
+                // A program that closes what it does not know may have dropped this process's lock. If it cannot be had
+                // again, others still see the threads.
+                let _ = table.keep();
+                Parked::Look
+            }
             Woke::Interrupted if self.host.signals() => Parked::Interrupted,
-            Woke::Changed | Woke::Expired | Woke::Interrupted => Parked::Look,
+            Woke::Changed | Woke::Interrupted => Parked::Look,
         }
     }
 

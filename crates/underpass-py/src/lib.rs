@@ -72,6 +72,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        underpass_shm::forks::watch();
         match crate::futex::refusal() {
             Some(reason) => Err(PyImportError::new_err(reason)),
             None => crate::waits::warn_as_told(),

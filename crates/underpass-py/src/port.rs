@@ -109,7 +109,7 @@ fn create(
     let listener = std::cell::Cell::new(None);
     let listen = |handle_space: &underpass_shm::space::Space, header: &underpass_shm::header::Header| {
         let bound = socket::listen(
-            handle_space.directory(),
+            handle_space.directory()?,
             &socket_name(header),
             &handle_space.describe(name.unwrap_or("a port")),
         )?;

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use underpass_core::Kernel;
 use underpass_core::linux::Linux;
 use underpass_shm::Error as Shm;
+use underpass_shm::forks;
 use underpass_shm::header::Header;
 use underpass_shm::life::Life;
 use underpass_shm::space as shm;
@@ -74,17 +75,21 @@ impl Space {
     /// The space at a directory, entered at most once per process.
     pub fn at(py: Python<'_>, path: &Path, mode: u32) -> PyResult<Self> {
         static SPACES: Mutex<Option<HashMap<PathBuf, Space>>> = Mutex::new(None);
-        let mut spaces = SPACES.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = spaces.get_or_insert_default();
-        if let Some(space) = known.get(path)
+        let known = || {
+            let unforked = forks::unforked();
+            (SPACES.lock().unwrap_or_else(PoisonError::into_inner), unforked)
+        };
+        if let Some(space) = known().0.get_or_insert_default().get(path)
             && space.linux.space().is_at(path)
         {
             return Ok(space.clone());
         }
-        known.retain(|_, space| space.linux.space().still_there());
         let entered = shm::Space::enter(path, mode).map_err(|error| from_shm(py, error))?;
         let space = Self { linux: Arc::new(Linux::new(entered, &host::Python)) };
-        known.insert(path.to_path_buf(), space.clone());
+        let (mut known, _unforked) = known();
+        let spaces = known.get_or_insert_default();
+        spaces.retain(|_, space| space.linux.space().still_there());
+        spaces.insert(path.to_path_buf(), space.clone());
         Ok(space)
     }
 

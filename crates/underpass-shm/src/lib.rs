@@ -20,6 +20,8 @@ pub mod clock;
 #[cfg(not(loom))]
 pub mod cpus;
 #[cfg(not(loom))]
+mod descriptor;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 pub mod forks;

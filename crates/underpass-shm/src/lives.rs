@@ -1,20 +1,26 @@
 //! Lives: how the death of a process or a thread is known, by the kernel's word and nobody else's.
 //!
 //! A *process* holds a record lock on its byte of the space's table: fork does not inherit it, death and exec drop it,
-//! and it is seen from every pid namespace. A *thread* locks one robust process-shared mutex of the table, its *token*,
+//! and it is seen from every pid namespace. A program that closes descriptors it does not know drops it as well: it is
+//! taken again as soon as somebody looks, and until then the tokens speak for the process. A *thread* locks one robust process-shared mutex of the table, its *token*,
 //! at its first operation, and never unlocks it: when the thread ends, however it ends, the kernel marks the token
 //! `FUTEX_OWNER_DIED` and wakes one sleeper there.
 //!
 //! Invariant: a life is an id (slot, generation); who claims the slot of a dead one raises the generation, then says who
 //! it is (`tid`), then wakes everybody parked there. Until the token's word and `tid` agree nobody sleeps on it.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::descriptor::Descriptor;
 use crate::header::Kind;
 use crate::life::{GENERATION_MASK, Life, Me};
 use crate::operation::Operation;
@@ -61,6 +67,8 @@ struct ProcessEntry {
     pid: AtomicU32,
     /// 1 + the slot of a thread of it whose token to watch; 0: look for one.
     watch: AtomicU32,
+    /// The pid namespace that `pid` and its threads' ids are of, by inode; 0: unknown.
+    namespace: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -90,15 +98,15 @@ const _: () = assert!(size_of::<libc::pthread_mutex_t>() == 40, "the token is la
 #[derive(Debug)]
 pub struct Lives {
     what: String,
-    /// The one descriptor of the table: closing any descriptor of the file would drop the process's lock.
-    file: OwnedFd,
+    /// The one descriptor of the table: closing any descriptor of the file drops the process's lock.
+    file: Descriptor,
     nonce: u64,
     words: Placed<GrowthWords>,
     processes: PlacedSlice<ProcessEntry>,
     threads: PlacedSlice<ThreadEntry>,
     /// epoch << 32 | life of this process, while the epoch is the current one.
     myself: AtomicU64,
-    /// The epoch of the claim that is under way, or 0: a lock that a fork does not inherit.
+    /// The epoch in which a thread claims, grows or mends, or 0: a lock that a fork does not inherit.
     claiming: AtomicU32,
     /// Mapped to be read only: by somebody who does not live here.
     onlooker: bool,
@@ -152,7 +160,7 @@ impl Lives {
         let short = || Error::Corrupted { what: what.into(), why: "the table of lives is too short".into() };
         Ok(Self {
             what: what.into(),
-            file,
+            file: Descriptor::new(file).map_err(|errno| Error::system("stat", what, errno))?,
             nonce,
             words: Placed::at(region, GROWTH).ok_or_else(short)?,
             processes: PlacedSlice::at(region, PROCESS_TABLE, PROCESSES as usize).ok_or_else(short)?,
@@ -175,8 +183,8 @@ impl Lives {
     }
 
     /// True for the file of that status.
-    pub(crate) fn is_file(&self, status: &rustix::fs::Stat) -> bool {
-        rustix::fs::fstat(&self.file).is_ok_and(|mine| mine.st_ino == status.st_ino && mine.st_dev == status.st_dev)
+    pub(crate) fn is_file(&self, status: rustix::fs::Stat) -> bool {
+        self.file.is_file(status)
     }
 
     /// What the ids of this table are good for.
@@ -361,49 +369,109 @@ impl Lives {
         if life.slot() >= PROCESSES {
             return false;
         }
-        if self.myself.load(Acquire) == u64::from(forks::epoch()) << 32 | u64::from(life.0) {
+        if self.claimed() == Some(life) {
             return true;
         }
         let entry = &self.processes[life.slot() as usize];
         entry.generation.load(Acquire) & GENERATION_MASK == life.generation()
-            && locked_by_another(&self.file, i64::from(life.slot()))
+            && (self.holds_lock(life.slot()) || self.holds_token(life))
+    }
+
+    /// Another process holds the lock of that slot. When this one has lost the table, nobody is condemned.
+    fn holds_lock(&self, slot: u32) -> bool {
+        let mut locked = locked_by_another(self.file.number(), i64::from(slot));
+        if locked != Some(true) && self.file.intact().is_none() {
+            let mended = self.keep().is_ok();
+            locked = locked_by_another(self.file.number(), i64::from(slot)).filter(|_| mended);
+        }
+        locked.unwrap_or(true)
+    }
+
+    /// A thread of that process lives: it has lost its lock alone, by closing a descriptor of the table.
+    ///
+    /// Death marks all tokens before it drops the lock. exec from a thread that is not the leader leaves that thread's
+    /// token as it was, but no thread of that id: so the kernel is asked for it, where ids mean the same.
+    fn holds_token(&self, process: Life) -> bool {
+        let Some(thread) = self.thread_of(process) else { return false };
+        let entry = &self.processes[process.slot() as usize];
+        let (pid, namespace) = (entry.pid.load(Relaxed), entry.namespace.load(Relaxed));
+        namespace != 0 && namespace == pid_namespace() && thread_exists(pid, thread.tid.load(Acquire))
+    }
+
+    /// The life of this process, if it has claimed one since the last fork.
+    pub(crate) fn claimed(&self) -> Option<Life> {
+        let myself = self.myself.load(Acquire);
+        (myself >> 32 == u64::from(forks::epoch())).then_some(Life(myself as u32))
     }
 
     fn my_process(&self) -> Result<Life> {
-        let epoch = forks::epoch();
-        loop {
-            let myself = self.myself.load(Acquire);
-            if myself >> 32 == u64::from(epoch) {
-                return Ok(Life(myself as u32));
-            }
-            // A claim of another epoch is a forking thread's: it does not exist in this child.
-            let other = self.claiming.load(Relaxed);
-            if other != epoch && self.claiming.compare_exchange(other, epoch, AcqRel, Relaxed).is_ok() {
-                let claimed = self.claim_process();
-                if let Ok(life) = claimed {
-                    self.myself.store(u64::from(epoch) << 32 | u64::from(life.0), Release);
-                }
-                self.claiming.store(0, Release);
-                return claimed;
-            }
-            std::thread::yield_now();
+        if let Some(life) = self.claimed() {
+            return Ok(life);
         }
+        let _alone = self.alone();
+        if let Some(life) = self.claimed() {
+            return Ok(life);
+        }
+        // A daemon closes all descriptors between its fork and here.
+        let life = self.claim_process(self.mend()?)?;
+        self.myself.store(u64::from(forks::epoch()) << 32 | u64::from(life.0), Release);
+        Ok(life)
     }
 
-    fn claim_process(&self) -> Result<Life> {
+    fn claim_process(&self, file: BorrowedFd<'_>) -> Result<Life> {
         for _ in 0..PROCESSES {
             let slot = self.words.next_process.fetch_add(1, Relaxed) % PROCESSES;
-            if !lock_byte(&self.file, i64::from(slot), libc::F_SETLK) {
+            if !lock_byte(file, i64::from(slot), libc::F_SETLK) {
                 continue;
             }
             let entry = &self.processes[slot as usize];
-            let generation = next_generation(entry.generation.load(Relaxed));
+            let before = entry.generation.load(Relaxed);
+            if before != 0 && self.holds_token(Life::process(slot, before)) {
+                unlock_byte(file, i64::from(slot));
+                continue;
+            }
+            let generation = next_generation(before);
             entry.watch.store(0, Relaxed);
             entry.pid.store(std::process::id(), Relaxed);
+            entry.namespace.store(pid_namespace(), Relaxed);
             entry.generation.store(generation, Release);
             return Ok(Life::process(slot, generation));
         }
         Err(Error::TooManyLives { what: self.what.clone(), limit: PROCESSES })
+    }
+
+    /// Takes this process's lock again if the program has dropped it, by closing a descriptor of the table. Two system
+    /// calls: for operations that make more of them, and for sleepers that have slept long.
+    pub fn keep(&self) -> Result<()> {
+        let _alone = self.alone();
+        let file = self.mend()?;
+        let Some(life) = self.claimed() else { return Ok(()) };
+        // If that fails, somebody looks at the slot in order to claim it: it stays locked, and is left to us.
+        lock_byte(file, i64::from(life.slot()), libc::F_SETLK);
+        let entry = &self.processes[life.slot() as usize];
+        if entry.generation.load(Acquire) & GENERATION_MASK != life.generation() {
+            // It was given to another, by one that cannot see our threads: for all others this process is dead.
+            forks::begin_epoch();
+        }
+        Ok(())
+    }
+
+    /// Opens the table again if its descriptor was closed. Alone: each close of another one would drop the lock.
+    fn mend(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(file) = self.file.intact() {
+            return Ok(file);
+        }
+        let failed = |errno| Error::system("open again", &self.what, errno);
+        // A path that names another table by now may be in use here: opened as a place only, it drops no lock.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = rustix::fs::open(Path::new(&self.what), flags, Mode::empty()).map_err(failed)?;
+        if !self.file.is_file(rustix::fs::fstat(&place).map_err(failed)?) {
+            return Err(failed(Errno::STALE));
+        }
+        let place = format!("/proc/self/fd/{}", place.as_raw_fd());
+        let flags = OFlags::CLOEXEC | if self.onlooker { OFlags::RDONLY } else { OFlags::RDWR };
+        self.file.replace(rustix::fs::open(place, flags, Mode::empty()).map_err(failed)?);
+        self.file.intact().ok_or(failed(Errno::STALE))
     }
 
     fn claim_thread(&self, process: Life) -> Result<Life> {
@@ -429,34 +497,36 @@ impl Lives {
             if known >= THREADS {
                 return Err(Error::TooManyLives { what: self.what.clone(), limit: THREADS });
             }
-            let alone = self.growing_alone();
-            if !lock_byte(&self.file, GROWING, libc::F_SETLKW) {
+            let alone = self.alone();
+            let file = self.mend()?;
+            if !lock_byte(file, GROWING, libc::F_SETLKW) {
                 return Err(Error::last("lock for growth", &self.what));
             }
             let grown = if self.words.threads.load(Acquire) == known {
-                grow(&self.file, &self.words, &self.threads, &self.what)
+                grow(file, &self.words, &self.threads, &self.what)
             } else {
                 Ok(())
             };
-            unlock_byte(&self.file, GROWING);
+            unlock_byte(file, GROWING);
             drop(alone);
             grown?;
         }
     }
 
-    /// Threads of this process grow one at a time: record locks do not keep them apart.
-    fn growing_alone(&self) -> impl Drop + '_ {
-        struct Growth<'a>(&'a AtomicU32);
-        impl Drop for Growth<'_> {
+    /// Threads of this process claim, grow and mend one at a time: record locks do not keep them apart.
+    fn alone(&self) -> impl Drop + '_ {
+        struct Alone<'a>(&'a AtomicU32);
+        impl Drop for Alone<'_> {
             fn drop(&mut self) {
                 self.0.store(0, Release);
             }
         }
         let epoch = forks::epoch();
         loop {
+            // Somebody of another epoch is a thread of the process that this one was forked from: here it does not exist.
             let other = self.claiming.load(Relaxed);
             if other != epoch && self.claiming.compare_exchange(other, epoch, AcqRel, Relaxed).is_ok() {
-                return Growth(&self.claiming);
+                return Alone(&self.claiming);
             }
             std::thread::yield_now();
         }
@@ -480,7 +550,7 @@ fn next_generation(generation: u32) -> u32 {
 }
 
 /// Reserves and initialises one more chunk of thread entries, then publishes it. Repeating it does no harm.
-fn grow(file: &OwnedFd, words: &Placed<GrowthWords>, threads: &PlacedSlice<ThreadEntry>, what: &str) -> Result<()> {
+fn grow(file: impl AsFd, words: &Placed<GrowthWords>, threads: &PlacedSlice<ThreadEntry>, what: &str) -> Result<()> {
     let known = words.threads.load(Acquire);
     let first = known as usize * size_of::<ThreadEntry>() + THREAD_TABLE;
     crate::space::reserve(file, first as u64, u64::from(CHUNK) * size_of::<ThreadEntry>() as u64, what)?;
@@ -524,7 +594,7 @@ fn record(byte: i64, kind: i32) -> libc::flock {
     }
 }
 
-fn lock_byte(file: &OwnedFd, byte: i64, command: i32) -> bool {
+fn lock_byte(file: BorrowedFd<'_>, byte: i64, command: i32) -> bool {
     let lock = record(byte, libc::F_WRLCK);
     loop {
         // SAFETY: S4, the kernel only reads the record.
@@ -537,16 +607,27 @@ fn lock_byte(file: &OwnedFd, byte: i64, command: i32) -> bool {
     }
 }
 
-fn unlock_byte(file: &OwnedFd, byte: i64) {
+fn unlock_byte(file: BorrowedFd<'_>, byte: i64) {
     let lock = record(byte, libc::F_UNLCK);
     // SAFETY: S4.
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) };
 }
 
-fn locked_by_another(file: &OwnedFd, byte: i64) -> bool {
+/// None: the question could not be asked.
+fn locked_by_another(file: RawFd, byte: i64) -> Option<bool> {
     let mut lock = record(byte, libc::F_WRLCK);
     // SAFETY: S4, the kernel writes the record it is given.
-    let code = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &raw mut lock) };
-    // An error means that the kernel did not condemn.
-    code != 0 || i32::from(lock.l_type) != libc::F_UNLCK
+    let code = unsafe { libc::fcntl(file, libc::F_GETLK, &raw mut lock) };
+    (code == 0).then_some(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
+/// The caller's pid namespace, by inode; 0 if it is not known. A process has one for ever.
+fn pid_namespace() -> u32 {
+    rustix::fs::stat("/proc/self/ns/pid").map_or(0, |status| status.st_ino as u32)
+}
+
+fn thread_exists(pid: u32, tid: u32) -> bool {
+    // SAFETY: S4, no pointers; signal 0 is a question.
+    let code = unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, 0) };
+    code == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }

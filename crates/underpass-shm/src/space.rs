@@ -5,7 +5,7 @@ mod look;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,11 +17,12 @@ use rustix::fs::inotify;
 use rustix::fs::{AtFlags, Dir, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::descriptor::Descriptor;
 use crate::header::{Header, Kind, PARAMETERS, nonce};
 use crate::life::Life;
 use crate::lives::{Lives, TABLE_SIZE};
 use crate::region::Region;
-use crate::{Error, Result};
+use crate::{Error, Result, forks};
 
 /// The table's name; no object can have it, since names do not start with a dot.
 pub const LIVES_FILE: &str = ".lives";
@@ -38,7 +39,7 @@ pub const LONGEST_NAME: usize = 200;
 #[derive(Debug)]
 pub struct Space {
     path: PathBuf,
-    directory: OwnedFd,
+    directory: Descriptor,
     mode: Mode,
     lives: Arc<Lives>,
     serial: AtomicU64,
@@ -80,9 +81,12 @@ static ENTERED: Mutex<Option<Spaces>> = Mutex::new(None);
 impl Space {
     /// Removes what this process leaves in every space that it has entered: at its end.
     pub fn leave_all() {
-        // A thread that forked may have left the lock held in this child: then there is nothing of ours to remove.
-        let Ok(mut entered) = ENTERED.try_lock() else { return };
-        for space in entered.get_or_insert_default().values() {
+        let spaces: Vec<Arc<Self>> = {
+            let _unforked = forks::unforked();
+            let entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
+            entered.iter().flat_map(HashMap::values).cloned().collect()
+        };
+        for space in spaces {
             if space.still_there() {
                 let _ = space.sweep_mine();
             }
@@ -92,10 +96,13 @@ impl Space {
     /// Opens the space at `path`, makes it if it is not there, and sweeps what the dead left.
     pub fn enter(path: &Path, mode: u32) -> Result<Arc<Self>> {
         let what = path.display().to_string();
-        let directory = open_directory(path, mode, &what)?;
+        // Handles carry the path to processes that work elsewhere, and this one may go elsewhere as well.
+        let path = std::path::absolute(path).map_err(|error| Error::system("find", &what, errno_of(&error)))?;
+        let directory = open_directory(&path, mode, &what)?;
         let status = rustix::fs::fstat(&directory).map_err(|errno| Error::system("stat", &what, errno))?;
         let key = (status.st_dev, status.st_ino);
         // Held while the table is opened: a second descriptor of it, closed, would drop this process's lock.
+        let unforked = forks::unforked();
         let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
         let spaces = entered.get_or_insert_default();
         // Those that were removed keep their descriptors only as long as somebody here uses their objects.
@@ -103,16 +110,16 @@ impl Space {
         if let Some(space) = spaces.get(&key) {
             return Ok(space.clone());
         }
-        let lives = Arc::new(open_lives(&directory, mode, &what)?);
+        let lives = Arc::new(open_lives(&directory, mode, &path.display().to_string())?);
         let space = Arc::new(Self {
-            path: path.to_path_buf(),
-            directory,
+            path,
+            directory: Descriptor::new(directory).map_err(|errno| Error::system("stat", &what, errno))?,
             mode: Mode::from_raw_mode(mode & 0o666),
             lives,
             serial: AtomicU64::new(0),
         });
         spaces.insert(key, space.clone());
-        drop(entered);
+        drop((entered, unforked));
         space.lives.me()?;
         space.sweep()?;
         Ok(space)
@@ -133,15 +140,18 @@ impl Space {
     /// True while this is still the directory of that name.
     #[must_use]
     pub fn is_at(&self, path: &Path) -> bool {
-        let (Ok(there), Ok(here)) = (rustix::fs::stat(path), rustix::fs::fstat(&self.directory)) else { return false };
-        there.st_ino == here.st_ino && there.st_dev == here.st_dev && self.still_there()
+        rustix::fs::stat(path).is_ok_and(|there| self.directory.is_file(there)) && self.still_there()
     }
 
     /// False when somebody removed the directory or its table.
     #[must_use]
     pub fn still_there(&self) -> bool {
-        let table = rustix::fs::statat(&self.directory, LIVES_FILE, AtFlags::SYMLINK_NOFOLLOW);
-        table.is_ok_and(|status| self.lives.is_file(&status))
+        let directory = match self.directory() {
+            Ok(directory) => directory,
+            Err(error) => return !matches!(error, Error::NotFound { .. }),
+        };
+        let table = rustix::fs::statat(directory, LIVES_FILE, AtFlags::SYMLINK_NOFOLLOW);
+        table.is_ok_and(|status| self.lives.is_file(status))
     }
 
     /// Makes an object of `size` bytes that nobody sees until [`Newborn::publish`]. Without a name it is anonymous.
@@ -153,13 +163,15 @@ impl Space {
         parameters: [u64; PARAMETERS],
     ) -> Result<Newborn<'_>> {
         let me = self.lives.me()?;
+        self.lives.keep()?;
+        let directory = self.directory()?;
         let file_name = match name {
             Some(name) => file_name(name),
             None => format!("{ANONYMOUS}{:08x}-{:x}", me.process.0, self.serial.fetch_add(1, Relaxed)),
         };
         let what = self.describe(name.unwrap_or(&file_name));
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.directory, ".", flags, self.mode)
+        let file = rustix::fs::openat(directory, ".", flags, self.mode)
             .map_err(|errno| Error::system("create", &what, errno))?;
         reserve(&file, 0, size as u64, &what)?;
         let region = Region::map(&file, size, &what)?;
@@ -197,10 +209,11 @@ impl Space {
         // Who only looks does not wait for the writer of a pipe that somebody put here.
         let access = if self.lives.is_onlooker() { OFlags::RDONLY | OFlags::NONBLOCK } else { OFlags::RDWR };
         let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let opened = rustix::fs::openat(&self.directory, file, flags, Mode::empty()).map_err(|errno| match errno {
-            Errno::NOENT => Error::NotFound { what: what.clone(), path: self.path_of(file) },
-            _ => Error::system("open", &what, errno),
-        })?;
+        let opened =
+            rustix::fs::openat(self.directory()?, file, flags, Mode::empty()).map_err(|errno| match errno {
+                Errno::NOENT => Error::NotFound { what: what.clone(), path: self.path_of(file) },
+                _ => Error::system("open", &what, errno),
+            })?;
         let status = rustix::fs::fstat(&opened).map_err(|errno| Error::system("stat", &what, errno))?;
         let size = usize::try_from(status.st_size).unwrap_or(0);
         if size < crate::header::WORDS {
@@ -220,7 +233,7 @@ impl Space {
 
     /// Removes a name. Who has the object mapped keeps it.
     pub fn unlink(&self, file: &str) -> Result<()> {
-        rustix::fs::unlinkat(&self.directory, file, AtFlags::empty()).map_err(|errno| match errno {
+        rustix::fs::unlinkat(self.directory()?, file, AtFlags::empty()).map_err(|errno| match errno {
             Errno::NOENT => Error::NotFound { what: self.describe(&object_name(file)), path: self.path_of(file) },
             _ => Error::system("unlink", self.describe(&object_name(file)), errno),
         })
@@ -229,11 +242,12 @@ impl Space {
     /// What stands here now, the table of lives and sockets aside.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
+        let directory = self.directory()?;
         for file in self.files()? {
             if file.starts_with(['.', SOCKET]) {
                 continue;
             }
-            let Ok(status) = rustix::fs::statat(&self.directory, &file, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let Ok(status) = rustix::fs::statat(directory, &file, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let name = (!file.starts_with(ANONYMOUS)).then(|| object_name(&file));
             let device = format!("{:02x}:{:02x}", rustix::fs::major(status.st_dev), rustix::fs::minor(status.st_dev));
             let size = status.st_size.cast_unsigned();
@@ -247,7 +261,7 @@ impl Space {
         let what = self.path.display().to_string();
         let failed = |errno| Error::system("list", &what, errno);
         let mut files = Vec::new();
-        for entry in Dir::read_from(&self.directory).map_err(failed)? {
+        for entry in Dir::read_from(self.directory()?).map_err(failed)? {
             let file = entry.map_err(failed)?.file_name().to_bytes().to_vec();
             files.extend(OsString::from_vec(file).into_string());
         }
@@ -256,12 +270,13 @@ impl Space {
 
     /// Removes the anonymous objects and the sockets of dead processes, and tells the objects' names.
     pub fn sweep(&self) -> Result<Vec<String>> {
+        self.lives.keep()?;
         self.sweep_of(|creator| !self.lives.alive(creator))
     }
 
     /// Removes the anonymous objects and the sockets of this process too: at its end.
     pub fn sweep_mine(&self) -> Result<()> {
-        let me = self.lives.me()?.process;
+        let Some(me) = self.lives.claimed() else { return Ok(()) };
         self.sweep_of(|creator| creator == me || !self.lives.alive(creator)).map(drop)
     }
 
@@ -287,14 +302,15 @@ impl Space {
         let failed = |errno| Error::system("lock", self.path.display().to_string(), errno);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // A descriptor of its own: the lock belongs to it, and goes with it or with the process.
-        let turn = rustix::fs::openat(&self.directory, ".", flags, Mode::empty()).map_err(failed)?;
+        let turn = rustix::fs::openat(self.directory()?, ".", flags, Mode::empty()).map_err(failed)?;
         rustix::fs::flock(&turn, rustix::fs::FlockOperation::LockExclusive).map_err(failed)?;
         action()
     }
 
     /// Sleeps until something may have been named `file` here, or `patience` is over.
     pub fn await_name(&self, file: &str, patience: Duration) -> Result<()> {
-        self.await_news(patience, || rustix::fs::statat(&self.directory, file, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+        let directory = self.directory()?;
+        self.await_news(patience, || rustix::fs::statat(directory, file, AtFlags::SYMLINK_NOFOLLOW).is_ok())
     }
 
     /// Sleeps until something is named here, or `patience` is over.
@@ -318,10 +334,28 @@ impl Space {
         }
     }
 
-    /// The directory, for sockets that are bound in it.
-    #[must_use]
-    pub fn directory(&self) -> &OwnedFd {
-        &self.directory
+    /// The directory. If the program closed its descriptor, it is opened again.
+    pub fn directory(&self) -> Result<BorrowedFd<'_>> {
+        match self.directory.intact() {
+            Some(directory) => Ok(directory),
+            None => self.directory_again(),
+        }
+    }
+
+    #[cold]
+    fn directory_again(&self) -> Result<BorrowedFd<'_>> {
+        let what = self.path.display().to_string();
+        let gone = || Error::NotFound { what: format!("the space that was at {what}"), path: what.clone() };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => gone(),
+            _ => Error::system("open", &what, errno),
+        })?;
+        let status = rustix::fs::fstat(&opened).map_err(|errno| Error::system("stat", &what, errno))?;
+        if self.directory.is_file(status) {
+            self.directory.replace(opened);
+        }
+        self.directory.intact().ok_or_else(gone)
     }
 
     /// Where a file of this space is.
@@ -357,7 +391,7 @@ impl<'s> Newborn<'s> {
         }
         let source = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file));
         let linked =
-            rustix::fs::linkat(rustix::fs::CWD, &source, &self.space.directory, &self.name, AtFlags::SYMLINK_FOLLOW);
+            rustix::fs::linkat(rustix::fs::CWD, &source, self.space.directory()?, &self.name, AtFlags::SYMLINK_FOLLOW);
         linked.map_err(|errno| match errno {
             Errno::EXIST => Error::Exists {
                 what: self.space.describe(&object_name(&self.name)),
@@ -409,10 +443,10 @@ pub fn check_name(name: &str) -> Option<&'static str> {
 }
 
 /// Reserves bytes of a file, so that touching them later cannot fail.
-pub(crate) fn reserve(file: &OwnedFd, offset: u64, size: u64, what: &str) -> Result<()> {
-    rustix::fs::fallocate(file, FallocateFlags::empty(), offset, size).map_err(|errno| match errno {
+pub(crate) fn reserve(file: impl AsFd, offset: u64, size: u64, what: &str) -> Result<()> {
+    rustix::fs::fallocate(&file, FallocateFlags::empty(), offset, size).map_err(|errno| match errno {
         Errno::NOSPC | Errno::DQUOT => {
-            let free = rustix::fs::fstatvfs(file).map_or(0, |status| status.f_bavail * status.f_frsize);
+            let free = rustix::fs::fstatvfs(&file).map_or(0, |status| status.f_bavail * status.f_frsize);
             Error::OutOfSpace { what: what.into(), need: size, free }
         }
         _ => Error::system("reserve", what, errno),

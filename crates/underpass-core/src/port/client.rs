@@ -99,7 +99,7 @@ impl Client {
         let client = Self { port, server, message_size, channel, claims: Claims::new(), patience: Patience::new() };
         loop {
             client.check_server(kernel)?;
-            match socket::introduce(space.directory(), socket, &memory, badge.to_bytes(), CONNECT, what) {
+            match socket::introduce(space.directory()?, socket, &memory, badge.to_bytes(), CONNECT, what) {
                 Ok(Some(())) => break,
                 Ok(None) => {}
                 // The socket went with its server.

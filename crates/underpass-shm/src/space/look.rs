@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{ENTERED, LIVES_FILE, Space, Spaces, checked_size};
+use super::{ENTERED, LIVES_FILE, Space, Spaces, checked_size, errno_of};
+use crate::descriptor::Descriptor;
 use crate::header::{Header, Kind};
 use crate::lives::Lives;
 use crate::region::Region;
-use crate::{Error, Result};
+use crate::{Error, Result, forks};
 
 /// Those that this process looks at, for ever: closing the table's file would end its life there, should it enter later.
 static LOOKED_AT: Mutex<Option<Spaces>> = Mutex::new(None);
@@ -22,13 +23,15 @@ impl Space {
     /// matter to those who may read it.
     pub fn look(path: &Path) -> Result<Arc<Self>> {
         let what = path.display().to_string();
+        let path = std::path::absolute(path).map_err(|error| Error::system("find", &what, errno_of(&error)))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+        let directory = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| match errno {
             Errno::NOENT => Error::NotFound { what: format!("a space at {what}"), path: what.clone() },
             _ => Error::system("open", &what, errno),
         })?;
         let status = rustix::fs::fstat(&directory).map_err(|errno| Error::system("stat", &what, errno))?;
         let key = (status.st_dev, status.st_ino);
+        let _unforked = forks::unforked();
         let entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(space) = entered.as_ref().and_then(|spaces| spaces.get(&key)).filter(|space| space.still_there()) {
             return Ok(space.clone());
@@ -38,8 +41,9 @@ impl Space {
         if let Some(space) = spaces.get(&key).filter(|space| space.still_there()) {
             return Ok(space.clone());
         }
-        let lives = Arc::new(look_at_lives(&directory, &what)?);
-        let (path, mode, serial) = (path.to_path_buf(), Mode::empty(), AtomicU64::new(0));
+        let lives = Arc::new(look_at_lives(&directory, &path.display().to_string())?);
+        let directory = Descriptor::new(directory).map_err(|errno| Error::system("stat", &what, errno))?;
+        let (mode, serial) = (Mode::empty(), AtomicU64::new(0));
         let space = Arc::new(Self { path, directory, mode, lives, serial });
         if let Some(gone) = spaces.insert(key, space.clone()) {
             std::mem::forget(gone);
