@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkContext, SpawnContext
 from pathlib import Path
 
 import pytest
@@ -121,42 +119,6 @@ def test_many_create_at_once_and_one_wins(world: World) -> None:
 
 
 # ── to another process ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def use_all(handles: tuple[Semaphore, Queue, Queue, Gate, Space], answer: Connection) -> None:
-    """Use every kind of handle."""
-    seats, jobs, letters, gate, space = handles
-    seats.release()
-    with jobs.take(timeout=PATIENCE) as job:
-        job.put_back()
-    named = Semaphore.open("named", space=space)
-    named.release()
-    answer.send((letters.get(timeout=PATIENCE), gate.call(b"from the child", timeout=PATIENCE), space.path, seats.name))
-    answer.close()
-
-
-@pytest.mark.parametrize("context", [FORK, SPAWN], ids=["fork", "spawn"])
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_every_handle_reaches_a_child(context: ForkContext | SpawnContext) -> None:
-    receiver, sender = context.Pipe(duplex=False)
-    seats, jobs, named = Semaphore(0), Queue(4, 64, max_deliveries=1), Semaphore.create("named", 0)
-    jobs.put(b"poison")
-    with Port() as port:
-        handles = (seats, jobs, jobs.dead_letters, port.gate(), Space.default())
-        child = context.Process(target=use_all, args=(handles, sender))
-        child.start()
-        sender.close()
-        request = port.receive(timeout=PATIENCE)
-        assert request.peer.pid == child.pid
-        request.reply(request.data.upper())
-        assert receiver.recv() == (b"poison", b"FROM THE CHILD", Space.default().path, None)
-        child.join()
-    assert (seats.value, named.value, jobs.depth) == (1, 1, 0)
-    child.close()
-    receiver.close()
-    for obj in (seats, jobs, named):
-        if context is SPAWN or obj is named:
-            obj.unlink()  # a handle that was pickled keeps its object until the creator's end
 
 
 def test_gate_travels_by_name_by_pickle_and_by_fork(world: World) -> None:

@@ -4,7 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class Holder:
 
 
 @contextmanager
-def holder(lose: str, *prefix: str) -> Iterator[Holder]:
+def holder(lose: str, *prefix: str) -> Generator[Holder]:
     command = [*prefix, sys.executable, "-c", HOLDER.format(lose=lose)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
         try:

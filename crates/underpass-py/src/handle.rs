@@ -55,8 +55,8 @@ pub struct Handle {
     pub title: String,
     /// It is anonymous, was made through this handle, and in this epoch of forks: closing it removes it.
     owned_in: Option<u32>,
-    /// It was pickled: it stays until this process ends.
-    kept: AtomicBool,
+    /// It was pickled: it stays until this process ends. Known to all handles that were made from one.
+    kept: Arc<AtomicBool>,
     state: AtomicU8,
 }
 
@@ -244,7 +244,7 @@ impl Handle {
             part: "",
             title,
             owned_in: None,
-            kept: AtomicBool::new(false),
+            kept: Arc::new(AtomicBool::new(false)),
             state,
         }
     }
@@ -352,9 +352,20 @@ impl Handle {
     /// How the handle travels: the function that opens it there, and its arguments.
     pub fn reduce<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
         self.check(py)?;
-        self.kept.store(true, Relaxed);
         let open = py.import("underpass._core")?.getattr("reopen")?;
-        let place = self.home(py)?.space().path().display().to_string();
+        let space = self.home(py)?.space();
+        if !space.exists(&self.file).map_err(|error| from_shm(py, error))? {
+            let message = format!(
+                "{} cannot be handed on: its file is gone, since its creator, pid {}, dropped it or somebody unlinked it: \
+                 keep a handle there, or give the object a name",
+                self.title, self.header.creator_pid
+            );
+            return Err(exception(py, "NotFoundError", &message, |attributes| {
+                attributes.set_item("filename", space.path_of(&self.file))
+            }));
+        }
+        self.kept.store(true, Relaxed);
+        let place = space.path().display().to_string();
         let (file, part, header) = (self.file.clone(), self.part.to_owned(), &self.header);
         let travel = (place, file, header.kind as u32, header.nonce, header.creator, header.creator_pid, part);
         Ok((open, travel))
@@ -391,7 +402,9 @@ impl Handle {
     /// A handle of the same object for a second Python object, or of a part of it.
     pub fn again(&self, part: &'static str) -> Self {
         let (region, header) = (self.region.clone(), self.header.clone());
-        Self::over(self.home.clone(), self.lab.clone(), region, header, self.file.clone()).of_part(part)
+        let mut again = Self::over(self.home.clone(), self.lab.clone(), region, header, self.file.clone());
+        again.kept = self.kept.clone();
+        again.of_part(part)
     }
 
     fn of_part(mut self, part: &'static str) -> Self {
@@ -439,7 +452,7 @@ pub fn reopen(
 ) -> PyResult<Py<PyAny>> {
     let kind =
         Kind::from_number(kind).ok_or_else(|| PyValueError::new_err("a handle of a kind that does not exist"))?;
-    let space = Space::at(py, &place, 0o777)?;
+    let space = Space::at(py, &place, None)?;
     let handle = Handle::open_file(py, &space, file, kind, nonce, (creator, pid))?;
     match kind {
         Kind::Semaphore => Ok(opened::<Semaphore>(py, handle)?.into_any()),

@@ -72,8 +72,8 @@ impl ObjectInfo {
 }
 
 impl Space {
-    /// The space at a directory, entered at most once per process.
-    pub fn at(py: Python<'_>, path: &Path, mode: u32) -> PyResult<Self> {
+    /// The space at a directory, entered at most once per process. Without a mode it must be there.
+    pub fn at(py: Python<'_>, path: &Path, mode: Option<u32>) -> PyResult<Self> {
         static SPACES: Mutex<Option<HashMap<PathBuf, Space>>> = Mutex::new(None);
         let known = || {
             let unforked = forks::unforked();
@@ -97,7 +97,7 @@ impl Space {
     pub fn or_default(py: Python<'_>, space: Option<&Self>) -> PyResult<Self> {
         match space {
             Some(space) => Ok(space.clone()),
-            None => Self::at(py, &default_path(), 0o700),
+            None => Self::at(py, &default_path(), Some(0o700)),
         }
     }
 }
@@ -114,7 +114,7 @@ impl Space {
     #[new]
     #[pyo3(signature = (path=None, *, mode=0o700))]
     fn new(py: Python<'_>, path: Option<PathBuf>, mode: u32) -> PyResult<Self> {
-        Self::at(py, &path.unwrap_or_else(default_path), mode)
+        Self::at(py, &path.unwrap_or_else(default_path), Some(mode))
     }
 
     /// The space of objects that are made without ``space=``.

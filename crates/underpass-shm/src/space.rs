@@ -32,6 +32,8 @@ const SEPARATOR: char = ':';
 const ANONYMOUS: char = '@';
 /// What the file name of a port's socket starts with.
 const SOCKET: char = '~';
+/// What an existing space may allow at most, if its user does not say.
+const ANY_MODE: u32 = 0o777;
 /// Longest name, in characters.
 pub const LONGEST_NAME: usize = 200;
 
@@ -93,12 +95,13 @@ impl Space {
         }
     }
 
-    /// Opens the space at `path`, makes it if it is not there, and sweeps what the dead left.
-    pub fn enter(path: &Path, mode: u32) -> Result<Arc<Self>> {
+    /// Opens the space at `path`, makes it if it is not there and a mode is given, and sweeps what the dead left.
+    pub fn enter(path: &Path, mode: Option<u32>) -> Result<Arc<Self>> {
         let what = path.display().to_string();
         // Handles carry the path to processes that work elsewhere, and this one may go elsewhere as well.
         let path = std::path::absolute(path).map_err(|error| Error::system("find", &what, errno_of(&error)))?;
         let directory = open_directory(&path, mode, &what)?;
+        let mode = mode.unwrap_or(ANY_MODE);
         let status = rustix::fs::fstat(&directory).map_err(|errno| Error::system("stat", &what, errno))?;
         let key = (status.st_dev, status.st_ino);
         // Held while the table is opened: a second descriptor of it, closed, would drop this process's lock.
@@ -228,7 +231,16 @@ impl Space {
     /// The user whom a file belongs to.
     #[must_use]
     pub fn owner_of(&self, file: &str) -> Option<u32> {
-        rustix::fs::statat(&self.directory, file, AtFlags::SYMLINK_NOFOLLOW).ok().map(|status| status.st_uid)
+        rustix::fs::statat(self.directory().ok()?, file, AtFlags::SYMLINK_NOFOLLOW).ok().map(|status| status.st_uid)
+    }
+
+    /// True if the file of that name is here.
+    pub fn exists(&self, file: &str) -> Result<bool> {
+        match rustix::fs::statat(self.directory()?, file, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(Error::system("look for", self.describe(&object_name(file)), errno)),
+        }
     }
 
     /// Removes a name. Who has the object mapped keeps it.
@@ -459,19 +471,22 @@ fn creator_of(file: &str) -> Option<Life> {
     u32::from_str_radix(digits, 16).ok().map(Life)
 }
 
-fn open_directory(path: &Path, mode: u32, what: &str) -> Result<OwnedFd> {
-    match rustix::fs::mkdir(path, Mode::from_raw_mode(mode)) {
-        Ok(()) => {
+fn open_directory(path: &Path, mode: Option<u32>, what: &str) -> Result<OwnedFd> {
+    let made = mode.map(Mode::from_raw_mode).map(|mode| (mode, rustix::fs::mkdir(path, mode)));
+    match made {
+        Some((mode, Ok(()))) => {
             // The umask may have taken bits that the caller asked for.
-            rustix::fs::chmod(path, Mode::from_raw_mode(mode)).map_err(|errno| Error::system("chmod", what, errno))?;
+            rustix::fs::chmod(path, mode).map_err(|errno| Error::system("chmod", what, errno))?;
         }
-        Err(Errno::EXIST) => {}
-        Err(errno) => return Err(Error::system("create", what, errno)),
+        None | Some((_, Err(Errno::EXIST))) => {}
+        Some((_, Err(errno))) => return Err(Error::system("create", what, errno)),
     }
+    let mode = mode.unwrap_or(ANY_MODE);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let foreign = |why: String| Error::Foreign { what: what.into(), why };
     let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
         Errno::LOOP | Errno::NOTDIR => foreign("it is not a directory, or a symbolic link".into()),
+        Errno::NOENT => Error::NotFound { what: format!("the space {what}"), path: what.into() },
         _ => Error::system("open", what, errno),
     })?;
     let status = rustix::fs::fstat(&directory).map_err(|errno| Error::system("stat", what, errno))?;

@@ -46,7 +46,7 @@ impl World {
         static SERIAL: AtomicU32 = AtomicU32::new(0);
         let name = format!("underpass-kernel-{}-{}", std::process::id(), SERIAL.fetch_add(1, Relaxed));
         let path = PathBuf::from("/dev/shm").join(name);
-        let space = Space::enter(&path, 0o700).expect("a space in /dev/shm");
+        let space = Space::enter(&path, Some(0o700)).expect("a space in /dev/shm");
         let region = Region::anonymous(WORDS * size_of::<AtomicU32>()).expect("16 KiB");
         let words = PlacedSlice::at(&region, 0, WORDS).expect("the region holds them");
         let kernel: &Linux = Box::leak(Box::new(Linux::new(space, &NoHost)));
