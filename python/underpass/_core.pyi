@@ -43,6 +43,7 @@ __all__ = [
     "SharedObject",
     "Space",
     "Waiter",
+    "enter",
     "leave",
     "reopen",
     "set_recheck",
@@ -501,6 +502,7 @@ class Lab:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
     ) -> None: ...
 
+def enter() -> None: ...
 def leave() -> None: ...
 def reopen(
     place: str | PathLike[str], file: str, kind: int, nonce: int, creator: int, pid: int, part: str

@@ -2,8 +2,9 @@
 
 import atexit
 
-from underpass._core import ObjectInfo, SharedObject, Space, leave
+from underpass._core import ObjectInfo, SharedObject, Space, enter, leave
 
 __all__ = ["ObjectInfo", "SharedObject", "Space"]
 
+enter()
 atexit.register(leave)

@@ -1,6 +1,9 @@
 //! The interpreter, as the kernel below sees it: who sleeps lets others run, and signal handlers run in between.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use pyo3::ffi;
+use pyo3::prelude::*;
 use underpass_core::linux::{Host, StillWaiting};
 
 use crate::waits;
@@ -9,6 +12,17 @@ use crate::waits;
 const SPIN_SHARED: u64 = 5_000;
 /// Spins of a process that has one thread.
 const SPIN_ALONE: u64 = 50_000;
+
+/// Threads run beside each other: who spins keeps nobody out, and the list of threads changes while it is read.
+static FREE_THREADED: AtomicBool = AtomicBool::new(false);
+
+/// Asks the interpreter what it is: once, when the module is loaded.
+pub fn meet(py: pyo3::Python<'_>) -> PyResult<()> {
+    let asked = py.import("sys")?.getattr_opt("_is_gil_enabled")?;
+    let locked = asked.map_or(Ok(true), |ask| ask.call0()?.extract())?;
+    FREE_THREADED.store(!locked, Relaxed);
+    Ok(())
+}
 
 /// CPython.
 #[derive(Debug)]
@@ -33,6 +47,9 @@ impl Host for Python {
     }
 
     fn longest_spin(&self) -> u64 {
+        if FREE_THREADED.load(Relaxed) {
+            return SPIN_ALONE;
+        }
         // SAFETY: S8, the list of threads does not change while this thread is attached, or only grows.
         let alone = unsafe {
             let first = ffi::PyInterpreterState_ThreadHead(ffi::PyInterpreterState_Get());

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{
-    AtomicBool, AtomicUsize,
+    AtomicUsize,
     Ordering::{AcqRel, Acquire, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::{PyMemoryView, PyType, PyWeakrefMethods, PyWeakrefReference};
 use underpass_core::Error;
 use underpass_core::queue::{self as core, Ticket};
@@ -26,21 +27,15 @@ pub struct Slot {
     core: Arc<core::Queue>,
     pub ticket: Ticket,
     writable: bool,
-    /// Views of the bytes that Python has.
-    exports: AtomicUsize,
-    settled: AtomicBool,
+    /// Views of the bytes that Python has, or `SETTLED`: one word, so that no view is given while the slot is settled.
+    views: AtomicUsize,
 }
+
+const SETTLED: usize = 1 << (usize::BITS - 1);
 
 impl Slot {
     pub fn new(queue: &Queue, ticket: Ticket, writable: bool) -> Self {
-        Self {
-            handle: queue.handle.clone(),
-            core: queue.core.clone(),
-            ticket,
-            writable,
-            exports: AtomicUsize::new(0),
-            settled: AtomicBool::new(false),
-        }
+        Self { handle: queue.handle.clone(), core: queue.core.clone(), ticket, writable, views: AtomicUsize::new(0) }
     }
 
     pub fn title(&self) -> &str {
@@ -48,7 +43,7 @@ impl Slot {
     }
 
     pub fn is_settled(&self) -> bool {
-        self.settled.load(Acquire)
+        self.views.load(Acquire) & SETTLED != 0
     }
 
     /// Settles the slot, once, and only when nobody looks at its bytes any more.
@@ -60,17 +55,20 @@ impl Slot {
     ) -> PyResult<()> {
         let refused = |why: &str| raise(py, &Context::of(self.title(), failed), Error::Misuse(why.into()));
         self.handle.point(py)?;
-        let views = self.exports.load(Acquire);
-        if views > 0 {
-            return Err(refused(&format!("{views} views of its bytes are still in use: release or delete them first")));
-        }
-        if self.settled.swap(true, AcqRel) {
-            return Err(refused("it was settled before, or belongs to the process that this one was forked from"));
+        match self.views.compare_exchange(0, SETTLED, AcqRel, Acquire) {
+            Ok(_) => {}
+            Err(views) if views & SETTLED == 0 => {
+                let why = format!("{views} views of its bytes are still in use: release or delete them first");
+                return Err(refused(&why));
+            }
+            Err(_) => {
+                return Err(refused("it was settled before, or belongs to the process that this one was forked from"));
+            }
         }
         action(&self.core, self.handle.kernel(), &self.ticket).map_err(|error| {
             // Ctrl-C came before it was done: it can be settled again.
             if error == Error::Interrupted {
-                self.settled.store(false, Release);
+                self.views.store(0, Release);
             }
             raise(py, &Context::of(self.title(), failed), error)
         })
@@ -81,7 +79,8 @@ impl Slot {
     /// # Safety
     /// `view` is the one that Python asks to have filled in, and `owner` is the object that contains this slot.
     pub unsafe fn export(&self, owner: *mut ffi::PyObject, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        if self.is_settled() {
+        let counted = |views: usize| (views & SETTLED == 0).then_some(views + 1);
+        if self.views.fetch_update(AcqRel, Acquire, counted).is_err() {
             return Err(PyBufferError::new_err(format!("{}: the lease or loan has ended", self.title())));
         }
         let start = self.core.blocks().start(self.ticket.slot).cast::<c_void>();
@@ -89,19 +88,19 @@ impl Slot {
         // SAFETY: S7, the block is this process's until the slot is settled, and that waits for all exports.
         let code = unsafe { ffi::PyBuffer_FillInfo(view, owner, start, length, c_int::from(!self.writable), flags) };
         if code != 0 {
+            self.unexport();
             return Err(Python::attach(PyErr::fetch));
         }
-        self.exports.fetch_add(1, AcqRel);
         Ok(())
     }
 
     pub fn unexport(&self) {
-        self.exports.fetch_sub(1, AcqRel);
+        self.views.fetch_sub(1, AcqRel);
     }
 
     /// For one that Python forgot: nobody can look at the bytes any more.
     pub fn forget(&self, lease: bool) {
-        if !self.settled.swap(true, AcqRel) {
+        if self.views.swap(SETTLED, AcqRel) & SETTLED == 0 {
             let kernel = self.handle.kernel();
             Python::attach(|py| {
                 // Collected while an exception is under way, or interrupted by one: neither may meet the other.
@@ -138,13 +137,13 @@ impl Lease {
         Self { slot: Slot::new(queue, ticket, false), value: Mutex::new(None) }
     }
 
-    fn given(&self) -> MutexGuard<'_, Option<Py<PyWeakrefReference>>> {
-        self.value.lock().unwrap_or_else(PoisonError::into_inner)
+    fn given(&self, py: Python<'_>) -> MutexGuard<'_, Option<Py<PyWeakrefReference>>> {
+        self.value.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the view that `value` gave out. One that something else hangs on stays: `settle` counts it and says so.
     fn release_value(&self, py: Python<'_>) {
-        let view = self.given().take().and_then(|view| view.bind(py).upgrade());
+        let view = self.given(py).take().and_then(|view| view.bind(py).upgrade());
         if let Some(view) = view {
             let _ = view.call_method0("release");
         }
@@ -163,12 +162,12 @@ impl Lease {
     #[getter]
     fn value<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyMemoryView>> {
         let py = slf.py();
-        let given = slf.get().given().as_ref().and_then(|view| view.bind(py).upgrade());
+        let given = slf.get().given(py).as_ref().and_then(|view| view.bind(py).upgrade());
         if let Some(view) = given {
             return Ok(view.cast_into()?);
         }
         let view = PyMemoryView::from(slf.as_any())?;
-        *slf.get().given() = Some(PyWeakrefReference::new(&view)?.unbind());
+        *slf.get().given(py) = Some(PyWeakrefReference::new(&view)?.unbind());
         Ok(view)
     }
 

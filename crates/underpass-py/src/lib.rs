@@ -24,11 +24,15 @@ mod space;
 mod timeout;
 mod waits;
 
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use underpass_shm::futex;
 
 /// The native half of underpass.
-#[pymodule]
+#[pymodule(gil_used = false)] // SAFETY.md, S12
 mod _core {
     #[pymodule_export]
     use crate::atomic::{AtomicInt, AtomicIntStatistics};
@@ -65,18 +69,34 @@ mod _core {
     #[pymodule_export]
     use crate::waits::{Holder, Waiter, warn_waiting};
     #[pymodule_export]
-    use crate::{leave, set_recheck};
+    use crate::{enter, leave, set_recheck};
 
     use pyo3::exceptions::PyImportError;
     use pyo3::prelude::*;
 
     #[pymodule_init]
-    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         underpass_shm::forks::watch();
+        crate::host::meet(module.py())?;
         match crate::futex::refusal() {
             Some(reason) => Err(PyImportError::new_err(reason)),
             None => crate::waits::warn_as_told(),
         }
+    }
+}
+
+/// Refuse an interpreter other than the first: called when the package is imported, since some give a second one what the
+/// first has loaded.
+#[pyfunction]
+fn enter() -> PyResult<()> {
+    static FIRST: AtomicI64 = AtomicI64::new(-1);
+    // SAFETY: S8, whoever imports is attached.
+    let mine = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    match FIRST.compare_exchange(-1, mine, Relaxed, Relaxed) {
+        Err(first) if first != mine => Err(PyImportError::new_err(
+            "underpass does not support subinterpreters: another interpreter of this process has imported it",
+        )),
+        _ => Ok(()),
     }
 }
 

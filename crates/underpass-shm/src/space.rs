@@ -472,8 +472,7 @@ fn creator_of(file: &str) -> Option<Life> {
 }
 
 fn open_directory(path: &Path, mode: Option<u32>, what: &str) -> Result<OwnedFd> {
-    let made = mode.map(Mode::from_raw_mode).map(|mode| (mode, rustix::fs::mkdir(path, mode)));
-    match made {
+    match mode.map(Mode::from_raw_mode).map(|mode| (mode, rustix::fs::mkdir(path, mode))) {
         Some((mode, Ok(()))) => {
             // The umask may have taken bits that the caller asked for.
             rustix::fs::chmod(path, mode).map_err(|errno| Error::system("chmod", what, errno))?;

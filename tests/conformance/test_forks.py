@@ -1,0 +1,211 @@
+"""Forks in the middle of things: the child holds nothing and binds anew, the parent loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.backends import PATIENCE, Processes, apart, new_interpreter, until
+from underpass import Gate, MisuseError, Port, Queue, Semaphore, Space
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
+
+def in_a_fork(function: Callable[[], object]) -> int:
+    """Run it in a forked child, which ends at once; its exit code, 0 if it returned something true."""
+    pid = os.fork()
+    if pid == 0:
+        code = 2
+        try:
+            code = 0 if function() else 1
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+# ── another thread is in the middle of an operation ─────────────────────────────────────────────────────────────────
+
+
+@apart
+def test_child_uses_the_objects_that_threads_of_its_parent_use() -> None:
+    """Operations of every kind are under way at each of many forks: none of their locks stays held in a child."""
+    jobs, seats, calls = Queue(4, 64), Semaphore(2), Queue(64, 64)
+    port = Port()
+    gate = port.gate()
+    stop = threading.Event()
+
+    def shuffle() -> None:
+        while not stop.is_set():
+            jobs.put(b"x", timeout=PATIENCE)
+            with jobs.take(timeout=PATIENCE) as job:
+                assert job.deliveries == 1
+            seats.acquire(timeout=PATIENCE)
+            seats.release()
+
+    def make() -> None:
+        while not stop.is_set():
+            Semaphore(1).close()
+            Space.default().sweep()
+
+    def ask() -> None:
+        while not stop.is_set():
+            gate.call(b"x", timeout=PATIENCE)
+
+    threads = [threading.Thread(target=target) for target in (shuffle, make, ask)]
+    threads.append(threading.Thread(target=port.serve_bytes, args=(bytes.upper,)))
+    for thread in threads:
+        thread.start()
+
+    def use_all() -> bool:
+        calls.put(gate.call(b"a", timeout=PATIENCE))
+        seats.acquire(timeout=PATIENCE)
+        seats.release()
+        made = Queue.open_or_create("made", 4, 64)
+        made.put(b"x", timeout=PATIENCE)
+        return made.get(timeout=PATIENCE) == b"x"
+
+    try:
+        codes = [in_a_fork(use_all) for _ in range(30)]
+    finally:
+        stop.set()
+        for thread in threads[:-1]:
+            thread.join()
+        port.close()
+        threads[-1].join()
+    assert codes == [0] * 30
+    assert (seats.value, jobs.depth, calls.depth) == (2, 0, 30)
+    Queue.open("made").unlink()
+    for obj in (jobs, seats, calls):
+        obj.close()
+
+
+def test_child_of_a_fork_in_a_sleeping_neighbour_is_somebody_else(processes: Processes) -> None:
+    """A thread sleeps in a get while another forks: the child gets what it asks for, and the sleeper its message."""
+    jobs, answers = Queue(4, 64), Queue(4, 64)
+
+    def run() -> int:
+        sleeper = threading.Thread(target=lambda: answers.put(jobs.get()))
+        sleeper.start()
+        until(lambda: any("449 " in _syscall(task) for task in os.listdir("/proc/self/task")), "the sleep")
+        code = in_a_fork(lambda: answers.put(b"from the child") is None and jobs.depth == 0)
+        jobs.put(b"for the sleeper")
+        sleeper.join()
+        return code
+
+    assert processes.start(run).result() == 0
+    assert answers.get_many() == [b"from the child", b"for the sleeper"]
+
+
+def _syscall(task: str) -> str:
+    try:
+        with open(f"/proc/self/task/{task}/syscall") as file:  # noqa: PTH123
+            return file.read()
+    except OSError:
+        return ""
+
+
+# ── the forking thread itself is in the middle ──────────────────────────────────────────────────────────────────────
+
+
+@apart
+def test_fork_inside_a_handler_of_calls() -> None:
+    """The child neither receives nor answers; the call under way is the parent's to answer."""
+    port = Port.create("desk")
+    codes: list[int] = []
+
+    def as_a_child() -> bool:
+        for refused in (lambda: port.receive(timeout=0), lambda: port.serve_bytes(bytes.upper)):
+            with pytest.raises(MisuseError, match="forked"):
+                refused()
+        port.close()  # its own copy alone
+        return True
+
+    def handle(data: bytes) -> bytes:
+        codes.append(in_a_fork(as_a_child))
+        if len(codes) == 2:
+            threading.Thread(target=port.close).start()
+        return data.upper()
+
+    answers: list[bytes] = []
+    gate = Gate.open("desk")
+    caller = threading.Thread(target=lambda: answers.extend([gate.call(b"a", timeout=PATIENCE), gate.call(b"b", timeout=PATIENCE)]))
+    caller.start()
+    port.serve_bytes(handle)
+    caller.join()
+    assert (codes, answers) == ([0, 0], [b"A", b"B"])
+
+
+@apart
+def test_fork_inside_a_loop_over_leases() -> None:
+    jobs = Queue(4, 64)
+    jobs.put_many([b"a", b"b"])
+    jobs.shutdown()
+    for lease in jobs.leases():
+
+        def as_a_child() -> bool:
+            with pytest.raises(MisuseError, match="forked"):
+                lease.done()  # noqa: B023 - called in this turn
+            assert len(jobs.statistics().leases) == 1
+            return True
+
+        assert in_a_fork(as_a_child) == 0
+        assert [holding.pid for holding in jobs.statistics().leases] == [os.getpid()]
+        lease.done()
+    jobs.join(timeout=0)
+    jobs.close()
+
+
+@apart
+def test_childs_garbage_leaves_the_parents_leases_and_loans_alone() -> None:
+    jobs = Queue(4, 64)
+    jobs.put(b"a")
+    held: list[object] = [jobs.take(), jobs.loan(3)]
+
+    def forget() -> bool:
+        held.clear()
+        return jobs.depth == 0
+
+    assert in_a_fork(forget) == 0
+    assert (len(jobs.statistics().leases), len(jobs.statistics().loans)) == (1, 1)
+    held.clear()
+    assert jobs.get(timeout=0) == b"a"
+    jobs.close()
+
+
+def test_child_of_a_signal_handler_ends_and_the_wait_goes_on(processes: Processes) -> None:
+    jobs, answers = Queue(4, 64), Queue(4, 64)
+
+    def run() -> bytes:
+        signal.signal(signal.SIGUSR1, lambda *_: answers.put(b"%d" % in_a_fork(lambda: answers.put(b"child") is None)))
+        return jobs.get()
+
+    waiter = processes.start(run)
+    waiter.until_asleep()
+    waiter.signal(signal.SIGUSR1)
+    assert [answers.get(timeout=PATIENCE) for _ in range(2)] == [b"child", b"0"]
+    waiter.until_asleep()
+    jobs.put(b"x")
+    assert waiter.result() == b"x"
+
+
+def test_child_that_exits_the_long_way_removes_nothing_of_its_parents(private_space: Path) -> None:
+    """And claims no life in order to leave: exit handlers run in both."""
+    script = """
+import os, sys, underpass
+seats = underpass.Semaphore(1)
+pid = os.fork()
+if pid == 0:
+    sys.exit()
+os.waitpid(pid, 0)
+print(len(os.listdir(underpass.Space.default().path)), seats.acquire(timeout=0))
+"""
+    assert new_interpreter(script) == "2 True"
+    assert os.listdir(private_space) == [".lives"]  # noqa: PTH208
