@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tests.conformance.backends import PATIENCE, Processes, apart, new_interpreter, until
+from tests.conformance.backends import PATIENCE, Processes, apart, new_interpreter, sleeps_in_library, until
 from underpass import Gate, MisuseError, Port, Queue, Semaphore, Space
 
 if TYPE_CHECKING:
@@ -43,23 +43,24 @@ def test_child_uses_the_objects_that_threads_of_its_parent_use() -> None:
     stop = threading.Event()
 
     def shuffle() -> None:
-        while not stop.is_set():
-            jobs.put(b"x", timeout=PATIENCE)
-            with jobs.take(timeout=PATIENCE) as job:
-                assert job.deliveries == 1
-            seats.acquire(timeout=PATIENCE)
-            seats.release()
+        jobs.put(b"x", timeout=PATIENCE)
+        with jobs.take(timeout=PATIENCE) as job:
+            assert job.deliveries == 1
+        seats.acquire(timeout=PATIENCE)
+        seats.release()
 
     def make() -> None:
+        Semaphore(1).close()
+        Space.default().sweep()
+
+    def repeat(action: Callable[[], object]) -> None:
         while not stop.is_set():
-            Semaphore(1).close()
-            Space.default().sweep()
+            action()
 
     def ask() -> None:
-        while not stop.is_set():
-            gate.call(b"x", timeout=PATIENCE)
+        gate.call(b"x", timeout=PATIENCE)
 
-    threads = [threading.Thread(target=target) for target in (shuffle, make, ask)]
+    threads = [threading.Thread(target=repeat, args=(action,)) for action in (shuffle, make, ask)]
     threads.append(threading.Thread(target=port.serve_bytes, args=(bytes.upper,)))
     for thread in threads:
         thread.start()
@@ -94,7 +95,7 @@ def test_child_of_a_fork_in_a_sleeping_neighbour_is_somebody_else(processes: Pro
     def run() -> int:
         sleeper = threading.Thread(target=lambda: answers.put(jobs.get()))
         sleeper.start()
-        until(lambda: any("449 " in _syscall(task) for task in os.listdir("/proc/self/task")), "the sleep")
+        until(lambda: sleeps_in_library(os.getpid(), cast("int", sleeper.native_id)), "the sleep")
         code = in_a_fork(lambda: answers.put(b"from the child") is None and jobs.depth == 0)
         jobs.put(b"for the sleeper")
         sleeper.join()
@@ -102,14 +103,6 @@ def test_child_of_a_fork_in_a_sleeping_neighbour_is_somebody_else(processes: Pro
 
     assert processes.start(run).result() == 0
     assert answers.get_many() == [b"from the child", b"for the sleeper"]
-
-
-def _syscall(task: str) -> str:
-    try:
-        with open(f"/proc/self/task/{task}/syscall") as file:  # noqa: PTH123
-            return file.read()
-    except OSError:
-        return ""
 
 
 # ── the forking thread itself is in the middle ──────────────────────────────────────────────────────────────────────
@@ -136,7 +129,9 @@ def test_fork_inside_a_handler_of_calls() -> None:
 
     answers: list[bytes] = []
     gate = Gate.open("desk")
-    caller = threading.Thread(target=lambda: answers.extend([gate.call(b"a", timeout=PATIENCE), gate.call(b"b", timeout=PATIENCE)]))
+    caller = threading.Thread(
+        target=lambda: answers.extend([gate.call(b"a", timeout=PATIENCE), gate.call(b"b", timeout=PATIENCE)])
+    )
     caller.start()
     port.serve_bytes(handle)
     caller.join()
@@ -184,7 +179,10 @@ def test_child_of_a_signal_handler_ends_and_the_wait_goes_on(processes: Processe
     jobs, answers = Queue(4, 64), Queue(4, 64)
 
     def run() -> bytes:
-        signal.signal(signal.SIGUSR1, lambda *_: answers.put(b"%d" % in_a_fork(lambda: answers.put(b"child") is None)))
+        def fork(_number: int, _frame: object) -> None:
+            answers.put(b"%d" % in_a_fork(lambda: answers.put(b"child") is None))
+
+        signal.signal(signal.SIGUSR1, fork)
         return jobs.get()
 
     waiter = processes.start(run)

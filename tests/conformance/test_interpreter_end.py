@@ -40,7 +40,9 @@ def run(script: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    "end", ["pass", "seats.release(10); queue.put(b'x')", "queue.shutdown(); port.close(); idle.close()"], ids=["asleep", "woken", "ended"]
+    "end",
+    ["pass", "seats.release(10); queue.put(b'x')", "queue.shutdown(); port.close(); idle.close()"],
+    ids=["asleep", "woken", "ended"],
 )
 def test_daemon_threads_that_are_blocked_do_not_keep_or_crash_the_end(private_space: Path, end: str) -> None:
     assert run(BLOCKED.format(end=end)) == (0, "")
@@ -98,7 +100,8 @@ letters, leases, putting = queue.dead_letters, queue.leases(), queue.putting()
 putting.__enter__()
 class Cycle: pass
 cycle = Cycle()
-cycle.self, cycle.all = cycle, [queue, lease, loan, view, port, gate, letters, leases, putting, underpass.Semaphore(1), underpass.Space.default()]
+cycle.self, cycle.all = cycle, [queue, lease, loan, view, port, gate, letters, leases, putting]
+cycle.more = [underpass.Semaphore(1), underpass.Space.default()]
 sys.modules["__main__"].keep = sys.kept = cycle
 """
     assert run(script) == (0, "")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.backends import PATIENCE, Threads
-from underpass import ClosedError, EndOfStream, Gate, PeerDiedError, Port, Queue, Semaphore, UnderpassError
+from underpass import ClosedError, EndOfStream, Gate, Lease, PeerDiedError, Port, Queue, Semaphore, UnderpassError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,18 +106,18 @@ def test_lease_is_settled_and_viewed_at_once(threads: Threads) -> None:
         lease = queue.take()
         start = threading.Barrier(3)
 
-        def view(lease: object = lease, start: threading.Barrier = start, expected: bytes = b"%08d" % round_) -> bool:
+        def view(lease: Lease = lease, start: threading.Barrier = start, expected: bytes = b"%08d" % round_) -> bool:
             start.wait()
             try:
-                with memoryview(lease) as bytes_:  # pyright: ignore[reportArgumentType]
+                with memoryview(lease) as bytes_:
                     return bytes(bytes_) == expected
             except BufferError:
                 return True
 
-        def settle(lease: object = lease, start: threading.Barrier = start) -> bool:
+        def settle(lease: Lease = lease, start: threading.Barrier = start) -> bool:
             start.wait()
             try:
-                lease.done()  # pyright: ignore
+                lease.done()
             except UnderpassError:
                 return False
             return True
@@ -147,10 +147,3 @@ def test_handles_come_and_go_in_many_threads(threads: Threads) -> None:
         actor.result()
     assert kept.depth == 0
     kept.unlink()
-
-
-def test_free_threaded_interpreter_keeps_its_lock_off() -> None:
-    enabled = getattr(sys, "_is_gil_enabled", None)
-    if enabled is None or "free-threading" not in sys.version:
-        pytest.skip("this interpreter is not a free-threaded build")
-    assert not enabled(), "the module declares that it needs no lock"
