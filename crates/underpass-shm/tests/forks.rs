@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use underpass_shm::forks;
 use underpass_shm::space::Space;
 
 const FORKS: usize = 200;
@@ -11,6 +12,8 @@ const PATIENCE: u32 = 20;
 
 #[test]
 fn test_children_enter_spaces_whatever_threads_of_the_parent_do() {
+    // As the module does when it is loaded: the first fork that it can see is one after this.
+    forks::watch();
     let paths: Vec<_> =
         (0..4).map(|number| format!("/dev/shm/underpass-forks-{}-{number}", std::process::id()).into()).collect();
     let (stop, paths): (AtomicBool, &[std::path::PathBuf]) = (AtomicBool::new(false), &paths);
