@@ -189,6 +189,9 @@ impl<'k> Owed<'k> {
     /// Before the store that a wake must follow, or before a sleep that a wake may end.
     #[must_use]
     pub fn name(kernel: &'k dyn Kernel, baton: &AtomicU32) -> Self {
+        // The thread's life is claimed before: doing so names something else for a while. One that finds no place in the
+        // table says so where it asks for itself.
+        let _ = kernel.me();
         let before = kernel.name_baton(baton);
         Self { kernel, before, again: std::ptr::eq(before, baton) }
     }

@@ -19,6 +19,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use crate::baton;
 use crate::descriptor::Descriptor;
 use crate::header::Kind;
 use crate::life::{GENERATION_MASK, Life, Me};
@@ -412,8 +413,11 @@ fn grow(file: impl AsFd, words: &Placed<GrowthWords>, threads: &PlacedSlice<Thre
 /// Tries to make the token the calling thread's, for as long as it lives.
 fn lock_token(thread: &ThreadEntry) -> bool {
     let mutex = thread.token.as_ptr().cast_mut().cast::<libc::pthread_mutex_t>();
+    // glibc names the mutex in the same place while it links it in, and forgets what stood there. An operation that has
+    // named its object's baton may be this thread's first.
+    let named = baton::name(std::ptr::null());
     // SAFETY: S6, the mutex was initialised before its slot was published, and the table is never unmapped.
-    match unsafe { libc::pthread_mutex_trylock(mutex) } {
+    let locked = match unsafe { libc::pthread_mutex_trylock(mutex) } {
         0 => true,
         libc::EOWNERDEAD => {
             // SAFETY: S6, this thread has just locked it.
@@ -421,5 +425,7 @@ fn lock_token(thread: &ThreadEntry) -> bool {
             true
         }
         _ => false,
-    }
+    };
+    baton::name(named);
+    locked
 }
