@@ -95,7 +95,7 @@ bench: build ## measure against C and the standard library
 
 deep: build $(STEPPER) $(PLANTED) ## the long explorations: no bound
 	$(call say,pytest -m deep)
-	@$(BIN)/python -m pytest -m deep --timeout 0 $(ARGS) || test $$? -eq 5
+	@$(BIN)/python -m pytest -m deep --timeout 0 -o faulthandler_timeout=0 $(ARGS) || test $$? -eq 5
 	$(call say,loom without a bound)
 	@$(LOOM)
 

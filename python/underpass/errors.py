@@ -54,7 +54,9 @@ class UnderpassError(Exception):
     def __init__(self, message: str = "", **attributes: object) -> None:
         super().__init__(message)
         if self._errno is not None:
-            attributes = {"errno": self._errno, "strerror": os.strerror(self._errno), **attributes}
+            number = attributes.get("errno", self._errno)
+            assert isinstance(number, int)
+            attributes = {"strerror": os.strerror(number), **attributes, "errno": number}
         for attribute, value in attributes.items():
             setattr(self, attribute, value)
 
@@ -231,12 +233,14 @@ class AccessDeniedError(UnderpassError, PermissionError):
 
 
 class OutOfSpaceError(UnderpassError, OSError):
-    """The file system that holds the space is full. Nothing was created.
+    """A limit was reached: the space's file system is full, or no more mappings, descriptors or lives are to be had.
+
+    Nothing was created. `errno` says which: ENOSPC, ENOMEM for mappings, EMFILE or ENFILE for descriptors.
 
     Attributes:
-        need: How many bytes the object takes.
-        free: How many bytes there are.
-        limit: The size of the file system in bytes, or the quota that was hit.
+        need: How much the object takes: bytes of a file system, one mapping, one descriptor, ...
+        free: How much there is.
+        limit: How much there can be: the size of the file system, ``vm.max_map_count``, ``ulimit -n``, ...
         remedy: What makes room, as a command or an argument to change.
     """
 

@@ -3,7 +3,6 @@
 import errno
 import os
 import pickle
-import resource
 from pathlib import Path
 
 import pytest
@@ -212,16 +211,3 @@ def test_removed_space_can_be_made_anew(directory: Path) -> None:
     other = Semaphore.create("kept", 5, space=again)
     assert (other.value, semaphore.value) == (5, 0)
     semaphore.release()
-
-
-def test_many_objects_need_no_descriptors(processes: Processes) -> None:
-    def crowd() -> int:
-        in_use = max(int(link.name) for link in Path("/proc/self/fd").iterdir())
-        resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 16, in_use + 16))
-        objects = [Semaphore(1) for _ in range(2_000)]
-        for semaphore in objects:
-            semaphore.acquire(timeout=0)
-        return len(list(Space()))
-
-    assert processes.start(crowd).result() == 2_000
-    assert len(Space().sweep()) in {0, 2_000}

@@ -1,14 +1,8 @@
-"""Space: a file system that is full, and files that are not what they should be."""
+"""Space: files that are not what they should be."""
 
-import errno
 import os
 import random
 import shutil
-import subprocess
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +11,6 @@ from tests.conformance.backends import Processes, apart, new_interpreter
 from underpass import (
     CorruptedError,
     MismatchError,
-    OutOfSpaceError,
     Queue,
     Semaphore,
     Space,
@@ -33,72 +26,6 @@ def patch(path: Path, offset: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(data)
-
-
-# ── a file system that is full ──────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def tiny() -> Iterator[Path]:
-    """Mount a tmpfs of 2 MiB, where the system lets us."""
-    path = Path(tempfile.mkdtemp(prefix="underpass-tiny-"))
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(path)]
-    try:
-        if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
-            pytest.skip("mounting a tmpfs is not permitted")
-        yield path
-        subprocess.run(["umount", "--lazy", str(path)], check=True)  # noqa: S607 - where it is differs
-    finally:
-        path.rmdir()
-
-
-def test_full_space_is_an_error_and_never_a_bus_error(processes: Processes, tiny: Path) -> None:
-    def fill() -> None:
-        space = Space(str(tiny))
-        with pytest.raises(OutOfSpaceError, match="UNDERPASS_DIR") as caught:
-            Queue.create("huge", 1000, 10_000, space=space)
-        assert caught.value.errno == errno.ENOSPC
-        assert caught.value.need > 10_000_000 > caught.value.free > 0
-        queues: list[Queue] = []
-        for capacity, message_size in ((4, 10_000), (1, 1)):
-            with suppress(OutOfSpaceError):
-                for _ in range(10_000):
-                    queues.append(Queue.create(f"queue{len(queues)}", capacity, message_size, space=space))
-        with pytest.raises(OutOfSpaceError):
-            Semaphore.create("no-room", 1, space=space)
-        assert len(list(space)) == len(queues) > 3
-        for queue in queues:  # what exists has all its bytes
-            for _ in range(queue.capacity):
-                queue.put_nowait(b"x" * queue.message_size)
-        # Threads need places in the table of lives, which grows.
-        late: list[OutOfSpaceError] = []
-
-        def use() -> None:
-            try:
-                queues[0].peek()
-            except OutOfSpaceError as error:
-                late.append(error)
-
-        threads = [threading.Thread(target=use) for _ in range(200)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        queues.pop(0).unlink()
-        Semaphore.create("fits", 1, space=space)
-
-    processes.start(fill).result()
-
-
-def test_space_without_room_for_the_table_of_lives_is_an_error(processes: Processes, tiny: Path) -> None:
-    (tiny / "ballast").write_bytes(b"x" * (2 * 1024 * 1024 - 4096))
-
-    def enter() -> None:
-        with pytest.raises(OutOfSpaceError):
-            Space(str(tiny))
-
-    processes.start(enter).result()
-    assert [path.name for path in tiny.iterdir()] == ["ballast"]
 
 
 # ── files that are not what they should be ──────────────────────────────────────────────────────────────────────────

@@ -160,6 +160,8 @@ pub struct Wanted<'a> {
     pub size: usize,
     /// Constructor arguments, for its header.
     pub parameters: [u64; PARAMETERS],
+    /// Who may use its file; none: who may use the space.
+    pub mode: Option<u32>,
     /// Sets up the zeroed bytes, before anybody sees them.
     pub format: &'a dyn Fn(&Arc<Region>) -> Result<()>,
 }

@@ -244,7 +244,8 @@ impl Kernel for Linux {
                 }
                 if index == count { Parked::Baton } else { Parked::Look }
             }
-            Woke::Expired if until.is_some_and(|time| clock::monotonic() >= time) => Parked::Expired,
+            // A word that changes at every look, or that somebody scribbled on, must not outlast the deadline.
+            Woke::Expired | Woke::Changed if until.is_some_and(|time| clock::monotonic() >= time) => Parked::Expired,
             Woke::Expired => {
                 // A program that closes what it does not know may have dropped this process's lock. If it cannot be had
                 // again, others still see the threads.
@@ -265,7 +266,7 @@ impl Kernel for Linux {
     }
 
     fn memory(&self, wanted: &Wanted<'_>) -> Result<Memory> {
-        let newborn = self.space.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters)?;
+        let newborn = self.space.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters, wanted.mode)?;
         (wanted.format)(&newborn.region)?;
         let (region, header) = (newborn.region.clone(), newborn.header.clone());
         Ok(Memory { region, header, file: newborn.publish(false)? })

@@ -152,8 +152,10 @@ impl Semaphore {
         let _owed = Owed::name(kernel, &words.baton);
         // The waiters' sign goes first: they leave one after the other even if this process dies here.
         words.resets.fetch_add(1, AcqRel);
-        words.word.swap(0, AcqRel);
-        kernel.wake(&words.word, u32::MAX);
+        // Without it, whoever sleeps is owed a wake by somebody else, and passes it on when it leaves.
+        if words.word.swap(0, AcqRel) & SLEEPERS != 0 {
+            kernel.wake(&words.word, u32::MAX);
+        }
     }
 
     /// Units that are free now.

@@ -14,6 +14,7 @@ use underpass_shm::place::Placed;
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::notification::describe;
+use crate::number::Whole;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -103,12 +104,14 @@ impl AtomicInt {
         value: Number,
         space: Option<&Space>,
         name: Option<&str>,
+        mode: Option<u32>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let wanted = Wanted {
             name,
             kind: Self::KIND,
             size: WORDS + size_of::<AtomicWords>() + waiters::SIZE,
             parameters: [0; PARAMETERS],
+            mode,
             format: &|region| {
                 let words =
                     Placed::at(region, WORDS).ok_or_else(|| underpass_core::Error::Corrupted("too short".into()))?;
@@ -146,14 +149,21 @@ impl AtomicInt {
     #[new]
     #[pyo3(signature = (value=Number(0)), text_signature = "(value=0)")]
     fn new(py: Python<'_>, value: Number) -> PyResult<PyClassInitializer<Self>> {
-        Self::make(py, value, None, None)
+        Self::make(py, value, None, None, None)
     }
 
     /// Make a named atomic integer. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, value=Number(0), *, space=None), text_signature = "(name, value=0, *, space=None)")]
-    fn create(py: Python<'_>, name: &str, value: Number, space: Option<&Bound<'_, Space>>) -> PyResult<Py<Self>> {
-        Py::new(py, Self::make(py, value, space.map(Bound::get), Some(name))?)
+    #[pyo3(signature = (name, value=Number(0), *, space=None, mode=None), text_signature = "(name, value=0, *, space=None, mode=None)")]
+    fn create(
+        py: Python<'_>,
+        name: &str,
+        value: Number,
+        space: Option<&Bound<'_, Space>>,
+        mode: Option<Whole>,
+    ) -> PyResult<Py<Self>> {
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+        Py::new(py, Self::make(py, value, space.map(Bound::get), Some(name), mode)?)
     }
 
     /// Open a named atomic integer, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
@@ -165,14 +175,16 @@ impl AtomicInt {
 
     /// Open the atomic integer of that name, or make it with ``value``.
     #[staticmethod]
-    #[pyo3(signature = (name, value=Number(0), *, space=None), text_signature = "(name, value=0, *, space=None)")]
+    #[pyo3(signature = (name, value=Number(0), *, space=None, mode=None), text_signature = "(name, value=0, *, space=None, mode=None)")]
     fn open_or_create(
         py: Python<'_>,
         name: &str,
         value: Number,
         space: Option<&Bound<'_, Space>>,
+        mode: Option<Whole>,
     ) -> PyResult<Py<Self>> {
-        let create = || Self::make(py, value, space.map(Bound::get), Some(name));
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+        let create = || Self::make(py, value, space.map(Bound::get), Some(name), mode);
         object::open_or_create(py, name, space, [0; PARAMETERS], create)
     }
 

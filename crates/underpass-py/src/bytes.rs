@@ -5,6 +5,11 @@ use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+/// For whoever passes an object to a queue.
+pub const QUEUE: &str = "Queue carries bytes; ObjectQueue carries objects: ";
+/// For whoever passes an object to a gate or a port.
+pub const CALL: &str = "Gate and Port carry bytes; an Interface carries objects: ";
+
 /// Bytes of somebody's object, kept alive and in place.
 pub enum Source<'py> {
     /// The usual case.
@@ -14,13 +19,13 @@ pub enum Source<'py> {
 }
 
 impl<'py> Source<'py> {
-    /// Borrows `data`, which has to be a contiguous buffer.
+    /// Borrows `data`, which has to be a contiguous buffer. Else `carries` says what to use for other things.
     #[inline]
-    pub fn new(data: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub fn new(data: &Bound<'py, PyAny>, carries: &str) -> PyResult<Self> {
         if let Ok(bytes) = data.cast::<PyBytes>() {
             return Ok(Self::Bytes(bytes.clone()));
         }
-        let buffer = contiguous(data, false)?;
+        let buffer = contiguous(data, carries)?;
         Ok(Self::Buffer(buffer))
     }
 
@@ -47,7 +52,12 @@ pub struct Target(PyBuffer<u8>);
 impl Target {
     /// Borrows `data`, which has to be a contiguous writable buffer.
     pub fn new(data: &Bound<'_, PyAny>) -> PyResult<Self> {
-        contiguous(data, true).map(Self)
+        let buffer = contiguous(data, "")?;
+        if buffer.readonly() {
+            let kind = data.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("a writable buffer is required, not a read-only '{kind}'")));
+        }
+        Ok(Self(buffer))
     }
 
     /// The bytes.
@@ -60,19 +70,15 @@ impl Target {
     }
 }
 
-fn contiguous(data: &Bound<'_, PyAny>, writable: bool) -> PyResult<PyBuffer<u8>> {
-    let kind = data.get_type();
+fn contiguous(data: &Bound<'_, PyAny>, carries: &str) -> PyResult<PyBuffer<u8>> {
+    let kind = data.get_type().name()?;
     let view = data.py().get_type::<pyo3::types::PyMemoryView>();
     // Through a view of bytes, so that arrays of any item type are taken as what they are in memory.
     let bytes = view
         .call1((data,))
-        .map_err(|_| PyTypeError::new_err(format!("a bytes-like object is required, not '{kind}'")))?;
+        .map_err(|_| PyTypeError::new_err(format!("{carries}a bytes-like object is required, not '{kind}'")))?;
     let bytes = bytes.call_method1("cast", ("B",)).map_err(|_| {
         PyBufferError::new_err(format!("the buffer of this '{kind}' is not contiguous: pass a contiguous copy"))
     })?;
-    let buffer = PyBuffer::<u8>::get(&bytes)?;
-    if writable && buffer.readonly() {
-        return Err(PyTypeError::new_err(format!("a writable buffer is required, not a read-only '{kind}'")));
-    }
-    Ok(buffer)
+    PyBuffer::<u8>::get(&bytes)
 }

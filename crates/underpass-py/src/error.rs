@@ -164,22 +164,24 @@ pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
                 attributes.set_item("filename", path)
             })
         }
-        Shm::OutOfSpace { what, need, free } => {
-            let message = format!(
-                "{what} needs {need} bytes, and {free} are free: make room there, or put UNDERPASS_DIR on a larger tmpfs"
-            );
-            exception(py, "OutOfSpaceError", &message, |attributes| {
-                attributes.set_item("need", need)?;
-                attributes.set_item("free", free)
-            })
+        Shm::OutOfSpace { what, lack } => exception(py, "OutOfSpaceError", &format!("{what} {lack}"), |attributes| {
+            attributes.set_item("need", lack.need)?;
+            attributes.set_item("free", lack.free)?;
+            attributes.set_item("limit", lack.limit)?;
+            attributes.set_item("remedy", lack.remedy)?;
+            attributes.set_item("errno", lack.errno.raw_os_error())
+        }),
+        Shm::MapFailed { what, errno } => {
+            plain(py, "MapFailedError", &format!("cannot map the memory of {what}: {errno}"))
         }
         Shm::Corrupted { what, why } => plain(py, "CorruptedError", &format!("{what} is corrupted: {why}")),
         Shm::Mismatch { what, wanted, found } => {
             plain(py, "MismatchError", &format!("{what} is {found}, and {wanted} was asked for"))
         }
-        Shm::Foreign { what, why } => plain(py, "AccessDeniedError", &format!("{what} is refused: {why}")),
-        Shm::TooManyLives { what, limit } => {
-            plain(py, "OutOfSpaceError", &format!("{what} has no place for one more: {limit} live there"))
+        Shm::Foreign { what, path, why } => {
+            exception(py, "AccessDeniedError", &format!("{what} is refused: {why}"), |attributes| {
+                attributes.set_item("filename", path)
+            })
         }
         Shm::System { doing, what, errno } => {
             let class = match errno.raw_os_error() {

@@ -10,6 +10,7 @@ use underpass_shm::header::{Kind, PARAMETERS};
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::notification;
+use crate::number::Whole;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -65,8 +66,13 @@ impl Object for Event {
 }
 
 impl Event {
-    fn make(py: Python<'_>, space: Option<&Space>, name: Option<&str>) -> PyResult<PyClassInitializer<Self>> {
-        <Self as Object>::over(py, notification::create(py, Self::KIND, space, name)?)
+    fn make(
+        py: Python<'_>,
+        space: Option<&Space>,
+        name: Option<&str>,
+        mode: Option<u32>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        <Self as Object>::over(py, notification::create(py, Self::KIND, space, name, mode)?)
     }
 
     #[inline]
@@ -89,14 +95,15 @@ impl Event {
 impl Event {
     #[new]
     fn new(py: Python<'_>) -> PyResult<PyClassInitializer<Self>> {
-        Self::make(py, None, None)
+        Self::make(py, None, None, None)
     }
 
     /// Make a named event. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, *, space=None))]
-    fn create(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>) -> PyResult<Py<Self>> {
-        Py::new(py, Self::make(py, space.map(Bound::get), Some(name))?)
+    #[pyo3(signature = (name, *, space=None, mode=None))]
+    fn create(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, mode: Option<Whole>) -> PyResult<Py<Self>> {
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+        Py::new(py, Self::make(py, space.map(Bound::get), Some(name), mode)?)
     }
 
     /// Open a named event, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
@@ -108,9 +115,15 @@ impl Event {
 
     /// Open the event of that name, or make it.
     #[staticmethod]
-    #[pyo3(signature = (name, *, space=None))]
-    fn open_or_create(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>) -> PyResult<Py<Self>> {
-        let create = || Self::make(py, space.map(Bound::get), Some(name));
+    #[pyo3(signature = (name, *, space=None, mode=None))]
+    fn open_or_create(
+        py: Python<'_>,
+        name: &str,
+        space: Option<&Bound<'_, Space>>,
+        mode: Option<Whole>,
+    ) -> PyResult<Py<Self>> {
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+        let create = || Self::make(py, space.map(Bound::get), Some(name), mode);
         object::open_or_create(py, name, space, [0; PARAMETERS], create)
     }
 

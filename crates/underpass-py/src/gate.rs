@@ -14,7 +14,7 @@ use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
 use underpass_shm::space::socket_name;
 
-use crate::bytes::{Source, Target};
+use crate::bytes::{CALL, Source, Target};
 use crate::error::{Context, exception, raise};
 use crate::handle::{Handle, Travel};
 use crate::object::{self, Object, SharedObject};
@@ -141,7 +141,7 @@ impl Gate {
     ) -> PyResult<T> {
         self.handle.check(py)?;
         let timeout = Timeout::new(timeout)?;
-        let source = data.map(Source::new).transpose()?;
+        let source = data.map(|data| Source::new(data, CALL)).transpose()?;
         let data = source.as_ref().map_or(&[][..], Source::as_slice);
         let deadline = timeout.deadline();
         let client = self.client(py, timeout, deadline, NOT_ANSWERED)?;
@@ -286,7 +286,7 @@ impl Gate {
     fn send(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
         self.handle.check(py)?;
         let timeout = Timeout::new(timeout)?;
-        let source = Source::new(data)?;
+        let source = Source::new(data, CALL)?;
         let deadline = timeout.deadline();
         let client = self.client(py, timeout, deadline, NOT_RECEIVED)?;
         let sent = timeout.judge(client.send(self.handle.kernel(), source.as_slice(), deadline));

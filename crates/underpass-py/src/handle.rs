@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::kernel::{Kernel, Memory, Wanted};
 use underpass_core::linux::{Host as _, Linux};
+use underpass_shm::access::Access;
 use underpass_shm::header::{Header, Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
 use underpass_shm::life::Life;
@@ -63,9 +64,7 @@ pub struct Handle {
 impl Handle {
     /// Makes an object; without a name it is anonymous.
     pub fn create(py: Python<'_>, space: Option<&Space>, wanted: &Wanted<'_>) -> PyResult<Self> {
-        if let Some(name) = wanted.name {
-            check_name(name)?;
-        }
+        check(wanted)?;
         let lab = if space.is_none() { kernel_lab::current() } else { None };
         let home = if lab.is_none() { Some(Space::or_default(py, space)?.linux) } else { None };
         let made = match (&lab, &home) {
@@ -83,14 +82,13 @@ impl Handle {
         wanted: &Wanted<'_>,
         listen: &dyn Fn(&space::Space, &Header) -> Result<(), Shm>,
     ) -> PyResult<Self> {
-        if let Some(name) = wanted.name {
-            check_name(name)?;
-        }
+        check(wanted)?;
         let linux = Space::or_default(py, space)?.linux;
         let made = (|| {
             let home = linux.space();
-            let newborn = home.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters)?;
+            let newborn = home.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters, wanted.mode)?;
             listen(home, &newborn.header)?;
+            newborn.share(&space::socket_name(&newborn.header))?;
             let (region, header) = (newborn.region.clone(), newborn.header.clone());
             let published = home.exclusively(|| {
                 let dead = match home.open(newborn.file_name(), Kind::Port) {
@@ -452,7 +450,7 @@ pub fn reopen(
 ) -> PyResult<Py<PyAny>> {
     let kind =
         Kind::from_number(kind).ok_or_else(|| PyValueError::new_err("a handle of a kind that does not exist"))?;
-    let space = Space::at(py, &place, None)?;
+    let space = Space::at(py, &place, Access::Found)?;
     let handle = Handle::open_file(py, &space, file, kind, nonce, (creator, pid))?;
     match kind {
         Kind::Semaphore => Ok(opened::<Semaphore>(py, handle)?.into_any()),
@@ -476,6 +474,18 @@ fn receives(home: &space::Space, region: &Arc<Region>, port: &Header) -> bool {
     let words: Option<Placed<PortWords>> = Placed::at(region, WORDS);
     let open = words.is_some_and(|words| words.state.load(Relaxed) != PORT_CLOSED);
     open && home.lives().alive(Life(port.creator))
+}
+
+fn check(wanted: &Wanted<'_>) -> PyResult<()> {
+    if let Some(name) = wanted.name {
+        check_name(name)?;
+    }
+    match wanted.mode {
+        None | Some(0o600 | 0o660 | 0o606 | 0o666) => Ok(()),
+        Some(mode) => Err(PyValueError::new_err(format!(
+            "mode=0o{mode:o}: who may use an object reads and writes it: pass 0o600, 0o660 or 0o666"
+        ))),
+    }
 }
 
 fn check_name(name: &str) -> PyResult<()> {

@@ -13,6 +13,7 @@ mod lease;
 mod loan;
 mod mutex;
 mod notification;
+mod number;
 mod object;
 mod peer;
 mod port;
@@ -65,7 +66,7 @@ mod _core {
     #[pymodule_export]
     use crate::semaphore::{Semaphore, SemaphoreStatistics};
     #[pymodule_export]
-    use crate::space::{ObjectInfo, Space};
+    use crate::space::{ObjectInfo, Space, reenter};
     #[pymodule_export]
     use crate::waits::{Holder, Waiter, warn_waiting};
     #[pymodule_export]

@@ -9,6 +9,7 @@ use underpass_core::Error;
 use underpass_core::queue::Ticket;
 
 use crate::lease::Slot;
+use crate::number::Whole;
 use crate::queue::Queue;
 
 /// Bytes to write in place. It is a writable buffer (``memoryview(loan)``, ``numpy.frombuffer(loan)``); leaving its
@@ -43,8 +44,8 @@ impl Drop for Loan {
 impl Loan {
     /// Put the first ``size`` bytes as a message; all of them by default. Raises EndOfStream after a shutdown.
     #[pyo3(signature = (size=None))]
-    fn commit(&self, py: Python<'_>, size: Option<usize>) -> PyResult<()> {
-        let size = size.unwrap_or(self.slot.ticket.length);
+    fn commit(&self, py: Python<'_>, size: Option<Whole>) -> PyResult<()> {
+        let size = size.map_or(Ok(self.slot.ticket.length), |size| size.size("size"))?;
         if size > self.slot.ticket.length {
             return Err(PyValueError::new_err(format!(
                 "size={size} is more than the {} bytes lent",

@@ -14,6 +14,7 @@ use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise, seconds};
 use crate::handle::Handle;
+use crate::number::Whole;
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::space::Space;
@@ -132,6 +133,7 @@ fn create(
     py: Python<'_>,
     space: Option<&Bound<'_, Space>>,
     name: Option<&str>,
+    mode: Option<u32>,
     recursive: bool,
 ) -> PyResult<PyClassInitializer<Mutex>> {
     let wanted = Wanted {
@@ -139,6 +141,7 @@ fn create(
         kind: Kind::Mutex,
         size: WORDS + size_of::<MutexWords>(),
         parameters: parameters(recursive),
+        mode,
         // Zeroed words are those of a free mutex.
         format: &|_region| Ok(()),
     };
@@ -223,14 +226,21 @@ impl Mutex {
     #[new]
     #[pyo3(signature = (*, recursive=false))]
     fn new(py: Python<'_>, recursive: bool) -> PyResult<PyClassInitializer<Self>> {
-        create(py, None, None, recursive)
+        create(py, None, None, None, recursive)
     }
 
     /// Make a named mutex. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, *, recursive=false, space=None))]
-    fn create(py: Python<'_>, name: &str, recursive: bool, space: Option<&Bound<'_, Space>>) -> PyResult<Py<Self>> {
-        Py::new(py, create(py, space, Some(name), recursive)?)
+    #[pyo3(signature = (name, *, recursive=false, space=None, mode=None))]
+    fn create(
+        py: Python<'_>,
+        name: &str,
+        recursive: bool,
+        space: Option<&Bound<'_, Space>>,
+        mode: Option<Whole>,
+    ) -> PyResult<Py<Self>> {
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+        Py::new(py, create(py, space, Some(name), mode, recursive)?)
     }
 
     /// Open a named mutex, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
@@ -242,14 +252,16 @@ impl Mutex {
 
     /// Open the mutex of that name, or make it. Raises MismatchError if it exists and differs in ``recursive``.
     #[staticmethod]
-    #[pyo3(signature = (name, *, recursive=false, space=None))]
+    #[pyo3(signature = (name, *, recursive=false, space=None, mode=None))]
     fn open_or_create(
         py: Python<'_>,
         name: &str,
         recursive: bool,
         space: Option<&Bound<'_, Space>>,
+        mode: Option<Whole>,
     ) -> PyResult<Py<Self>> {
-        let make = || create(py, space, Some(name), recursive);
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+        let make = || create(py, space, Some(name), mode, recursive);
         object::open_or_create(py, name, space, parameters(recursive), make)
     }
 

@@ -13,6 +13,7 @@ use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
 use crate::handle::Handle;
+use crate::number::Whole;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -43,8 +44,14 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Flags {
 const SIZE: usize = WORDS + size_of::<NotificationWords>() + waiters::SIZE;
 
 /// Makes an object that is a notification below; its words are zero at first.
-pub fn create(py: Python<'_>, kind: Kind, space: Option<&Space>, name: Option<&str>) -> PyResult<Arc<Handle>> {
-    let wanted = Wanted { name, kind, size: SIZE, parameters: [0; PARAMETERS], format: &|_| Ok(()) };
+pub fn create(
+    py: Python<'_>,
+    kind: Kind,
+    space: Option<&Space>,
+    name: Option<&str>,
+    mode: Option<u32>,
+) -> PyResult<Arc<Handle>> {
+    let wanted = Wanted { name, kind, size: SIZE, parameters: [0; PARAMETERS], mode, format: &|_| Ok(()) };
     Handle::create(py, space, &wanted).map(Arc::new)
 }
 
@@ -117,8 +124,13 @@ impl Object for Notification {
 }
 
 impl Notification {
-    fn make(py: Python<'_>, space: Option<&Space>, name: Option<&str>) -> PyResult<PyClassInitializer<Self>> {
-        <Self as Object>::over(py, create(py, Self::KIND, space, name)?)
+    fn make(
+        py: Python<'_>,
+        space: Option<&Space>,
+        name: Option<&str>,
+        mode: Option<u32>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        <Self as Object>::over(py, create(py, Self::KIND, space, name, mode)?)
     }
 
     #[inline]
@@ -151,14 +163,15 @@ impl Notification {
 impl Notification {
     #[new]
     fn new(py: Python<'_>) -> PyResult<PyClassInitializer<Self>> {
-        Self::make(py, None, None)
+        Self::make(py, None, None, None)
     }
 
     /// Make a named notification. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, *, space=None))]
-    fn create(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>) -> PyResult<Py<Self>> {
-        Py::new(py, Self::make(py, space.map(Bound::get), Some(name))?)
+    #[pyo3(signature = (name, *, space=None, mode=None))]
+    fn create(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, mode: Option<Whole>) -> PyResult<Py<Self>> {
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+        Py::new(py, Self::make(py, space.map(Bound::get), Some(name), mode)?)
     }
 
     /// Open a named notification, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
@@ -170,9 +183,15 @@ impl Notification {
 
     /// Open the notification of that name, or make it.
     #[staticmethod]
-    #[pyo3(signature = (name, *, space=None))]
-    fn open_or_create(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>) -> PyResult<Py<Self>> {
-        let create = || Self::make(py, space.map(Bound::get), Some(name));
+    #[pyo3(signature = (name, *, space=None, mode=None))]
+    fn open_or_create(
+        py: Python<'_>,
+        name: &str,
+        space: Option<&Bound<'_, Space>>,
+        mode: Option<Whole>,
+    ) -> PyResult<Py<Self>> {
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+        let create = || Self::make(py, space.map(Bound::get), Some(name), mode);
         object::open_or_create(py, name, space, [0; PARAMETERS], create)
     }
 

@@ -20,6 +20,7 @@ use crate::admit::{Admit, Asked};
 use crate::error::{Context, raise};
 use crate::gate::Gate;
 use crate::handle::Handle;
+use crate::number::{Whole, whole};
 use crate::object::{self, SharedObject};
 use crate::request::{Notified, Request};
 use crate::serving;
@@ -94,6 +95,7 @@ fn create(
     space: Option<&Space>,
     name: Option<&str>,
     message_size: i64,
+    mode: Option<u32>,
     admit: Option<Py<PyAny>>,
 ) -> PyResult<PyClassInitializer<Port>> {
     let size = usize::try_from(message_size).ok().filter(|size| *size <= MOST_BYTES).ok_or_else(|| {
@@ -104,6 +106,7 @@ fn create(
         kind: Kind::Port,
         size: WORDS + size_of::<PortWords>(),
         parameters: [size as u64, 0, 0, 0, 0, 0, 0, 0],
+        mode,
         format: &|_| Ok(()),
     };
     let listener = std::cell::Cell::new(None);
@@ -138,6 +141,13 @@ fn create(
         }
         _ => Err(raise(py, &Context::of(&handle.title, "not created"), Error::Corrupted("too short".into()))),
     }
+}
+
+fn callable(handler: &Bound<'_, PyAny>) -> PyResult<()> {
+    if handler.is_callable() {
+        return Ok(());
+    }
+    Err(PyTypeError::new_err(format!("the handler is not callable: '{}'", handler.get_type().name()?)))
 }
 
 impl Port {
@@ -209,21 +219,27 @@ impl Drop for Port {
 impl Port {
     #[new]
     #[pyo3(signature = (*, message_size=4096, admit=None))]
-    fn new(py: Python<'_>, message_size: i64, admit: Option<Py<PyAny>>) -> PyResult<PyClassInitializer<Self>> {
-        create(py, None, None, message_size, admit)
+    fn new(
+        py: Python<'_>,
+        #[pyo3(from_py_with = whole)] message_size: i64,
+        admit: Option<Py<PyAny>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        create(py, None, None, message_size, None, admit)
     }
 
     /// Make a port with a name, or take over one whose receiver has died. Raises ExistsError if it lives.
     #[staticmethod]
-    #[pyo3(signature = (name, *, message_size=4096, admit=None, space=None))]
+    #[pyo3(signature = (name, *, message_size=4096, admit=None, space=None, mode=None))]
     fn create(
         py: Python<'_>,
         name: &str,
-        message_size: i64,
+        #[pyo3(from_py_with = whole)] message_size: i64,
         admit: Option<Py<PyAny>>,
         space: Option<&Bound<'_, Space>>,
+        mode: Option<Whole>,
     ) -> PyResult<Py<Self>> {
-        Py::new(py, create(py, space.map(Bound::get), Some(name), message_size, admit)?)
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+        Py::new(py, create(py, space.map(Bound::get), Some(name), message_size, mode, admit)?)
     }
 
     /// Wait for a call.
@@ -287,6 +303,7 @@ impl Port {
     ///     threads: How many serve.
     #[pyo3(signature = (handler, *, threads=1))]
     fn serve(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
+        callable(handler)?;
         serving::serve(slf, handler, threads, serving::requests)
     }
 
@@ -296,6 +313,7 @@ impl Port {
     /// those of the other ``threads``, as in `serve`.
     #[pyo3(signature = (handler, *, threads=1))]
     fn serve_bytes(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
+        callable(handler)?;
         serving::serve(slf, handler, threads, serving::bytes)
     }
 

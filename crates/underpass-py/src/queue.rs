@@ -11,11 +11,12 @@ use underpass_core::kernel::{Kernel, Wanted};
 use underpass_core::queue::{self as core, Message, Shape};
 use underpass_shm::header::{Kind, PARAMETERS};
 
-use crate::bytes::{Source, Target};
+use crate::bytes::{QUEUE, Source, Target};
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::lease::{Lease, Leases};
 use crate::loan::Loan;
+use crate::number::{Whole, whole};
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -131,14 +132,11 @@ impl Putting {
     }
 }
 
-fn shape(capacity: i64, message_size: i64, max_deliveries: Option<i64>) -> PyResult<Shape> {
-    let number = |name: &str, value: i64| {
-        u32::try_from(value).map_err(|_| PyValueError::new_err(format!("{name}={value} is out of range")))
-    };
+fn shape(capacity: i64, message_size: i64, max_deliveries: Option<Whole>) -> PyResult<Shape> {
     let shape = Shape {
-        capacity: number("capacity", capacity)?,
-        message_size: number("message_size", message_size)? as usize,
-        max_deliveries: max_deliveries.map(|most| number("max_deliveries", most)).transpose()?,
+        capacity: Whole(capacity).word("capacity")?,
+        message_size: Whole(message_size).word("message_size")? as usize,
+        max_deliveries: max_deliveries.map(|most| most.word("max_deliveries")).transpose()?,
     };
     match shape.check() {
         Err(Error::Invalid(why)) => Err(PyValueError::new_err(why)),
@@ -155,10 +153,12 @@ fn create(
     py: Python<'_>,
     space: Option<&Space>,
     name: Option<&str>,
+    mode: Option<u32>,
     shape: &Shape,
 ) -> PyResult<PyClassInitializer<Queue>> {
     let format = |region: &Arc<_>| shape.format(region);
-    let wanted = Wanted { name, kind: Kind::Queue, size: shape.size(), parameters: parameters(shape), format: &format };
+    let (size, parameters) = (shape.size(), parameters(shape));
+    let wanted = Wanted { name, kind: Kind::Queue, size, parameters, mode, format: &format };
     Queue::over(py, Arc::new(Handle::create(py, space, &wanted)?))
 }
 
@@ -209,7 +209,7 @@ impl Queue {
     #[inline]
     fn put_for(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
         self.handle.check(py)?;
-        let source = Source::new(data)?;
+        let source = Source::new(data, QUEUE)?;
         match timeout.judge(self.core.put(self.kernel(), source.as_slice(), timeout.deadline())) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.late(py, "not put into", timeout, error)),
@@ -258,25 +258,30 @@ impl Queue {
     #[pyo3(signature = (capacity=64, message_size=256, *, max_deliveries=None))]
     fn new(
         py: Python<'_>,
-        capacity: i64,
-        message_size: i64,
-        max_deliveries: Option<i64>,
+        #[pyo3(from_py_with = whole)] capacity: i64,
+        #[pyo3(from_py_with = whole)] message_size: i64,
+        max_deliveries: Option<Whole>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        create(py, None, None, &shape(capacity, message_size, max_deliveries)?)
+        create(py, None, None, None, &shape(capacity, message_size, max_deliveries)?)
     }
 
     /// Make a named queue. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, capacity=64, message_size=256, *, max_deliveries=None, space=None))]
+    #[pyo3(signature = (name, capacity=64, message_size=256, *, max_deliveries=None, space=None, mode=None))]
     fn create(
         py: Python<'_>,
         name: &str,
-        capacity: i64,
-        message_size: i64,
-        max_deliveries: Option<i64>,
+        #[pyo3(from_py_with = whole)] capacity: i64,
+        #[pyo3(from_py_with = whole)] message_size: i64,
+        max_deliveries: Option<Whole>,
         space: Option<&Bound<'_, Space>>,
+        mode: Option<Whole>,
     ) -> PyResult<Py<Self>> {
-        Py::new(py, create(py, space.map(Bound::get), Some(name), &shape(capacity, message_size, max_deliveries)?)?)
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+        Py::new(
+            py,
+            create(py, space.map(Bound::get), Some(name), mode, &shape(capacity, message_size, max_deliveries)?)?,
+        )
     }
 
     /// Open a named queue, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
@@ -288,17 +293,19 @@ impl Queue {
 
     /// Open the queue of that name, or make it. Raises MismatchError if it exists with other parameters.
     #[staticmethod]
-    #[pyo3(signature = (name, capacity=64, message_size=256, *, max_deliveries=None, space=None))]
+    #[pyo3(signature = (name, capacity=64, message_size=256, *, max_deliveries=None, space=None, mode=None))]
     fn open_or_create(
         py: Python<'_>,
         name: &str,
-        capacity: i64,
-        message_size: i64,
-        max_deliveries: Option<i64>,
+        #[pyo3(from_py_with = whole)] capacity: i64,
+        #[pyo3(from_py_with = whole)] message_size: i64,
+        max_deliveries: Option<Whole>,
         space: Option<&Bound<'_, Space>>,
+        mode: Option<Whole>,
     ) -> PyResult<Py<Self>> {
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         let shape = shape(capacity, message_size, max_deliveries)?;
-        let create = || create(py, space.map(Bound::get), Some(name), &shape);
+        let create = || create(py, space.map(Bound::get), Some(name), mode, &shape);
         object::open_or_create(py, name, space, parameters(&shape), create)
     }
 
@@ -327,7 +334,7 @@ impl Queue {
     fn put_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
         self.handle.check(py)?;
         let timeout = Timeout::new(timeout)?;
-        let sources = items.try_iter()?.map(|item| Source::new(&item?)).collect::<PyResult<Vec<_>>>()?;
+        let sources = items.try_iter()?.map(|item| Source::new(&item?, QUEUE)).collect::<PyResult<Vec<_>>>()?;
         let slices: Vec<&[u8]> = sources.iter().map(Source::as_slice).collect();
         let (put, result) = self.core.put_many(self.kernel(), &slices, timeout.deadline());
         match timeout.judge(result) {
@@ -383,9 +390,15 @@ impl Queue {
     }
 
     /// Get at least one message, waiting for it, then whatever is there, up to ``limit``.
-    #[pyo3(signature = (limit=usize::MAX, *, timeout=None), text_signature = "($self, limit=..., *, timeout=None)")]
-    fn get_many<'py>(&self, py: Python<'py>, limit: usize, timeout: Option<f64>) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (limit=None, *, timeout=None), text_signature = "($self, limit=..., *, timeout=None)")]
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        limit: Option<Whole>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyList>> {
         self.handle.check(py)?;
+        let limit = limit.map_or(Ok(usize::MAX), |limit| limit.size("limit"))?;
         if limit == 0 {
             return Err(PyValueError::new_err("limit=0 gets nothing: pass at least 1"));
         }
@@ -436,8 +449,9 @@ impl Queue {
 
     /// Lend ``size`` bytes of a free slot to write in place, waiting for one; leaving the ``with`` block puts them.
     #[pyo3(signature = (size, *, timeout=None))]
-    fn loan(&self, py: Python<'_>, size: usize, timeout: Option<f64>) -> PyResult<Loan> {
+    fn loan(&self, py: Python<'_>, size: Whole, timeout: Option<f64>) -> PyResult<Loan> {
         self.handle.check(py)?;
+        let size = size.size("size")?;
         let timeout = Timeout::new(timeout)?;
         match timeout.judge(self.core.loan(self.kernel(), size, timeout.deadline())) {
             Ok(ticket) => Ok(Loan::new(self, ticket)),
@@ -476,8 +490,10 @@ impl Queue {
 
     /// The message at ``index`` from the front, which stays there. Raises IndexError.
     #[pyo3(signature = (index=0))]
-    fn peek<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Bound<'py, PyBytes>> {
+    fn peek<'py>(&self, py: Python<'py>, #[pyo3(from_py_with = whole)] index: i64) -> PyResult<Bound<'py, PyBytes>> {
         self.handle.check(py)?;
+        // No queue has that many messages.
+        let index = u32::try_from(Whole(index).size("index")?).unwrap_or(u32::MAX);
         let peeked = self.core.peek(self.kernel(), index, |message| copied(py, &message));
         match peeked.and_then(Option::transpose) {
             Ok(Some(message)) => Ok(message),

@@ -7,7 +7,7 @@ use pyo3::types::PyBytes;
 use underpass_core::Error;
 use underpass_core::port::Call;
 
-use crate::bytes::Source;
+use crate::bytes::{CALL, Source};
 use crate::error::{Context, raise};
 use crate::peer::Peer;
 use crate::port::Port;
@@ -84,7 +84,7 @@ impl Request {
     ///     MessageTooLongError: More than the port's ``message_size``; the request can still be answered.
     #[pyo3(signature = (reply=None))]
     pub fn reply(&self, py: Python<'_>, reply: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let source = reply.map(Source::new).transpose()?;
+        let source = reply.map(|reply| Source::new(reply, CALL)).transpose()?;
         let port = self.port.get();
         let context = Context::of(&port.handle.title, "call not answered");
         let data = source.as_ref().map_or(&[][..], Source::as_slice);

@@ -13,6 +13,7 @@ use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
 use crate::handle::Handle;
+use crate::number::{Whole, whole};
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -88,8 +89,9 @@ struct Parameters {
 }
 
 impl Parameters {
-    fn new(value: i64, limit: Option<i64>, saturate: bool) -> PyResult<Self> {
-        let wanted = limit.unwrap_or(i64::from(MOST));
+    fn new(value: Whole, limit: Option<Whole>, saturate: bool) -> PyResult<Self> {
+        let wanted = limit.map_or(i64::from(MOST), |limit| limit.0);
+        let value = value.0;
         let limit = u32::try_from(wanted).ok().filter(|limit| (1..=MOST).contains(limit));
         let Some(limit) = limit else {
             return Err(PyValueError::new_err(format!("limit={wanted} is not between 1 and {MOST}")));
@@ -109,12 +111,14 @@ impl Parameters {
         py: Python<'_>,
         space: Option<&Space>,
         name: Option<&str>,
+        mode: Option<u32>,
     ) -> PyResult<PyClassInitializer<Semaphore>> {
         let wanted = Wanted {
             name,
             kind: Kind::Semaphore,
             size: WORDS + size_of::<SemaphoreWords>(),
             parameters: self.words(),
+            mode,
             format: &|region| {
                 let words =
                     Placed::at(region, WORDS).ok_or_else(|| underpass_core::Error::Corrupted("too short".into()))?;
@@ -163,22 +167,24 @@ impl Semaphore {
 impl Semaphore {
     #[new]
     #[pyo3(signature = (value, *, limit=None, saturate=false))]
-    fn new(py: Python<'_>, value: i64, limit: Option<i64>, saturate: bool) -> PyResult<PyClassInitializer<Self>> {
-        Parameters::new(value, limit, saturate)?.create(py, None, None)
+    fn new(py: Python<'_>, value: Whole, limit: Option<Whole>, saturate: bool) -> PyResult<PyClassInitializer<Self>> {
+        Parameters::new(value, limit, saturate)?.create(py, None, None, None)
     }
 
     /// Make a named semaphore. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, value, *, limit=None, saturate=false, space=None))]
+    #[pyo3(signature = (name, value, *, limit=None, saturate=false, space=None, mode=None))]
     fn create(
         py: Python<'_>,
         name: &str,
-        value: i64,
-        limit: Option<i64>,
+        value: Whole,
+        limit: Option<Whole>,
         saturate: bool,
         space: Option<&Bound<'_, Space>>,
+        mode: Option<Whole>,
     ) -> PyResult<Py<Self>> {
-        Py::new(py, Parameters::new(value, limit, saturate)?.create(py, space.map(Bound::get), Some(name))?)
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+        Py::new(py, Parameters::new(value, limit, saturate)?.create(py, space.map(Bound::get), Some(name), mode)?)
     }
 
     /// Open a named semaphore, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
@@ -190,17 +196,19 @@ impl Semaphore {
 
     /// Open the semaphore of that name, or make it. Raises MismatchError if it exists with another limit or saturate.
     #[staticmethod]
-    #[pyo3(signature = (name, value, *, limit=None, saturate=false, space=None))]
+    #[pyo3(signature = (name, value, *, limit=None, saturate=false, space=None, mode=None))]
     fn open_or_create(
         py: Python<'_>,
         name: &str,
-        value: i64,
-        limit: Option<i64>,
+        value: Whole,
+        limit: Option<Whole>,
         saturate: bool,
         space: Option<&Bound<'_, Space>>,
+        mode: Option<Whole>,
     ) -> PyResult<Py<Self>> {
+        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         let parameters = Parameters::new(value, limit, saturate)?;
-        let create = || parameters.create(py, space.map(Bound::get), Some(name));
+        let create = || parameters.create(py, space.map(Bound::get), Some(name), mode);
         object::open_or_create(py, name, space, parameters.words(), create)
     }
 
@@ -234,7 +242,7 @@ impl Semaphore {
     ///     MisuseError: That would be more than its limit, and it does not saturate. Nothing was given.
     ///     ValueError: ``count`` is below 1.
     #[pyo3(signature = (count=1))]
-    fn release(&self, py: Python<'_>, count: i64) -> PyResult<()> {
+    fn release(&self, py: Python<'_>, #[pyo3(from_py_with = whole)] count: i64) -> PyResult<()> {
         self.handle.check(py)?;
         if count < 1 {
             return Err(PyValueError::new_err(format!("count={count} is below 1")));

@@ -1,13 +1,16 @@
 //! Spaces: the directories that objects live in.
 
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use underpass_core::Kernel;
 use underpass_core::linux::Linux;
 use underpass_shm::Error as Shm;
+use underpass_shm::access::Access;
 use underpass_shm::forks;
 use underpass_shm::header::Header;
 use underpass_shm::life::Life;
@@ -15,6 +18,7 @@ use underpass_shm::space as shm;
 
 use crate::error::from_shm;
 use crate::host;
+use crate::number::whole;
 use crate::waits::{self, Waiter};
 
 /// Where objects are files.
@@ -25,10 +29,14 @@ use crate::waits::{self, Waiter};
 /// Args:
 ///     path: The directory; made if it is not there. Default: ``UNDERPASS_DIR``, or ``/dev/shm/underpass-<uid>``.
 ///     mode: Its permissions when it is made. An existing one may allow less, never more.
+///     group: A group, by name or number, all of whose members share the space, whoever of them makes it: the directory
+///         is setgid (2770), what is made in it has mode 0660. ``mode=0o600`` of an object keeps it to its owner.
 ///
 /// Raises:
-///     AccessDeniedError: It belongs to somebody else, allows more than ``mode``, or is a symbolic link.
-///     OutOfSpaceError: The file system is full.
+///     AccessDeniedError: It belongs to somebody else or another group, allows more than ``mode``, or is a symbolic
+///         link. The text names owner and remedy.
+///     OutOfSpaceError: The file system is full, or another limit was reached.
+///     NotFoundError: A pickled space, or a handle of it, arrives after the space was removed.
 ///
 /// Example:
 ///     >>> import underpass
@@ -72,8 +80,8 @@ impl ObjectInfo {
 }
 
 impl Space {
-    /// The space at a directory, entered at most once per process. Without a mode it must be there.
-    pub fn at(py: Python<'_>, path: &Path, mode: Option<u32>) -> PyResult<Self> {
+    /// The space at a directory, entered at most once per process.
+    pub fn at(py: Python<'_>, path: &Path, access: Access) -> PyResult<Self> {
         static SPACES: Mutex<Option<HashMap<PathBuf, Space>>> = Mutex::new(None);
         let known = || {
             let unforked = forks::unforked();
@@ -84,7 +92,7 @@ impl Space {
         {
             return Ok(space.clone());
         }
-        let entered = shm::Space::enter(path, mode).map_err(|error| from_shm(py, error))?;
+        let entered = shm::Space::enter(path, access).map_err(|error| from_shm(py, error))?;
         let space = Self { linux: Arc::new(Linux::new(entered, &host::Python)) };
         let (mut known, _unforked) = known();
         let spaces = known.get_or_insert_default();
@@ -97,8 +105,38 @@ impl Space {
     pub fn or_default(py: Python<'_>, space: Option<&Self>) -> PyResult<Self> {
         match space {
             Some(space) => Ok(space.clone()),
-            None => Self::at(py, &default_path(), Some(0o700)),
+            None => Self::at(py, &default_path(), Access::Mine(0o700)),
         }
+    }
+}
+
+/// Enter a space whose path came from another process, as it was found there.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "a path of Python's is converted")]
+pub fn reenter(py: Python<'_>, path: PathBuf) -> PyResult<Space> {
+    Space::at(py, &path, Access::Found)
+}
+
+/// The number of a group that was given by number or by name.
+fn gid(group: &Bound<'_, PyAny>) -> PyResult<u32> {
+    let Ok(name) = group.extract::<String>() else {
+        let number = whole(group).map_err(|error| {
+            if error.is_instance_of::<PyTypeError>(group.py()) {
+                PyTypeError::new_err(format!("group is a name, a number or None, not '{}'", group.get_type()))
+            } else {
+                error
+            }
+        })?;
+        // The last one is the system's word for none.
+        let number = u32::try_from(number).ok().filter(|gid| *gid != u32::MAX);
+        return number.ok_or_else(|| PyValueError::new_err(format!("group={group} is no group's number")));
+    };
+    match group.py().import("grp")?.call_method1("getgrnam", (&name,)) {
+        Ok(entry) => entry.getattr("gr_gid")?.extract(),
+        Err(error) if error.is_instance_of::<PyKeyError>(group.py()) => {
+            Err(PyValueError::new_err(format!("group='{name}' does not exist on this machine")))
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -112,9 +150,26 @@ fn default_path() -> PathBuf {
 #[pymethods]
 impl Space {
     #[new]
-    #[pyo3(signature = (path=None, *, mode=0o700))]
-    fn new(py: Python<'_>, path: Option<PathBuf>, mode: u32) -> PyResult<Self> {
-        Self::at(py, &path.unwrap_or_else(default_path), Some(mode))
+    #[pyo3(signature = (path=None, *, mode=0o700, group=None))]
+    fn new(
+        py: Python<'_>,
+        path: Option<PathBuf>,
+        #[pyo3(from_py_with = whole)] mode: i64,
+        group: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let mode = u32::try_from(mode).ok().filter(|mode| mode & !0o777 == 0 && mode & 0o700 == 0o700);
+        let mode = mode.ok_or_else(|| {
+            PyValueError::new_err("mode is not between 0o700 and 0o777: its owner reads, writes and enters a space")
+        })?;
+        let access = match group {
+            None => Access::Mine(mode),
+            Some(group) => Access::Group(mode, gid(group)?),
+        };
+        let path = path.unwrap_or_else(default_path);
+        if path.as_os_str().as_bytes().contains(&0) {
+            return Err(PyValueError::new_err(format!("{} cannot be a path: it has a null byte", path.display())));
+        }
+        Self::at(py, &path, access)
     }
 
     /// The space of objects that are made without ``space=``.
@@ -208,8 +263,8 @@ impl Space {
         self.linux.space().remove().map_err(|error| from_shm(py, error))
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyAny>, (String,)) {
-        (slf.get_type().into_any(), (slf.get().path(),))
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        Ok((py.import("underpass._core")?.getattr("reenter")?, (self.path(),)))
     }
 
     fn __repr__(&self) -> String {

@@ -1,6 +1,10 @@
 //! What can go wrong down here: a system call that failed, or bytes that are not ours.
 
+use std::os::fd::AsFd;
+
 use rustix::io::Errno;
+
+use crate::limits::Lack;
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -31,14 +35,19 @@ pub enum Error {
         /// Its file.
         path: String,
     },
-    /// The file system has not that many bytes left.
+    /// A limit of the file system, of this process or of the machine was reached.
     OutOfSpace {
         /// Which object.
         what: String,
-        /// Bytes it takes.
-        need: u64,
-        /// Bytes that are free.
-        free: u64,
+        /// Which limit, and what helps.
+        lack: Lack,
+    },
+    /// The kernel refuses to map an object's memory, and not for lack of room.
+    MapFailed {
+        /// Which object.
+        what: String,
+        /// Why not.
+        errno: Errno,
     },
     /// The bytes are not what any version of underpass writes.
     Corrupted {
@@ -58,24 +67,40 @@ pub enum Error {
     },
     /// The directory or file belongs to somebody else, or others may write there.
     Foreign {
-        /// Which directory.
+        /// Which directory or object.
         what: String,
+        /// Its file.
+        path: String,
         /// What is wrong.
         why: String,
-    },
-    /// The table of lives has no free slot.
-    TooManyLives {
-        /// Which table.
-        what: String,
-        /// How many it holds.
-        limit: u32,
     },
 }
 
 impl Error {
     /// Wraps the error number of a system call.
     pub fn system(doing: &'static str, what: impl Into<String>, errno: Errno) -> Self {
-        Self::System { doing, what: what.into(), errno }
+        match errno {
+            Errno::MFILE | Errno::NFILE => Self::OutOfSpace { what: what.into(), lack: Lack::of_descriptors(errno) },
+            _ => Self::System { doing, what: what.into(), errno },
+        }
+    }
+
+    /// Wraps the error number of a system call that makes a file or a name in `directory`.
+    pub fn making(doing: &'static str, what: impl Into<String>, directory: impl AsFd, errno: Errno) -> Self {
+        match errno {
+            Errno::NOSPC | Errno::DQUOT => Self::OutOfSpace { what: what.into(), lack: Lack::of_files(directory) },
+            _ => Self::system(doing, what, errno),
+        }
+    }
+
+    /// The table of lives has no free slot.
+    #[must_use]
+    pub fn too_many_lives(what: &str, unit: &'static str, limit: u32) -> Self {
+        let remedy = "end some that use this space, or give them spaces of their own".into();
+        Self::OutOfSpace {
+            what: what.into(),
+            lack: Lack { unit, need: 1, free: 0, limit: limit.into(), remedy, errno: Errno::NOSPC },
+        }
     }
 
     /// The error number that `libc` left in this thread.

@@ -14,6 +14,8 @@ pub mod place;
 pub mod sync;
 
 #[cfg(not(loom))]
+pub mod access;
+#[cfg(not(loom))]
 pub mod baton;
 #[cfg(not(loom))]
 pub mod clock;
@@ -29,6 +31,8 @@ pub mod forks;
 pub mod futex;
 #[cfg(not(loom))]
 pub mod header;
+#[cfg(not(loom))]
+pub mod limits;
 #[cfg(not(loom))]
 pub mod lives;
 #[cfg(not(loom))]

@@ -199,7 +199,7 @@ impl Lives {
             return Ok(());
         }
         let why = "this process only looks at it: enter the space with Space(path) to take part".into();
-        Err(Error::Foreign { what: self.what.clone(), why })
+        Err(Error::Foreign { what: self.what.clone(), path: self.what.clone(), why })
     }
 
     /// The calling thread's and process's lives, claimed at their first operation.
@@ -239,7 +239,7 @@ impl Lives {
         if life.is_process() {
             return self.process_alive(life);
         }
-        let Some(thread) = self.threads.get(life.slot() as usize) else { return false };
+        let Some(thread) = self.entry_of(life) else { return false };
         let (word, generation) = (token(thread).load(Acquire), thread.generation.load(Acquire));
         let process = Life(thread.process.load(Relaxed));
         generation == life.generation() && holds(thread, word) && self.process_alive(process)
@@ -248,7 +248,7 @@ impl Lives {
     /// Where to sleep until that life ends: without a system call, as long as a thread of it is known.
     #[must_use]
     pub fn watch(&self, life: Life) -> Watch<'_> {
-        let thread = if life.is_process() { self.thread_of(life) } else { self.threads.get(life.slot() as usize) };
+        let thread = if life.is_process() { self.thread_of(life) } else { self.entry_of(life) };
         let Some(thread) = thread else {
             return if self.alive(life) { Watch::Unseen } else { Watch::Ended };
         };
@@ -285,7 +285,7 @@ impl Lives {
     /// The thread id of a thread; 0 if its slot has been reused.
     #[must_use]
     pub fn tid(&self, thread: Life) -> u32 {
-        let entry = self.threads.get(thread.slot() as usize).filter(|_| !thread.is_process());
+        let entry = self.entry_of(thread).filter(|_| !thread.is_process());
         let entry = entry.filter(|entry| entry.generation.load(Acquire) == thread.generation());
         entry.map_or(0, |entry| entry.tid.load(Relaxed))
     }
@@ -293,7 +293,13 @@ impl Lives {
     /// The process that a thread belongs to.
     #[must_use]
     pub fn process_of(&self, thread: Life) -> Life {
-        self.threads.get(thread.slot() as usize).map_or(Life::NOBODY, |entry| Life(entry.process.load(Relaxed)))
+        self.entry_of(thread).map_or(Life::NOBODY, |entry| Life(entry.process.load(Relaxed)))
+    }
+
+    /// The entry of a thread, if such a one is there. A life that somebody made up names no bytes that were never reserved.
+    fn entry_of(&self, thread: Life) -> Option<&ThreadEntry> {
+        let known = self.words.threads.load(Acquire).min(THREADS);
+        if thread.slot() < known { self.threads.get(thread.slot() as usize) } else { None }
     }
 
     /// Says what the calling thread is about to sleep for, until [`Self::sleeps_no_more`].

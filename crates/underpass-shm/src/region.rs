@@ -4,8 +4,10 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
+use crate::limits::Lack;
 use crate::{Error, Result};
 
 /// Small objects are mapped with their pages present, so that their first use takes no fault.
@@ -41,7 +43,7 @@ impl Region {
         }
         // SAFETY: S2, a new mapping at an address of the kernel's choice aliases nothing.
         let start = unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, access, flags, file, 0) };
-        Self::new(start.map_err(|errno| Error::system("map", what, errno))?, length)
+        Self::new(start.map_err(|errno| refused(what, length, errno))?, length)
     }
 
     /// Zeroed memory that children of this process share: for the lab and for tests.
@@ -55,7 +57,7 @@ impl Region {
                 MapFlags::SHARED,
             )
         };
-        Self::new(start.map_err(|errno| Error::system("map", "anonymous memory", errno))?, length)
+        Self::new(start.map_err(|errno| refused("anonymous memory", length, errno))?, length)
     }
 
     fn new(start: *mut libc::c_void, length: usize) -> Result<Arc<Self>> {
@@ -88,6 +90,14 @@ impl Region {
         assert!(offset <= self.length);
         // SAFETY: S2, inside the mapping or one past its end.
         unsafe { self.start.add(offset) }
+    }
+}
+
+fn refused(what: &str, length: usize, errno: Errno) -> Error {
+    match errno {
+        Errno::NOMEM => Error::OutOfSpace { what: what.into(), lack: Lack::of_mappings(length) },
+        Errno::MFILE | Errno::NFILE => Error::system("map", what, errno),
+        _ => Error::MapFailed { what: what.into(), errno },
     }
 }
 

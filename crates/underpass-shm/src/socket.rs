@@ -61,6 +61,10 @@ pub fn introduce(
     match rustix::net::connect(&socket, &address(&directory, name)?) {
         Ok(()) => {}
         Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
+        Err(Errno::NOENT | Errno::CONNREFUSED | Errno::PROTOTYPE | Errno::NOTSOCK) => {
+            let why = format!("nobody listens at its port's socket {name}: create the port anew");
+            return Err(Error::Corrupted { what: what.into(), why });
+        }
         Err(errno) => return Err(failed(errno)),
     }
     let descriptors = [memory.as_fd()];

@@ -17,9 +17,11 @@ use rustix::fs::inotify;
 use rustix::fs::{AtFlags, Dir, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::access::{self, Access};
 use crate::descriptor::Descriptor;
 use crate::header::{Header, Kind, PARAMETERS, nonce};
 use crate::life::Life;
+use crate::limits::Lack;
 use crate::lives::{Lives, TABLE_SIZE};
 use crate::region::Region;
 use crate::{Error, Result, forks};
@@ -32,8 +34,6 @@ const SEPARATOR: char = ':';
 const ANONYMOUS: char = '@';
 /// What the file name of a port's socket starts with.
 const SOCKET: char = '~';
-/// What an existing space may allow at most, if its user does not say.
-const ANY_MODE: u32 = 0o777;
 /// Longest name, in characters.
 pub const LONGEST_NAME: usize = 200;
 
@@ -42,6 +42,7 @@ pub const LONGEST_NAME: usize = 200;
 pub struct Space {
     path: PathBuf,
     directory: Descriptor,
+    /// What objects are made with, unless they say otherwise.
     mode: Mode,
     lives: Arc<Lives>,
     serial: AtomicU64,
@@ -52,6 +53,7 @@ pub struct Space {
 pub struct Newborn<'a> {
     space: &'a Space,
     file: OwnedFd,
+    mode: Mode,
     name: String,
     /// Its bytes, zero but for the header.
     pub region: Arc<Region>,
@@ -95,13 +97,12 @@ impl Space {
         }
     }
 
-    /// Opens the space at `path`, makes it if it is not there and a mode is given, and sweeps what the dead left.
-    pub fn enter(path: &Path, mode: Option<u32>) -> Result<Arc<Self>> {
+    /// Opens the space at `path`, makes it if it is not there and the access says so, and sweeps what the dead left.
+    pub fn enter(path: &Path, access: Access) -> Result<Arc<Self>> {
         let what = path.display().to_string();
         // Handles carry the path to processes that work elsewhere, and this one may go elsewhere as well.
         let path = std::path::absolute(path).map_err(|error| Error::system("find", &what, errno_of(&error)))?;
-        let directory = open_directory(&path, mode, &what)?;
-        let mode = mode.unwrap_or(ANY_MODE);
+        let (directory, mode) = access::open_directory(&path, access, &what)?;
         let status = rustix::fs::fstat(&directory).map_err(|errno| Error::system("stat", &what, errno))?;
         let key = (status.st_dev, status.st_ino);
         // Held while the table is opened: a second descriptor of it, closed, would drop this process's lock.
@@ -117,7 +118,7 @@ impl Space {
         let space = Arc::new(Self {
             path,
             directory: Descriptor::new(directory).map_err(|errno| Error::system("stat", &what, errno))?,
-            mode: Mode::from_raw_mode(mode & 0o666),
+            mode,
             lives,
             serial: AtomicU64::new(0),
         });
@@ -158,12 +159,14 @@ impl Space {
     }
 
     /// Makes an object of `size` bytes that nobody sees until [`Newborn::publish`]. Without a name it is anonymous.
+    /// Without a mode it has the space's.
     pub fn newborn(
         &self,
         name: Option<&str>,
         kind: Kind,
         size: usize,
         parameters: [u64; PARAMETERS],
+        mode: Option<u32>,
     ) -> Result<Newborn<'_>> {
         let me = self.lives.me()?;
         self.lives.keep()?;
@@ -174,8 +177,10 @@ impl Space {
         };
         let what = self.describe(name.unwrap_or(&file_name));
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(directory, ".", flags, self.mode)
-            .map_err(|errno| Error::system("create", &what, errno))?;
+        let mode = mode.map_or(self.mode, Mode::from_raw_mode);
+        let file = rustix::fs::openat(directory, ".", flags, mode)
+            .map_err(|errno| Error::making("create", &what, directory, errno))?;
+        access::let_in(&file, mode, &what)?;
         reserve(&file, 0, size as u64, &what)?;
         let region = Region::map(&file, size, &what)?;
         let header = Header {
@@ -187,7 +192,7 @@ impl Space {
             parameters,
         };
         header.write(&region, &what)?;
-        Ok(Newborn { space: self, file, name: file_name, region, header })
+        Ok(Newborn { space: self, file, mode, name: file_name, region, header })
     }
 
     /// Maps the object of that file name, after looking at its header.
@@ -215,6 +220,7 @@ impl Space {
         let opened =
             rustix::fs::openat(self.directory()?, file, flags, Mode::empty()).map_err(|errno| match errno {
                 Errno::NOENT => Error::NotFound { what: what.clone(), path: self.path_of(file) },
+                Errno::ACCESS => self.denied("open", file, errno),
                 _ => Error::system("open", &what, errno),
             })?;
         let status = rustix::fs::fstat(&opened).map_err(|errno| Error::system("stat", &what, errno))?;
@@ -247,8 +253,15 @@ impl Space {
     pub fn unlink(&self, file: &str) -> Result<()> {
         rustix::fs::unlinkat(self.directory()?, file, AtFlags::empty()).map_err(|errno| match errno {
             Errno::NOENT => Error::NotFound { what: self.describe(&object_name(file)), path: self.path_of(file) },
+            Errno::ACCESS | Errno::PERM => self.denied("unlink", file, errno),
             _ => Error::system("unlink", self.describe(&object_name(file)), errno),
         })
+    }
+
+    fn denied(&self, doing: &'static str, file: &str, errno: Errno) -> Error {
+        let look = |directory| rustix::fs::statat(directory, file, AtFlags::SYMLINK_NOFOLLOW).ok();
+        let status = self.directory().ok().and_then(look);
+        access::denied(doing, &self.describe(&object_name(file)), &self.path_of(file), status.as_ref(), errno)
     }
 
     /// What stands here now, the table of lives and sockets aside.
@@ -332,9 +345,14 @@ impl Space {
 
     fn await_news(&self, patience: Duration, there: impl FnOnce() -> bool) -> Result<()> {
         let failed = |errno| Error::system("watch", self.path.display().to_string(), errno);
-        let news = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(failed)?;
+        let directory = self.directory()?;
+        let limited = |errno| match Lack::of_watches(errno, directory.as_fd()) {
+            Some(lack) => Error::OutOfSpace { what: format!("waiting for a name in {}", self.path.display()), lack },
+            None => failed(errno),
+        };
+        let news = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(limited)?;
         let events = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&news, &self.path, events).map_err(failed)?;
+        inotify::add_watch(&news, &self.path, events).map_err(limited)?;
         // Looked for after the watch is set, so that a name that appears in between is not missed.
         if there() {
             return Ok(());
@@ -396,20 +414,26 @@ impl<'s> Newborn<'s> {
         &self.name
     }
 
+    /// Lets those use a file of this object, its socket, who may use the object.
+    pub fn share(&self, file: &str) -> Result<()> {
+        rustix::fs::chmodat(self.space.directory()?, file, self.mode, AtFlags::empty())
+            .map_err(|errno| Error::system("chmod", self.space.describe(file), errno))
+    }
+
     /// Gives the object its name: from here on it exists. With `replace` a dead object of that name makes room.
     pub fn publish(self, replace: bool) -> Result<String> {
         if replace {
             let _ = self.space.unlink(&self.name);
         }
         let source = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.file));
-        let linked =
-            rustix::fs::linkat(rustix::fs::CWD, &source, self.space.directory()?, &self.name, AtFlags::SYMLINK_FOLLOW);
+        let directory = self.space.directory()?;
+        let linked = rustix::fs::linkat(rustix::fs::CWD, &source, directory, &self.name, AtFlags::SYMLINK_FOLLOW);
         linked.map_err(|errno| match errno {
             Errno::EXIST => Error::Exists {
                 what: self.space.describe(&object_name(&self.name)),
                 path: self.space.path_of(&self.name),
             },
-            _ => Error::system("name", self.space.describe(&object_name(&self.name)), errno),
+            _ => Error::making("name", self.space.describe(&object_name(&self.name)), directory, errno),
         })?;
         Ok(self.name)
     }
@@ -457,9 +481,8 @@ pub fn check_name(name: &str) -> Option<&'static str> {
 /// Reserves bytes of a file, so that touching them later cannot fail.
 pub(crate) fn reserve(file: impl AsFd, offset: u64, size: u64, what: &str) -> Result<()> {
     rustix::fs::fallocate(&file, FallocateFlags::empty(), offset, size).map_err(|errno| match errno {
-        Errno::NOSPC | Errno::DQUOT => {
-            let free = rustix::fs::fstatvfs(&file).map_or(0, |status| status.f_bavail * status.f_frsize);
-            Error::OutOfSpace { what: what.into(), need: size, free }
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => {
+            Error::OutOfSpace { what: what.into(), lack: Lack::of_bytes(&file, size) }
         }
         _ => Error::system("reserve", what, errno),
     })
@@ -469,39 +492,6 @@ pub(crate) fn reserve(file: impl AsFd, offset: u64, size: u64, what: &str) -> Re
 fn creator_of(file: &str) -> Option<Life> {
     let digits = file.strip_prefix([ANONYMOUS, SOCKET])?.split_once('-')?.0;
     u32::from_str_radix(digits, 16).ok().map(Life)
-}
-
-fn open_directory(path: &Path, mode: Option<u32>, what: &str) -> Result<OwnedFd> {
-    match mode.map(Mode::from_raw_mode).map(|mode| (mode, rustix::fs::mkdir(path, mode))) {
-        Some((mode, Ok(()))) => {
-            // The umask may have taken bits that the caller asked for.
-            rustix::fs::chmod(path, mode).map_err(|errno| Error::system("chmod", what, errno))?;
-        }
-        None | Some((_, Err(Errno::EXIST))) => {}
-        Some((_, Err(errno))) => return Err(Error::system("create", what, errno)),
-    }
-    let mode = mode.unwrap_or(ANY_MODE);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let foreign = |why: String| Error::Foreign { what: what.into(), why };
-    let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::LOOP | Errno::NOTDIR => foreign("it is not a directory, or a symbolic link".into()),
-        Errno::NOENT => Error::NotFound { what: format!("the space {what}"), path: what.into() },
-        _ => Error::system("open", what, errno),
-    })?;
-    let status = rustix::fs::fstat(&directory).map_err(|errno| Error::system("stat", what, errno))?;
-    let me = rustix::process::geteuid().as_raw();
-    if status.st_uid != me {
-        return Err(foreign(format!("it belongs to uid {}, and this process runs as uid {me}", status.st_uid)));
-    }
-    let excess = status.st_mode & 0o777 & !mode;
-    if excess != 0 {
-        return Err(foreign(format!(
-            "its mode {:04o} allows more than {mode:04o}: chmod {mode:o} it, or pass mode=0o{:o}",
-            status.st_mode & 0o777,
-            status.st_mode & 0o777
-        )));
-    }
-    Ok(directory)
 }
 
 /// The size of a table of lives, refused if it is none.
@@ -514,7 +504,7 @@ fn checked_size(file: &OwnedFd, what: &str) -> Result<usize> {
 }
 
 /// Opens the table of lives, or makes it: whoever names it first wins.
-fn open_lives(directory: &OwnedFd, mode: u32, what: &str) -> Result<Lives> {
+fn open_lives(directory: &OwnedFd, mode: Mode, what: &str) -> Result<Lives> {
     let what = format!("{what}/{LIVES_FILE}");
     let failed = |errno| Error::system("open", &what, errno);
     loop {
@@ -530,7 +520,9 @@ fn open_lives(directory: &OwnedFd, mode: u32, what: &str) -> Result<Lives> {
             Err(errno) => return Err(failed(errno)),
         }
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(directory, ".", flags, Mode::from_raw_mode(mode & 0o666)).map_err(failed)?;
+        let making = |errno| Error::making("create", &what, directory, errno);
+        let file = rustix::fs::openat(directory, ".", flags, mode).map_err(making)?;
+        access::let_in(&file, mode, &what)?;
         rustix::fs::ftruncate(&file, TABLE_SIZE as u64).map_err(failed)?;
         reserve(&file, 0, crate::lives::FIRST_BYTES, &what)?;
         let region = Region::map(&file, TABLE_SIZE, &what)?;
@@ -547,7 +539,7 @@ fn open_lives(directory: &OwnedFd, mode: u32, what: &str) -> Result<Lives> {
         let source = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()));
         match rustix::fs::linkat(rustix::fs::CWD, &source, directory, LIVES_FILE, AtFlags::SYMLINK_FOLLOW) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(failed(errno)),
+            Err(errno) => return Err(making(errno)),
         }
     }
 }

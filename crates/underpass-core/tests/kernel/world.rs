@@ -6,6 +6,7 @@ use underpass_core::kernel::Kernel;
 use underpass_core::linux::{self, Linux, NoHost};
 use underpass_core::wait::{Patience, Sleepers, Waiting, wait_until};
 use underpass_core::{Deadline, Error, Result};
+use underpass_shm::access::Access;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::operation::Operation;
 use underpass_shm::place::PlacedSlice;
@@ -46,7 +47,7 @@ impl World {
         static SERIAL: AtomicU32 = AtomicU32::new(0);
         let name = format!("underpass-kernel-{}-{}", std::process::id(), SERIAL.fetch_add(1, Relaxed));
         let path = PathBuf::from("/dev/shm").join(name);
-        let space = Space::enter(&path, Some(0o700)).expect("a space in /dev/shm");
+        let space = Space::enter(&path, Access::Mine(0o700)).expect("a space in /dev/shm");
         let region = Region::anonymous(WORDS * size_of::<AtomicU32>()).expect("16 KiB");
         let words = PlacedSlice::at(&region, 0, WORDS).expect("the region holds them");
         let kernel: &Linux = Box::leak(Box::new(Linux::new(space, &NoHost)));

@@ -172,6 +172,12 @@ pub struct SlotWords {
     pub since: AtomicU64,
 }
 
+#[cfg(not(loom))]
+const _: () = assert!(
+    std::mem::offset_of!(RoomWords, put.lock.word) == 0 && std::mem::offset_of!(RoomWords, get.lock.word) == 128,
+    "tests/hostile/subjects.py knows where the locks lie"
+);
+
 // SAFETY: S1, atomics only.
 unsafe impl Shared for RoomWords {}
 // SAFETY: S1.

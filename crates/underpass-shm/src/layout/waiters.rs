@@ -44,6 +44,10 @@ pub struct SlotWords {
     pub ticket: AtomicU32,
 }
 
+#[cfg(not(loom))]
+const _: () =
+    assert!(std::mem::offset_of!(WaitersWords, lock.word) == 8, "tests/hostile/subjects.py knows where the lock is");
+
 // SAFETY: S1, atomics only.
 unsafe impl Shared for SlotWords {}
 

@@ -76,7 +76,7 @@ impl Lives {
             entry.generation.store(generation, Release);
             return Ok(Life::process(slot, generation));
         }
-        Err(Error::TooManyLives { what: self.what.clone(), limit: PROCESSES })
+        Err(Error::too_many_lives(&self.what, "place for a process", PROCESSES))
     }
 
     /// Takes this process's lock again if the program has dropped it, by closing a descriptor of the table. Two system
@@ -134,7 +134,7 @@ impl Lives {
                 return Ok(Life::thread(slot, generation));
             }
             if known >= THREADS {
-                return Err(Error::TooManyLives { what: self.what.clone(), limit: THREADS });
+                return Err(Error::too_many_lives(&self.what, "place for a thread", THREADS));
             }
             let alone = self.alone();
             let file = self.mend()?;

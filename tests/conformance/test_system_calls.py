@@ -1,0 +1,190 @@
+"""No system call while nobody has to wait: counted by a tracer, as strace does, in 10⁵ operations of each kind.
+
+One line for each kind of operation: what is made, what is done without waiting, and what waits, which must be counted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from underpass import AtomicInt, Event, Mutex, Notification, Queue, Semaphore, TimedOut
+
+OPERATIONS = 100_000
+# Until the interpreter has the memory that the operation needs, and the thread has a life.
+WARM = 1_000
+SHORT = 0.002
+INTO = bytearray(8)
+
+# A call that fails and does nothing, and that nobody else makes: it says where counting starts and ends.
+MARK = 0x5EED_0000_0001
+
+TRACE_ME, SYSCALL, SET_OPTIONS, SYSCALL_INFO = 0, 24, 0x4200, 0x420E
+GOOD_STOPS, KILL_WITH_TRACER = 1, 1 << 20
+ENTRY = 1
+SYSCALL_STOP = signal.SIGTRAP | 0x80
+
+
+def mark() -> None:
+    with suppress(OSError):
+        os.lseek(-1, MARK, 0)
+
+
+def calls_of(make: Callable[[], Any], operation: Callable[[Any], object], times: int, warm: int) -> Counter[int]:
+    """Count the system calls, by number, that a process makes which only does that."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    ptrace.restype = ctypes.c_long
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            ptrace(TRACE_ME, 0, None, None)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            it = make()
+            for _ in range(warm):
+                operation(it)
+            mark()
+            for _ in range(times):
+                operation(it)
+            mark()
+            it.close()
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSTOPPED(status):
+        pytest.skip("tracing is not permitted")
+    assert ptrace(SET_OPTIONS, child, None, GOOD_STOPS | KILL_WITH_TRACER) == 0
+    calls: Counter[int] = Counter()
+    info = ctypes.create_string_buffer(88)
+    counting, marks, pass_on = False, 0, 0
+    while True:
+        assert ptrace(SYSCALL, child, None, pass_on) == 0
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSTOPPED(status):
+            break
+        pass_on = os.WSTOPSIG(status)
+        if pass_on != SYSCALL_STOP:
+            continue
+        pass_on = 0
+        assert ptrace(SYSCALL_INFO, child, len(info), ctypes.addressof(info)) > 0
+        what, number, _, position = struct.unpack_from("<B23xQQQ", info)
+        if what == ENTRY and position == MARK:
+            counting, marks = not counting, marks + 1
+        elif what == ENTRY and counting:
+            calls[number] += 1
+    assert (status, marks) == (0, 2), "the traced process failed"
+    return calls
+
+
+def queue() -> Queue:
+    return Queue(8, 64)
+
+
+def queued() -> Queue:
+    it = queue()
+    it.put(b"x")
+    return it
+
+
+def held() -> Mutex:
+    """Make one that another thread holds."""
+    it = Mutex()
+    taken, never = threading.Event(), threading.Event()
+    threading.Thread(target=lambda: (it.acquire(), taken.set(), never.wait()), daemon=True).start()
+    taken.wait()
+    return it
+
+
+def full() -> Queue:
+    it = queue()
+    it.put_many([b"x"] * it.capacity)
+    return it
+
+
+def lend(it: Queue) -> None:
+    with it.loan(8) as loan:
+        loan[:1] = b"x"
+    it.get()
+
+
+def late(operation: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Expect that the operation does not come to its end."""
+
+    def run(it: object) -> None:
+        with pytest.raises(TimedOut):
+            operation(it)
+
+    return run
+
+
+Kinds = dict[str, tuple[Callable[[], Any], Callable[[Any], object]]]
+
+NOTHING_TO_WAIT_FOR: Kinds = {
+    "Semaphore.acquire, release": (lambda: Semaphore(1), lambda it: (it.acquire(), it.release())),
+    "Semaphore.acquire_nowait, release": (lambda: Semaphore(1), lambda it: (it.acquire_nowait(), it.release())),
+    "Semaphore.holding": (lambda: Semaphore(1), lambda it: it.holding().__enter__() or it.release()),
+    "Semaphore.release, reset": (
+        lambda: Semaphore(1),
+        lambda it: (it.release(2), it.value, it.reset(), it.statistics()),
+    ),
+    "Mutex.acquire, release": (Mutex, lambda it: (it.acquire(), it.release())),
+    "Mutex.acquire_nowait, release": (Mutex, lambda it: (it.acquire_nowait(), it.release())),
+    "Mutex.recovering": (Mutex, lambda it: it.recovering().__enter__() or it.release()),
+    "Notification.notify, wait": (Notification, lambda it: (it.notify(5), it.wait(4), it.wait_nowait(1), it.bits)),
+    "Notification.set, clear": (Notification, lambda it: (it.set(3), it.clear(1), it.wait(2))),
+    "Event.set, wait, clear": (Event, lambda it: (it.set(), it.wait(), it.is_set(), it.clear())),
+    "AtomicInt.add, load": (AtomicInt, lambda it: (it.add(2), it.sub(1), it.load(), it.store(5), it.exchange(6))),
+    "AtomicInt.compare_exchange, wait": (AtomicInt, lambda it: (it.compare_exchange(0, 0), it.wait(1), it.or_(0))),
+    "Queue.put, get": (queue, lambda it: (it.put(b"x"), it.get())),
+    "Queue.put_nowait, get_nowait": (queue, lambda it: (it.put_nowait(b"x"), it.get_nowait())),
+    "Queue.put_many, get_many": (queue, lambda it: (it.put_many((b"x", b"y")), it.get_many())),
+    "Queue.get_into": (queue, lambda it: (it.put(b"x"), it.get_into(INTO))),
+    "Queue.take, done": (queue, lambda it: (it.put(b"x"), it.take().done())),
+    "Queue.take, put_back": (queued, lambda it: it.take().put_back()),
+    "Queue.take, put_back behind": (queued, lambda it: it.take().put_back(front=False)),
+    "Queue.loan, commit": (queue, lend),
+    "Queue.loan, abandon": (queue, lambda it: it.loan(8).abandon()),
+    "Queue.peek, depth, join": (queue, lambda it: (it.put(b"x"), it.peek(), it.depth, it.get(), it.join())),
+    "Queue.purge": (queue, lambda it: (it.put(b"x"), it.purge(), it.statistics())),
+    "Queue.putting": (queue, lambda it: it.putting().__enter__() or it.statistics()),
+}
+
+SOMETHING_TO_WAIT_FOR: Kinds = {
+    "Semaphore.acquire": (lambda: Semaphore(0), late(lambda it: it.acquire(timeout=SHORT))),
+    "Mutex.acquire": (held, late(lambda it: it.acquire(timeout=SHORT))),
+    "Notification.wait": (Notification, late(lambda it: it.wait(timeout=SHORT))),
+    "Event.wait": (Event, late(lambda it: it.wait(timeout=SHORT))),
+    "AtomicInt.wait": (AtomicInt, late(lambda it: it.wait(0, timeout=SHORT))),
+    "Queue.get": (queue, late(lambda it: it.get(timeout=SHORT))),
+    "Queue.take": (queue, late(lambda it: it.take(timeout=SHORT))),
+    "Queue.put": (full, late(lambda it: it.put(b"x", timeout=SHORT))),
+    "Queue.loan": (full, late(lambda it: it.loan(8, timeout=SHORT))),
+    "Queue.join": (full, late(lambda it: it.join(timeout=SHORT))),
+}
+
+
+@pytest.mark.parametrize("kind", NOTHING_TO_WAIT_FOR)
+def test_no_system_call_while_nobody_waits(kind: str) -> None:
+    make, operation = NOTHING_TO_WAIT_FOR[kind]
+    assert calls_of(make, operation, OPERATIONS, WARM) == {}
+    # The same tracer sees what waits.
+    waits = next(slow for slow in SOMETHING_TO_WAIT_FOR if slow.split(".")[0] == kind.split(".", maxsplit=1)[0])
+    make, operation = SOMETHING_TO_WAIT_FOR[waits]
+    assert calls_of(make, operation, 3, 1).total() >= 3
+
+
+@pytest.mark.parametrize("kind", SOMETHING_TO_WAIT_FOR)
+def test_waiting_is_counted(kind: str) -> None:
+    make, operation = SOMETHING_TO_WAIT_FOR[kind]
+    assert calls_of(make, operation, 3, 1).total() >= 3

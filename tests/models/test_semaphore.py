@@ -1,0 +1,69 @@
+"""Semaphore against a number."""
+
+from hypothesis import settings
+from hypothesis import strategies as some
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.models.stateful import compare, outcome, profiles
+from underpass import MisuseError, Semaphore, TimedOut, WouldBlock
+
+counts = some.integers(1, 7) | some.sampled_from([2**31 - 1, 2**31, 2**40])
+
+
+class SemaphoreModel(RuleBasedStateMachine):
+    """A number between 0 and its limit."""
+
+    @initialize(limit=some.integers(1, 6) | some.none(), start=some.integers(0, 6), saturate=some.booleans())
+    def make(self, *, limit: int | None, start: int, saturate: bool) -> None:
+        self.limit = 2**31 - 1 if limit is None else limit
+        self.value = min(start, self.limit)
+        self.saturate = saturate
+        self.it = Semaphore.create("it", self.value, limit=limit, saturate=saturate)
+        self.other = Semaphore.open("it")
+
+    @rule(count=counts)
+    def release(self, count: int) -> None:
+        fits = self.value + count <= self.limit
+        expected = None if fits or self.saturate else MisuseError
+        assert outcome(lambda: self.it.release(count)) is expected
+        if expected is None:
+            self.value = min(self.value + count, self.limit)
+
+    @rule()
+    def acquire(self) -> None:
+        assert outcome(lambda: self.other.acquire(timeout=0)) is (True if self.value else TimedOut)
+        self.value -= self.value > 0
+
+    @rule()
+    def acquire_nowait(self) -> None:
+        assert outcome(self.it.acquire_nowait) is (True if self.value else WouldBlock)
+        self.value -= self.value > 0
+
+    @rule()
+    def hold(self) -> None:
+        def hold() -> None:
+            with self.it.holding(timeout=0):
+                assert self.other.value == self.value - 1
+
+        assert outcome(hold) is (None if self.value else TimedOut)
+
+    @rule()
+    def reset(self) -> None:
+        self.it.reset()
+        self.value = 0
+
+    @invariant()
+    def is_the_same(self) -> None:
+        for handle in (self.it, self.other):
+            assert handle.value == self.value
+            assert handle.statistics().limit == self.limit
+
+    def teardown(self) -> None:
+        self.other.close()
+        self.it.unlink()
+        self.it.close()
+
+
+@profiles
+def test_semaphore_is_a_number(profile: settings) -> None:
+    compare(SemaphoreModel, profile)
