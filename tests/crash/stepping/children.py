@@ -1,5 +1,6 @@
 """Forked processes that tell their result through a page: nothing of what is tested, and no descriptor, is leaned on."""
 
+import ctypes
 import mmap
 import os
 import signal
@@ -15,6 +16,9 @@ PATIENCE = 10.0
 # The system call that the library sleeps in.
 FUTEX_WAITV = b"449 "
 PAGE = 4096
+# Nobody outlives who started it.
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 
 
 class Hang(AssertionError):
@@ -46,6 +50,7 @@ class Child:
         code = 1
         try:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             self._say(repr(body()))
             code = 0
         except BaseException:  # noqa: BLE001 - the process ends here, and its parent tells

@@ -33,10 +33,12 @@ class Pair:
         # Of each: whom its stepper has not yet taken where it should, and whether it was let go.
         self._awaited: list[int | None] = [None, None]
         self._let_go = [False, False]
+        lengths: list[int] = []
         for stepper in self._steppers:
             traced = Traced(stepper, library(_core.__file__))
             die(operation, Company.ALONE, traced)
-            self.instructions = traced.instructions
+            lengths.append(traced.instructions)
+        self.instructions = min(lengths)
         parts = (nothing, None)
         self.explained = {self._explain(first, second) for first in parts for second in parts}
 

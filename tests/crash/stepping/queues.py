@@ -66,6 +66,10 @@ def has_room(queue: Queue) -> bool:
     return statistics.depth + len(statistics.leases) + len(statistics.loans) < queue.capacity or statistics.shut_down
 
 
+def has_room_or_dead_holder(queue: Queue) -> bool:
+    return has_room(queue) or bool(queue.statistics().leases)
+
+
 def is_drained(queue: Queue) -> bool:
     statistics = queue.statistics()
     return statistics.depth == 0 and not statistics.leases and not statistics.loans
@@ -338,7 +342,8 @@ GETS: list[Operation[Queue]] = [
         world=with_messages(b"a", b"b", capacity=2),
         prepare=settle(lambda lease: lease.done),
         wait=put,
-        due=has_room,
+        # The only holder is the dead one: who sleeps takes back what it held.
+        due=has_room_or_dead_holder,
         again=get_one,
         books=books,
     ),

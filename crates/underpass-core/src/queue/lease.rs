@@ -249,10 +249,13 @@ impl Queue {
         let mut message = vec![0; length];
         self.room.blocks.read(slot, &mut message);
         let _side = letters.putters(kernel, &self.locking, me)?;
-        if letters.slots.iter().any(|letter| letter.origin.load(Relaxed) == origin) {
+        let grave = letters.free_slot(0)?;
+        // The next free slot tells of a burial that somebody began and did not end.
+        let mut graves = letters.slots.iter().enumerate().filter(|(letter, _)| Some(*letter) != grave);
+        if graves.any(|(_, letter)| letter.origin.load(Relaxed) == origin) {
             return Ok(true);
         }
-        let Some(grave) = letters.free_slot(0)? else { return Ok(false) };
+        let Some(grave) = grave else { return Ok(false) };
         letters.blocks.write(grave, &message);
         letters.slots[grave].length.store(length as u32, Relaxed);
         letters.slots[grave].returns.store(words.delivery.load(Relaxed), Relaxed);
