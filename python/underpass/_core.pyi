@@ -19,6 +19,7 @@ __all__ = [
     "AtomicIntStatistics",
     "Event",
     "EventStatistics",
+    "FailAfter",
     "Gate",
     "GateStatistics",
     "Holder",
@@ -43,6 +44,7 @@ __all__ = [
     "SharedObject",
     "Space",
     "Waiter",
+    "fail_after",
     "leave",
     "reopen",
     "set_recheck",
@@ -486,6 +488,15 @@ class Peer:
     def gid(self) -> int: ...
     @property
     def alive(self) -> bool: ...
+
+@final
+class FailAfter:
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
+
+def fail_after(seconds: float) -> FailAfter: ...
 
 @final
 class Lab:
