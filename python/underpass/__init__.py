@@ -23,11 +23,11 @@ from underpass.errors import (
     UnderpassError,
     WouldBlock,
 )
-from underpass.interfaces import Interface, connect, serve, serving
+from underpass.interfaces import Interface, connect, oneway, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Notified, Peer, Port, Request
 from underpass.sync import AtomicInt, Event, Mutex, Notification, Semaphore
-from underpass.waiting import warn_waiting
+from underpass.waiting import fail_after, warn_waiting
 
 __all__ = [
     "AccessDeniedError",
@@ -68,6 +68,8 @@ __all__ = [
     "UnderpassError",
     "WouldBlock",
     "connect",
+    "fail_after",
+    "oneway",
     "serve",
     "serving",
     "warn_waiting",

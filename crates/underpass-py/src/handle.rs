@@ -19,7 +19,7 @@ use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, clock, forks, space};
 
 use crate::atomic::AtomicInt;
-use crate::error::{Context, exception, from_shm, raise};
+use crate::error::{Context, exception, from_shm, plain, raise};
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::host;
@@ -306,7 +306,8 @@ impl Handle {
     #[cold]
     fn check_slow(&self, py: Python<'_>) -> PyResult<()> {
         if self.is_closed() {
-            return Err(exception(py, "ClosedError", &format!("{}: this handle was closed", self.title), |_| Ok(())));
+            let text = format!("{}: this handle was closed here; open it anew to use it", self.title);
+            return Err(plain(py, "ClosedError", &text));
         }
         self.point(py)
     }
@@ -388,13 +389,15 @@ impl Handle {
         if self.header.parameters == wanted {
             return Ok(());
         }
+        let (found, expected) = (tell(&self.header.parameters), tell(&wanted));
         let message = format!(
-            "{} exists with {}, and {} was asked for",
-            self.title,
-            tell(&self.header.parameters),
-            tell(&wanted)
+            "{} exists with {found}, and {expected} was asked for: use another name, or open what is there",
+            self.title
         );
-        Err(exception(py, "MismatchError", &message, |_| Ok(())))
+        Err(exception(py, "MismatchError", &message, |attributes| {
+            attributes.set_item("expected", expected)?;
+            attributes.set_item("found", found)
+        }))
     }
 
     /// A handle of the same object for a second Python object, or of a part of it.
@@ -505,6 +508,9 @@ fn title(kind: Kind, name: Option<&str>, file: &str) -> String {
 }
 
 fn missing(py: Python<'_>, what: &str, path: &str, timeout: Timeout) -> PyErr {
+    if timeout.expired_scope().is_some() {
+        return plain(py, "TimedOut", &format!("{what} does not exist and did not appear {}", timeout.text()));
+    }
     let advice = match timeout {
         Timeout::Seconds(Some(seconds)) if seconds > 0.0 => format!("and did not appear within {seconds} s"),
         _ => "now: pass timeout= to wait for it".into(),

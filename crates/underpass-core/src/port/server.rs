@@ -16,6 +16,7 @@ use underpass_shm::sync::{
 use super::admission::{Admission, Door, Newcomer};
 use super::badge::{Badge, Mint};
 use super::doorbell;
+use super::payload::Payload;
 use super::seats::{Call, Seats};
 use super::stack::End;
 use crate::kernel::Kernel;
@@ -178,9 +179,9 @@ impl Server {
     }
 
     /// Answers a call. Never waits: the caller may be gone.
-    pub fn reply(&self, kernel: &dyn Kernel, call: &Call, data: &[u8]) -> Result<()> {
-        if data.len() > self.message_size {
-            return Err(Error::TooLong { size: data.len(), limit: self.message_size });
+    pub fn reply(&self, kernel: &dyn Kernel, call: &Call, data: &(impl Payload + ?Sized)) -> Result<()> {
+        if data.length() > self.message_size {
+            return Err(Error::TooLong { size: data.length(), limit: self.message_size });
         }
         call.stack().answer(kernel, call.taken.number, data);
         Ok(())
@@ -266,9 +267,13 @@ impl Server {
     /// After a sleep: the wake may have been meant for more than this thread has taken, or could take.
     fn pass_on(&self, kernel: &dyn Kernel, wish: Wish<'_>, found: bool) {
         let words = &self.words;
-        if found && self.receivers.load(Relaxed) > 1 && self.seats.any(words) {
-            // More than one call came while only this thread was woken.
-            doorbell::tell(kernel, words, 1);
+        if found && self.receivers.load(Relaxed) > 1 {
+            // The ring that woke this thread took the mark off the bell, and others sleep on. What comes from here on rings
+            // again; what came in between, a newcomer too, is seen by the look.
+            let _ = doorbell::announce(words);
+            if self.door.has_news(words) || self.seats.any(words) {
+                doorbell::tell(kernel, words, 1);
+            }
         }
         if !wish.bits && words.notified.load(Relaxed) != 0 && self.noticing.swap(0, AcqRel) != 0 {
             // The bits are for a thread in `receive_any`, which sleeps among others. The bell has changed since it announced
