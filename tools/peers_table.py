@@ -24,7 +24,7 @@ PACKAGES = (
     ("RPyC", "RPyC", "", ""),
     ("gRPC over a Unix socket", "gRPC unary, Unix socket", "", ""),
 )
-HEADINGS = ("", "round trip", "×", "messages/s", "contended lock", "idle CPU", "server or owner killed")
+HEADINGS = ("", "round trip", "×", "messages/s", "contended lock", "CPU in 2 s idle", "told of a kill after")
 
 
 def main() -> None:
@@ -37,18 +37,16 @@ def main() -> None:
         median = medians.get((group, name, placement))
         return MISSING if median is None else duration(median)
 
-    def killed(*names: str) -> str:
-        told = [time("kills", name, "unpinned") for name in names]
-        waits = [name for name in names if name in hangs]
-        known = [f"told after {text}" for text in told if text != MISSING]
-        return "; ".join(known + ["waits for ever"] * bool(waits)) or MISSING
+    def told(who: str, name: str) -> str:
+        return f"{who}: never" if name in hangs else f"{who}: {time('kills', name, 'unpinned')}"
 
     ours = medians["round trips", "underpass call", "two CPUs"]
     lines = [f"| {' | '.join(HEADINGS)} |", "|---|" + "--:|" * (len(HEADINGS) - 2) + "---|"]
     for title, call, flow, lock in PACKAGES:
         trip = medians.get(("round trips", call, "two CPUs"))
         sent = medians.get(("one producer", flow, "two CPUs"))
-        holder = "owner" if lock == "underpass.Mutex" else "holder"
+        owner = "owner" if lock == "underpass.Mutex" else "holder"
+        deaths = [told("server", f"{call}: the server"), told(owner, f"{lock}: its {owner}")]
         cells = (
             title,
             time("round trips", call),
@@ -56,7 +54,7 @@ def main() -> None:
             MISSING if sent is None else f"{1e3 / sent:.3g} M",
             time("contention", lock),
             time("idle peers", call, "unpinned"),
-            killed(*([f"{call}: the server"] if call else []), *([f"{lock}: its {holder}"] if lock else [])),
+            "; ".join(death for death in deaths if not death.endswith(MISSING)) or MISSING,
         )
         lines.append(f"| {' | '.join(cells)} |")
     machine = run["machine"]

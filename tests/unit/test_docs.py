@@ -20,7 +20,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CAVEATS.md", *DOCS.rglob("*.md")])
 ARROW = "# -> "
 
 # What a block may call itself. Python is run; the others say by their names that they are not.
-LANGUAGES = {"python", "text", "sh", "c", "rust", "{toctree}", "{literalinclude}", "{eval-rst}", "{image}"}
+LANGUAGES = {"python", "text", "sh", "c", "rust", "{toctree}", "{literalinclude}", "{eval-rst}", "{image}", "{include}"}
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
