@@ -16,6 +16,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     """Draw one panel of bars for each group and placement, on a logarithmic scale: shorter is better."""
     matplotlib = needed("matplotlib")
     matplotlib.use("svg")
+    # Letters as text, and the same file for the same rows: it stands in a repository.
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "underpass"})
     figures = needed("matplotlib.pyplot")
     panels = list(dict.fromkeys((row.group, row.placement) for row in rows if row.unit == "time"))
     bars = {
@@ -35,4 +37,4 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         axis.set_xscale("log")
         axis.set_xlabel("µs, median; shorter is better")
         axis.set_title(f"{GROUPS[panel[0]].title}, {panel[1]}", loc="left", fontsize=10)
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
