@@ -62,6 +62,10 @@ def main() -> None:
         "",
         f"{machine['cpus']}; {machine['kernel']}; {machine['python']}; load {machine['load'].split()[0]} when it began.",
     ]
+    missed = [
+        f"{verdict['claim']} ({verdict['of_limit']:.3g} ×)" for verdict in run["verdicts"] if verdict["met"] is False
+    ]
+    lines += ["", f"Targets that this run missed, and by how much: {'; '.join(missed) or 'none'}."]
     before, _, rest = README.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     README.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")
