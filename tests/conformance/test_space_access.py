@@ -185,7 +185,7 @@ def test_users_of_a_group_wake_each_other_and_see_each_other_die(processes: Proc
         space = crew(shared_parent)
         Semaphore.open("go", space=space).acquire()
         lease = Queue.open("jobs", space=space).take(timeout=10)
-        port = Port.create("bob", admit=lambda _peer: True, space=space)
+        port = Port.create("bob", space=space, admit=lambda peer: peer.uid == ANN)
         request = port.receive(timeout=10)
         assert (request.peer.uid, request.data) == (ANN, b"ping")
         request.reply(b"pong")

@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use underpass_shm::forks;
-use underpass_shm::space::{Access, Space};
+use underpass_shm::access::Access;
+use underpass_shm::space::Space;
 
 const FORKS: usize = 200;
 /// Seconds after which a child that hangs is ended by the kernel.
