@@ -27,7 +27,7 @@ from underpass.interfaces import Interface, connect, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Notified, Peer, Port, Request
 from underpass.sync import AtomicInt, Event, Mutex, Notification, Semaphore
-from underpass.waiting import warn_waiting
+from underpass.waiting import fail_after, warn_waiting
 
 __all__ = [
     "AccessDeniedError",
@@ -68,6 +68,7 @@ __all__ = [
     "UnderpassError",
     "WouldBlock",
     "connect",
+    "fail_after",
     "serve",
     "serving",
     "warn_waiting",

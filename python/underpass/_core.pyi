@@ -19,6 +19,7 @@ __all__ = [
     "AtomicIntStatistics",
     "Event",
     "EventStatistics",
+    "FailAfter",
     "Gate",
     "GateStatistics",
     "Holder",
@@ -44,6 +45,7 @@ __all__ = [
     "Space",
     "Waiter",
     "enter",
+    "fail_after",
     "leave",
     "reenter",
     "reopen",
@@ -509,6 +511,15 @@ class Peer:
     def gid(self) -> int: ...
     @property
     def alive(self) -> bool: ...
+
+@final
+class FailAfter:
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
+
+def fail_after(seconds: float) -> FailAfter: ...
 
 @final
 class Lab:

@@ -1,5 +1,5 @@
-"""Waiting: who waits for whom, and how a program says that it waits for long."""
+"""Waiting: for how long, who waits for whom, and how a program says that it waits for long."""
 
-from underpass._core import Holder, Waiter, warn_waiting
+from underpass._core import Holder, Waiter, fail_after, warn_waiting
 
-__all__ = ["Holder", "Waiter", "warn_waiting"]
+__all__ = ["Holder", "Waiter", "fail_after", "warn_waiting"]

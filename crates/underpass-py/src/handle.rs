@@ -19,7 +19,7 @@ use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, clock, forks, space};
 
 use crate::atomic::AtomicInt;
-use crate::error::{Context, exception, from_shm, raise};
+use crate::error::{Context, exception, from_shm, plain, raise};
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::host;
@@ -505,6 +505,9 @@ fn title(kind: Kind, name: Option<&str>, file: &str) -> String {
 }
 
 fn missing(py: Python<'_>, what: &str, path: &str, timeout: Timeout) -> PyErr {
+    if timeout.expired_scope().is_some() {
+        return plain(py, "TimedOut", &format!("{what} does not exist and did not appear {}", timeout.text()));
+    }
     let advice = match timeout {
         Timeout::Seconds(Some(seconds)) if seconds > 0.0 => format!("and did not appear within {seconds} s"),
         _ => "now: pass timeout= to wait for it".into(),

@@ -19,6 +19,7 @@ mod peer;
 mod port;
 mod queue;
 mod request;
+mod scope;
 mod semaphore;
 mod serving;
 mod space;
@@ -63,6 +64,8 @@ mod _core {
     use crate::queue::{Holding, Queue, QueueStatistics};
     #[pymodule_export]
     use crate::request::{Notified, Request};
+    #[pymodule_export]
+    use crate::scope::{FailAfter, fail_after};
     #[pymodule_export]
     use crate::semaphore::{Semaphore, SemaphoreStatistics};
     #[pymodule_export]

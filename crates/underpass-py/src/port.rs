@@ -165,15 +165,19 @@ impl Port {
         let (py, port) = (slf.py(), slf.get());
         port.check(py)?;
         let received = timeout.judge(port.server.receive(port.handle.kernel(), wish, timeout.deadline()));
-        received.map_err(|error| {
-            let context = Context {
-                object: &port.handle.title,
-                failed: "received no call",
-                time: timeout.text(),
-                detail: format!("{} clients know it", port.server.census().clients),
-            };
-            raise(py, &context, error)
-        })
+        received.map_err(|error| port.unreceived(py, timeout, error))
+    }
+
+    /// Says that no call came.
+    #[cold]
+    pub fn unreceived(&self, py: Python<'_>, timeout: Timeout, error: Error) -> PyErr {
+        let context = Context {
+            object: &self.handle.title,
+            failed: "received no call",
+            time: timeout.text(),
+            detail: format!("{} clients know it", self.server.census().clients),
+        };
+        raise(py, &context, error)
     }
 
     fn receive_after(slf: &Bound<'_, Self>, last: Option<&Call>, timeout: Timeout) -> PyResult<Request> {

@@ -6,13 +6,14 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 use underpass_core::port::{Call, Received, Wish};
-use underpass_core::{Deadline, Error};
+use underpass_core::Error;
 use underpass_shm::sync::{AtomicU32, Ordering::Release};
 
 use crate::bytes::{CALL, Source};
 use crate::error::{Context, raise};
 use crate::port::Port;
 use crate::request::Request;
+use crate::timeout::Timeout;
 
 /// One thread's loop, until the port is closed or the word is not 0.
 type Loop = fn(&Bound<'_, Port>, &Bound<'_, PyAny>, &AtomicU32) -> PyResult<()>;
@@ -98,10 +99,11 @@ fn start<'py>(
 /// The next call; none once the loop shall end.
 fn next(port: &Port, py: Python<'_>, last: Option<&Call>, stop: &AtomicU32) -> PyResult<Option<Call>> {
     let wish = Wish { last, bits: false, stop: Some(stop) };
-    match port.server.receive(port.handle.kernel(), wish, Deadline::Never) {
+    let timeout = Timeout::Seconds(None);
+    match port.server.receive(port.handle.kernel(), wish, timeout.deadline()) {
         Ok(Received::Call(call)) => Ok(Some(call)),
         Ok(Received::Bits(_)) | Err(Error::Closed) => Ok(None),
-        Err(error) => Err(raise(py, &Context::of(&port.handle.title, "received no call"), error)),
+        Err(error) => Err(port.unreceived(py, timeout, error)),
     }
 }
 

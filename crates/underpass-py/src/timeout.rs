@@ -6,6 +6,8 @@ use underpass_core::error::Phase;
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::clock;
 
+use crate::scope;
+
 /// How long a call may take, as its user said it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Timeout {
@@ -27,13 +29,21 @@ impl Timeout {
         }
     }
 
-    /// The deadline, counted from now.
+    /// The deadline, counted from now, and within every `fail_after` around.
     #[inline]
     pub fn deadline(self) -> Deadline {
         match self {
-            Self::Seconds(None) => Deadline::Never,
+            Self::Seconds(None) => scope::bound(Deadline::Never),
             Self::NoWait | Self::Seconds(Some(0.0)) => Deadline::NoWait,
-            Self::Seconds(Some(seconds)) => Deadline::after(clock::monotonic(), seconds),
+            Self::Seconds(Some(seconds)) => scope::bound(Deadline::after(clock::monotonic(), seconds)),
+        }
+    }
+
+    /// The seconds of the `fail_after` around that has ended an operation with this timeout, if it was one.
+    pub fn expired_scope(self) -> Option<f64> {
+        match self {
+            Self::NoWait | Self::Seconds(Some(0.0)) => None,
+            Self::Seconds(_) => scope::expired(),
         }
     }
 
@@ -47,6 +57,9 @@ impl Timeout {
 
     /// For the texts of errors.
     pub fn text(self) -> String {
+        if let Some(seconds) = self.expired_scope() {
+            return format!("within the {seconds} s of fail_after({seconds}) around it");
+        }
         match self {
             Self::NoWait | Self::Seconds(None) => "in time".into(),
             Self::Seconds(Some(seconds)) => format!("within {seconds} s"),
