@@ -23,7 +23,7 @@ from underpass.errors import (
     UnderpassError,
     WouldBlock,
 )
-from underpass.interfaces import Interface, connect, serve, serving
+from underpass.interfaces import Interface, connect, oneway, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Notified, Peer, Port, Request
 from underpass.sync import AtomicInt, Event, Mutex, Notification, Semaphore
@@ -69,6 +69,7 @@ __all__ = [
     "WouldBlock",
     "connect",
     "fail_after",
+    "oneway",
     "serve",
     "serving",
     "warn_waiting",

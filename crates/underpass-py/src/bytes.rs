@@ -3,7 +3,9 @@
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+use underpass_core::port::Payload;
+use underpass_shm::place::Blocks;
 
 /// For whoever passes an object to a queue.
 pub const QUEUE: &str = "Queue carries bytes; ObjectQueue carries objects: ";
@@ -42,6 +44,58 @@ impl<'py> Source<'py> {
                     std::slice::from_raw_parts(buffer.buf_ptr().cast(), buffer.len_bytes())
                 }
             },
+        }
+    }
+}
+
+/// A message of a call: one buffer, or a list or a tuple of them that travel as one.
+pub enum Parcel<'py> {
+    /// The usual case.
+    Whole(Source<'py>),
+    /// One behind the other.
+    Pieces(Vec<Source<'py>>),
+}
+
+impl<'py> Parcel<'py> {
+    /// Borrows `data`.
+    #[inline]
+    pub fn new(data: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = data.cast::<PyBytes>() {
+            return Ok(Self::Whole(Source::Bytes(bytes.clone())));
+        }
+        if data.is_instance_of::<PyList>() || data.is_instance_of::<PyTuple>() {
+            return data.try_iter()?.map(|piece| Source::new(&piece?, CALL)).collect::<PyResult<_>>().map(Self::Pieces);
+        }
+        Source::new(data, CALL).map(Self::Whole)
+    }
+
+    /// Nothing.
+    pub fn empty() -> Self {
+        Self::Pieces(Vec::new())
+    }
+
+    fn pieces(&self) -> Vec<&[u8]> {
+        match self {
+            Self::Whole(source) => vec![source.as_slice()],
+            Self::Pieces(sources) => sources.iter().map(Source::as_slice).collect(),
+        }
+    }
+}
+
+impl Payload for Parcel<'_> {
+    #[inline]
+    fn length(&self) -> usize {
+        match self {
+            Self::Whole(source) => source.as_slice().len(),
+            Self::Pieces(_) => self.pieces().length(),
+        }
+    }
+
+    #[inline]
+    fn write_to(&self, block: &Blocks) {
+        match self {
+            Self::Whole(source) => source.as_slice().write_to(block),
+            Self::Pieces(_) => self.pieces().write_to(block),
         }
     }
 }

@@ -14,7 +14,7 @@ use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
 use underpass_shm::space::socket_name;
 
-use crate::bytes::{CALL, Source, Target};
+use crate::bytes::{Parcel, Target};
 use crate::error::{Context, exception, raise};
 use crate::handle::{Handle, Travel};
 use crate::object::{self, Object, SharedObject};
@@ -141,11 +141,10 @@ impl Gate {
     ) -> PyResult<T> {
         self.handle.check(py)?;
         let timeout = Timeout::new(timeout)?;
-        let source = data.map(|data| Source::new(data, CALL)).transpose()?;
-        let data = source.as_ref().map_or(&[][..], Source::as_slice);
+        let data = data.map_or_else(|| Ok(Parcel::empty()), Parcel::new)?;
         let deadline = timeout.deadline();
         let client = self.client(py, timeout, deadline, NOT_ANSWERED)?;
-        match timeout.judge(client.call(self.handle.kernel(), data, deadline, sink)) {
+        match timeout.judge(client.call(self.handle.kernel(), &data, deadline, sink)) {
             Ok(result) => result,
             Err(error) => Err(self.failed(py, timeout, NOT_ANSWERED, error)),
         }
@@ -213,7 +212,7 @@ impl Gate {
         object::opened(py, Handle::open_living(py, space.map(Bound::get), name, Kind::Port, Timeout::new(timeout)?)?)
     }
 
-    /// Call: send ``data``, wait for the reply.
+    /// Call: send ``data``, wait for the reply. A list or tuple of buffers is sent as one message without being joined first.
     ///
     /// Raises:
     ///     TimedOut: No reply within ``timeout`` seconds. ``phase`` "send": the server has not taken it, nothing happened;
@@ -286,10 +285,10 @@ impl Gate {
     fn send(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
         self.handle.check(py)?;
         let timeout = Timeout::new(timeout)?;
-        let source = Source::new(data, CALL)?;
+        let data = Parcel::new(data)?;
         let deadline = timeout.deadline();
         let client = self.client(py, timeout, deadline, NOT_RECEIVED)?;
-        let sent = timeout.judge(client.send(self.handle.kernel(), source.as_slice(), deadline));
+        let sent = timeout.judge(client.send(self.handle.kernel(), &data, deadline));
         sent.map_err(|error| self.failed(py, timeout, NOT_RECEIVED, error))
     }
 

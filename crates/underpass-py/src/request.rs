@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use underpass_core::Error;
-use underpass_core::port::Call;
+use underpass_core::port::{Call, Payload as _};
 
-use crate::bytes::{CALL, Source};
+use crate::bytes::Parcel;
 use crate::error::{Context, raise};
 use crate::peer::Peer;
 use crate::port::Port;
@@ -77,29 +77,28 @@ impl Request {
         Ok(Peer::caller(linux, self.call.peer(), self.call.client(), self.call.caller()))
     }
 
-    /// Answer, once. Never blocks; the caller may be gone.
+    /// Answer, once, with a buffer, or a list or tuple of them that is sent as one message. Never blocks; the caller may be gone.
     ///
     /// Raises:
     ///     MisuseError: It was answered before, or was sent one way.
     ///     MessageTooLongError: More than the port's ``message_size``; the request can still be answered.
     #[pyo3(signature = (reply=None))]
     pub fn reply(&self, py: Python<'_>, reply: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let source = reply.map(|reply| Source::new(reply, CALL)).transpose()?;
+        let data = reply.map_or_else(|| Ok(Parcel::empty()), Parcel::new)?;
         let port = self.port.get();
         let context = Context::of(&port.handle.title, "call not answered");
-        let data = source.as_ref().map_or(&[][..], Source::as_slice);
         if self.call.is_one_way() {
             let why = "it was sent one way (Gate.send), and nobody waits for a reply: look at wants_reply".into();
             return Err(raise(py, &context, Error::Misuse(why)));
         }
-        if data.len() > port.server.message_size() {
-            let error = Error::TooLong { size: data.len(), limit: port.server.message_size() };
+        if data.length() > port.server.message_size() {
+            let error = Error::TooLong { size: data.length(), limit: port.server.message_size() };
             return Err(raise(py, &context, error));
         }
         if self.replied.swap(true, AcqRel) {
             return Err(raise(py, &context, Error::Misuse("it was answered before".into())));
         }
-        port.server.reply(port.handle.kernel(), &self.call, data).map_err(|error| raise(py, &context, error))
+        port.server.reply(port.handle.kernel(), &self.call, &data).map_err(|error| raise(py, &context, error))
     }
 
     fn __repr__(&self) -> String {

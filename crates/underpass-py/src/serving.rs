@@ -9,7 +9,7 @@ use underpass_core::port::{Call, Received, Wish};
 use underpass_core::Error;
 use underpass_shm::sync::{AtomicU32, Ordering::Release};
 
-use crate::bytes::{CALL, Source};
+use crate::bytes::Parcel;
 use crate::error::{Context, raise};
 use crate::port::Port;
 use crate::request::Request;
@@ -142,9 +142,9 @@ pub fn bytes(slf: &Bound<'_, Port>, handler: &Bound<'_, PyAny>, stop: &AtomicU32
             if call.is_one_way() {
                 return Ok(());
             }
-            let source = Source::new(&reply, CALL)?;
+            let data = Parcel::new(&reply)?;
             port.server
-                .reply(kernel, &call, source.as_slice())
+                .reply(kernel, &call, &data)
                 .map_err(|error| raise(py, &Context::of(&port.handle.title, "call not answered"), error))
         });
         if let Err(error) = answered {

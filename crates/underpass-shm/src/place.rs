@@ -184,6 +184,27 @@ impl Blocks {
         self.cells[block].with_mut(|cell| unsafe { (&mut (*cell))[..data.len()].copy_from_slice(data) });
     }
 
+    /// Copies pieces to a block, one behind the other.
+    ///
+    /// # Panics
+    /// If the block does not exist or is smaller than all of them: callers check what they read from shared memory.
+    pub fn write_pieces(&self, block: usize, pieces: &[&[u8]]) {
+        let mut end = 0;
+        for piece in pieces {
+            let start = end;
+            end += piece.len();
+            assert!(end <= self.block);
+            #[cfg(not(loom))]
+            // SAFETY: S3, as `write`, and the piece ends inside the block.
+            unsafe {
+                std::ptr::copy_nonoverlapping(piece.as_ptr(), self.start(block).add(start), piece.len());
+            }
+            #[cfg(loom)]
+            // SAFETY: S3.
+            self.cells[block].with_mut(|cell| unsafe { (&mut (*cell))[start..end].copy_from_slice(piece) });
+        }
+    }
+
     /// Copies the start of a block to `out`.
     ///
     /// # Panics

@@ -14,13 +14,14 @@ For example::
     thumbs = underpass.connect(Thumbnails, "thumbs")    # in another
     small = thumbs.resize(image, width=80)
 
-From the outside in: `interface` is the base class, `serving` and `proxy` are the two sides, `dispatch` is the server's answer to one
-request, `schema` reads methods off a class, `shapes` writes their types down, `wire` is what the bytes mean. The last four
-need msgspec, and are imported when the first interface is served or called.
+From the outside in: `interface` is the base class, `serving` and `proxy` are the two sides, `channel` is a proxy's binding to a
+server, `dispatch` is the server's answer to one request, `schema` reads methods off a class, `shapes` writes their types down,
+`difference` compares two schemas, `codec` packs values, `buffers` keeps the large ones out of it, `wire` is what the bytes mean. All
+but the first three need msgspec, and are imported when the first interface is served or called.
 """
 
-from underpass.interfaces.interface import Interface
+from underpass.interfaces.interface import Interface, oneway
 from underpass.interfaces.proxy import connect
 from underpass.interfaces.serving import serve, serving
 
-__all__ = ["Interface", "connect", "serve", "serving"]
+__all__ = ["Interface", "connect", "oneway", "serve", "serving"]

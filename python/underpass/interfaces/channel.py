@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
 from underpass.errors import (
     ClosedError,
+    CorruptedError,
     MessageTooLongError,
-    MismatchError,
     PeerDiedError,
     RemoteError,
 )
 from underpass.interfaces import wire
+from underpass.interfaces.codec import UNREADABLE
+from underpass.interfaces.difference import mismatch
 from underpass.interfaces.wire import encode
 from underpass.ports import Gate
 
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-_decode_number = msgspec.msgpack.Decoder(int).decode
+_RESULT = bytes((wire.RESULT,))
+_MISMATCH = bytes((wire.MISMATCH,))
+
+_decode_number = msgspec.msgpack.Decoder(Annotated[int, msgspec.Meta(ge=0, lt=wire.SCHEMAS_LIMIT)]).decode
 _decode_raised = msgspec.msgpack.Decoder(wire.Raised).decode
 _decode_schemas = msgspec.msgpack.Decoder(wire.Schemas).decode
 _decode_too_long = msgspec.msgpack.Decoder(wire.TooLong).decode
@@ -83,26 +88,32 @@ class Channel:
         if named or len(positional) != method.positional:
             positional = method.arrange(positional, named)
         try:
-            arguments = encode(positional)
-            # Reading them as the server will is the check, and it is faster than any other.
-            method.arguments.decode(arguments)
+            arguments = method.arguments.write(positional)
         except (TypeError, msgspec.DecodeError) as error:
             raise method.blame(error) from None
         binding = self._binding or self._bind()
+        request = method.arguments.prefixed(bytes((binding.schema, method.index)), arguments)
         try:
-            reply = binding.gate.call(bytes((binding.schema, method.index)) + arguments)
+            reply = binding.gate.call(request)
         except PeerDiedError:
             self._unbind(binding)
             raise
-        if reply[:1] != b"\0":
-            _raise(method, reply)
-        if method.result is None:
-            return None
+        except MessageTooLongError as error:
+            raise _too_long(method, "its arguments have", error.size, error.limit) from None
+        if reply[:1] == _RESULT:
+            if method.result is None:
+                return None
+            try:
+                return method.result.read(reply)[0]
+            except UNREADABLE as error:
+                self._unbind(binding)
+                raise _unreadable(self.to, method, error) from error
         try:
-            return method.result.decode(reply[1:])
-        except msgspec.DecodeError as error:
-            text = f"the server returned what {method.text} does not allow: {error}"
-            raise RemoteError(f"{method.interface}.{method.name}: {text}", type="TypeError", text=text) from None
+            raised = _read_failure(method, reply)
+        except UNREADABLE as error:
+            self._unbind(binding)
+            raise _unreadable(self.to, method, error) from error
+        raise raised
 
     def _bind(self) -> _Binding:
         if self.closed:
@@ -131,15 +142,15 @@ class Channel:
         greeting = wire.Greeting(wire.VERSION, ours.interface, ours.digest)
         reply = gate.call(bytes((wire.GREETING,)) + encode(greeting))
         try:
-            if reply[:1] == bytes((wire.RESULT,)):
+            if reply[:1] == _RESULT:
                 return _decode_number(reply[1:])
-            theirs = _decode_schemas(reply[1:]) if reply[:1] == bytes((wire.MISMATCH,)) else None
-        except msgspec.DecodeError:
+            theirs = _decode_schemas(reply[1:]) if reply[:1] == _MISMATCH else None
+        except UNREADABLE:
             theirs = None
-        raise _mismatch(self.to if isinstance(self.to, str) else repr(self.to), ours, theirs)
+        raise mismatch(self.to if isinstance(self.to, str) else repr(self.to), ours, theirs)
 
 
-def _raise(method: Method, reply: bytes) -> NoReturn:
+def _read_failure(method: Method, reply: bytes) -> RemoteError | MessageTooLongError:
     where = f"{method.interface}.{method.name}"
     body = reply[1:]
     match reply[0] if reply else None:
@@ -148,34 +159,26 @@ def _raise(method: Method, reply: bytes) -> NoReturn:
             message = f"{where} raised {raised.type}: {raised.text}"
             if raised.traceback:
                 message += f"\n\nin the server, pid {raised.pid}:\n{raised.traceback.rstrip()}"
-            raise RemoteError(message, type=raised.type, text=raised.text, traceback=raised.traceback, pid=raised.pid)
+            return RemoteError(message, type=raised.type, text=raised.text, traceback=raised.traceback, pid=raised.pid)
         case wire.TOO_LONG:
             size, limit = msgspec.structs.astuple(_decode_too_long(body))
-            raise MessageTooLongError(
-                f"{where}: its reply has {size} bytes, a message of this port {limit}; serve it at=Port(message_size=...)",
-                size=size,
-                limit=limit,
-                argument="message_size",
-            )
+            return _too_long(method, "its reply has", size, limit)
         case status:
-            raise MismatchError(f"{where}: a reply of status {status}, which no version up to {wire.VERSION} has")
+            raise ValueError(f"status {status} means nothing up to version {wire.VERSION}")
 
 
-def _mismatch(to: str, ours: Schema, theirs: wire.Schemas | None) -> MismatchError:
-    expected = f"{ours.interface} (schema {ours.digest[:8]})"
-    if theirs is None:
-        found = "something else than typed calls"
-    elif theirs.version != wire.VERSION:
-        found = f"version {theirs.version} of typed calls (here: {wire.VERSION})"
-    else:
-        found = " and ".join(f"{offer.interface} (schema {offer.digest[:8]})" for offer in theirs.offers) or "others"
-    message = f"{to!r} serves {found}; this client calls {expected}"
-    for offer in theirs.offers if theirs is not None else ():
-        if offer.interface != ours.interface:
-            continue
-        here, there = set(ours.texts()), set(offer.methods)
-        if here == there:
-            message += "\n  the methods are the same; the types that they name have other fields"
-        message += "".join(f"\n  only here: {text}" for text in sorted(here - there))
-        message += "".join(f"\n  only there: {text}" for text in sorted(there - here))
-    return MismatchError(message + "\nRestart the older side.", expected=expected, found=found)
+def _too_long(method: Method, what: str, size: int, limit: int) -> MessageTooLongError:
+    return MessageTooLongError(
+        f"{method.interface}.{method.name}: {what} {size} bytes, and a message of this port {limit}; "
+        f"serve it at=underpass.Port.create(name, message_size={size}) or more",
+        size=size,
+        limit=limit,
+        argument="message_size",
+    )
+
+
+def _unreadable(to: str | Gate, method: Method, error: BaseException) -> CorruptedError:
+    return CorruptedError(
+        f"{to!r} answered {method.interface}.{method.name} with what no server of it sends ({error}); "
+        "look what serves there, and restart it"
+    )

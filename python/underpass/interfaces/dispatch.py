@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from underpass.interfaces import wire
+from underpass.interfaces.codec import UNREADABLE, Message
 from underpass.interfaces.schema import Method, Schema, offered
 from underpass.interfaces.wire import encode
 
@@ -16,25 +17,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from underpass.interfaces.interface import Interface
+    from underpass.ports import Request
 
-__all__ = ["answerer"]
+__all__ = ["Answerer"]
 
-_HEADER = 2
 _RESULT = bytes((wire.RESULT,))
 _DONE = _RESULT  # a result with nothing in it
 _greeting = msgspec.msgpack.Decoder(wire.Greeting)
 
 
 class _Target(NamedTuple):
-    """A method as the implementation has it, and what its arguments are read with."""
+    """A method as the implementation has it."""
 
     call: Callable[..., object]
-    read: Callable[[bytes], tuple[object, ...]]
     method: Method
 
 
-def answerer(implementation: Interface, limit: int) -> Callable[[bytes], bytes]:
-    """Build the function that answers requests.
+class Answerer:
+    """What an implementation answers to the bytes of a request.
 
     Args:
         implementation: Whose methods are called.
@@ -43,33 +43,71 @@ def answerer(implementation: Interface, limit: int) -> Callable[[bytes], bytes]:
     Raises:
         TypeError: The implementation has no interface that could be called.
     """
-    schemas = [schema for _, schema in offered(implementation)][: wire.SCHEMAS_LIMIT]
-    targets = tuple(tuple(_target(implementation, method) for method in schema.methods) for schema in schemas)
 
-    def answer(request: bytes) -> bytes:
+    def __init__(self, implementation: Interface, limit: int) -> None:
+        self._limit = limit
+        self._schemas = [schema for _, schema in offered(implementation)][: wire.SCHEMAS_LIMIT]
+        self._targets = tuple(
+            tuple(_target(implementation, method) for method in schema.methods) for schema in self._schemas
+        )
+        self.answers_early: bool = any(method.oneway for schema in self._schemas for method in schema.methods)
+
+    def answer(self, request: bytes) -> Message:
+        """Carry a request out; its reply."""
         try:
-            call, read, method = targets[request[0]][request[1]]
+            call, method = self._targets[request[0]][request[1]]
         except IndexError:
-            return _answer_otherwise(request, schemas, limit)
+            return _answer_otherwise(request, self._schemas, self._limit)
         try:
-            arguments = read(request[_HEADER:])
-        except msgspec.DecodeError as error:
-            return _raised(method.blame(error), "", limit)
+            arguments = method.arguments.read(request)
+        except Exception as error:  # noqa: BLE001  bytes from anybody, and types whose own checks may raise what they like
+            return _raised(method.blame(error), "", self._limit)
         try:
             result = call(*arguments)
-            reply = _DONE if method.result is None else _RESULT + encode(result)
         except Exception as error:  # noqa: BLE001  whatever a method raises is the caller's to know, and the server goes on
-            return _raised(error, _traceback(error), limit)
-        return reply if len(reply) <= limit else _too_long(len(reply), limit)
+            return _raised(error, _traceback(error), self._limit)
+        if method.result is None:
+            return _DONE
+        try:
+            body = method.result.write((result,))
+        except Exception as error:  # noqa: BLE001  not what was promised, or a type whose own checks raise
+            return _raised(method.blame_result(error), "", self._limit)
+        reply = method.result.prefixed(_RESULT, body)
+        size = len(reply) if isinstance(reply, bytes) else sum(map(len, reply))
+        return reply if size <= self._limit else _too_long(size, self._limit)
 
-    return answer
+    def serve_request(self, request: Request) -> None:
+        """Answer a request: that of a one-way method once its arguments are read, and before it runs."""
+        data = request.data
+        try:
+            target = self._targets[data[0]][data[1]]
+        except IndexError:
+            target = None
+        if target is None or not target.method.oneway:
+            request.reply(self.answer(data))
+            return
+        call, method = target
+        try:
+            arguments = method.arguments.read(data)
+        except Exception as error:  # noqa: BLE001  as above
+            request.reply(_raised(method.blame(error), "", self._limit))
+            return
+        request.reply(_DONE)
+        try:
+            call(*arguments)
+        except Exception:
+            import logging
+
+            logging.getLogger("underpass").exception(
+                "%s.%s, a one-way call of pid %d, raised", method.interface, method.name, request.peer.pid
+            )
 
 
 def _target(implementation: Interface, method: Method) -> _Target:
     call: Callable[..., object] = getattr(implementation, method.name)
     if method.keyword_only:
         call = _naming(call, method.keyword_only)
-    return _Target(call, method.arguments.decode, method)
+    return _Target(call, method)
 
 
 def _naming(call: Callable[..., object], names: tuple[str, ...]) -> Callable[..., object]:
@@ -83,10 +121,10 @@ def _naming(call: Callable[..., object], names: tuple[str, ...]) -> Callable[...
 def _answer_otherwise(request: bytes, schemas: list[Schema], limit: int) -> bytes:
     """Answer what is no call of a known method: a greeting, or what nobody should have sent."""
     if request[:1] != bytes((wire.GREETING,)):
-        return _raised(AttributeError(f"no method {request[:_HEADER].hex(' ')}: greet first"), "", limit)
+        return _raised(AttributeError(f"no method {request[:2].hex(' ')}: greet first"), "", limit)
     try:
         greeting = _greeting.decode(request[1:])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         greeting = None
     if greeting is not None and greeting.version == wire.VERSION:
         for number, schema in enumerate(schemas):
@@ -96,7 +134,7 @@ def _answer_otherwise(request: bytes, schemas: list[Schema], limit: int) -> byte
 
 
 def _mismatch(schemas: list[Schema], limit: int) -> bytes:
-    offers = tuple(wire.Offer(schema.interface, schema.digest, schema.texts()) for schema in schemas)
+    offers = tuple(wire.Offer(schema.interface, schema.digest, schema.texts(), schema.shapes()) for schema in schemas)
     reply = bytes((wire.MISMATCH,)) + encode(wire.Schemas(wire.VERSION, offers))
     return reply if len(reply) <= limit else bytes((wire.MISMATCH,)) + encode(wire.Schemas(wire.VERSION, ()))
 
@@ -114,7 +152,7 @@ def _raised(error: Exception, trace: str, limit: int) -> bytes:
         text = "(its text cannot be had)"
 
     def reply(text: str, trace: str) -> bytes:
-        raised = wire.Raised(name, _encodable(text), _encodable(trace), os.getpid())
+        raised = wire.Raised(_encodable(name), _encodable(text), _encodable(trace), os.getpid())
         return bytes((wire.RAISED,)) + encode(raised)
 
     whole = reply(text, trace)
@@ -150,4 +188,7 @@ def _first_bytes(text: str, size: int) -> str:
 def _traceback(error: Exception) -> str:
     """Print it as the server's interpreter would, from the method on."""
     below = error.__traceback__.tb_next if error.__traceback__ is not None else None
-    return "".join(traceback.format_exception(type(error), error, below))
+    try:
+        return "".join(traceback.format_exception(type(error), error, below))
+    except Exception as failure:  # noqa: BLE001  an exception whose parts, its notes or its causes, cannot be printed
+        return f"(its traceback cannot be printed: {type(failure).__name__})"

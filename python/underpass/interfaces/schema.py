@@ -11,21 +11,23 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from underpass.interfaces.interface import Interface
+from underpass.interfaces.buffers import as_slot
+from underpass.interfaces.codec import Codec, codec
+from underpass.interfaces.interface import Interface, is_oneway
 from underpass.interfaces.shapes import shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from underpass.interfaces.buffers import Slot
 
 __all__ = ["Method", "Schema", "offered", "schema_of"]
 
 # A method's index is one byte of the request.
 METHODS_LIMIT = 256
 
-# Where msgspec says that a value of the arguments' array is wrong.
-_ARGUMENT = re.compile(r" - at `(?:key in )?\$\[(?P<index>\d+)\](?P<path>[^`]*)`")
+# Where msgspec says that a value of the array is wrong: an argument, or the result.
+_VALUE = re.compile(r" - at `(?:key in )?\$\[(?P<index>\d+)\](?P<path>[^`]*)`")
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -40,8 +42,10 @@ class Method:
     signature: inspect.Signature  # of a call: without self, annotations evaluated
     keyword_only: tuple[str, ...]  # the last arguments, which the method takes by name
     text: str  # as a person writes it
-    arguments: msgspec.msgpack.Decoder[tuple[object, ...]]
-    result: msgspec.msgpack.Decoder[object] | None  # None: there is none
+    shape: str  # with the fields of every type in it
+    arguments: Codec
+    result: Codec | None  # of a sequence of one; None: there is none
+    oneway: bool
 
     @property
     def positional(self) -> int:
@@ -62,13 +66,20 @@ class Method:
         return (*bound.args, *bound.kwargs.values())
 
     def blame(self, error: Exception) -> TypeError:
-        """Say which argument it was that msgspec would not take."""
-        found = _ARGUMENT.search(str(error))
+        """Say which argument it was that would not be taken."""
+        found = _VALUE.search(str(error))
         if found is None:
             return TypeError(f"{self.interface}.{self.name}: {error}; it is {self.text}")
         name = tuple(self.signature.parameters)[int(found["index"])]
         what = str(error)[: found.start()].replace("`", "")
         return TypeError(f"{self.interface}.{self.name}: argument {name + found['path']!r}: {what}; it is {self.text}")
+
+    def blame_result(self, error: Exception) -> TypeError:
+        """Say what is wrong with a result."""
+        found = _VALUE.search(str(error))
+        what = str(error)[: found.start()].replace("`", "") if found is not None else str(error)
+        where = f" at {found['path']}" if found is not None and found["path"] else ""
+        return TypeError(f"its result{where}: {what}; it is {self.text}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,10 @@ class Schema:
     def texts(self) -> tuple[str, ...]:
         """Return the methods as a person writes them, for the error that compares two schemas."""
         return tuple(method.text for method in self.methods)
+
+    def shapes(self) -> tuple[str, ...]:
+        """Return the methods as the digest has them."""
+        return tuple(method.shape for method in self.methods)
 
 
 @functools.cache
@@ -98,15 +113,13 @@ def schema_of(interface: type[object]) -> Schema:
         raise TypeError(f"{interface.__name__} has no public methods, so there is nothing to call")
     if len(functions) > METHODS_LIMIT:
         raise TypeError(f"{interface.__name__} has {len(functions)} methods; {METHODS_LIMIT} is the limit")
-    parts: list[str] = []
-    methods: list[Method] = []
-    for index, (name, function) in enumerate(functions.items()):
-        method, canonical = _read(interface.__name__, name, index, function)
-        methods.append(method)
-        parts.append(canonical)
-    canonical = "\n".join([interface.__name__, *parts])
+    methods = tuple(
+        _read(interface.__name__, name, index, function, oneway=_inherits_oneway(interface, name))
+        for index, (name, function) in enumerate(functions.items())
+    )
+    canonical = "\n".join([interface.__name__, *(method.shape for method in methods)])
     digest = hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
-    return Schema(interface.__name__, tuple(methods), digest)
+    return Schema(interface.__name__, methods, digest)
 
 
 def offered(implementation: Interface) -> Iterator[tuple[type[Interface], Schema]]:
@@ -143,7 +156,11 @@ def _public_methods(interface: type[Interface]) -> Mapping[str, FunctionType]:
     }
 
 
-def _read(interface: str, name: str, index: int, function: FunctionType) -> tuple[Method, str]:
+def _inherits_oneway(interface: type[Interface], name: str) -> bool:
+    return any(is_oneway(vars(cls).get(name)) for cls in interface.__mro__)
+
+
+def _read(interface: str, name: str, index: int, function: FunctionType, *, oneway: bool) -> Method:
     where = f"{interface}.{name}"
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(f"{where}: a call has one result; write a plain method")
@@ -161,27 +178,38 @@ def _read(interface: str, name: str, index: int, function: FunctionType) -> tupl
         raise TypeError(f"{where}: the result has no annotation; write -> None if there is none")
 
     result = hints["return"]
+    nothing = result is type(None)
+    if oneway and not nothing:
+        raise TypeError(f"{where}: nobody waits for the result of a one-way method; write -> None")
     signature = inspect.Signature(
         [parameter.replace(annotation=hints[parameter.name]) for parameter in parameters],
-        return_annotation=None if result is type(None) else result,
+        return_annotation=None if nothing else result,
     )
-    shapes = [f"{p.name}: {_shape(hints[p.name], f'{where}: parameter {p.name!r}')}" for p in parameters]
-    canonical = f"{name}({', '.join(shapes)}) -> {_shape(result, f'{where}: the result')}"
-    arguments = tuple[tuple(hints[p.name] for p in parameters)] if parameters else tuple[()]
-    method = Method(
+    types = [hints[parameter.name] for parameter in parameters]
+    slots = [as_slot(annotation) for annotation in types]
+    result_slot = as_slot(result)
+    shapes = [
+        f"{parameter.name}: {_shape(annotation, slot, f'{where}: parameter {parameter.name!r}')}"
+        for parameter, annotation, slot in zip(parameters, types, slots, strict=True)
+    ]
+    mark = "@oneway " if oneway else ""
+    return Method(
         interface,
         name,
         index,
         signature,
         tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY),
-        f"{name}{signature}",
-        msgspec.msgpack.Decoder(typing.cast("type[tuple[object, ...]]", arguments)),
-        None if result is type(None) else msgspec.msgpack.Decoder(typing.cast("type[object]", result)),
+        f"{mark}{name}{signature}",
+        f"{mark}{name}({', '.join(shapes)}) -> {_shape(result, result_slot, f'{where}: the result')}",
+        codec(types, slots, prefix=2),
+        None if nothing else codec([result], [result_slot], prefix=1),
+        oneway,
     )
-    return method, canonical
 
 
-def _shape(annotation: object, where: str) -> str:
+def _shape(annotation: object, slot: Slot | None, where: str) -> str:
+    if slot is not None:
+        return slot.shape()
     try:
         return shape(annotation)
     except TypeError as error:

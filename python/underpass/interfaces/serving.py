@@ -6,11 +6,13 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from underpass.errors import ClosedError
 from underpass.ports import Port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
+    from underpass.interfaces.dispatch import Answerer
     from underpass.interfaces.interface import Interface
 
 __all__ = ["serve", "serving"]
@@ -19,61 +21,123 @@ __all__ = ["serve", "serving"]
 MESSAGE_SIZE = 64 * 1024
 
 
-def serve(implementation: Interface, *, at: str | Port) -> None:
-    """Answer calls until the port is closed, one after the other, in this thread.
+def serve(implementation: Interface, *, at: str | Port, threads: int = 1) -> None:
+    """Answer calls until the port is closed.
 
-    An exception that a method raises goes to its caller as RemoteError, and the server goes on. KeyboardInterrupt and SystemExit end
-    it. A caller that dies while it waits is not noticed: its reply goes nowhere and blocks nobody.
+    An exception that a method raises goes to its caller as RemoteError, and the server goes on; KeyboardInterrupt, SystemExit and what
+    else is no Exception end it: the call fails with CallAbortedError or PeerDiedError, the name is removed, and the exception goes on from here. A
+    caller that dies while it waits is not noticed: its reply goes nowhere and blocks nobody. `underpass.fail_after` bounds the time of
+    serving, and what the methods wait for.
 
     Args:
         implementation: An instance of a subclass of the interface, with the bodies of its methods.
-        at: A name, for which a port of 64 KiB messages is made, and removed at the end; or a port, which is left open.
+        at: A name, for which a port of 64 KiB messages is made, and removed at the end; or a port, which is left open, unless an
+            exception ends the server while other threads serve as well.
+        threads: How many calls are carried out at a time: in this thread and ``threads - 1`` others. With 1 a method needs no locks,
+            and calls are carried out in the order in which they are taken.
 
     Raises:
         ExistsError: A living process serves that name.
         TypeError: ``implementation`` has no interface, or a method of it has no annotations.
+        ValueError: ``threads`` is less than 1.
     """
-    port, answer = _prepare(implementation, at)
+    port, answerer = _prepare(implementation, at, threads)
+    crew = _Crew(port, answerer)
     try:
-        port.serve_bytes(answer)
+        crew.start(threads - 1)
+        try:
+            crew.loop()
+        except ClosedError:
+            # Closed before it began: by another thread of the crew, whose failure says more, or by whom the caller knows.
+            crew.join()
+            crew.raise_failure()
+            raise
+        except BaseException:
+            if threads > 1:
+                port.close()
+            crew.join()
+            raise
+        crew.join()
+        crew.raise_failure()
     finally:
         if isinstance(at, str):
             port.close()
 
 
 @contextmanager
-def serving(implementation: Interface, *, at: str | Port) -> Generator[None]:
-    """Serve in a background thread; leaving closes the port, also one that was passed in, and waits for the thread.
+def serving(implementation: Interface, *, at: str | Port, threads: int = 1) -> Generator[None]:
+    """Serve in the background, in ``threads`` threads; leaving closes the port, also one that was passed in.
 
-    On entry the name is there: a client in any process can connect. `serve` says the rest.
+    On entry the name is there: a client in any process can connect. Leaving waits for the methods that run, however long they take
+    (`underpass.fail_after` does not bound that), and raises what ended the server, if an exception did. `serve` says the rest.
+
+    Example:
+        >>> import underpass
+        >>> class Desk(underpass.Interface):
+        ...     def add(self, a: int, b: int) -> int:
+        ...         return a + b
+        >>> with underpass.serving(Desk(), at="doc/serving", threads=2):
+        ...     underpass.connect(Desk, "doc/serving").add(1, 2)
+        3
     """
-    port, answer = _prepare(implementation, at)
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            port.serve_bytes(answer)
-        except BaseException as error:  # noqa: BLE001  raised again by the thread that leaves
-            failures.append(error)
-            port.close()
-
-    thread = threading.Thread(target=run, name=f"serving {type(implementation).__name__}")
+    port, answerer = _prepare(implementation, at, threads)
+    crew = _Crew(port, answerer)
     try:
-        thread.start()
+        crew.start(threads)
         yield
     finally:
         port.close()
-        if thread.ident is not None:
+        crew.join()
+    crew.raise_failure()
+
+
+class _Crew:
+    """The threads that answer the calls of one port. The end of one that is no close of the port ends all."""
+
+    def __init__(self, port: Port, answerer: Answerer) -> None:
+        self._port = port
+        self._answerer = answerer
+        self._threads: list[threading.Thread] = []
+        self._failures: list[BaseException] = []
+
+    def loop(self) -> None:
+        """Answer until the port is closed."""
+        if self._answerer.answers_early:
+            self._port.serve(self._answerer.serve_request)
+        else:
+            self._port.serve_bytes(self._answerer.answer)
+
+    def start(self, count: int) -> None:
+        for number in range(count):
+            thread = threading.Thread(target=self._run, name=f"{self._port!r} {number + 1}")
+            thread.start()
+            self._threads.append(thread)
+
+    def join(self) -> None:
+        for thread in self._threads:
             thread.join()
-    if failures:
-        raise failures[0]
+
+    def raise_failure(self) -> None:
+        if self._failures:
+            raise self._failures[0]
+
+    def _run(self) -> None:
+        try:
+            self.loop()
+        except ClosedError:
+            return  # another thread, or whoever serves, closed the port before this one began
+        except BaseException as error:  # noqa: BLE001  raised again by the thread that waits for this one
+            self._failures.append(error)
+            self._port.close()
 
 
-def _prepare(implementation: Interface, at: str | Port) -> tuple[Port, Callable[[bytes], bytes]]:
-    from underpass.interfaces.dispatch import answerer
+def _prepare(implementation: Interface, at: str | Port, threads: int) -> tuple[Port, Answerer]:
+    from underpass.interfaces.dispatch import Answerer
 
+    if threads < 1:
+        raise ValueError(f"threads={threads}: somebody has to serve, pass 1 or more")
     if isinstance(at, str):
         # The schema is read first: a class that cannot be served leaves no name behind.
-        answer = answerer(implementation, MESSAGE_SIZE)
-        return Port.create(at, message_size=MESSAGE_SIZE), answer
-    return at, answerer(implementation, at.message_size)
+        answerer = Answerer(implementation, MESSAGE_SIZE)
+        return Port.create(at, message_size=MESSAGE_SIZE), answerer
+    return at, Answerer(implementation, at.message_size)

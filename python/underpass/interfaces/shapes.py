@@ -29,10 +29,16 @@ def shape(annotation: object) -> str:
 
 def _write(node: object, written: set[object]) -> str:
     match node:
+        case msgspec.inspect.CustomType() if node.cls.__module__ == "numpy":
+            raise TypeError(
+                f"{node.cls.__name__} travels as a whole argument or result, and not inside of another type"
+            )
         case msgspec.inspect.CustomType():
             raise TypeError(f"{node.cls.__name__} has no wire form; use types that msgspec knows, or bytes")
         case msgspec.inspect.Metadata():
             return _write(node.type, written)
+        case msgspec.inspect.Field():
+            return f"{node.encode_name}: {_write(node.type, written)}{'' if node.required else ' = …'}"
         case msgspec.Struct():
             return _write_struct(node, written)
         case tuple():
@@ -56,4 +62,5 @@ def _write_struct(node: msgspec.Struct, written: set[object]) -> str:
     parts = [f"{field}={_write(value, written)}" for field, value in fields if value is not None and value is not False]
     if isinstance(cls, type) and issubclass(cls, enum.Enum):
         parts.append("members=" + ", ".join(f"{member.name}:{member.value!r}" for member in cls))
-    return f"{type(node).__name__.removesuffix('Type').lower()}({', '.join(parts)})"
+    name = type(node).__name__.removesuffix("Type").lower()
+    return f"{name}({', '.join(parts)})" if parts else name

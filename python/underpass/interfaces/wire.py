@@ -9,10 +9,19 @@ A request is two bytes and a body; the body is the arguments as one msgpack arra
 
 A reply is one byte, the status, and a body::
 
-    0  RESULT      the result in msgpack; nothing for ``-> None``; for a greeting the schema's number
+    0  RESULT      the result, as an array of one value; nothing for ``-> None``; for a greeting the schema's number
     1  RAISED      a `Raised`: the method, or the reading of its arguments, raised an exception
     2  MISMATCH    a `Schemas`: the server does not offer the schema that it was greeted with
     3  TOO_LONG    a `TooLong`: the result, or an exception's traceback, does not fit a message
+
+Where an argument or the result is a buffer (bytes-like, or a numpy array), the body is that of `codec.Beside`::
+
+    ┌──────────────────────┬───────────┬───────────┬────────────────────┬────────────────────┐
+    │  2 or 1 bytes, as    │  zeros,   │  length   │  msgpack array,    │  each buffer,      │
+    │  above               │  up to 4  │  4 bytes  │  heads in it       │  at 16 bytes       │
+    └──────────────────────┴───────────┴───────────┴────────────────────┴────────────────────┘
+
+A one-way method's reply, a RESULT with nothing in it, is sent before the method runs.
 
 A client greets once per binding, before its first call. Indices need no further check then: a gate leads to one incarnation of a port,
 and who takes over its name gets a new greeting. Bodies are msgpack, so structs are told apart by the schema's digest
@@ -68,7 +77,8 @@ class Offer(msgspec.Struct, array_like=True, frozen=True):
 
     interface: str
     digest: str
-    methods: tuple[str, ...]
+    methods: tuple[str, ...]  # as a person writes them
+    shapes: tuple[str, ...]  # as the digest has them, with the fields of every type
 
 
 class Schemas(msgspec.Struct, array_like=True, frozen=True):

@@ -17,6 +17,7 @@ use underpass_shm::sync::{
 use super::badge::Badge;
 use super::channel::{Channel, channel_size};
 use super::claims::{ABANDONED, Claims, FREE};
+use super::payload::Payload;
 use super::stack::{End, Stack};
 use super::{active, doorbell};
 use crate::error::Phase;
@@ -120,7 +121,7 @@ impl Client {
     pub fn call<T>(
         &self,
         kernel: &dyn Kernel,
-        data: &[u8],
+        data: &(impl Payload + ?Sized),
         deadline: Deadline,
         sink: impl FnOnce(Reply<'_>) -> T,
     ) -> Result<T> {
@@ -128,20 +129,20 @@ impl Client {
     }
 
     /// Sends one way: returns once the server has received it.
-    pub fn send(&self, kernel: &dyn Kernel, data: &[u8], deadline: Deadline) -> Result<()> {
+    pub fn send(&self, kernel: &dyn Kernel, data: &(impl Payload + ?Sized), deadline: Deadline) -> Result<()> {
         self.exchange(kernel, data, true, deadline, |_| ())
     }
 
     fn exchange<T>(
         &self,
         kernel: &dyn Kernel,
-        data: &[u8],
+        data: &(impl Payload + ?Sized),
         one_way: bool,
         deadline: Deadline,
         sink: impl FnOnce(Reply<'_>) -> T,
     ) -> Result<T> {
-        if data.len() > self.message_size {
-            return Err(Error::TooLong { size: data.len(), limit: self.message_size });
+        if data.length() > self.message_size {
+            return Err(Error::TooLong { size: data.length(), limit: self.message_size });
         }
         let caller = kernel.me()?.thread;
         let stacks = &self.channel.stacks;

@@ -19,6 +19,7 @@ mod claims;
 #[cfg(not(loom))]
 mod client;
 pub mod doorbell;
+mod payload;
 #[cfg(not(loom))]
 mod seats;
 #[cfg(not(loom))]
@@ -33,6 +34,7 @@ pub use badge::Badge;
 pub use channel::{Channel, STACKS, channel_size};
 #[cfg(not(loom))]
 pub use client::{Client, Reply, notify};
+pub use payload::Payload;
 #[cfg(not(loom))]
 pub use seats::Call;
 #[cfg(not(loom))]

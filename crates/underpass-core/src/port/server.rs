@@ -16,6 +16,7 @@ use underpass_shm::sync::{
 use super::admission::{Admission, Door, Newcomer};
 use super::badge::{Badge, Mint};
 use super::doorbell;
+use super::payload::Payload;
 use super::seats::{Call, Seats};
 use super::stack::End;
 use crate::kernel::Kernel;
@@ -178,9 +179,9 @@ impl Server {
     }
 
     /// Answers a call. Never waits: the caller may be gone.
-    pub fn reply(&self, kernel: &dyn Kernel, call: &Call, data: &[u8]) -> Result<()> {
-        if data.len() > self.message_size {
-            return Err(Error::TooLong { size: data.len(), limit: self.message_size });
+    pub fn reply(&self, kernel: &dyn Kernel, call: &Call, data: &(impl Payload + ?Sized)) -> Result<()> {
+        if data.length() > self.message_size {
+            return Err(Error::TooLong { size: data.length(), limit: self.message_size });
         }
         call.stack().answer(kernel, call.taken.number, data);
         Ok(())

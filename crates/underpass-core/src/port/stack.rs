@@ -13,6 +13,7 @@ use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use super::payload::Payload;
 use crate::kernel::Kernel;
 use crate::wait::Sleepers;
 
@@ -60,13 +61,13 @@ impl Stack {
     /// Posts a call; its number. By the client, to which the stack belongs.
     #[inline]
     #[must_use]
-    pub fn post(&self, caller: Life, data: &[u8], one_way: bool) -> u32 {
+    pub fn post<P: Payload + ?Sized>(&self, caller: Life, data: &P, one_way: bool) -> u32 {
         let request = &*self.request;
         if self.caller.thread.load(Relaxed) != caller.0 {
             self.caller.thread.store(caller.0, Relaxed);
         }
-        self.asked.write(0, data);
-        request.length.store(data.len() as u32 | if one_way { ONE_WAY } else { 0 }, Relaxed);
+        data.write_to(&self.asked);
+        request.length.store(data.length() as u32 | if one_way { ONE_WAY } else { 0 }, Relaxed);
         let number = (request.word.load(Relaxed) >> 2) % (NUMBERS - 1) + 1;
         // SYNC(port-2): pairs with `take`.
         request.word.store(number << 2 | POSTED, Release);
@@ -111,9 +112,9 @@ impl Stack {
 
     /// Answers, and wakes the caller if it sleeps. Should the server die before the wake, its life tells the caller.
     #[inline]
-    pub fn answer(&self, kernel: &dyn Kernel, number: u32, data: &[u8]) {
-        self.answered.write(0, data);
-        self.finish(kernel, number, data.len() as u32);
+    pub fn answer<P: Payload + ?Sized>(&self, kernel: &dyn Kernel, number: u32, data: &P) {
+        data.write_to(&self.answered);
+        self.finish(kernel, number, data.length() as u32);
     }
 
     /// Answers a call that was one-way, after its message was copied.
