@@ -267,9 +267,13 @@ impl Server {
     /// After a sleep: the wake may have been meant for more than this thread has taken, or could take.
     fn pass_on(&self, kernel: &dyn Kernel, wish: Wish<'_>, found: bool) {
         let words = &self.words;
-        if found && self.receivers.load(Relaxed) > 1 && self.seats.any(words) {
-            // More than one call came while only this thread was woken.
-            doorbell::tell(kernel, words, 1);
+        if found && self.receivers.load(Relaxed) > 1 {
+            // The ring that woke this thread took the mark off the bell, and others sleep on. What comes from here on rings
+            // again; what came in between, a newcomer too, is seen by the look.
+            let _ = doorbell::announce(words);
+            if self.door.has_news(words) || self.seats.any(words) {
+                doorbell::tell(kernel, words, 1);
+            }
         }
         if !wish.bits && words.notified.load(Relaxed) != 0 && self.noticing.swap(0, AcqRel) != 0 {
             // The bits are for a thread in `receive_any`, which sleeps among others. The bell has changed since it announced
