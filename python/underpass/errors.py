@@ -87,7 +87,7 @@ class WouldBlock(UnderpassError):
 
 
 class TimedOut(UnderpassError, TimeoutError):
-    """The time given with ``timeout=`` passed first.
+    """The time given with ``timeout=``, or with `underpass.fail_after` around the call, passed first.
 
     Nobody did wrong; the message says what is in the way (a holder, a full queue, a busy server). Trying again is safe when
     `phase` is ``"wait"`` or ``"send"`` and `transferred` is 0: nothing happened then.
@@ -189,14 +189,14 @@ class PeerDiedError(DiedError, ConnectionError):
 
 
 class OwnerDiedError(DiedError):
-    """The owner of a mutex died while holding it, so what the mutex protects may be half changed.
+    """The owner of a mutex died while holding it, so what the mutex protects may be half changed. Comes with `Mutex`.
 
     The mutex is not held by the caller. Enter it with ``recovering()``, repair, and go on.
     """
 
 
 class BrokenBarrierError(UnderpassError, RuntimeError):
-    """A party of the barrier died, timed out or aborted, so it can never be complete.
+    """A party of the barrier died, timed out or aborted, so it can never be complete. Comes with `Barrier`.
 
     Nobody passes until ``reset()``; then all parties may come again.
     """
@@ -276,7 +276,7 @@ class CorruptedError(UnderpassError):
 
 
 class CallCancelledError(UnderpassError):
-    """The call was cancelled before the server took it: nothing happened, and calling again is safe."""
+    """The call was cancelled before the server took it: nothing happened, and calling again is safe. Comes with `Gate.cancel`."""
 
 
 class CallAbortedError(UnderpassError):
@@ -292,7 +292,7 @@ class CallAbortedError(UnderpassError):
 
 
 class MapFailedError(UnderpassError):
-    """The kernel refused to map the object's memory; the message says why and which limit to raise."""
+    """The kernel refused to map the object's memory; the message says why and which limit to raise. Comes with `Region`."""
 
 
 class RemoteError(UnderpassError):
@@ -303,9 +303,11 @@ class RemoteError(UnderpassError):
     Attributes:
         type: The exception's class, with its module unless that is ``builtins``.
         text: The exception's own text.
-        traceback: The traceback as the server's interpreter prints it.
+        traceback: The traceback as the server's interpreter prints it; its end, if it is longer than a message.
+        pid: The server's process.
     """
 
     type: str = ""
     text: str = ""
     traceback: str = ""
+    pid: int = 0

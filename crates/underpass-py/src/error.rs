@@ -62,10 +62,14 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
     let Context { object, failed, time, detail } = context;
     let more = if detail.is_empty() { String::new() } else { format!(": {detail}") };
     match error {
-        Error::WouldBlock => plain(py, "WouldBlock", &format!("{object} {failed} without waiting{more}")),
+        Error::WouldBlock => plain(
+            py,
+            "WouldBlock",
+            &format!("{object} {failed} without waiting{more}; what is called without _nowait waits"),
+        ),
         Error::TimedOut(phase) => {
             let (name, told) = match phase {
-                Phase::Wait => ("wait", ""),
+                Phase::Wait => ("wait", "; try again, or allow more time"),
                 Phase::Send => ("send", "; the server has not taken it, so nothing happened"),
                 Phase::Receive => ("receive", "; the server has taken it and may have acted"),
             };
@@ -75,16 +79,22 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         Error::EndOfStream => plain(
             py,
             "EndOfStream",
-            &format!("{object} {failed}: it was shut down, or its last registered putter left"),
+            &format!("{object} {failed}: it was shut down, or its last registered putter left; nothing more will come"),
         ),
-        Error::Closed => plain(py, "ClosedError", &format!("{object} {failed}: this handle was closed")),
-        Error::Reset => {
-            plain(py, "ResetError", &format!("{object} {failed}: it was reset or purged while this call waited"))
+        Error::Closed => {
+            plain(py, "ClosedError", &format!("{object} {failed}: this handle was closed here; open it anew to use it"))
         }
+        Error::Reset => plain(
+            py,
+            "ResetError",
+            &format!("{object} {failed}: it was reset or purged while this call waited; it may be tried again"),
+        ),
         Error::Misuse(why) => plain(py, "MisuseError", &format!("{object} {failed}: {why}")),
         Error::Invalid(why) => PyValueError::new_err(format!("{object}: {why}")),
         Error::PeerDied { pid } => {
-            let message = format!("{object} {failed}: its partner, pid {pid}, has died or closed it");
+            let message = format!(
+                "{object} {failed}: its partner, pid {pid}, has died or closed it; open it anew to reach a successor"
+            );
             exception(py, "PeerDiedError", &message, |attributes| {
                 attributes.set_item("pid", pid)?;
                 let label = object.rsplit_once(' ').map_or(*object, |(_, label)| label);
@@ -109,7 +119,9 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         Error::Aborted => plain(
             py,
             "CallAbortedError",
-            &format!("{object} {failed}: the server gave it up without a reply, and may have acted"),
+            &format!(
+                "{object} {failed}: the server gave it up without a reply, and may have acted; repeat only what may happen twice"
+            ),
         ),
         Error::Cancelled => plain(
             py,
@@ -139,7 +151,9 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         Error::Interrupted => PyErr::take(py)
             .unwrap_or_else(|| PyRuntimeError::new_err(format!("{object} {failed}: a signal handler raised nothing"))),
         Error::Refused => PyErr::take(py).unwrap_or_else(|| PyRuntimeError::new_err(format!("{object} {failed}"))),
-        Error::Corrupted(why) => plain(py, "CorruptedError", &format!("{object} is corrupted: {why}")),
+        Error::Corrupted(why) => {
+            plain(py, "CorruptedError", &format!("{object} is corrupted: {why}; unlink it and create it anew"))
+        }
         Error::Shm(error) => from_shm(py, error),
     }
 }
@@ -174,9 +188,15 @@ pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
         Shm::MapFailed { what, errno } => {
             plain(py, "MapFailedError", &format!("cannot map the memory of {what}: {errno}"))
         }
-        Shm::Corrupted { what, why } => plain(py, "CorruptedError", &format!("{what} is corrupted: {why}")),
+        Shm::Corrupted { what, why } => {
+            plain(py, "CorruptedError", &format!("{what} is corrupted: {why}; remove it and create it anew"))
+        }
         Shm::Mismatch { what, wanted, found } => {
-            plain(py, "MismatchError", &format!("{what} is {found}, and {wanted} was asked for"))
+            let message = format!("{what} is {found}, and {wanted} was asked for: use another name, or what is there");
+            exception(py, "MismatchError", &message, |attributes| {
+                attributes.set_item("expected", wanted)?;
+                attributes.set_item("found", found)
+            })
         }
         Shm::Foreign { what, path, why } => {
             exception(py, "AccessDeniedError", &format!("{what} is refused: {why}"), |attributes| {

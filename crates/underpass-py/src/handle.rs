@@ -306,7 +306,8 @@ impl Handle {
     #[cold]
     fn check_slow(&self, py: Python<'_>) -> PyResult<()> {
         if self.is_closed() {
-            return Err(exception(py, "ClosedError", &format!("{}: this handle was closed", self.title), |_| Ok(())));
+            let text = format!("{}: this handle was closed here; open it anew to use it", self.title);
+            return Err(plain(py, "ClosedError", &text));
         }
         self.point(py)
     }
@@ -388,13 +389,15 @@ impl Handle {
         if self.header.parameters == wanted {
             return Ok(());
         }
+        let (found, expected) = (tell(&self.header.parameters), tell(&wanted));
         let message = format!(
-            "{} exists with {}, and {} was asked for",
-            self.title,
-            tell(&self.header.parameters),
-            tell(&wanted)
+            "{} exists with {found}, and {expected} was asked for: use another name, or open what is there",
+            self.title
         );
-        Err(exception(py, "MismatchError", &message, |_| Ok(())))
+        Err(exception(py, "MismatchError", &message, |attributes| {
+            attributes.set_item("expected", expected)?;
+            attributes.set_item("found", found)
+        }))
     }
 
     /// A handle of the same object for a second Python object, or of a part of it.

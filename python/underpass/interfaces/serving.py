@@ -25,9 +25,9 @@ def serve(implementation: Interface, *, at: str | Port, threads: int = 1) -> Non
     """Answer calls until the port is closed.
 
     An exception that a method raises goes to its caller as RemoteError, and the server goes on; KeyboardInterrupt, SystemExit and what
-    else is no Exception end it: the call fails with CallAbortedError or PeerDiedError, the name is removed, and the exception goes on from here. A
-    caller that dies while it waits is not noticed: its reply goes nowhere and blocks nobody. `underpass.fail_after` bounds the time of
-    serving, and what the methods wait for.
+    else is no Exception end it: the call fails with CallAbortedError or PeerDiedError, the name is removed, and the exception goes on
+    from here. A caller that dies while it waits is not noticed: its reply goes nowhere and blocks nobody. `underpass.fail_after` bounds
+    the time of serving, and in this thread what the methods wait for.
 
     Args:
         implementation: An instance of a subclass of the interface, with the bodies of its methods.
