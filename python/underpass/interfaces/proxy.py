@@ -34,8 +34,7 @@ def connect(interface: type[I], to: str | Gate, *, timeout: float | None = 0) ->
         timeout: How many seconds to wait for the name to appear, here and when it is looked up anew. None waits for ever.
 
     Raises:
-        NotFoundError: Nobody serves that name.
-        TimedOut: Nobody did within ``timeout``.
+        NotFoundError: Nobody serves that name, or did within ``timeout``.
         TypeError: ``interface`` is none, or a method of it has no annotations.
 
     Calls raise, beside what `Gate.call` raises:
@@ -43,6 +42,21 @@ def connect(interface: type[I], to: str | Gate, *, timeout: float | None = 0) ->
     - TypeError: the arguments are not what the method takes. Nothing was sent.
     - MismatchError: the server means something else by this interface; the text shows the difference.
     - RemoteError: the method raised an exception; the text shows it with the server's traceback.
+    - MessageTooLongError: the arguments or the result do not fit a message of the server's port. The next call goes through.
+    - CorruptedError: the reply is not what a server of this interface sends. The next call greets anew.
+
+    A call waits as long as it takes; `underpass.fail_after` bounds it, and the search for a name.
+
+    Example:
+        >>> import underpass
+        >>> class Desk(underpass.Interface):
+        ...     def add(self, a: int, b: int) -> int:
+        ...         return a + b
+        >>> with underpass.serving(Desk(), at="doc/connect"):
+        ...     desk = underpass.connect(Desk, "doc/connect")
+        ...     with underpass.fail_after(5):
+        ...         desk.add(1, b=2)
+        3
     """
     from underpass.interfaces.channel import Channel
     from underpass.interfaces.schema import schema_of
