@@ -189,7 +189,7 @@ class PeerDiedError(DiedError, ConnectionError):
 
 
 class OwnerDiedError(DiedError):
-    """The owner of a mutex died while holding it, so what the mutex protects may be half changed. Comes with `Mutex`.
+    """The owner of a mutex died while holding it, so what the mutex protects may be half changed.
 
     The mutex is not held by the caller. Enter it with ``recovering()``, repair, and go on.
     """

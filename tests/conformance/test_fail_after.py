@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from underpass import (
     Gate,
     Interface,
     MisuseError,
+    Mutex,
     Port,
     Queue,
     Semaphore,
@@ -66,6 +68,24 @@ def name_that_lost_its_receiver() -> None:
     Gate.open("desk", timeout=None)
 
 
+def mutex_that_another_thread_holds() -> None:
+    mutex, taken, done = Mutex(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with mutex:
+            taken.set()
+            done.wait(PATIENCE)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait(PATIENCE)
+    try:
+        mutex.acquire()
+    finally:
+        done.set()
+        holder.join()
+
+
 WAITS: list[Callable[[], object]] = [
     lambda: Semaphore(0).acquire(),
     lambda: Semaphore(0).holding().__enter__(),
@@ -81,6 +101,7 @@ WAITS: list[Callable[[], object]] = [
     lambda: Gate.open("nobody/makes/it", timeout=None),
     lambda: connect(Desk, "nobody/serves/it", timeout=None),
     lambda: Port().receive(),
+    mutex_that_another_thread_holds,
     name_that_lost_its_receiver,
     call_of_an_idle_port,
     typed_call_of_an_idle_port,

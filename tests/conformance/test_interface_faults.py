@@ -260,6 +260,7 @@ def test_a_call_that_the_dead_server_had_taken_is_an_error_once_and_never_repeat
 ) -> None:
     first = processes.start(serve_bank)
     bank = connect(Bank, "bank", timeout=PATIENCE)
+    assert bank.asked() == 0, "greeted: who has not been may look for the successor"
     callers = [threads.start(bank.deposit) for _ in range(3)]
     Semaphore.open("asked").acquire()  # one is inside, the others are posted
     first.kill()

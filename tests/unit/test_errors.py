@@ -13,6 +13,7 @@ import underpass
 from underpass import (
     Gate,
     Interface,
+    Mutex,
     Port,
     Queue,
     Semaphore,
@@ -110,6 +111,14 @@ def reset(_: Path) -> None:
     raise outcome[0]
 
 
+def owner_died(_: Path) -> None:
+    jobs = Mutex.create("jobs")
+    owner = threading.Thread(target=jobs.acquire)
+    owner.start()
+    owner.join()
+    jobs.acquire()
+
+
 def peer_died(_: Path) -> None:
     with Port.create("jobs") as port:
         gate = port.gate()
@@ -190,15 +199,16 @@ def remote(_: Path) -> None:
 
 # What raises each, and what its text has to say beside "jobs": the numbers, and what helps.
 RAISED: list[tuple[type[UnderpassError], Callable[[Path], None], list[str]]] = [
-    (errors.WouldBlock, would_block, ["value is 0", "without _nowait"]),
-    (errors.TimedOut, timed_out, ["0.01 s", "value is 0", "allow more time"]),
-    (errors.TimedOut, timed_out_by_a_block, ["0.01 s of fail_after", "allow more time"]),
+    (errors.WouldBlock, would_block, ["without waiting", "value is 0"]),
+    (errors.TimedOut, timed_out, ["0.01 s", "value is 0"]),
+    (errors.TimedOut, timed_out_by_a_block, ["0.01 s of fail_after", "0 of 1 queued"]),
     (errors.EndOfStream, end_of_stream, ["shut down", "nothing more will come"]),
     (errors.ClosedError, closed, ["closed here", "open it anew"]),
     (errors.MisuseError, misuse, ["limit", "1"]),
     (errors.MessageTooLongError, message_too_long, ["5 bytes", "4", "message_size=5"]),
     (errors.MessageTooLongError, typed_message_too_long, ["65536", r"Port\.create\(name, message_size="]),
     (errors.ResetError, reset, ["was reset", "tried again"]),
+    (errors.OwnerDiedError, owner_died, [r"pid \d+", "recovering"]),
     (errors.PeerDiedError, peer_died, [r"pid \d+", "open it anew"]),
     (errors.NotFoundError, not_found, ["timeout="]),
     (errors.NotFoundError, nobody_serves, ["Desk", "timeout="]),

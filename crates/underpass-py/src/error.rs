@@ -61,15 +61,19 @@ pub fn plain(py: Python<'_>, class: &str, message: &str) -> PyErr {
 pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
     let Context { object, failed, time, detail } = context;
     let more = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+    // What is in the way tells best what helps; where nothing is known of it, the text says so in general.
     match error {
         Error::WouldBlock => plain(
             py,
             "WouldBlock",
-            &format!("{object} {failed} without waiting{more}; what is called without _nowait waits"),
+            &format!(
+                "{object} {failed} without waiting{more}{}",
+                if more.is_empty() { "; what is called without _nowait waits" } else { "" }
+            ),
         ),
         Error::TimedOut(phase) => {
             let (name, told) = match phase {
-                Phase::Wait => ("wait", "; try again, or allow more time"),
+                Phase::Wait => ("wait", if more.is_empty() { "; try again, or allow more time" } else { "" }),
                 Phase::Send => ("send", "; the server has not taken it, so nothing happened"),
                 Phase::Receive => ("receive", "; the server has taken it and may have acted"),
             };
