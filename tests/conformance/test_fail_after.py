@@ -13,10 +13,13 @@ import pytest
 
 from tests.conformance.backends import PATIENCE, SOON, Processes, Threads
 from underpass import (
+    AtomicInt,
+    Event,
     Gate,
     Interface,
     MisuseError,
     Mutex,
+    Notification,
     Port,
     Queue,
     Semaphore,
@@ -89,6 +92,9 @@ def mutex_that_another_thread_holds() -> None:
 WAITS: list[Callable[[], object]] = [
     lambda: Semaphore(0).acquire(),
     lambda: Semaphore(0).holding().__enter__(),
+    lambda: Notification().wait(1),
+    lambda: Event().wait(),
+    lambda: AtomicInt(0).wait(0),
     lambda: Queue().get(),
     lambda: Queue().take(),
     lambda: Queue().get_many(),
