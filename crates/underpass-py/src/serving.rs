@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
-use underpass_core::port::{Call, Received, Wish};
 use underpass_core::Error;
+use underpass_core::port::{Call, Received, Wish};
 use underpass_shm::sync::{AtomicU32, Ordering::Release};
 
 use crate::bytes::Parcel;
