@@ -50,6 +50,11 @@ def call_of_an_idle_port() -> None:
     port.gate().call()
 
 
+def message_to_an_idle_port() -> None:
+    with Port() as port:
+        port.gate().send(b"x")
+
+
 def typed_call_of_an_idle_port() -> None:
     with Port() as port:
         connect(Desk, port.gate()).add(1)
@@ -107,9 +112,11 @@ WAITS: list[Callable[[], object]] = [
     lambda: Gate.open("nobody/makes/it", timeout=None),
     lambda: connect(Desk, "nobody/serves/it", timeout=None),
     lambda: Port().receive(),
+    lambda: Port().receive_any(),
     mutex_that_another_thread_holds,
     name_that_lost_its_receiver,
     call_of_an_idle_port,
+    message_to_an_idle_port,
     typed_call_of_an_idle_port,
     serving_a_port_that_nobody_calls,
     handling_requests_that_nobody_sends,

@@ -26,6 +26,7 @@ from underpass import (
     Space,
     UnderpassError,
     connect,
+    oneway,
     serve,
     serving,
 )
@@ -131,6 +132,24 @@ def test_what_a_types_own_check_raises_is_the_callers(desk: Desk) -> None:
     raw = Gate.open("desk").call(b"\0\1" + msgspec.msgpack.encode([{"name": "bad"}]))
     assert raw[:1] == b"\1"
     assert desk.bear(Grudge("good")) == "good"
+
+
+def test_what_is_sent_one_way_to_a_typed_server_does_no_harm(desk: Desk) -> None:
+    gate = Gate.open("desk")
+    for seed in range(500):
+        gate.send(requests(seed), timeout=PATIENCE)
+    assert desk.add(1, 2) == 3
+
+    class Diary(Desk):
+        @oneway
+        def jot(self, text: str) -> None:
+            raise NotImplementedError
+
+    with serving(Diary(), at="diary"):
+        gate = Gate.open("diary")
+        for seed in range(500):
+            gate.send(requests(seed), timeout=PATIENCE)
+        assert connect(Desk, "diary").add(1, 2) == 3
 
 
 def test_noise_on_the_socket_leaves_the_server_at_work(desk: Desk, private_space: Path) -> None:

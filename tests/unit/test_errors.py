@@ -179,6 +179,25 @@ def corrupted_reply(_: Path) -> None:
         connect(Desk, "jobs").fail(1)
 
 
+def call_cancelled(_: Path) -> None:
+    with Port.create("jobs") as port:
+        gate = port.gate(badge=7)
+        outcome: list[errors.CallCancelledError] = []
+
+        def call() -> None:
+            try:
+                gate.call()
+            except errors.CallCancelledError as error:
+                outcome.append(error)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        while caller.is_alive():
+            port.revoke(7)  # until it has posted, or finds itself revoked
+            caller.join(0.001)
+        raise outcome[0]
+
+
 def call_aborted(_: Path) -> None:
     def drop(_: bytes) -> bytes:
         raise SystemExit
@@ -220,6 +239,7 @@ RAISED: list[tuple[type[UnderpassError], Callable[[Path], None], list[str]]] = [
     (errors.MismatchError, mismatch_of_schemas, [r"size: str", r"size: int", "Restart the older side"]),
     (errors.CorruptedError, corrupted, ["create it anew"]),
     (errors.CorruptedError, corrupted_reply, [r"Desk\.fail", "restart it"]),
+    (errors.CallCancelledError, call_cancelled, ["revoked", "nothing happened"]),
     (errors.CallAbortedError, call_aborted, ["may have acted", "repeat only"]),
     (errors.RemoteError, remote, [r"Desk\.fail raised ZeroDivisionError", r"pid \d+", "in fail"]),
 ]

@@ -78,6 +78,8 @@ class Answerer:
 
     def serve_request(self, request: Request) -> None:
         """Answer a request: that of a one-way method once its arguments are read, and before it runs."""
+        if not request.wants_reply:
+            return  # sent with Gate.send, which no proxy does
         data = request.data
         try:
             target = self._targets[data[0]][data[1]]

@@ -31,8 +31,7 @@ def serve(implementation: Interface, *, at: str | Port, threads: int = 1) -> Non
 
     Args:
         implementation: An instance of a subclass of the interface, with the bodies of its methods.
-        at: A name, for which a port of 64 KiB messages is made, and removed at the end; or a port, which is left open, unless an
-            exception ends the server while other threads serve as well.
+        at: A name, for which a port of 64 KiB messages is made, and removed at the end; or a port, which is left open.
         threads: How many calls are carried out at a time: in this thread and ``threads - 1`` others. With 1 a method needs no locks,
             and calls are carried out in the order in which they are taken.
 
@@ -42,23 +41,8 @@ def serve(implementation: Interface, *, at: str | Port, threads: int = 1) -> Non
         ValueError: ``threads`` is less than 1.
     """
     port, answerer = _prepare(implementation, at, threads)
-    crew = _Crew(port, answerer)
     try:
-        crew.start(threads - 1)
-        try:
-            crew.loop()
-        except ClosedError:
-            # Closed before it began: by another thread of the crew, whose failure says more, or by whom the caller knows.
-            crew.join()
-            crew.raise_failure()
-            raise
-        except BaseException:
-            if threads > 1:
-                port.close()
-            crew.join()
-            raise
-        crew.join()
-        crew.raise_failure()
+        _loop(port, answerer, threads)
     finally:
         if isinstance(at, str):
             port.close()
@@ -81,54 +65,34 @@ def serving(implementation: Interface, *, at: str | Port, threads: int = 1) -> G
         3
     """
     port, answerer = _prepare(implementation, at, threads)
-    crew = _Crew(port, answerer)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            _loop(port, answerer, threads)
+        except ClosedError:
+            return  # left before the thread began
+        except BaseException as error:  # noqa: BLE001  raised again by the thread that leaves
+            failures.append(error)
+            port.close()
+
+    thread = threading.Thread(target=run, name=f"serving {type(implementation).__name__}")
     try:
-        crew.start(threads)
+        thread.start()
         yield
     finally:
         port.close()
-        crew.join()
-    crew.raise_failure()
-
-
-class _Crew:
-    """The threads that answer the calls of one port. The end of one that is no close of the port ends all."""
-
-    def __init__(self, port: Port, answerer: Answerer) -> None:
-        self._port = port
-        self._answerer = answerer
-        self._threads: list[threading.Thread] = []
-        self._failures: list[BaseException] = []
-
-    def loop(self) -> None:
-        """Answer until the port is closed."""
-        if self._answerer.answers_early:
-            self._port.serve(self._answerer.serve_request)
-        else:
-            self._port.serve_bytes(self._answerer.answer)
-
-    def start(self, count: int) -> None:
-        for number in range(count):
-            thread = threading.Thread(target=self._run, name=f"{self._port!r} {number + 1}")
-            thread.start()
-            self._threads.append(thread)
-
-    def join(self) -> None:
-        for thread in self._threads:
+        if thread.ident is not None:
             thread.join()
+    if failures:
+        raise failures[0]
 
-    def raise_failure(self) -> None:
-        if self._failures:
-            raise self._failures[0]
 
-    def _run(self) -> None:
-        try:
-            self.loop()
-        except ClosedError:
-            return  # another thread, or whoever serves, closed the port before this one began
-        except BaseException as error:  # noqa: BLE001  raised again by the thread that waits for this one
-            self._failures.append(error)
-            self._port.close()
+def _loop(port: Port, answerer: Answerer, threads: int) -> None:
+    if answerer.answers_early:
+        port.serve(answerer.serve_request, threads=threads)
+    else:
+        port.serve_bytes(answerer.answer, threads=threads)
 
 
 def _prepare(implementation: Interface, at: str | Port, threads: int) -> tuple[Port, Answerer]:
