@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use underpass_shm::forks;
 use underpass_shm::access::Access;
+use underpass_shm::forks;
 use underpass_shm::space::Space;
 
 const FORKS: usize = 200;
