@@ -292,7 +292,7 @@ class CallAbortedError(UnderpassError):
 
 
 class MapFailedError(UnderpassError):
-    """The kernel refused to map the object's memory; the message says why and which limit to raise. Comes with `Region`."""
+    """The kernel refused to map the object's memory; the message says why and which limit to raise."""
 
 
 class RemoteError(UnderpassError):
