@@ -276,7 +276,7 @@ class CorruptedError(UnderpassError):
 
 
 class CallCancelledError(UnderpassError):
-    """The call was cancelled before the server took it: nothing happened, and calling again is safe. Comes with `Gate.cancel`."""
+    """The call was cancelled before the server took it: nothing happened, and calling again is safe."""
 
 
 class CallAbortedError(UnderpassError):
