@@ -276,7 +276,7 @@ class CorruptedError(UnderpassError):
 
 
 class CallCancelledError(UnderpassError):
-    """The call was cancelled before the server took it: nothing happened, and calling again is safe. Comes with `Gate.cancel`."""
+    """The call was cancelled before the server took it: nothing happened, and calling again is safe."""
 
 
 class CallAbortedError(UnderpassError):
@@ -292,7 +292,7 @@ class CallAbortedError(UnderpassError):
 
 
 class MapFailedError(UnderpassError):
-    """The kernel refused to map the object's memory; the message says why and which limit to raise. Comes with `Region`."""
+    """The kernel refused to map the object's memory; the message says why and which limit to raise."""
 
 
 class RemoteError(UnderpassError):

@@ -190,7 +190,8 @@ pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
             attributes.set_item("errno", lack.errno.raw_os_error())
         }),
         Shm::MapFailed { what, errno } => {
-            plain(py, "MapFailedError", &format!("cannot map the memory of {what}: {errno}"))
+            let text = format!("cannot map the memory of {what}: {errno}; look at this process's limits (ulimit -a)");
+            plain(py, "MapFailedError", &text)
         }
         Shm::Corrupted { what, why } => {
             plain(py, "CorruptedError", &format!("{what} is corrupted: {why}; remove it and create it anew"))
