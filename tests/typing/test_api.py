@@ -22,7 +22,19 @@ STUB = Path(underpass.__file__).with_name("_core.pyi")
 BUILT = (
     *("Space", "ObjectInfo", "Semaphore", "Mutex", "Queue", "Lease", "Loan"),
     *("Notification", "Event", "AtomicInt"),
-    *("Port", "Gate", "Request", "Notified", "Peer", "Interface", "serve", "serving", "connect", "oneway", "fail_after"),
+    *(
+        "Port",
+        "Gate",
+        "Request",
+        "Notified",
+        "Peer",
+        "Interface",
+        "serve",
+        "serving",
+        "connect",
+        "oneway",
+        "fail_after",
+    ),
 )
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
