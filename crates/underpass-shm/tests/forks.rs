@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use underpass_shm::access::Access;
 use underpass_shm::forks;
 use underpass_shm::space::Space;
 
@@ -21,11 +22,11 @@ fn test_children_enter_spaces_whatever_threads_of_the_parent_do() {
         scope.spawn(|| {
             while !stop.load(Relaxed) {
                 for path in &paths[1..] {
-                    Space::enter(path, Some(0o700)).and_then(|space| space.remove()).unwrap();
+                    Space::enter(path, Access::Mine(0o700)).and_then(|space| space.remove()).unwrap();
                 }
             }
         });
-        let ended = (0..FORKS).filter(|_| fork(|| Space::enter(&paths[0], Some(0o700)).is_ok())).count();
+        let ended = (0..FORKS).filter(|_| fork(|| Space::enter(&paths[0], Access::Mine(0o700)).is_ok())).count();
         stop.store(true, Relaxed);
         FORKS - ended
     });
