@@ -204,9 +204,9 @@ def test_users_of_a_group_wake_each_other_and_see_each_other_die(processes: Proc
         go.release()
         gate = Gate.open("bob", space=space, timeout=10)
         assert gate.call(b"ping", timeout=10) == b"pong"
-        ready.raise_()
         with pytest.raises(TimedOut):
             jobs.get(timeout=0)
+        ready.raise_()
         killed.wait()
         assert jobs.get(timeout=10) == b"job"
         with pytest.raises(PeerDiedError):

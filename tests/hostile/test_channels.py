@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 MESSAGE_SIZE = 100
 ALL_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-GREETING = b"underpass"
+# Where a port's file says which channels its server is to look at. See layout/port.rs.
+ACTIVE = slice(HEADER + 64, HEADER + 192)
 
 
 def socket_of(space: Path) -> Path:
@@ -33,10 +34,10 @@ def socket_of(space: Path) -> Path:
 
 
 @contextmanager
-def overheard(space: Path) -> Generator[tuple[Port, Gate, mmap.mmap]]:
-    """Make a port whose socket is ours, and a gate bound to it: its channel's memory, as its server would have it."""
+def overheard(space: Path) -> Generator[tuple[Gate, mmap.mmap, bytes]]:
+    """Make a port whose socket is ours, and a gate bound to it: what its server would have of it, memory and greeting."""
     with (
-        Port.create("overheard", message_size=MESSAGE_SIZE) as port,
+        Port.create("overheard", message_size=MESSAGE_SIZE),
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
     ):
         path = socket_of(space)
@@ -48,12 +49,12 @@ def overheard(space: Path) -> Generator[tuple[Port, Gate, mmap.mmap]]:
             gate.call(b"", timeout=0)
         client, _ = listener.accept()
         with client:
-            _, ancillary, _, _ = client.recvmsg(64, 1024)
+            greeting, ancillary, _, _ = client.recvmsg(64, 1024)
         descriptor = array.array("i", ancillary[0][2])[0]
         memory = mmap.mmap(descriptor, 0)
         os.close(descriptor)
         try:
-            yield port, gate, memory
+            yield gate, memory, greeting
         finally:
             gate.close()
             memory.close()
@@ -97,7 +98,7 @@ def serve_whatever(port: Port, dice: random.Random, verbs: Verbs) -> int:
 
 
 def attack_adoption(space: Path, numbers: range) -> Outcomes:
-    with overheard(space) as (_, _, memory):
+    with overheard(space) as (_, memory, genuine_greeting):
         genuine = bytes(memory)
 
     def attack(seed: int, verbs: Verbs) -> None:
@@ -113,7 +114,7 @@ def attack_adoption(space: Path, numbers: range) -> Outcomes:
                 if dice.random() < 0.8
                 else dice.choice((0, fcntl.F_SEAL_GROW, ALL_SEALS | fcntl.F_SEAL_WRITE))
             )
-            greeting = GREETING if dice.random() < 0.9 else dice.randbytes(dice.choice((0, 1, 16, 100)))
+            greeting = genuine_greeting if dice.random() < 0.9 else dice.randbytes(dice.choice((0, 1, 16, 100)))
             hostile = introduce(space, bytes(image), seals, greeting, dice.choice((1, 1, 1, 1, 0, 2, 5)))
             if dice.random() < 0.3:
                 hostile.close()
@@ -152,17 +153,16 @@ def scribbles(dice: random.Random, size: int) -> Iterator[tuple[int, int]]:
 
 def attack_server(space: Path, numbers: range) -> Outcomes:
     """The client, adopted and trusted to nothing, scribbles between the server's looks."""
-    with overheard(space) as (_, _, memory):
+    with overheard(space) as (_, memory, genuine_greeting):
         genuine = bytes(memory)
 
-    def attacks() -> Iterator[tuple[Port, mmap.mmap]]:
-        port = Port.create("desk", message_size=MESSAGE_SIZE)
+    def adopted(port: Port) -> mmap.mmap:
         hostile = os.memfd_create("hostile", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.write(hostile, genuine)
         fcntl.fcntl(hostile, fcntl.F_ADD_SEALS, ALL_SEALS)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
             client.connect(str(socket_of(space)))
-            client.sendmsg([GREETING], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [hostile]))])
+            client.sendmsg([genuine_greeting], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [hostile]))])
             gate = Gate.open("desk")
             with suppress(UnderpassError):
                 gate.call(b"x", timeout=0)
@@ -172,17 +172,29 @@ def attack_server(space: Path, numbers: range) -> Outcomes:
         gate.close()
         memory = mmap.mmap(hostile, 0)
         os.close(hostile)
+        return memory
+
+    def attacks() -> Iterator[tuple[Port, mmap.mmap, mmap.mmap]]:
         while True:
-            yield port, memory
+            with (
+                Port.create("desk", message_size=MESSAGE_SIZE) as port,
+                adopted(port) as memory,
+                (space / "desk").open("r+b") as file,
+                mmap.mmap(file.fileno(), 0) as words,
+            ):
+                # Some of what is scribbled says that the client is gone, which the server believes now and then.
+                for _ in range(100):
+                    yield port, words, memory
 
     partner = attacks()
 
     def attack(seed: int, verbs: Verbs) -> None:
         dice = random.Random(seed)
-        port, memory = next(partner)
+        port, words, memory = next(partner)
         memory[:] = genuine
         for offset, word in scribbles(dice, len(genuine)):
             struct.pack_into("<I", memory, offset, word)
+        words[ACTIVE] = b"\xff" * (ACTIVE.stop - ACTIVE.start)
         verbs.refused += serve_whatever(port, dice, verbs) > 0
 
     return survive(attack, numbers)
@@ -199,7 +211,7 @@ def attack_client(space: Path, numbers: range) -> Outcomes:
     """The server scribbles answers, and everything else, into the channel of a client that calls."""
 
     def attacks() -> Iterator[tuple[Gate, mmap.mmap]]:
-        with overheard(space) as (_, gate, memory):
+        with overheard(space) as (gate, memory, _):
             while True:
                 yield gate, memory
 
