@@ -143,6 +143,15 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
             );
             exception(py, "AccessDeniedError", &message, |attributes| attributes.set_item("filename", *object))
         }
+        Error::Barred { pid } => {
+            let (me, uid) = (std::process::id(), underpass_shm::space::uid());
+            let message = format!(
+                "{object} {failed}: the socket of its server, pid {pid}{}, is closed to this process, pid {me} of uid \
+                 {uid}: run as its user, or make the port with admit=, which opens it to others",
+                if detail.is_empty() { String::new() } else { format!(" of {detail}") }
+            );
+            exception(py, "AccessDeniedError", &message, |attributes| attributes.set_item("filename", *object))
+        }
         Error::TooLong { size, limit } => {
             let message = format!(
                 "{object} {failed}: {size} bytes are more than its message_size of {limit}; create it with message_size={size} or more"
