@@ -254,7 +254,7 @@ def test_port_without_admit_is_closed_to_others(processes: Processes, directory:
             done.wait()
 
     def call() -> None:
-        text = f"port 'private'.* of uid {NOBODY}, is closed to .* of uid {SOMEBODY}: .*admit="
+        text = f"port 'private'.* of uid {NOBODY}, has a socket that is closed to .* of uid {SOMEBODY}: .*admit="
         with pytest.raises(AccessDeniedError, match=text):
             gate_of(directory, "private").call()
 
