@@ -54,6 +54,11 @@ pub enum Error {
         /// The server's pid.
         pid: u32,
     },
+    /// The server's socket does not let this process connect.
+    Barred {
+        /// The server's pid.
+        pid: u32,
+    },
     /// A message is larger than the object carries.
     TooLong {
         /// Bytes it has.

@@ -14,16 +14,19 @@ use underpass_shm::sync::AtomicU32;
 use crate::Result;
 
 /// Words one park can watch.
-pub const WORDS: usize = 5;
+pub const WORDS: usize = 18;
 /// Lives one park can watch: with the words and the baton they fit into one `futex_waitv`.
-pub const LIVES: usize = 120;
+pub const LIVES: usize = 109;
 
 /// What a sleeper waits for: that one of these words changes, or one of these lives ends.
 #[derive(Debug)]
 pub struct Watch<'a> {
     words: [Option<(&'a AtomicU32, u32)>; WORDS],
+    waited_for: usize,
     lives: [Life; LIVES],
     known: usize,
+    /// A wake may get lost on its way here or to whom this sleeper waits for: it naps.
+    pub unheard: bool,
     /// How often in a row this sleeper had to nap, since nothing would have told it of somebody's end.
     pub naps: std::cell::Cell<u32>,
     /// What it is for, for those who look on.
@@ -55,13 +58,22 @@ impl<'a> Watch<'a> {
     #[must_use]
     pub fn new() -> Self {
         let naps = std::cell::Cell::new(0);
-        Self { words: [None; WORDS], lives: [Life::NOBODY; LIVES], known: 0, naps, purpose: None }
+        Self {
+            words: [None; WORDS],
+            waited_for: 0,
+            lives: [Life::NOBODY; LIVES],
+            known: 0,
+            unheard: false,
+            naps,
+            purpose: None,
+        }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.words = [None; WORDS];
+        self.waited_for = 0;
         self.known = 0;
+        self.unheard = false;
     }
 
     /// Sleep only while `word` has the value `expected`.
@@ -69,8 +81,9 @@ impl<'a> Watch<'a> {
     /// # Panics
     /// With more than [`WORDS`] words.
     pub fn word(&mut self, word: &'a AtomicU32, expected: u32) {
-        let free = self.words.iter_mut().find(|slot| slot.is_none());
+        let free = self.words.get_mut(self.waited_for);
         *free.expect("no object waits for more words") = Some((word, expected));
+        self.waited_for += 1;
     }
 
     /// Sleep only while `life` goes on. Beyond [`LIVES`] the re-check of the state has to do.
@@ -83,7 +96,7 @@ impl<'a> Watch<'a> {
 
     /// The words and what they must be.
     pub fn words(&self) -> impl Iterator<Item = (&'a AtomicU32, u32)> + '_ {
-        self.words.iter().flatten().copied()
+        self.words[..self.waited_for].iter().flatten().copied()
     }
 
     /// The lives.

@@ -10,6 +10,8 @@ pub mod linux;
 pub mod lock;
 pub mod mutex;
 pub mod notification;
+#[cfg(not(loom))]
+pub mod outsider;
 pub mod port;
 pub mod queue;
 pub mod semaphore;

@@ -210,7 +210,7 @@ impl Kernel for Linux {
             count += 1;
         }
         let tokens = count;
-        let mut unseen = false;
+        let mut unseen = watch.unheard;
         for life in watch.lives() {
             match table.watch(*life) {
                 lives::Watch::Token(word, value) => {

@@ -55,7 +55,7 @@ impl Admission for Asked {
     fn admits(&self, client: &Channel) -> Result<bool> {
         Python::attach(|py| {
             let Some(function) = self.0.function(py) else { return Ok(false) };
-            let peer = Peer::caller(&self.0.linux, client.peer, client.client, Life::NOBODY);
+            let peer = Peer::caller(&self.0.linux, client, Life::NOBODY);
             match function.call1((peer,)).and_then(|verdict| verdict.is_truthy()) {
                 Ok(verdict) => Ok(verdict),
                 // One client's misfortune must not end the service of all: told as Python tells of callbacks.

@@ -134,14 +134,10 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
                 "{object} {failed}: its badge was revoked, or its gate closed, before the server took it, so nothing happened"
             ),
         ),
-        Error::Denied { pid } => {
-            let (me, uid) = (std::process::id(), underpass_shm::space::uid());
-            let message = format!(
-                "{object} {failed}: its server, pid {pid}{}, does not admit this process, pid {me} of uid {uid}: \
-                 run as its user, or let its admit= say yes",
-                if detail.is_empty() { String::new() } else { format!(" of {detail}") }
-            );
-            exception(py, "AccessDeniedError", &message, |attributes| attributes.set_item("filename", *object))
+        Error::Denied { pid } => denied(py, context, pid, ["does not admit", "let its admit= say yes"]),
+        Error::Barred { pid } => {
+            let why = ["has a socket that is closed to", "make the port with admit=, which opens it to others"];
+            denied(py, context, pid, why)
         }
         Error::TooLong { size, limit } => {
             let message = format!(
@@ -160,6 +156,18 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         }
         Error::Shm(error) => from_shm(py, error),
     }
+}
+
+/// A server that does not let this process call: how, and the remedy.
+fn denied(py: Python<'_>, context: &Context<'_>, pid: u32, [how, remedy]: [&str; 2]) -> PyErr {
+    let Context { object, failed, detail, .. } = context;
+    let (me, uid) = (std::process::id(), underpass_shm::space::uid());
+    let owner = if detail.is_empty() { String::new() } else { format!(" of {detail}") };
+    let message = format!(
+        "{object} {failed}: its server, pid {pid}{owner}, {how} this process, pid {me} of uid {uid}: \
+         run as its user, or {remedy}"
+    );
+    exception(py, "AccessDeniedError", &message, |attributes| attributes.set_item("filename", *object))
 }
 
 /// A time that was measured, for the texts of errors. Cut and not rounded, so that "at least" stays true.

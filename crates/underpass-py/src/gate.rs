@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use underpass_core::outsider::Outsider;
 use underpass_core::port::{Badge, Client, MOST_BYTES, Reply, notify};
-use underpass_core::{Deadline, Error};
+use underpass_core::{Deadline, Error, Kernel};
 use underpass_shm::forks;
 use underpass_shm::header::{Kind, WORDS};
 use underpass_shm::layout::port::PortWords;
@@ -17,6 +18,7 @@ use underpass_shm::space::socket_name;
 use crate::bytes::{Parcel, Target};
 use crate::error::{Context, exception, raise};
 use crate::handle::{Handle, Travel};
+use crate::host;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -74,17 +76,24 @@ impl GateStatistics {
     }
 }
 
+/// A channel, and the world of who cannot write the port's space.
+#[derive(Debug)]
+struct Connection {
+    client: Client,
+    outsider: Option<Outsider>,
+}
+
 /// The channel of this process; a forked child finds its parent's and makes the next.
 #[derive(Debug)]
 struct Binding {
     epoch: u32,
-    client: OnceLock<Client>,
+    bound: OnceLock<Connection>,
     next: OnceLock<Box<Binding>>,
 }
 
 impl Binding {
     fn new() -> Self {
-        Self { epoch: forks::epoch(), client: OnceLock::new(), next: OnceLock::new() }
+        Self { epoch: forks::epoch(), bound: OnceLock::new(), next: OnceLock::new() }
     }
 
     #[inline]
@@ -124,10 +133,26 @@ impl Gate {
     }
 
     #[inline]
-    fn client(&self, py: Python<'_>, timeout: Timeout, deadline: Deadline, failed: &'static str) -> PyResult<&Client> {
-        match self.binding.current().client.get() {
-            Some(client) => Ok(client),
-            None => self.bind(py, deadline)?.map_err(|error| self.failed(py, timeout, failed, error)),
+    fn bound(
+        &self,
+        py: Python<'_>,
+        timeout: Timeout,
+        deadline: Deadline,
+        failed: &'static str,
+    ) -> PyResult<(&Client, &dyn Kernel)> {
+        let bound = match self.binding.current().bound.get() {
+            Some(bound) => bound,
+            None => self.bind(py, deadline)?.map_err(|error| self.failed(py, timeout, failed, error))?,
+        };
+        Ok((&bound.client, self.world(bound)))
+    }
+
+    /// The world in which it calls.
+    #[inline]
+    fn world<'a>(&'a self, bound: &'a Connection) -> &'a dyn Kernel {
+        match &bound.outsider {
+            None => self.handle.kernel(),
+            Some(outsider) => outsider,
         }
     }
 
@@ -143,34 +168,39 @@ impl Gate {
         let timeout = Timeout::new(timeout)?;
         let data = data.map_or_else(|| Ok(Parcel::empty()), Parcel::new)?;
         let deadline = timeout.deadline();
-        let client = self.client(py, timeout, deadline, NOT_ANSWERED)?;
-        match timeout.judge(client.call(self.handle.kernel(), &data, deadline, sink)) {
+        let (client, kernel) = self.bound(py, timeout, deadline, NOT_ANSWERED)?;
+        match timeout.judge(client.call(kernel, &data, deadline, sink)) {
             Ok(result) => result,
             Err(error) => Err(self.failed(py, timeout, NOT_ANSWERED, error)),
         }
     }
 
     #[cold]
-    fn bind(&self, py: Python<'_>, deadline: Deadline) -> PyResult<underpass_core::Result<&Client>> {
+    fn bind(&self, py: Python<'_>, deadline: Deadline) -> PyResult<underpass_core::Result<&Connection>> {
         let header = &self.handle.header;
+        let space = self.handle.home(py)?.space();
+        let outsider = space.lives().is_onlooker().then(|| Outsider::new(space.clone(), &host::Python));
         let connected = Client::connect(
-            self.handle.kernel(),
-            self.handle.home(py)?.space(),
+            outsider.as_ref().map_or(self.handle.kernel(), |outsider| outsider),
+            space,
             self.words.clone(),
             &socket_name(header),
             Life(header.creator),
             self.message_size,
             self.badge,
             deadline,
+            outsider.is_some(),
         );
         // Two threads may bind at once; one channel more does no harm, and the server forgets it with this process.
-        Ok(connected.map(|client| self.binding.current().client.get_or_init(|| client)))
+        Ok(connected.map(|client| self.binding.current().bound.get_or_init(|| Connection { client, outsider })))
     }
 
     #[cold]
     fn failed(&self, py: Python<'_>, timeout: Timeout, failed: &'static str, error: Error) -> PyErr {
         let detail = match error {
-            Error::Denied { .. } => self.handle.owner().map_or(String::new(), |uid| format!("uid {uid}")),
+            Error::Denied { .. } | Error::Barred { .. } => {
+                self.handle.owner().map_or(String::new(), |uid| format!("uid {uid}"))
+            }
             _ => String::new(),
         };
         raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
@@ -287,12 +317,14 @@ impl Gate {
         let timeout = Timeout::new(timeout)?;
         let data = Parcel::new(data)?;
         let deadline = timeout.deadline();
-        let client = self.client(py, timeout, deadline, NOT_RECEIVED)?;
-        let sent = timeout.judge(client.send(self.handle.kernel(), &data, deadline));
+        let (client, kernel) = self.bound(py, timeout, deadline, NOT_RECEIVED)?;
+        let sent = timeout.judge(client.send(kernel, &data, deadline));
         sent.map_err(|error| self.failed(py, timeout, NOT_RECEIVED, error))
     }
 
     /// Set ``bits`` of the port's own word, for `Port.receive_any`: never blocks, and needs no admission.
+    ///
+    /// A process that only looks at the space (`Space.look`) has to be let in by a call before.
     ///
     /// Bits that were set before are the same bits (seL4's signal). A server that has died and did not close the port is
     /// noticed by the second notification that nobody takes, or by one that should have woken it.
@@ -302,6 +334,7 @@ impl Gate {
     ///
     /// Raises:
     ///     PeerDiedError: The port was closed, or its server is known to have died.
+    ///     MisuseError: This process only looks at the space, and has not called yet.
     #[pyo3(signature = (bits=1))]
     fn notify(&self, py: Python<'_>, bits: i128) -> PyResult<()> {
         self.handle.check(py)?;
@@ -309,8 +342,17 @@ impl Gate {
             .ok()
             .filter(|bits| *bits != 0)
             .ok_or_else(|| PyValueError::new_err(format!("bits={bits} is not between 1 and 2**64 - 1")))?;
-        notify(self.handle.kernel(), &self.words, Life(self.handle.header.creator), bits)
-            .map_err(|error| self.failed(py, Timeout::NoWait, "not notified", error))
+        let failed = |error| self.failed(py, Timeout::NoWait, "not notified", error);
+        let words = match self.binding.current().bound.get() {
+            // Those who cannot write the port's words have others.
+            Some(bound) => &bound.client.port,
+            None if self.handle.home(py)?.space().lives().is_onlooker() => {
+                let why = "who can only read its space is let in by a call: call or send first";
+                return Err(failed(Error::Misuse(why.into())));
+            }
+            None => &self.words,
+        };
+        notify(self.handle.kernel(), words, Life(self.handle.header.creator), bits).map_err(failed)
     }
 
     /// Bytes of the longest message.
@@ -327,10 +369,10 @@ impl Gate {
 
     /// A frozen snapshot.
     fn statistics(&self) -> GateStatistics {
-        let client = self.binding.current().client.get();
-        let (in_progress, abandoned, in_line) = client.map_or((0, 0, 0), Client::in_progress);
+        let bound = self.binding.current().bound.get();
+        let (in_progress, abandoned, in_line) = bound.map_or((0, 0, 0), |bound| bound.client.in_progress());
         GateStatistics {
-            bound: client.is_some(),
+            bound: bound.is_some(),
             in_progress,
             abandoned,
             in_line,
@@ -342,8 +384,8 @@ impl Gate {
 
     /// End this handle: the server forgets what it shared with this process. Idempotent.
     fn close(&self) {
-        if let Some(client) = self.binding.current().client.get() {
-            client.close();
+        if let Some(bound) = self.binding.current().bound.get() {
+            bound.client.close();
         }
         self.handle.close();
     }
@@ -356,7 +398,7 @@ impl Gate {
 
     fn __repr__(&self) -> String {
         let name = self.handle.label();
-        let bound = if self.binding.current().client.get().is_some() { "bound" } else { "not bound yet" };
+        let bound = if self.binding.current().bound.get().is_some() { "bound" } else { "not bound yet" };
         let badge = if self.badge.number == 0 { String::new() } else { format!(", badge {}", self.badge.number) };
         let state = if self.handle.is_closed() { ", closed" } else { "" };
         format!("<Gate to {name}, {bound}{badge}{state}>")

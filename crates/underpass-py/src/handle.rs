@@ -19,7 +19,7 @@ use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, clock, forks, space};
 
 use crate::atomic::AtomicInt;
-use crate::error::{Context, exception, from_shm, plain, raise};
+use crate::error::{Context, exception, from_shm, is, plain, raise};
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::host;
@@ -75,11 +75,12 @@ impl Handle {
         Ok(Self::born(made.map_err(|error| not_created(py, wanted, error))?, home, lab, wanted.name.is_none()))
     }
 
-    /// Makes a port: `listen` binds its socket before its name exists. A name whose receiver is gone is taken over.
+    /// Makes a port, which `anybody` who reaches its space may connect to: `listen` binds its socket before its name exists. A name whose receiver is gone is taken over.
     pub fn create_port(
         py: Python<'_>,
         space: Option<&Space>,
         wanted: &Wanted<'_>,
+        anybody: bool,
         listen: &dyn Fn(&space::Space, &Header) -> Result<(), Shm>,
     ) -> PyResult<Self> {
         check(wanted)?;
@@ -88,7 +89,7 @@ impl Handle {
             let home = linux.space();
             let newborn = home.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters, wanted.mode)?;
             listen(home, &newborn.header)?;
-            newborn.share(&space::socket_name(&newborn.header))?;
+            newborn.share(&space::socket_name(&newborn.header), anybody)?;
             let (region, header) = (newborn.region.clone(), newborn.header.clone());
             let published = home.exclusively(|| {
                 let dead = match home.open(newborn.file_name(), Kind::Port) {
@@ -453,7 +454,11 @@ pub fn reopen(
 ) -> PyResult<Py<PyAny>> {
     let kind =
         Kind::from_number(kind).ok_or_else(|| PyValueError::new_err("a handle of a kind that does not exist"))?;
-    let space = Space::at(py, &place, Access::Found)?;
+    let space = match Space::at(py, &place, Access::Found) {
+        // Another user's port can be called by those who may read its space.
+        Err(error) if kind == Kind::Port && is(py, &error, "AccessDeniedError") => Space::look_at(py, &place)?,
+        entered => entered?,
+    };
     let handle = Handle::open_file(py, &space, file, kind, nonce, (creator, pid))?;
     match kind {
         Kind::Semaphore => Ok(opened::<Semaphore>(py, handle)?.into_any()),

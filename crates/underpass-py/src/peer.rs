@@ -1,14 +1,16 @@
 //! `underpass.Peer`: a partner, as far as the kernel and the table of lives know it.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use underpass_core::kernel::Kernel;
 use underpass_core::linux::Linux;
+use underpass_core::port::Channel;
 use underpass_shm::life::Life;
-use underpass_shm::socket::Credentials;
+use underpass_shm::socket::{Credentials, is_deserted};
 
 use crate::handle::Handle;
 
@@ -30,13 +32,18 @@ pub struct Peer {
     pub gid: u32,
     pub kernel: Arc<dyn Kernel>,
     pub life: Life,
+    /// Of a caller that has no life here: what ends with its process.
+    line: Option<Arc<OwnedFd>>,
 }
 
 impl Peer {
     /// The process behind a socket, and the thread of it that it says calls.
-    pub fn caller(linux: &Arc<Linux>, credentials: Credentials, process: Life, thread: Life) -> Self {
-        let Credentials { pid, uid, gid } = credentials;
-        Self { pid, tid: linux.space().lives().tid(thread), uid, gid, kernel: linux.clone(), life: process }
+    pub fn caller(linux: &Arc<Linux>, channel: &Channel, thread: Life) -> Self {
+        let Credentials { pid, uid, gid } = channel.peer;
+        let line = channel.line.clone();
+        // Somebody who has no life here could name the thread of another one.
+        let tid = if line.is_some() { 0 } else { linux.space().lives().tid(thread) };
+        Self { pid, tid, uid, gid, kernel: linux.clone(), life: channel.client, line }
     }
 
     /// The thread that owns an object.
@@ -46,7 +53,7 @@ impl Peer {
         let shown = if tid == 0 { None } else { fs::metadata(format!("/proc/{pid}/task/{tid}")).ok() };
         let shown = shown.or_else(|| fs::metadata(handle.place()).ok());
         let (uid, gid) = shown.map_or((0, 0), |status| (status.uid(), status.gid()));
-        Self { pid: pid.cast_signed(), tid, uid, gid, kernel: handle.world().clone(), life: thread }
+        Self { pid: pid.cast_signed(), tid, uid, gid, kernel: handle.world().clone(), life: thread, line: None }
     }
 }
 
@@ -55,7 +62,10 @@ impl Peer {
     /// True while it lives: the process that called, or the thread that owns.
     #[getter]
     fn alive(&self) -> bool {
-        self.kernel.alive(self.life)
+        match &self.line {
+            Some(line) => !is_deserted(line),
+            None => self.kernel.alive(self.life),
+        }
     }
 
     fn __repr__(&self) -> String {

@@ -119,7 +119,7 @@ fn create(
         listener.set(Some(bound));
         Ok(())
     };
-    let handle = Arc::new(Handle::create_port(py, space, &wanted, &listen)?);
+    let handle = Arc::new(Handle::create_port(py, space, &wanted, admit.is_some(), &listen)?);
     let words: Option<Placed<PortWords>> = Placed::at(&handle.region, WORDS);
     match (words, listener.take()) {
         (Some(words), Some(listener)) => {
@@ -131,7 +131,7 @@ fn create(
                 Some(admit) => Box::new(Asked(admit.clone())),
                 None => Box::new(SameUser),
             };
-            let server = Server::new(words, size, listener, admission);
+            let server = Server::new(words, size, listener, admission, handle.home(py)?.space().is_shared());
             Ok(object::base(&handle).add_subclass(Port {
                 server,
                 admit,

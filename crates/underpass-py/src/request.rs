@@ -74,7 +74,7 @@ impl Request {
     #[getter]
     fn peer(&self, py: Python<'_>) -> PyResult<Peer> {
         let linux = self.port.get().handle.home(py)?;
-        Ok(Peer::caller(linux, self.call.peer(), self.call.client(), self.call.caller()))
+        Ok(Peer::caller(linux, self.call.channel(), self.call.caller()))
     }
 
     /// Answer, once, with a buffer, or a list or tuple of them that is sent as one message. Never blocks; the caller may be gone.

@@ -101,6 +101,12 @@ impl Space {
         Ok(space)
     }
 
+    /// The space at a directory, for somebody who takes no part in it.
+    pub fn look_at(py: Python<'_>, path: &Path) -> PyResult<Self> {
+        let space = shm::Space::look(path).map_err(|error| from_shm(py, error))?;
+        Ok(Self { linux: Arc::new(Linux::new(space, &host::Python)) })
+    }
+
     /// The given space, or the default one.
     pub fn or_default(py: Python<'_>, space: Option<&Self>) -> PyResult<Self> {
         match space {
@@ -180,8 +186,9 @@ impl Space {
 
     /// The space at ``path``, to look at: nothing is made, claimed or swept, and it may belong to somebody else.
     ///
-    /// It can be listed, its waits can be told, and what the dead left can be swept; its objects cannot be opened,
-    /// unless this process has entered it as well. What was looked at keeps one descriptor until this process ends.
+    /// It can be listed, its waits can be told, and what the dead left can be swept; its ports can be
+    /// called (`Gate.open` with ``space=``), if they admit this user; its other objects cannot be opened, unless this
+    /// process has entered it as well. What was looked at keeps one descriptor until this process ends.
     ///
     /// Args:
     ///     path: The directory. Default: ``UNDERPASS_DIR``, or ``/dev/shm/underpass-<uid>``.
@@ -197,8 +204,7 @@ impl Space {
     #[staticmethod]
     #[pyo3(signature = (path=None))]
     fn look(py: Python<'_>, path: Option<PathBuf>) -> PyResult<Self> {
-        let space = shm::Space::look(&path.unwrap_or_else(default_path)).map_err(|error| from_shm(py, error))?;
-        Ok(Self { linux: Arc::new(Linux::new(space, &host::Python)) })
+        Self::look_at(py, &path.unwrap_or_else(default_path))
     }
 
     /// The directory.

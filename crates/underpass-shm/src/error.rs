@@ -103,6 +103,12 @@ impl Error {
         }
     }
 
+    /// The kernel does not allow it to this user.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::System { errno: Errno::ACCESS | Errno::PERM, .. })
+    }
+
     /// The error number that `libc` left in this thread.
     #[must_use]
     pub fn last(doing: &'static str, what: impl Into<String>) -> Self {

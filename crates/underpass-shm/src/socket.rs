@@ -1,9 +1,10 @@
 //! The sockets of ports: a client sends the memory of its channel once; the kernel vouches for who it is.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{
@@ -17,6 +18,8 @@ use crate::{Error, Result};
 const BACKLOG: i32 = 4096;
 /// What an introduction starts with.
 const GREETING: &[u8; 9] = b"underpass";
+/// The same, by somebody who can only read the space.
+const FOREIGN: &[u8; 9] = b"elsewhere";
 /// Bytes that a client says of itself.
 const SAID: usize = 20;
 
@@ -45,15 +48,17 @@ pub fn listen(directory: impl AsFd, name: &str, what: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects to a port's socket and sends it the channel's memory. `None`: the backlog is full for longer than `patience`.
+/// Connects to a port's socket and sends it the channel's memory; the connection. `None`: the backlog is full for longer
+/// than `patience`.
 pub fn introduce(
     directory: impl AsFd,
     name: &str,
     memory: impl AsFd,
     said: [u8; SAID],
+    foreign: bool,
     patience: Duration,
     what: &str,
-) -> Result<Option<()>> {
+) -> Result<Option<OwnedFd>> {
     let failed = |errno| Error::system("connect", what, errno);
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(failed)?;
@@ -67,13 +72,72 @@ pub fn introduce(
         }
         Err(errno) => return Err(failed(errno)),
     }
-    let descriptors = [memory.as_fd()];
+    let greeting = if foreign { FOREIGN } else { GREETING };
+    send(&socket, &[IoSlice::new(greeting), IoSlice::new(&said)], memory.as_fd(), SendFlags::empty())
+        .map_err(failed)?;
+    Ok(Some(socket))
+}
+
+/// Sends bytes and a descriptor.
+fn send(
+    socket: &OwnedFd,
+    words: &[IoSlice<'_>],
+    memory: BorrowedFd<'_>,
+    flags: SendFlags,
+) -> rustix::io::Result<usize> {
+    let descriptors = [memory];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    let words = [IoSlice::new(GREETING), IoSlice::new(&said)];
-    rustix::net::sendmsg(&socket, &words, &mut ancillary, SendFlags::NOSIGNAL).map_err(failed)?;
-    Ok(Some(()))
+    rustix::net::sendmsg(socket, words, &mut ancillary, flags | SendFlags::NOSIGNAL)
+}
+
+/// Hands memory to whoever is at the other end, without waiting; false if it is not taken.
+#[must_use]
+pub fn hand_over(socket: &OwnedFd, memory: &OwnedFd) -> bool {
+    send(socket, &[IoSlice::new(GREETING)], memory.as_fd(), SendFlags::DONTWAIT).is_ok()
+}
+
+/// What was handed over, if anything was.
+#[must_use]
+pub fn handed_over(socket: &OwnedFd) -> Option<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let (mut bytes, flags) = ([0; GREETING.len()], RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT);
+    rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags).ok()?;
+    first_descriptor(&mut ancillary)
+}
+
+fn first_descriptor(ancillary: &mut RecvAncillaryBuffer<'_>) -> Option<OwnedFd> {
+    ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    })
+}
+
+/// True once nobody has the other end any more: its processes have died or closed it.
+#[must_use]
+pub fn is_deserted(socket: &OwnedFd) -> bool {
+    let mut look = [PollFd::new(socket, PollFlags::empty())];
+    poll(&mut look, Some(&Timespec::default())).is_ok() && look[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
+/// True if one of these has something to accept, to read, or an end to find.
+#[must_use]
+pub fn any_readable<'a>(sockets: impl Iterator<Item = &'a OwnedFd>) -> bool {
+    let mut look: Vec<_> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+    poll(&mut look, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+/// Who is at the other end. The pid is 0 if this process's pid namespace does not show it.
+#[must_use]
+pub fn peer(socket: &OwnedFd) -> Option<Credentials> {
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    let (descriptor, out) = (socket.as_raw_fd(), (&raw mut found).cast());
+    // SAFETY: S4, the record and its length outlive the call.
+    let code = unsafe { libc::getsockopt(descriptor, libc::SOL_SOCKET, libc::SO_PEERCRED, out, &raw mut length) };
+    (code == 0).then_some(Credentials { pid: found.pid, uid: found.uid, gid: found.gid })
 }
 
 /// What comes of a look for clients.
@@ -102,8 +166,8 @@ pub fn accept(listener: impl AsFd) -> Met {
 /// What a client has sent of itself.
 #[derive(Debug)]
 pub enum Introduction {
-    /// Its memory, what it says, and who it is.
-    Complete(OwnedFd, [u8; SAID], Credentials),
+    /// Its memory, what it says, who it is, and whether it can only read the space.
+    Complete(OwnedFd, [u8; SAID], Credentials, bool),
     /// Nothing yet.
     Awaited,
     /// This process has no descriptor left for its memory: it stays in the socket.
@@ -130,17 +194,13 @@ pub fn introduction(socket: &OwnedFd) -> Introduction {
         Err(Errno::AGAIN | Errno::INTR) => return Introduction::Awaited,
         Err(_) => return Introduction::Void,
     };
-    let memory = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    let said = bytes[..received.bytes].strip_prefix(GREETING).and_then(|said| said.try_into().ok());
-    match (said, memory, sockopt::socket_peercred(socket)) {
-        (Some(said), Some(memory), Ok(peer)) => {
-            let (pid, uid, gid) = (peer.pid.as_raw_nonzero().get(), peer.uid.as_raw(), peer.gid.as_raw());
-            Introduction::Complete(memory, said, Credentials { pid, uid, gid })
-        }
-        (Some(_), None, Ok(_)) if received.flags.contains(ReturnFlags::CTRUNC) => Introduction::NoRoom,
+    let memory = first_descriptor(&mut ancillary);
+    let heard = &bytes[..received.bytes];
+    let foreign = heard.starts_with(FOREIGN);
+    let said = heard.strip_prefix(if foreign { FOREIGN } else { GREETING }).and_then(|said| said.try_into().ok());
+    match (said, memory, peer(socket)) {
+        (Some(said), Some(memory), Some(peer)) => Introduction::Complete(memory, said, peer, foreign),
+        (Some(_), None, Some(_)) if received.flags.contains(ReturnFlags::CTRUNC) => Introduction::NoRoom,
         _ => Introduction::Void,
     }
 }
@@ -160,6 +220,10 @@ pub fn sealed_memory(size: usize, what: &str) -> Result<OwnedFd> {
 pub fn sealed_size(memory: &OwnedFd) -> Option<usize> {
     let seals = rustix::fs::fcntl_get_seals(memory).ok()?;
     let status = rustix::fs::fstat(memory).ok()?;
+    // Huge pages can be sealed as well, and run out when they are touched.
+    if rustix::fs::fstatfs(memory).ok()?.f_type != libc::TMPFS_MAGIC {
+        return None;
+    }
     seals.contains(SealFlags::SHRINK | SealFlags::SEAL).then(|| usize::try_from(status.st_size).ok())?
 }
 

@@ -197,7 +197,10 @@ impl Space {
 
     /// Maps the object of that file name, after looking at its header.
     pub fn open(&self, file: &str, kind: Kind) -> Result<(Arc<Region>, Header)> {
-        self.lives.check_resident()?;
+        // A port is called by those, too, who can only read it: through memory of their own.
+        if kind != Kind::Port {
+            self.lives.check_resident()?;
+        }
         let (region, header) = self.map(file)?;
         let what = self.describe(&object_name(file));
         header.expect(kind, &what)?;
@@ -388,6 +391,12 @@ impl Space {
         self.directory.intact().ok_or_else(gone)
     }
 
+    /// True if other users take part in it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.mode.intersects(Mode::WGRP | Mode::WOTH)
+    }
+
     /// Where a file of this space is.
     #[must_use]
     pub fn path_of(&self, file: &str) -> String {
@@ -414,9 +423,10 @@ impl<'s> Newborn<'s> {
         &self.name
     }
 
-    /// Lets those use a file of this object, its socket, who may use the object.
-    pub fn share(&self, file: &str) -> Result<()> {
-        rustix::fs::chmodat(self.space.directory()?, file, self.mode, AtFlags::empty())
+    /// Lets those use a file of this object, its socket, who may use the object; or anybody who reaches the directory.
+    pub fn share(&self, file: &str, anybody: bool) -> Result<()> {
+        let mode = if anybody { Mode::from_raw_mode(0o666) } else { self.mode };
+        rustix::fs::chmodat(self.space.directory()?, file, mode, AtFlags::empty())
             .map_err(|errno| Error::system("chmod", self.space.describe(file), errno))
     }
 

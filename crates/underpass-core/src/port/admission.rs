@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use underpass_shm::layout::port::PortWords;
 use underpass_shm::socket::{self, Credentials, Introduction, Met};
@@ -14,6 +14,11 @@ use underpass_shm::sync::{
 use super::badge::Badge;
 use super::channel::Channel;
 use crate::Result;
+
+/// So many are met at one look; the others at the next.
+const AT_ONCE: usize = 4096;
+/// So many may have connected and say nothing.
+const SILENT: usize = 64;
 
 /// Somebody who has introduced himself.
 #[derive(Debug)]
@@ -87,8 +92,9 @@ impl Door {
         let Some(listener) = listener else { return };
         let all = Cell::new(true);
         let mut hear = |stranger: OwnedFd| match socket::introduction(&stranger) {
-            Introduction::Complete(memory, bytes, peer) => {
-                let channel = Channel::adopt(&memory, self.message_size, peer);
+            Introduction::Complete(memory, bytes, peer, foreign) => {
+                let line = foreign.then(|| Arc::new(stranger));
+                let channel = Channel::adopt(&memory, self.message_size, peer, line);
                 newcomers.extend(channel.map(|channel| Newcomer { channel, badge: Badge::from_bytes(bytes) }));
                 None
             }
@@ -101,7 +107,7 @@ impl Door {
             Introduction::Void => None,
         };
         let mut still = Vec::new();
-        loop {
+        for _ in 0..AT_ONCE {
             match socket::accept(&*listener) {
                 Met::Socket(stranger) => still.extend(hear(stranger)),
                 Met::Nobody => break,
@@ -113,6 +119,10 @@ impl Door {
             }
         }
         still.extend(strangers.drain(..).filter_map(&mut hear));
+        if still.len() > SILENT {
+            // Those of this user are about to speak; nobody else may keep descriptors by being silent.
+            still.retain(|stranger| socket::peer(stranger).is_some_and(|peer| peer.uid == underpass_shm::space::uid()));
+        }
         *strangers = still;
         if spare.is_none() {
             *spare = socket::spare(&*listener);
@@ -120,6 +130,12 @@ impl Door {
         if all.get() {
             self.introduced.store(introductions, Relaxed);
         }
+    }
+
+    /// Somebody is there, whatever the count of introductions says. A system call.
+    pub fn has_visitors(&self) -> bool {
+        let waiting = self.waiting();
+        waiting.listener.is_some() && socket::any_readable(waiting.listener.iter().chain(&waiting.strangers))
     }
 
     /// The next one to decide about.

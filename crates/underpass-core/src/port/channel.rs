@@ -1,5 +1,6 @@
 //! A channel: the A-stacks that one client shares with one server, in memory that the client made and sealed.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use underpass_shm::header::{Header, Kind, WORDS};
@@ -7,7 +8,7 @@ use underpass_shm::layout::port::{CallerWords, ReplyWords, RequestWords};
 use underpass_shm::life::Life;
 use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::region::Region;
-use underpass_shm::socket::{Credentials, sealed_size};
+use underpass_shm::socket::{Credentials, is_deserted, sealed_size};
 use underpass_shm::sync::{
     Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
@@ -31,6 +32,8 @@ pub struct Channel {
     pub client: Life,
     /// Who the client is, by the kernel's word.
     pub peer: Credentials,
+    /// Of a client that has no life here, by the server: the connection, which ends when it does.
+    pub line: Option<Arc<OwnedFd>>,
 }
 
 /// The space of one half of an A-stack: two words and a message.
@@ -78,7 +81,7 @@ impl Channel {
 
     /// Takes a client's memory on; `None` if it is not a channel for this port.
     #[must_use]
-    pub fn adopt(memory: &std::os::fd::OwnedFd, message_size: usize, peer: Credentials) -> Option<Self> {
+    pub fn adopt(memory: &OwnedFd, message_size: usize, peer: Credentials, line: Option<Arc<OwnedFd>>) -> Option<Self> {
         let size = sealed_size(memory)?;
         if size != channel_size(message_size) {
             return None;
@@ -86,13 +89,19 @@ impl Channel {
         let region = Region::map(memory, size, "a client's channel").ok()?;
         let header = Header::read(&region, "a client's channel").ok()?;
         header.expect(Kind::Channel, "a client's channel").ok()?;
-        Self::view(&region, message_size, Life(header.creator), peer)
+        // Somebody without a life here could name one that outlasts him.
+        let client = if line.is_some() { Life::NOBODY } else { Life(header.creator) };
+        Some(Self { line, ..Self::view(&region, message_size, client, peer)? })
     }
 
-    /// The client has given it up.
+    /// The client has given it up, or has died. A system call, unless it is the first.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.stacks[0].caller.closed.load(Relaxed) != 0
+    pub fn is_gone(&self, kernel: &dyn Kernel) -> bool {
+        let gone = || match &self.line {
+            Some(line) => is_deserted(line),
+            None => !kernel.alive(self.client),
+        };
+        self.stacks[0].caller.closed.load(Relaxed) != 0 || gone()
     }
 
     /// Gives it up: the server forgets it at its next round.
@@ -116,10 +125,18 @@ impl Channel {
     /// that were.
     pub fn end(&self, kernel: &dyn Kernel, standing: u32, why: End) -> usize {
         self.stacks[0].caller.standing.store(standing, Release);
+        self.tell_standing(kernel);
         // SYNC(port-5): pairs with `Client::show`.
         fence(SeqCst);
         let posted = self.stacks.iter().filter_map(|stack| Some((stack, stack.take(0)?)));
         posted.map(|(stack, taken)| stack.fail(kernel, taken.number, why)).count()
+    }
+
+    /// Wakes a client that waits to be let in.
+    pub fn tell_standing(&self, kernel: &dyn Kernel) {
+        if self.line.is_some() {
+            kernel.wake(&self.stacks[0].caller.standing, 1);
+        }
     }
 
     /// Something waits to be taken.
@@ -131,6 +148,6 @@ impl Channel {
 
     fn view(region: &Arc<Region>, message_size: usize, client: Life, peer: Credentials) -> Option<Self> {
         let stacks = (0..STACKS).map(|index| view_stack(region, message_size, index)).collect::<Option<Vec<_>>>()?;
-        Some(Self { stacks: stacks.try_into().ok()?, client, peer })
+        Some(Self { stacks: stacks.try_into().ok()?, client, peer, line: None })
     }
 }

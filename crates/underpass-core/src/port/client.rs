@@ -1,5 +1,6 @@
 //! The client's side: claim an A-stack, post, ring if the server sleeps, wait for the reply or the server's death.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords, REFUSED, REVOKED, UNMET};
@@ -17,6 +18,7 @@ use underpass_shm::sync::{
 use super::badge::Badge;
 use super::channel::{Channel, channel_size};
 use super::claims::{ABANDONED, Claims, FREE};
+use super::foreign::await_admission;
 use super::payload::Payload;
 use super::stack::{End, Stack};
 use super::{active, doorbell};
@@ -31,12 +33,15 @@ const CONNECT: Duration = Duration::from_millis(100);
 /// A channel to one incarnation of a port, in the process that made it.
 #[derive(Debug)]
 pub struct Client {
-    port: Placed<PortWords>,
+    /// The words of the port, or of an annex of it.
+    pub port: Placed<PortWords>,
     server: Life,
     message_size: usize,
     channel: Channel,
     claims: Claims,
     patience: Patience,
+    /// Of a client that has no life in the space: its end tells the server of this process's.
+    line: Option<OwnedFd>,
 }
 
 /// A reply that waits to be copied.
@@ -90,6 +95,7 @@ impl Client {
         message_size: usize,
         badge: Badge,
         deadline: Deadline,
+        foreign: bool,
     ) -> Result<Self> {
         let what = "a channel";
         let size = channel_size(message_size);
@@ -97,20 +103,31 @@ impl Client {
         let region = Region::map(&memory, size, what)?;
         let peer = Credentials { pid: std::process::id().cast_signed(), uid: 0, gid: 0 };
         let channel = Channel::make(&region, message_size, kernel.me()?.process, peer)?;
-        let client = Self { port, server, message_size, channel, claims: Claims::new(), patience: Patience::new() };
-        loop {
+        let (claims, patience) = (Claims::new(), Patience::new());
+        let mut client = Self { port, server, message_size, channel, claims, patience, line: None };
+        let line = loop {
             client.check_server(kernel)?;
-            match socket::introduce(space.directory()?, socket, &memory, badge.to_bytes(), CONNECT, what) {
-                Ok(Some(())) => break,
+            match socket::introduce(space.directory()?, socket, &memory, badge.to_bytes(), foreign, CONNECT, what) {
+                Ok(Some(line)) => break line,
                 Ok(None) => {}
                 // The socket went with its server.
                 Err(_) if client.check_server(kernel).is_err() => return Err(client.died(kernel)),
+                Err(error) if error.is_forbidden() => return Err(Error::Barred { pid: kernel.pid(server) }),
                 Err(error) => return Err(error.into()),
             }
-            doorbell::ring(kernel, &client.port);
+            if foreign {
+                kernel.wake(&client.port.doorbell, 1);
+            } else {
+                doorbell::ring(kernel, &client.port);
+            }
             if deadline.time().is_some_and(|time| kernel.now() >= time) {
                 return Err(Error::TimedOut(Phase::Send));
             }
+        };
+        if foreign {
+            client.port = await_admission(kernel, &client.port, server, &client.channel, &line, deadline)?;
+            client.line = Some(line);
+            return Ok(client);
         }
         client.port.introductions.fetch_add(1, AcqRel);
         doorbell::ring(kernel, &client.port);

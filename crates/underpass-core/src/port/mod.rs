@@ -11,6 +11,8 @@ pub mod active;
 #[cfg(not(loom))]
 mod admission;
 #[cfg(not(loom))]
+mod annex;
+#[cfg(not(loom))]
 mod badge;
 #[cfg(not(loom))]
 mod channel;
@@ -19,6 +21,8 @@ mod claims;
 #[cfg(not(loom))]
 mod client;
 pub mod doorbell;
+#[cfg(not(loom))]
+mod foreign;
 mod payload;
 #[cfg(not(loom))]
 mod seats;
@@ -28,6 +32,8 @@ mod stack;
 
 #[cfg(not(loom))]
 pub use admission::{Admission, SameUser};
+#[cfg(not(loom))]
+pub use annex::USERS;
 #[cfg(not(loom))]
 pub use badge::Badge;
 #[cfg(not(loom))]

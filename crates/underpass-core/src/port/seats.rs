@@ -71,8 +71,11 @@ impl Seated {
         Some(call)
     }
 
-    /// Another look has found nothing; true once that were enough.
+    /// Another look has found nothing; true once that were enough. A client that cannot set its bit keeps it.
     fn is_idle(&self) -> bool {
+        if self.channel.line.is_some() {
+            return false;
+        }
         let looks = self.idle.load(Relaxed) + 1;
         self.idle.store(looks, Relaxed);
         looks > IDLE
@@ -101,6 +104,12 @@ impl Seats {
         self.row().iter().flatten().count()
     }
 
+    /// Channels of those who have no life here, of one user.
+    pub fn count_of(&self, uid: u32) -> usize {
+        let row = self.row();
+        row.iter().flatten().filter(|seated| seated.channel.line.is_some() && seated.channel.peer.uid == uid).count()
+    }
+
     /// Calls that wait to be taken.
     pub fn queued(&self) -> usize {
         self.row().iter().flatten().flat_map(|seated| &seated.channel.stacks).filter(|stack| stack.is_posted()).count()
@@ -109,6 +118,7 @@ impl Seats {
     /// Gives a channel a seat, unless `refused` says, under the lock, that it is too late for it: then it comes back.
     pub fn add(
         &self,
+        kernel: &dyn Kernel,
         words: &PortWords,
         channel: Channel,
         badge: u64,
@@ -123,6 +133,7 @@ impl Seats {
         channel.settle(seat);
         // What was posted before the client could know its seat is found by the next look.
         active::show(words, seat);
+        channel.tell_standing(kernel);
         let seated = Some(Arc::new(Seated { channel, badge, seat, idle: AtomicU32::new(0) }));
         if free == row.len() {
             row.push(seated);

@@ -14,7 +14,9 @@ use underpass_shm::sync::{
 };
 
 use super::admission::{Admission, Door, Newcomer};
+use super::annex::Annexes;
 use super::badge::{Badge, Mint};
+use super::channel::Channel;
 use super::doorbell;
 use super::payload::Payload;
 use super::seats::{Call, Seats};
@@ -27,6 +29,8 @@ use crate::{Deadline, Error, Result};
 const LOOK_AROUND: u32 = 16;
 /// After so many calls of one partner in a row the others are asked first.
 const FAIR: u32 = 64;
+/// Channels of those who only read the space, of one user: each takes a descriptor, and a look at every look around.
+const CHANNELS: usize = 128;
 /// Nanoseconds between two rounds.
 const ROUND: u64 = 1_000_000_000;
 
@@ -37,10 +41,15 @@ pub struct Server {
     message_size: usize,
     door: Door,
     admission: Box<dyn Admission>,
+    /// Other users take part in its space.
+    shared: bool,
     mint: Mint,
     seats: Seats,
+    annexes: Annexes,
     /// Calls in a row from the last partner.
     streak: AtomicU32,
+    /// Looks without a last partner; guessed by several threads at once.
+    turns: AtomicU32,
     /// When the last round was, and how many were let in since.
     rounded: AtomicU64,
     come: AtomicU32,
@@ -95,15 +104,19 @@ impl Server {
         message_size: usize,
         listener: OwnedFd,
         admission: Box<dyn Admission>,
+        shared: bool,
     ) -> Self {
         Self {
             words,
             message_size,
             door: Door::new(listener, message_size),
             admission,
+            shared,
             mint: Mint::default(),
             seats: Seats::default(),
+            annexes: Annexes::default(),
             streak: AtomicU32::new(0),
+            turns: AtomicU32::new(0),
             rounded: AtomicU64::new(0),
             come: AtomicU32::new(0),
             receivers: AtomicU32::new(0),
@@ -145,6 +158,7 @@ impl Server {
         let (mine, partner) = (kernel.cpus(), wish.last.map_or(0, |call| call.stack().caller.cpus.load(Relaxed)));
         if words.cpus.load(Relaxed) != mine {
             words.cpus.store(mine, Relaxed);
+            self.annexes.run_on(mine);
         }
         self.receivers.fetch_add(1, Relaxed);
         let waiting =
@@ -155,8 +169,14 @@ impl Server {
                 self.round(kernel);
                 // Said before the look, so that whoever posts after it rings.
                 watch.word(&words.doorbell, doorbell::announce(words));
+                self.annexes.announce(watch);
             }
-            let found = self.next(kernel, wish)?;
+            let mut found = self.next(kernel, wish)?;
+            if slept && found.is_none() && self.door.has_visitors() {
+                // Who cannot write the port's words wakes a receiver, and leaves no trace there.
+                self.door.insist();
+                found = self.next(kernel, wish)?;
+            }
             if slept {
                 self.pass_on(kernel, wish, found.is_some());
             }
@@ -212,6 +232,7 @@ impl Server {
     pub fn close(&self, kernel: &dyn Kernel) {
         let words = &self.words;
         words.state.store(PORT_CLOSED, SeqCst);
+        self.annexes.shut();
         fence(SeqCst);
         self.door.look(words);
         while let Some(newcomer) = self.door.next() {
@@ -247,6 +268,9 @@ impl Server {
         if self.closed() || wish.stop.is_some_and(|stop| stop.load(Relaxed) != 0) {
             return Err(Error::Closed);
         }
+        if wish.bits {
+            self.annexes.gather(&self.words);
+        }
         if wish.bits && self.words.notified.load(Relaxed) != 0 {
             let bits = self.words.notified.swap(0, AcqRel);
             if bits != 0 {
@@ -259,6 +283,13 @@ impl Server {
             } else if let Some(call) = last.take_next(self.message_size) {
                 return Ok(Some(Received::Call(call)));
             }
+        } else {
+            // Between others there is no streak, and still time for a round.
+            let turn = self.turns.load(Relaxed);
+            self.turns.store(turn.wrapping_add(1), Relaxed);
+            if turn % FAIR == FAIR - 1 {
+                self.round(kernel);
+            }
         }
         self.meet(kernel)?;
         Ok(self.seats.take(kernel, &self.words, wish.last, self.message_size).map(Received::Call))
@@ -267,6 +298,7 @@ impl Server {
     /// After a sleep: the wake may have been meant for more than this thread has taken, or could take.
     fn pass_on(&self, kernel: &dyn Kernel, wish: Wish<'_>, found: bool) {
         let words = &self.words;
+        self.annexes.gather(words);
         if found && self.receivers.load(Relaxed) > 1 {
             // The ring that woke this thread took the mark off the bell, and others sleep on. What comes from here on rings
             // again; what came in between, a newcomer too, is seen by the look.
@@ -308,7 +340,9 @@ impl Server {
 
     fn decide(&self, kernel: &dyn Kernel, newcomer: Newcomer) -> Result<()> {
         let Newcomer { channel, badge } = newcomer;
-        let verdict = if self.mint.made(badge) { self.admission.admits(&channel) } else { Ok(false) };
+        let welcome = self.mint.made(badge) && self.has_room(kernel, &channel);
+        let verdict = if welcome { self.admission.admits(&channel) } else { Ok(false) };
+        let verdict = verdict.and_then(|verdict| Ok(verdict && self.furnish(&channel)?));
         if verdict != Ok(true) {
             self.refused.fetch_add(1, Relaxed);
             channel.end(kernel, REFUSED, End::Denied);
@@ -316,7 +350,7 @@ impl Server {
         }
         self.come.fetch_add(1, Relaxed);
         let late = || self.closed() || self.mint.is_revoked(badge);
-        if let Some(channel) = self.seats.add(&self.words, channel, badge.number, late) {
+        if let Some(channel) = self.seats.add(kernel, &self.words, channel, badge.number, late) {
             if self.closed() {
                 channel.end(kernel, REFUSED, End::Shut);
             } else {
@@ -324,6 +358,25 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// A client of another user has what limits that user, and does not claim to live here.
+    fn has_room(&self, kernel: &dyn Kernel, channel: &Channel) -> bool {
+        let uid = channel.peer.uid;
+        if channel.line.is_none() {
+            return self.shared || uid == 0 || uid == underpass_shm::space::uid();
+        }
+        if self.seats.count_of(uid) >= CHANNELS {
+            self.look_around(kernel);
+        }
+        self.seats.count_of(uid) < CHANNELS
+    }
+
+    /// Gives a client that cannot write the port's words others; false if there are none left.
+    fn furnish(&self, channel: &Channel) -> Result<bool> {
+        let Some(line) = &channel.line else { return Ok(true) };
+        let annex = self.annexes.of(channel.peer.uid)?;
+        Ok(annex.is_some_and(|annex| socket::hand_over(line, &annex.memory)))
     }
 
     /// A round, if the last was a second ago.
@@ -338,7 +391,10 @@ impl Server {
     fn look_around(&self, kernel: &dyn Kernel) {
         self.come.store(0, Relaxed);
         self.seats.show_all(&self.words);
-        let gone = self.seats.remove(|seated| seated.channel.is_closed() || !kernel.alive(seated.channel.client));
+        if self.door.has_visitors() {
+            self.door.insist();
+        }
+        let gone = self.seats.remove(|seated| seated.channel.is_gone(kernel));
         for seated in gone {
             seated.channel.end(kernel, REVOKED, End::Cancelled);
         }
@@ -352,10 +408,10 @@ impl Call {
         self.by.channel.peer
     }
 
-    /// The process that calls.
+    /// The channel by which it came.
     #[must_use]
-    pub fn client(&self) -> Life {
-        self.by.channel.client
+    pub fn channel(&self) -> &Channel {
+        &self.by.channel
     }
 
     /// The calling thread, as it says.
