@@ -207,3 +207,27 @@ print(len(os.listdir(underpass.Space.default().path)), seats.acquire(timeout=0))
 """
     assert new_interpreter(script) == "2 True"
     assert os.listdir(private_space) == [".lives"]  # noqa: PTH208
+
+
+@apart
+def test_child_that_drops_its_copy_of_a_bound_gate_leaves_the_parents_channel_alone() -> None:
+    with Port() as port:
+        server = threading.Thread(target=port.serve_bytes, args=(bytes.upper,))
+        server.start()
+        gates = [port.gate(), port.gate()]
+        for gate in gates:
+            assert gate.call(b"bound", timeout=PATIENCE) == b"BOUND"
+
+        def drop() -> bool:
+            gates[0].close()
+            gates.clear()
+            return True
+
+        assert in_a_fork(drop) == 0
+        # The server meets a newcomer, and forgets the channels that were given up.
+        assert port.gate().call(b"new", timeout=PATIENCE) == b"NEW"
+        for gate in gates:
+            assert gate.call(b"still", timeout=PATIENCE) == b"STILL"
+        assert port.statistics().clients >= len(gates)
+        port.close()
+        server.join()

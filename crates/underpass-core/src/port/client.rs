@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use underpass_shm::forks;
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords, REFUSED, REVOKED, UNMET};
 use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
@@ -40,6 +41,8 @@ pub struct Client {
     channel: Channel,
     claims: Claims,
     patience: Patience,
+    /// The epoch of forks in which it was bound: a child's copy ends nothing.
+    epoch: u32,
     /// Of a client that has no life in the space: its end tells the server of this process's.
     line: Option<OwnedFd>,
 }
@@ -104,7 +107,7 @@ impl Client {
         let peer = Credentials { pid: std::process::id().cast_signed(), uid: 0, gid: 0 };
         let channel = Channel::make(&region, message_size, kernel.me()?.process, peer)?;
         let (claims, patience) = (Claims::new(), Patience::new());
-        let mut client = Self { port, server, message_size, channel, claims, patience, line: None };
+        let mut client = Self { port, server, message_size, channel, claims, patience, epoch: forks::epoch(), line: None };
         let line = loop {
             client.check_server(kernel)?;
             match socket::introduce(space.directory()?, socket, &memory, badge.to_bytes(), foreign, CONNECT, what) {
@@ -270,7 +273,9 @@ impl Client {
 
     /// Gives the channel up: the server forgets it, and ends what it has not taken.
     pub fn close(&self) {
-        self.channel.close();
+        if self.epoch == forks::epoch() {
+            self.channel.close();
+        }
     }
 
     fn closed(&self) -> bool {
