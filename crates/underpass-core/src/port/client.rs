@@ -107,7 +107,8 @@ impl Client {
         let peer = Credentials { pid: std::process::id().cast_signed(), uid: 0, gid: 0 };
         let channel = Channel::make(&region, message_size, kernel.me()?.process, peer)?;
         let (claims, patience) = (Claims::new(), Patience::new());
-        let mut client = Self { port, server, message_size, channel, claims, patience, epoch: forks::epoch(), line: None };
+        let mut client =
+            Self { port, server, message_size, channel, claims, patience, epoch: forks::epoch(), line: None };
         let line = loop {
             client.check_server(kernel)?;
             match socket::introduce(space.directory()?, socket, &memory, badge.to_bytes(), foreign, CONNECT, what) {
