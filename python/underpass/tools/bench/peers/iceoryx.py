@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import uuid
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -20,7 +21,13 @@ class _Data(ctypes.Structure):
 
 @contextlib.contextmanager
 def _name(_place: Path) -> Generator[str]:
-    yield f"underpass-{uuid.uuid4().hex}"
+    try:
+        yield f"underpass-{uuid.uuid4().hex}"
+    finally:
+        # The server was killed, and what it had made is somebody else's to remove; after this process's own.
+        ice = needed(MODULE)
+        gc.collect()
+        ice.NodeBuilder.new().create(ice.ServiceType.Ipc).try_cleanup_dead_nodes()
 
 
 class _End:
