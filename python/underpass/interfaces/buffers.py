@@ -11,7 +11,7 @@ import math
 import re
 import types
 import typing
-from typing import TYPE_CHECKING, Annotated, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
 import msgspec
 
@@ -64,6 +64,7 @@ class Slot(Protocol):
 
 def as_slot(annotation: object) -> Slot | None:
     """Return how values of this type travel if they do so beside the message, also where None is allowed in their place."""
+    annotation = _unfolded(annotation)
     if typing.get_origin(annotation) in {types.UnionType, typing.Union}:
         inner = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
         if len(inner) == 1 and (slot := as_slot(inner[0])) is not None:
@@ -75,6 +76,15 @@ def as_slot(annotation: object) -> Slot | None:
     if getattr(cls, "__module__", None) == "numpy" and getattr(cls, "__name__", None) == "ndarray":
         return _Array(annotation)
     return None
+
+
+def _unfolded(annotation: object) -> object:
+    """Return what an alias of Python 3.12 (`type A[T] = ...`, as numpy's NDArray is by now) stands for."""
+    value: Any = getattr(typing.get_origin(annotation) or annotation, "__value__", None)
+    if value is None:
+        return annotation
+    arguments = typing.get_args(annotation)
+    return _unfolded(value[arguments] if arguments else value)
 
 
 class _Bytes:
