@@ -1,6 +1,6 @@
 """All operations that deaths are inflicted on. An object more is a module more, with a line for each of its operations."""
 
-from tests.crash.stepping import atomics, flags, mutexes, owners, ports, queues, semaphores, spaces
+from tests.crash.stepping import atomics, desks, flags, mutexes, owners, ports, queue_sides, queues, semaphores, spaces
 from tests.crash.stepping.operation import AnyOperation
 
 OPERATIONS: list[AnyOperation] = [
@@ -10,6 +10,8 @@ OPERATIONS: list[AnyOperation] = [
     *flags.OPERATIONS,
     *atomics.OPERATIONS,
     *queues.OPERATIONS,
+    *queue_sides.OPERATIONS,
     *ports.OPERATIONS,
+    *desks.OPERATIONS,
     *spaces.OPERATIONS,
 ]
