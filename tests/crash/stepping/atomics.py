@@ -24,14 +24,18 @@ def wait(number: AtomicInt) -> str:
     return "went"
 
 
+def wait_and_load(number: AtomicInt) -> str:
+    number.wait(0)
+    return f"went at {number.load()}"
+
+
 def is_changed(number: AtomicInt) -> bool:
     return number.load() != 0
 
 
-def add_and_subtract(number: AtomicInt, tally: Tally) -> None:
+def add_and_subtract(number: AtomicInt, _tally: Tally) -> None:
     number.add(MUCH)
     number.sub(MUCH)
-    tally["turns"] = 1
 
 
 def add_one(number: AtomicInt) -> None:
@@ -49,10 +53,10 @@ def value(number: AtomicInt, _tally: Tally) -> int:
     return found
 
 
-def value_of_chance(number: AtomicInt, tally: Tally) -> str:
-    """Return whether it is one of those that a store among additions leads to."""
+def value_without_much(number: AtomicInt, tally: Tally) -> int:
+    """Return the number, without what a store has kept of the contender's additions."""
     found = value(number, tally)
-    return f"{(found + MUCH // 2) % MUCH - MUCH // 2}"
+    return (found + MUCH // 2) % MUCH - MUCH // 2
 
 
 def changes(
@@ -68,7 +72,7 @@ def changes(
         due=is_changed,
         contend=add_and_subtract if contend else None,
         again=add_one,
-        books=value_of_chance,
+        books=value_without_much,
     )
 
 
@@ -130,9 +134,9 @@ OPERATIONS: list[Operation[AtomicInt]] = [
         verb="wait, asleep, chosen",
         world=AtomicInt,
         prepare=lambda number: partial(known(number).wait, 0),
-        # The dead one's choice is passed on.
+        # The dead one's choice is passed on: the waiter goes before the number changes.
         partner=lambda number: number.wake(),
-        wait=wait,
+        wait=wait_and_load,
         again=add_one,
         books=value,
     ),
@@ -163,7 +167,7 @@ OPERATIONS: list[Operation[AtomicInt]] = [
         verb="wake",
         world=AtomicInt,
         prepare=lambda number: known(number).wake,
-        wait=wait,
+        wait=wait_and_load,
         again=add_one,
         books=value,
     ),
