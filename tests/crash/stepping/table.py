@@ -1,12 +1,30 @@
 """All operations that deaths are inflicted on. An object more is a module more, with a line for each of its operations."""
 
-from tests.crash.stepping import mutexes, ports, queues, semaphores, spaces
+from tests.crash.stepping import (
+    atomics,
+    crowds,
+    desks,
+    flags,
+    mutexes,
+    owners,
+    ports,
+    queue_sides,
+    queues,
+    semaphores,
+    spaces,
+)
 from tests.crash.stepping.operation import AnyOperation
 
 OPERATIONS: list[AnyOperation] = [
     *semaphores.OPERATIONS,
     *mutexes.OPERATIONS,
+    *owners.OPERATIONS,
+    *flags.OPERATIONS,
+    *atomics.OPERATIONS,
+    *crowds.OPERATIONS,
     *queues.OPERATIONS,
+    *queue_sides.OPERATIONS,
     *ports.OPERATIONS,
+    *desks.OPERATIONS,
     *spaces.OPERATIONS,
 ]
