@@ -57,6 +57,12 @@ impl Process {
         assert_eq!(self.wait(), libc::SIGKILL, "the process was to die by SIGKILL");
     }
 
+    /// Its end, a good one or by SIGKILL: what others do meanwhile decides which.
+    pub fn join_either(mut self) {
+        until("the process ends", || self.has_ended());
+        assert!(matches!(self.wait(), 0 | libc::SIGKILL), "a process of the test failed; its message is above");
+    }
+
     pub fn has_ended(&self) -> bool {
         state(self.pid) == 'Z'
     }
