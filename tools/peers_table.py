@@ -73,7 +73,7 @@ def main() -> None:
 
 def duration(nanoseconds: float) -> str:
     """Three digits and a unit."""
-    for unit, size in (("ms", 1e6), ("µs", 1e3)):
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if nanoseconds >= size:
             return f"{nanoseconds / size:.3g} {unit}"
     return f"{nanoseconds:.3g} ns"
