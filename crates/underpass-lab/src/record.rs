@@ -1,0 +1,138 @@
+//! What has happened in one schedule.
+
+use crate::choice::{Choice, Object, Pending, Process, Task};
+
+/// How a schedule ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum End {
+    /// It has not.
+    #[default]
+    Open,
+    /// Everybody has finished or is dead; those who are left are servants.
+    Done,
+    /// Everybody who is left sleeps, and nobody will wake them.
+    Deadlock,
+    /// It went on and on, though everybody had their turns.
+    Livelock,
+    /// The strategy cut it off: another schedule shows what it would.
+    Pruned,
+    /// A process raised, or an oracle of the host spoke.
+    Failed,
+}
+
+/// A use of an object by a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Which.
+    pub object: Object,
+    /// It may have changed it.
+    pub writes: bool,
+}
+
+/// One choice, and what it led to, as places in the lists of a [`Record`].
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    choice: Choice,
+    running: Option<Task>,
+    options: usize,
+    pending: usize,
+    accesses: usize,
+}
+
+/// One schedule: the choices, what else there was to choose, and what each step touched. Used again and again.
+#[derive(Debug, Default)]
+pub struct Record {
+    steps: Vec<Step>,
+    options: Vec<Choice>,
+    pending: Vec<Pending>,
+    accesses: Vec<Access>,
+    /// Which process each task belongs to.
+    pub processes: Vec<Process>,
+    /// How it ended.
+    pub end: End,
+}
+
+impl Record {
+    /// Forgets everything, and keeps the room.
+    pub fn clear(&mut self) {
+        self.steps.clear();
+        self.options.clear();
+        self.pending.clear();
+        self.accesses.clear();
+        self.processes.clear();
+        self.end = End::Open;
+    }
+
+    /// Choices made, also where there was only one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Nothing has happened.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// What was chosen.
+    #[must_use]
+    pub fn choices(&self) -> impl DoubleEndedIterator<Item = Choice> + ExactSizeIterator + '_ {
+        self.steps.iter().map(|step| step.choice)
+    }
+
+    /// What was chosen in one step.
+    #[must_use]
+    pub fn choice(&self, step: usize) -> Choice {
+        self.steps[step].choice
+    }
+
+    /// Who had run before it.
+    #[must_use]
+    pub fn running(&self, step: usize) -> Option<Task> {
+        self.steps[step].running
+    }
+
+    /// What there was to choose from, the choice included.
+    #[must_use]
+    pub fn options(&self, step: usize) -> &[Choice] {
+        let end = self.steps.get(step + 1).map_or(self.options.len(), |next| next.options);
+        &self.options[self.steps[step].options..end]
+    }
+
+    /// What each task stood before, by [`Task::index`].
+    #[must_use]
+    pub fn pending(&self, step: usize) -> &[Pending] {
+        let end = self.steps.get(step + 1).map_or(self.pending.len(), |next| next.pending);
+        &self.pending[self.steps[step].pending..end]
+    }
+
+    /// What the step used, in order; the same object may stand there twice.
+    #[must_use]
+    pub fn accesses(&self, step: usize) -> &[Access] {
+        let end = self.steps.get(step + 1).map_or(self.accesses.len(), |next| next.accesses);
+        &self.accesses[self.steps[step].accesses..end]
+    }
+
+    /// Begins a step.
+    pub fn push(&mut self, choice: Choice, running: Option<Task>, options: &[Choice], pending: &[Pending]) {
+        self.steps.push(Step {
+            choice,
+            running,
+            options: self.options.len(),
+            pending: self.pending.len(),
+            accesses: self.accesses.len(),
+        });
+        self.options.extend_from_slice(options);
+        self.pending.extend_from_slice(pending);
+    }
+
+    /// The step that has begun uses an object.
+    pub fn touch(&mut self, object: Object, writes: bool) {
+        let Some(step) = self.steps.last() else { return };
+        let access = Access { object, writes };
+        if !self.accesses[step.accesses..].contains(&access) {
+            self.accesses.push(access);
+        }
+    }
+}

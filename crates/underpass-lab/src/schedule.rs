@@ -1,0 +1,290 @@
+//! One schedule after another: what can happen next is listed, chosen, done, and written down.
+
+use crate::choice::{Choice, Crossing, Object, Pending, Process, Task};
+use crate::record::{End, Record};
+use crate::strategy::Strategy;
+use crate::world::World;
+
+/// How much may happen in one schedule beyond the order of the steps.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Deaths.
+    pub kills: u32,
+    /// Stops, sleeps that end without a cause, refusals for want of room.
+    pub faults: u32,
+    /// Times that a task that could go on has to wait; none: any number.
+    pub preemptions: Option<u32>,
+    /// Choices, before all get their turns; after twice as many it is a livelock.
+    pub steps: usize,
+}
+
+/// Who goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Whoever asked.
+    Stay,
+    /// Another task.
+    Switch(Task),
+    /// Nobody: the schedule has ended.
+    Over,
+}
+
+/// The schedule in progress.
+#[derive(Debug)]
+pub struct Schedule {
+    /// Its world.
+    pub world: World,
+    /// What has happened.
+    pub record: Record,
+    /// Who decides.
+    strategy: Box<dyn Strategy>,
+    budget: Budget,
+    left: Budget,
+    running: Option<Task>,
+    /// Turns in a livelock's round.
+    round: usize,
+    options: Vec<Choice>,
+    found: Vec<Task>,
+}
+
+impl Schedule {
+    /// Schedules that a strategy decides.
+    #[must_use]
+    pub fn new(strategy: Box<dyn Strategy>, budget: Budget) -> Self {
+        Self {
+            world: World::default(),
+            record: Record::default(),
+            strategy,
+            budget,
+            left: budget,
+            running: None,
+            round: 0,
+            options: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Begins the next schedule, in an empty world; false: there is none.
+    pub fn begin(&mut self) -> bool {
+        self.world.clear();
+        self.record.clear();
+        self.left = self.budget;
+        self.running = None;
+        self.round = 0;
+        self.strategy.begin()
+    }
+
+    /// Ends it, as it ended or as the host says, and tells the strategy.
+    pub fn end(&mut self, failed: bool) -> End {
+        if failed {
+            self.record.end = End::Failed;
+        }
+        self.record.processes.extend_from_slice(self.world.of_tasks());
+        self.strategy.end(&self.record);
+        self.record.end
+    }
+
+    /// Who decides.
+    #[must_use]
+    pub fn strategy(&self) -> &dyn Strategy {
+        &*self.strategy
+    }
+
+    /// Who runs; none: the host.
+    #[must_use]
+    pub fn running(&self) -> Option<Task> {
+        self.running
+    }
+
+    /// The host runs between two steps, for a look at the world: what it was before has to be set again.
+    pub fn set_running(&mut self, running: Option<Task>) {
+        self.running = running;
+    }
+
+    /// The schedule has ended, and who is left only unwinds.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.record.end != End::Open
+    }
+
+    /// Cuts the schedule short: the host has seen enough.
+    pub fn fail(&mut self) {
+        self.record.end = End::Failed;
+    }
+
+    /// The step that is under way uses an object.
+    pub fn touch(&mut self, object: Object, writes: bool) {
+        self.record.touch(object, writes);
+    }
+
+    /// The running task comes to a scheduling point.
+    pub fn arrive(&mut self, pending: Pending) -> Next {
+        if let Some(task) = self.running {
+            self.world.set_pending(task, pending);
+        }
+        self.advance()
+    }
+
+    /// The running task has returned.
+    pub fn finish(&mut self, task: Task) {
+        self.world.finish(task);
+    }
+
+    /// Decides who goes on.
+    pub fn advance(&mut self) -> Next {
+        loop {
+            if self.is_over() || !self.list() {
+                return Next::Over;
+            }
+            let Some(choice) = self.choose() else { return Next::Over };
+            match choice {
+                Choice::Run(task) => {
+                    let stays = self.running == Some(task);
+                    self.running = Some(task);
+                    if let Pending { object: Some(object), writes, .. } = self.world.pending()[task.index()] {
+                        self.record.touch(object, writes);
+                    }
+                    return if stays { Next::Stay } else { Next::Switch(task) };
+                }
+                Choice::Expire(task) => self.world.expire(task),
+                Choice::Spurious(task) => {
+                    self.left.faults -= 1;
+                    self.world.disturb(task);
+                }
+                Choice::Kill(process) => {
+                    self.left.kills -= 1;
+                    self.world.kill(process);
+                }
+                Choice::Stop(process) => {
+                    self.left.faults -= 1;
+                    self.world.stop(process, true);
+                }
+                Choice::Continue(process) => self.world.stop(process, false),
+                Choice::Pick(_) => unreachable!("only asked for in the middle of a step"),
+            }
+        }
+    }
+
+    /// Wakes up to `count` who sleep on a word; how many there were. Which of several, the strategy says.
+    pub fn wake(&mut self, word: usize, count: u32) -> u32 {
+        let mut found = std::mem::take(&mut self.found);
+        self.world.sleepers_on(word, &mut found);
+        let mut woken = 0;
+        while woken < count && !found.is_empty() {
+            let index = if found.len() > (count - woken) as usize { self.pick(found.len() as u32) as usize } else { 0 };
+            self.world.wake(found.remove(index), word);
+            woken += 1;
+        }
+        self.found = found;
+        woken
+    }
+
+    /// Lets the strategy pick a number below `count`, in the middle of a step.
+    pub fn pick(&mut self, count: u32) -> u32 {
+        self.options.clear();
+        self.options.extend((0..count).map(Choice::Pick));
+        match self.choose() {
+            Some(Choice::Pick(number)) => number,
+            _ => 0,
+        }
+    }
+
+    /// Whether an operation is refused for want of room though there is some: a fault.
+    pub fn refuses(&mut self) -> bool {
+        if self.left.faults == 0 || self.is_over() {
+            return false;
+        }
+        let refused = self.pick(2) == 1;
+        self.left.faults -= u32::from(refused);
+        refused
+    }
+
+    /// Names the baton of whoever runs; one that another covers is woken. The one before.
+    pub fn name_baton(&mut self, word: usize) -> usize {
+        let Some(task) = self.running else { return 0 };
+        let before = self.world.name_baton(task, word);
+        if before != 0 && word != 0 && before != word {
+            self.wake(before, 1);
+        }
+        before
+    }
+
+    /// Lists what can happen next; false: nothing, and the schedule has ended.
+    fn list(&mut self) -> bool {
+        self.options.clear();
+        let Self { world, options, left, running, .. } = self;
+        options.extend(world.tasks().filter(|task| world.can_run(*task)).map(Choice::Run));
+        if left.preemptions == Some(0)
+            && let Some(task) = running.filter(|task| world.can_run(*task))
+        {
+            options.clear();
+            options.push(Choice::Run(task));
+        }
+        if options.is_empty() && !world.tasks().any(|task| world.is_left(task) && !world.is_servant(task)) {
+            self.record.end = End::Done;
+            return false;
+        }
+        options.extend(world.tasks().filter(|task| world.can_expire(*task)).map(Choice::Expire));
+        let stopped = |process: &Process| world.is_stopped(*process) && !world.is_dead(*process);
+        options.extend(world.processes().filter(stopped).map(Choice::Continue));
+        if options.is_empty() {
+            self.record.end = End::Deadlock;
+            return false;
+        }
+        if left.kills > 0 {
+            options.extend(world.processes().filter(|process| world.can_die(*process)).map(Choice::Kill));
+        }
+        if left.faults > 0 {
+            let asleep = |task: &Task| world.is_left(*task) && world.is_asleep(*task);
+            options.extend(world.tasks().filter(asleep).map(Choice::Spurious));
+            let going = |process: &Process| world.can_die(*process) && !world.is_stopped(*process);
+            options.extend(world.processes().filter(going).map(Choice::Stop));
+        }
+        true
+    }
+
+    /// Has one of the options chosen, and begins a step; none: the schedule has ended.
+    fn choose(&mut self) -> Option<Choice> {
+        let number = self.record.len();
+        let index = if self.options.len() == 1 || self.is_over() {
+            0
+        } else if number >= self.budget.steps {
+            self.fair()
+        } else {
+            let crossing = Crossing {
+                number,
+                options: &self.options,
+                pending: self.world.pending(),
+                processes: self.world.of_tasks(),
+                running: self.running,
+            };
+            let Some(index) = self.strategy.choose(&crossing) else {
+                self.record.end = End::Pruned;
+                return None;
+            };
+            index
+        };
+        if number >= self.budget.steps * 2 {
+            self.record.end = End::Livelock;
+            return None;
+        }
+        let choice = self.options[index];
+        if let (Choice::Run(task), Some(running), Some(preemptions)) =
+            (choice, self.running, &mut self.left.preemptions)
+            && task != running
+            && self.world.can_run(running)
+        {
+            *preemptions = preemptions.saturating_sub(1);
+        }
+        self.record.push(choice, self.running, &self.options, self.world.pending());
+        Some(choice)
+    }
+
+    /// All get their turns, and whoever can go on goes on before a time-out fires.
+    fn fair(&mut self) -> usize {
+        let runnable = self.options.iter().take_while(|option| matches!(option, Choice::Run(_))).count();
+        self.round += 1;
+        let turns = if runnable > 0 { runnable } else { self.options.len() };
+        self.round % turns
+    }
+}

@@ -1,0 +1,381 @@
+//! What a kernel knows: who lives, who sleeps on which words, what time it is.
+//!
+//! Words are known by their addresses. A life is a number: [`World::thread_life`] of a task, [`World::process_life`] of a
+//! process. The host itself, which sets a program up and looks at its end, is a process of its own: it never sleeps and never dies.
+
+use std::ops::Range;
+
+use crate::choice::{Object, Pending, Process, Task};
+
+/// Why a sleep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// A word was woken, a life ended, or there was no cause: look again.
+    Look,
+    /// The baton was woken.
+    Baton,
+    /// The deadline has passed.
+    Expired,
+}
+
+/// A sleep: the words and lives that end it.
+#[derive(Debug, Default)]
+struct Sleep {
+    words: Vec<usize>,
+    baton: usize,
+    lives: Vec<u32>,
+    /// When it began, among all sleeps.
+    since: u64,
+    until: Option<u64>,
+}
+
+#[derive(Debug)]
+struct TaskState {
+    process: Process,
+    /// It sleeps, if `asleep`; its lists are used again.
+    sleep: Sleep,
+    asleep: bool,
+    woken: Option<Woken>,
+    baton: usize,
+    finished: bool,
+}
+
+/// A process, as whoever started it wants it.
+#[derive(Debug, Clone, Copy)]
+pub struct Traits {
+    /// It may be killed.
+    pub mortal: bool,
+    /// It may be left asleep at the end.
+    pub servant: bool,
+}
+
+#[derive(Debug)]
+struct ProcessState {
+    traits: Traits,
+    dead: bool,
+    stopped: bool,
+    /// It has come beyond the start of one of its tasks.
+    begun: bool,
+}
+
+/// The state of the simulated kernel.
+#[derive(Debug, Default)]
+pub struct World {
+    now: u64,
+    sleeps: u64,
+    tasks: Vec<TaskState>,
+    of_tasks: Vec<Process>,
+    pending: Vec<Pending>,
+    processes: Vec<ProcessState>,
+    objects: Vec<Range<usize>>,
+}
+
+/// Marks the lives of processes.
+const PROCESS_BIT: u32 = 1 << 31;
+/// The host's life; tasks and processes follow.
+const HOST: u32 = 1;
+
+/// The life of a process; of the host's without one.
+fn life_of(process: Option<Process>) -> u32 {
+    PROCESS_BIT | (HOST + process.map_or(0, |process| process.0 + 1))
+}
+
+impl World {
+    /// An empty world.
+    pub fn clear(&mut self) {
+        self.now = 0;
+        self.sleeps = 0;
+        self.tasks.clear();
+        self.of_tasks.clear();
+        self.pending.clear();
+        self.processes.clear();
+        self.objects.clear();
+    }
+
+    /// Nanoseconds of the virtual clock.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// The life of a thread; of the host's without a task.
+    #[must_use]
+    pub fn thread_life(task: Option<Task>) -> u32 {
+        HOST + task.map_or(0, |task| task.0 + 1)
+    }
+
+    /// The life of the process of a task; of the host's without one.
+    #[must_use]
+    pub fn process_life(&self, task: Option<Task>) -> u32 {
+        life_of(task.map(|task| self.tasks[task.index()].process))
+    }
+
+    /// Whose life that is; none: the host's, or nobody's.
+    #[must_use]
+    pub fn process_of(&self, life: u32) -> Option<Process> {
+        let number = (life & !PROCESS_BIT).checked_sub(HOST + 1)?;
+        if life & PROCESS_BIT == 0 { self.of_tasks.get(number as usize).copied() } else { Some(Process(number)) }
+    }
+
+    /// Says whether that life goes on.
+    #[must_use]
+    pub fn alive(&self, life: u32) -> bool {
+        let number = life & !PROCESS_BIT;
+        if number <= HOST {
+            return number == HOST;
+        }
+        let index = (number - HOST - 1) as usize;
+        if life & PROCESS_BIT == 0 {
+            self.tasks.get(index).is_some_and(|task| !task.finished && !self.is_dead(task.process))
+        } else {
+            let here = |task: &&TaskState| task.process.index() == index;
+            index < self.processes.len()
+                && !self.processes[index].dead
+                && self.tasks.iter().filter(here).any(|task| !task.finished)
+        }
+    }
+
+    /// A new process, which has no task yet.
+    pub fn add_process(&mut self, traits: Traits) -> Process {
+        self.processes.push(ProcessState { traits, dead: false, stopped: false, begun: false });
+        Process(self.processes.len() as u32 - 1)
+    }
+
+    /// A new task of a process.
+    pub fn add_task(&mut self, process: Process) -> Task {
+        self.tasks.push(TaskState {
+            process,
+            sleep: Sleep::default(),
+            asleep: false,
+            woken: None,
+            baton: 0,
+            finished: false,
+        });
+        self.of_tasks.push(process);
+        self.pending.push(Pending::START);
+        Task(self.tasks.len() as u32 - 1)
+    }
+
+    /// A new object at these addresses.
+    pub fn add_object(&mut self, addresses: Range<usize>) -> Object {
+        self.objects.push(addresses);
+        Object(self.objects.len() as u32 - 1)
+    }
+
+    /// The object that an address lies in.
+    #[must_use]
+    pub fn object_at(&self, address: usize) -> Option<Object> {
+        self.objects.iter().position(|addresses| addresses.contains(&address)).map(|index| Object(index as u32))
+    }
+
+    /// Every task, in order.
+    pub fn tasks(&self) -> impl Iterator<Item = Task> + use<> {
+        (0..self.tasks.len() as u32).map(Task)
+    }
+
+    /// Every process, in order.
+    pub fn processes(&self) -> impl Iterator<Item = Process> + use<> {
+        (0..self.processes.len() as u32).map(Process)
+    }
+
+    /// Which process each task belongs to, by [`Task::index`].
+    #[must_use]
+    pub fn of_tasks(&self) -> &[Process] {
+        &self.of_tasks
+    }
+
+    /// What each task does next, by [`Task::index`].
+    #[must_use]
+    pub fn pending(&self) -> &[Pending] {
+        &self.pending
+    }
+
+    /// Notes what a task does when it next runs.
+    pub fn set_pending(&mut self, task: Task, pending: Pending) {
+        self.pending[task.index()] = pending;
+        let process = self.of_tasks[task.index()];
+        self.processes[process.index()].begun = true;
+    }
+
+    /// The process was killed.
+    #[must_use]
+    pub fn is_dead(&self, process: Process) -> bool {
+        self.processes[process.index()].dead
+    }
+
+    /// The process is stopped.
+    #[must_use]
+    pub fn is_stopped(&self, process: Process) -> bool {
+        self.processes[process.index()].stopped
+    }
+
+    /// The task has returned.
+    #[must_use]
+    pub fn is_finished(&self, task: Task) -> bool {
+        self.tasks[task.index()].finished
+    }
+
+    /// The task has neither returned nor been killed.
+    #[must_use]
+    pub fn is_left(&self, task: Task) -> bool {
+        let task = &self.tasks[task.index()];
+        !task.finished && !self.is_dead(task.process)
+    }
+
+    /// The end of the schedule need not wait for it.
+    #[must_use]
+    pub fn is_servant(&self, task: Task) -> bool {
+        self.processes[self.of_tasks[task.index()].index()].traits.servant
+    }
+
+    /// It sleeps, and nothing has woken it.
+    #[must_use]
+    pub fn is_asleep(&self, task: Task) -> bool {
+        self.tasks[task.index()].asleep
+    }
+
+    /// It can go on when it is let.
+    #[must_use]
+    pub fn can_run(&self, task: Task) -> bool {
+        self.is_left(task) && !self.is_asleep(task) && !self.is_stopped(self.of_tasks[task.index()])
+    }
+
+    /// It sleeps until a time at most.
+    #[must_use]
+    pub fn can_expire(&self, task: Task) -> bool {
+        let state = &self.tasks[task.index()];
+        self.is_left(task) && state.asleep && state.sleep.until.is_some() && !self.is_stopped(state.process)
+    }
+
+    /// A death of it, now, is one that somebody could notice.
+    #[must_use]
+    pub fn can_die(&self, process: Process) -> bool {
+        let state = &self.processes[process.index()];
+        let here = |task: &&TaskState| task.process == process;
+        state.traits.mortal && state.begun && !state.dead && self.tasks.iter().filter(here).any(|task| !task.finished)
+    }
+
+    /// How many sleep on words in these addresses.
+    #[must_use]
+    pub fn sleepers(&self, addresses: &Range<usize>) -> usize {
+        let there = |task: &&TaskState| task.asleep && task.sleep.words.iter().any(|word| addresses.contains(word));
+        self.tasks.iter().filter(there).count()
+    }
+
+    /// A task falls asleep; until its baton or a word of these is woken, a life of these ends, or the time comes.
+    pub fn sleep(
+        &mut self,
+        task: Task,
+        words: impl Iterator<Item = usize>,
+        baton: usize,
+        lives: impl Iterator<Item = u32>,
+        until: Option<u64>,
+    ) {
+        let state = &mut self.tasks[task.index()];
+        state.sleep.words.clear();
+        state.sleep.words.extend(words);
+        state.sleep.lives.clear();
+        state.sleep.lives.extend(lives);
+        state.sleep.baton = baton;
+        state.sleep.since = self.sleeps;
+        state.sleep.until = until;
+        state.asleep = true;
+        state.woken = None;
+        self.sleeps += 1;
+    }
+
+    /// What ended the sleep of a task.
+    pub fn woken(&mut self, task: Task) -> Woken {
+        self.tasks[task.index()].woken.take().unwrap_or(Woken::Look)
+    }
+
+    /// Who sleeps on a word, in order of their sleeps.
+    pub fn sleepers_on(&self, word: usize, found: &mut Vec<Task>) {
+        found.clear();
+        found.extend(self.tasks().filter(|task| {
+            let state = &self.tasks[task.index()];
+            // A stopped process is woken like any other; a dead one sleeps no more.
+            state.asleep && (state.sleep.baton == word || state.sleep.words.contains(&word))
+        }));
+        found.sort_by_key(|task| self.tasks[task.index()].sleep.since);
+    }
+
+    /// Ends a sleep, as a wake of this word does.
+    pub fn wake(&mut self, task: Task, word: usize) {
+        let state = &mut self.tasks[task.index()];
+        state.asleep = false;
+        state.woken = Some(if state.sleep.baton == word { Woken::Baton } else { Woken::Look });
+    }
+
+    /// Ends a sleep without a cause.
+    pub fn disturb(&mut self, task: Task) {
+        let state = &mut self.tasks[task.index()];
+        state.asleep = false;
+        state.woken = Some(Woken::Look);
+    }
+
+    /// Lets the deadline of a sleeper pass; the clock moves there.
+    pub fn expire(&mut self, task: Task) {
+        let state = &mut self.tasks[task.index()];
+        self.now = self.now.max(state.sleep.until.unwrap_or(0));
+        state.asleep = false;
+        state.woken = Some(Woken::Expired);
+    }
+
+    /// Names the word to be woken at the death of a task; 0 ends that. The word named before.
+    pub fn name_baton(&mut self, task: Task, word: usize) -> usize {
+        std::mem::replace(&mut self.tasks[task.index()].baton, word)
+    }
+
+    /// A task returns: its thread's life ends, and with the last of them its process's.
+    pub fn finish(&mut self, task: Task) {
+        self.tasks[task.index()].finished = true;
+        self.end_life(task);
+        let process = self.of_tasks[task.index()];
+        if !self.alive(life_of(Some(process))) {
+            self.tell(life_of(Some(process)));
+        }
+    }
+
+    /// A process dies, with all its tasks.
+    pub fn kill(&mut self, process: Process) {
+        self.processes[process.index()].dead = true;
+        let mine: Vec<Task> =
+            self.tasks().filter(|task| self.of_tasks[task.index()] == process && !self.is_finished(*task)).collect();
+        for task in &mine {
+            self.tasks[task.index()].asleep = false;
+        }
+        for task in mine {
+            self.end_life(task);
+        }
+        self.tell(life_of(Some(process)));
+    }
+
+    /// Stops a process, or lets it go on.
+    pub fn stop(&mut self, process: Process, stopped: bool) {
+        self.processes[process.index()].stopped = stopped;
+    }
+
+    /// What the kernel does at the end of a thread: its baton wakes one, and whoever watches it is told.
+    fn end_life(&mut self, task: Task) {
+        let baton = std::mem::take(&mut self.tasks[task.index()].baton);
+        if baton != 0 {
+            let mut sleepers = Vec::new();
+            self.sleepers_on(baton, &mut sleepers);
+            if let Some(first) = sleepers.first() {
+                self.wake(*first, baton);
+            }
+        }
+        self.tell(Self::thread_life(Some(task)));
+    }
+
+    /// Wakes those who watch a life that has ended.
+    fn tell(&mut self, life: u32) {
+        for state in &mut self.tasks {
+            if state.asleep && state.sleep.lives.contains(&life) {
+                state.asleep = false;
+                state.woken = Some(Woken::Look);
+            }
+        }
+    }
+}
