@@ -17,3 +17,15 @@ pub trait Strategy: Send + std::fmt::Debug {
     /// The schedule has ended, and this is what happened.
     fn end(&mut self, record: &Record);
 }
+
+/// What [`named`] knows.
+pub const NAMES: [&str; 1] = ["walk"];
+
+/// The strategy of that name; the seed is where its dice start.
+#[must_use]
+pub fn named(name: &str, seed: u64) -> Option<Box<dyn Strategy>> {
+    match name {
+        "walk" => Some(Box::new(walk::Walk::new(seed))),
+        _ => None,
+    }
+}

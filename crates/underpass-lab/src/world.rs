@@ -255,6 +255,14 @@ impl World {
         state.traits.mortal && state.begun && !state.dead && self.tasks.iter().filter(here).any(|task| !task.finished)
     }
 
+    /// The object on whose words a task sleeps.
+    #[must_use]
+    pub fn sleeps_on(&self, task: Task) -> Option<Object> {
+        let state = &self.tasks[task.index()];
+        let words = state.asleep.then_some(&state.sleep)?;
+        words.words.iter().chain([&words.baton]).find_map(|word| self.object_at(*word))
+    }
+
     /// How many sleep on words in these addresses.
     #[must_use]
     pub fn sleepers(&self, addresses: &Range<usize>) -> usize {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use underpass_core::Error;
-use underpass_core::kernel::{Kernel, Memory, Wanted};
+use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
 use underpass_core::linux::{Host as _, Linux};
+use underpass_core::{Deadline, Error};
 use underpass_shm::access::Access;
 use underpass_shm::header::{Header, Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
@@ -161,8 +161,13 @@ impl Handle {
         timeout: Timeout,
         deadline: Option<u64>,
     ) -> PyResult<Self> {
-        let linux = Space::or_default(py, space)?.linux;
         check_name(name)?;
+        if space.is_none()
+            && let Some(lab) = kernel_lab::current()
+        {
+            return Self::await_in_lab(py, lab, name, kind, timeout);
+        }
+        let linux = Space::or_default(py, space)?.linux;
         let file = space::file_name(name);
         loop {
             match linux.space().open(&file, kind) {
@@ -177,6 +182,46 @@ impl Handle {
                     host::Python.detached(&mut || looked = linux.space().await_name(&file, left));
                     looked.map_err(|error| from_shm(py, error))?;
                     py.check_signals()?;
+                }
+                Err(error) => return Err(from_shm(py, error)),
+            }
+        }
+    }
+
+    /// Opens the object of a file of the lab, for a handle that came from another of its processes.
+    fn open_in_lab(py: Python<'_>, file: &str, kind: Kind, nonce: u64) -> PyResult<Self> {
+        let lab = kernel_lab::current();
+        let found = lab.as_ref().and_then(|lab| lab.find(file, kind).ok());
+        match found {
+            Some((region, header)) if header.nonce == nonce => Ok(Self::over(None, lab, region, header, file.into())),
+            _ => {
+                let what = format!(
+                    "{} of the lab is gone: its schedule has ended, or it was unlinked",
+                    title(kind, None, file)
+                );
+                Err(plain(py, "NotFoundError", &what))
+            }
+        }
+    }
+
+    fn await_in_lab(py: Python<'_>, lab: Arc<LabKernel>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Self> {
+        let file = space::file_name(name);
+        let deadline = timeout.deadline();
+        loop {
+            let seen = lab.names();
+            match lab.find(&file, kind) {
+                Ok((region, header)) => return Ok(Self::over(None, Some(lab), region, header, file)),
+                Err(Shm::NotFound { what, path }) => {
+                    let parked = if deadline == Deadline::NoWait {
+                        Parked::Expired
+                    } else {
+                        lab.await_name(seen, deadline.time())
+                    };
+                    match parked {
+                        Parked::Expired => return Err(missing(py, &what, &path, timeout)),
+                        Parked::Interrupted => return Err(PyErr::fetch(py)),
+                        Parked::Look | Parked::Baton => {}
+                    }
                 }
                 Err(error) => return Err(from_shm(py, error)),
             }
@@ -316,7 +361,9 @@ impl Handle {
     /// A scheduling point in the lab, and nothing elsewhere.
     pub fn point(&self, py: Python<'_>) -> PyResult<()> {
         match &self.lab {
-            Some(lab) => lab.point().map_err(|error| raise(py, &Context::of(&self.title, "not used"), error)),
+            Some(lab) => {
+                lab.operate(&self.region).map_err(|error| raise(py, &Context::of(&self.title, "not used"), error))
+            }
             None => Ok(()),
         }
     }
@@ -346,6 +393,10 @@ impl Handle {
 
     /// Removes the name.
     pub fn unlink(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some(lab) = &self.lab {
+            let gone = || Shm::NotFound { what: self.title.clone(), path: self.file.clone() };
+            return if lab.unlink(&self.file) { Ok(()) } else { Err(from_shm(py, gone())) };
+        }
         self.home(py)?.space().unlink(&self.file).map_err(|error| from_shm(py, error))
     }
 
@@ -353,6 +404,11 @@ impl Handle {
     pub fn reduce<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
         self.check(py)?;
         let open = py.import("underpass._core")?.getattr("reopen")?;
+        let (file, part, header) = (self.file.clone(), self.part.to_owned(), &self.header);
+        if self.lab.is_some() {
+            let (creator, pid) = (header.creator, header.creator_pid);
+            return Ok((open, (String::new(), file, header.kind as u32, header.nonce, creator, pid, part)));
+        }
         let space = self.home(py)?.space();
         if !space.exists(&self.file).map_err(|error| from_shm(py, error))? {
             let message = format!(
@@ -366,7 +422,6 @@ impl Handle {
         }
         self.kept.store(true, Relaxed);
         let place = space.path().display().to_string();
-        let (file, part, header) = (self.file.clone(), self.part.to_owned(), &self.header);
         let travel = (place, file, header.kind as u32, header.nonce, header.creator, header.creator_pid, part);
         Ok((open, travel))
     }
@@ -454,12 +509,20 @@ pub fn reopen(
 ) -> PyResult<Py<PyAny>> {
     let kind =
         Kind::from_number(kind).ok_or_else(|| PyValueError::new_err("a handle of a kind that does not exist"))?;
+    if place.as_os_str().is_empty() {
+        return awaken(py, Handle::open_in_lab(py, file, kind, nonce)?, part);
+    }
     let space = match Space::at(py, &place, Access::Found) {
         // Another user's port can be called by those who may read its space.
         Err(error) if kind == Kind::Port && is(py, &error, "AccessDeniedError") => Space::look_at(py, &place)?,
         entered => entered?,
     };
-    let handle = Handle::open_file(py, &space, file, kind, nonce, (creator, pid))?;
+    awaken(py, Handle::open_file(py, &space, file, kind, nonce, (creator, pid))?, part)
+}
+
+/// The Python object of a handle that came from another process.
+fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
+    let kind = handle.header.kind;
     match kind {
         Kind::Semaphore => Ok(opened::<Semaphore>(py, handle)?.into_any()),
         Kind::Queue if part == LETTERS => Ok(opened::<Queue>(py, handle.of_part(LETTERS))?.into_any()),

@@ -1,20 +1,29 @@
-//! The lab kernel, in its smallest form: the third answer to the questions of the `Kernel` trait.
+//! The lab kernel: the third answer to the questions of the `Kernel` trait.
 //!
-//! Its processes are greenlets of one thread. A scheduling point calls Python's `switch`, which switches to the explorer
-//! and comes back when the explorer lets this process go on; greenlet moves the native frames of the operation aside
-//! meanwhile, so an operation may be anywhere inside its Rust code. Time stands still until the explorer fires a
-//! time-out. Nothing here decides: who goes on, and who expires, is asked of the explorer.
+//! Its processes are greenlets of one thread. Who goes on, who expires and who dies is decided by `underpass_lab`; what is
+//! decided is done here, by a switch to another greenlet: greenlet moves the native frames of the operation aside
+//! meanwhile, so an operation may be anywhere inside its Rust code. A process that is killed is never switched to again
+//! until the schedule has ended and been looked at: whatever its frames do when they unwind then, nobody sees.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU32 as Word;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
 use underpass_core::{Error, Result};
-use underpass_shm::header::Header;
+use underpass_lab::choice::{Object, Pending, Point, Task};
+use underpass_lab::schedule::{Next, Schedule};
+use underpass_lab::world::{Woken, World};
+use underpass_shm::header::{Header, Kind};
 use underpass_shm::life::{Life, Me};
 use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
+use underpass_shm::{Error as Shm, clock, space};
+
+use crate::error::plain;
 
 thread_local! {
     static CURRENT: std::cell::RefCell<Option<Arc<LabKernel>>> = const { std::cell::RefCell::new(None) };
@@ -25,55 +34,243 @@ pub fn current() -> Option<Arc<LabKernel>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// A world whose clock, lives and scheduling are under an explorer's control.
+/// What time it is, for whoever computes a deadline on this thread: in the lab the virtual clock's.
+pub fn now() -> u64 {
+    CURRENT.with_borrow(|lab| lab.as_ref().map_or_else(clock::monotonic, |lab| lab.now()))
+}
+
+/// Enters a lab kernel on this thread, or leaves the one that is entered.
+pub fn enter(kernel: Option<Arc<LabKernel>>) {
+    CURRENT.set(kernel);
+}
+
+/// A world whose clock, lives and scheduling are under a strategy's control.
 #[derive(Debug)]
 pub struct LabKernel {
-    switch: Py<PyAny>,
-    state: Mutex<State>,
+    schedule: Mutex<Schedule>,
+    greenlets: Mutex<Greenlets>,
+    objects: Mutex<Objects>,
+    /// Changes with every name.
+    names: Word,
+    nudge: Mutex<Nudge>,
+}
+
+/// A look of one sleeper after the end of a schedule: can it go on?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Nudge {
+    #[default]
+    None,
+    /// It has been let look.
+    Looking,
+    /// It would sleep again.
+    Sleeps,
+}
+
+/// Whom to switch to.
+#[derive(Debug, Default)]
+pub struct Greenlets {
+    /// The `switch` of whoever explores.
+    pub host: Option<Py<PyAny>>,
+    /// The `switch` of each task.
+    pub tasks: Vec<Py<PyAny>>,
+    /// Is told of each scheduling point, where somebody looks on.
+    pub observer: Option<Py<PyAny>>,
+}
+
+/// One object of the lab.
+#[derive(Debug)]
+struct Made {
+    region: Arc<Region>,
+    header: Header,
+    file: String,
+    linked: bool,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    now: u64,
-    running: u32,
-    serial: u64,
-    sleepers: HashMap<u32, Sleeper>,
-    batons: HashMap<u32, usize>,
-}
-
-/// One who is parked: the addresses that wake it, since when, and how it ended.
-#[derive(Debug)]
-struct Sleeper {
-    words: Vec<usize>,
-    baton: usize,
-    since: u64,
-    until: Option<u64>,
-    ended: Option<Parked>,
+struct Objects {
+    made: Vec<Made>,
+    /// Memory of earlier schedules, by its size.
+    spare: HashMap<usize, Vec<Arc<Region>>>,
 }
 
 fn address(word: *const AtomicU32) -> usize {
     word as usize
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl LabKernel {
+    /// A kernel whose schedules are decided by what `schedule` brings.
+    pub fn new(schedule: Schedule) -> Self {
+        Self {
+            schedule: Mutex::new(schedule),
+            greenlets: Mutex::default(),
+            objects: Mutex::default(),
+            names: Word::new(0),
+            nudge: Mutex::default(),
+        }
+    }
+
+    /// The schedule in progress. Not to be held over a switch.
+    pub fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        locked(&self.schedule)
+    }
+
+    /// Whom to switch to. Not to be held over a switch.
+    pub fn greenlets(&self) -> MutexGuard<'_, Greenlets> {
+        locked(&self.greenlets)
+    }
+
+    /// Begins the next schedule, with no objects; false: there is none.
+    pub fn begin(&self) -> bool {
+        let mut objects = locked(&self.objects);
+        let Objects { made, spare } = &mut *objects;
+        for Made { mut region, .. } in made.drain(..) {
+            // Who still has it open keeps it.
+            if let Some(memory) = Arc::get_mut(&mut region) {
+                memory.clear();
+                spare.entry(region.len()).or_default().push(region);
+            }
+        }
+        self.greenlets().tasks.clear();
+        self.schedule().begin()
+    }
+
     /// How many are parked on words of that object.
     pub fn waiters(&self, object: &Region) -> usize {
-        let parked = |sleeper: &&Sleeper| {
-            sleeper.ended.is_none() && sleeper.words.iter().any(|address| object.contains(*address))
+        self.schedule().world.sleepers(&object.addresses())
+    }
+
+    /// What the objects are called, in the order in which they were made.
+    pub fn files(&self) -> Vec<(&'static str, String)> {
+        locked(&self.objects).made.iter().map(|made| (made.header.kind.name(), made.file.clone())).collect()
+    }
+
+    /// The object of a file that has not been unlinked.
+    pub fn find(&self, file: &str, kind: Kind) -> std::result::Result<(Arc<Region>, Header), Shm> {
+        let objects = locked(&self.objects);
+        let Some(made) = objects.made.iter().find(|made| made.linked && made.file == file) else {
+            let what = format!("'{}' in the lab", space::object_name(file));
+            return Err(Shm::NotFound { what, path: file.into() });
         };
-        self.state().sleepers.values().filter(parked).count()
+        if made.header.kind != kind {
+            let (found, expected) = (made.header.kind.name(), kind.name());
+            return Err(Shm::Mismatch {
+                what: format!("'{}' in the lab", space::object_name(file)),
+                wanted: expected.into(),
+                found: found.into(),
+            });
+        }
+        Ok((made.region.clone(), made.header.clone()))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Removes a name; false: it is gone.
+    pub fn unlink(&self, file: &str) -> bool {
+        let mut objects = locked(&self.objects);
+        let made = objects.made.iter_mut().find(|made| made.linked && made.file == file);
+        made.map(|made| made.linked = false).is_some()
     }
 
-    /// A scheduling point. The lock of the state is not held here: others run meanwhile.
-    pub fn point(&self) -> Result<()> {
+    /// Sleeps until a name appears, or the time comes.
+    pub fn await_name(&self, seen: u32, until: Option<u64>) -> Parked {
+        let mut watch = Watch::new();
+        watch.word(&self.names, seen);
+        // Nobody owes a wake for a name without making it.
+        let baton = AtomicU32::new(0);
+        self.park(&watch, &baton, until)
+    }
+
+    /// How many names have appeared.
+    pub fn names(&self) -> u32 {
+        self.names.load(SeqCst)
+    }
+
+    /// A scheduling point of an operation on the object with that memory.
+    pub fn operate(&self, object: &Region) -> Result<()> {
+        let object = self.schedule().world.object_at(object.addresses().start);
+        self.point(Point::Operation, object)
+    }
+
+    /// A scheduling point. No lock is held here while others run.
+    pub fn point(&self, point: Point, object: Option<Object>) -> Result<()> {
+        let task = {
+            let schedule = self.schedule();
+            let Some(task) = schedule.running() else { return Ok(()) };
+            if schedule.is_over() {
+                drop(schedule);
+                return self.after_the_end(point);
+            }
+            task
+        };
+        self.observe(task, point, object)?;
+        let next = self.schedule().arrive(Pending { point, object, writes: true });
+        match next {
+            Next::Stay => Ok(()),
+            Next::Switch(other) => self.switch(Some(other)),
+            Next::Over => self.switch(None),
+        }
+    }
+
+    /// After the end of a schedule, lets one sleeper look once more: true if it then goes on with its program.
+    pub fn nudge(&self, py: Python<'_>, task: Task) -> PyResult<bool> {
+        self.schedule().world.disturb(task);
+        self.schedule().set_running(Some(task));
+        *locked(&self.nudge) = Nudge::Looking;
+        let switch = self.greenlets().tasks.get(task.index()).map(|switch| switch.clone_ref(py));
+        let switched =
+            switch.map_or_else(|| Err(plain(py, "MisuseError", "the lab is not running")), |switch| switch.call0(py));
+        self.schedule().set_running(None);
+        let nudge = std::mem::take(&mut *locked(&self.nudge));
+        switched.map(|_| nudge == Nudge::Looking)
+    }
+
+    /// A scheduling point of one who only unwinds, or looks once more.
+    fn after_the_end(&self, point: Point) -> Result<()> {
+        let nudge = *locked(&self.nudge);
+        match (nudge, point) {
+            (Nudge::None, _) => Err(unwinds()),
+            // It passes on what it must on its way.
+            (_, Point::Wake) => Ok(()),
+            (_, Point::Park) => {
+                *locked(&self.nudge) = Nudge::Sleeps;
+                self.switch(None)
+            }
+            (_, _) => self.switch(None),
+        }
+    }
+
+    /// Tells whoever looks on.
+    fn observe(&self, task: Task, point: Point, object: Option<Object>) -> Result<()> {
+        if self.greenlets().observer.is_none() {
+            return Ok(());
+        }
         Python::attach(|py| {
-            let running = self.state().running;
-            let switched = self.switch.call1(py, (running,));
-            self.state().running = running;
+            let Some(observer) = self.greenlets().observer.as_ref().map(|observer| observer.clone_ref(py)) else {
+                return Ok(());
+            };
+            // What it does with the objects is no step of anybody.
+            self.schedule().set_running(None);
+            let told = observer.call1(py, (task.0, point_name(point), object.map(|object| object.0)));
+            self.schedule().set_running(Some(task));
+            told.map(drop).map_err(|error| {
+                error.restore(py);
+                Error::Interrupted
+            })
+        })
+    }
+
+    /// Lets a task go on, or the host; comes back when this one is to go on.
+    fn switch(&self, task: Option<Task>) -> Result<()> {
+        Python::attach(|py| {
+            let switch = {
+                let greenlets = self.greenlets();
+                let switch = task.map_or(greenlets.host.as_ref(), |task| greenlets.tasks.get(task.index()));
+                switch.map(|switch| switch.clone_ref(py))
+            };
+            let switched = switch
+                .map_or_else(|| Err(plain(py, "MisuseError", "the lab is not running")), |switch| switch.call0(py));
             switched.map(drop).map_err(|error| {
                 error.restore(py);
                 Error::Interrupted
@@ -82,75 +279,97 @@ impl LabKernel {
     }
 }
 
+/// Raises what unwinds a greenlet.
+fn unwinds() -> Error {
+    static EXIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    Python::attach(|py| {
+        let exit = EXIT.get_or_try_init(py, || Ok(py.import("greenlet")?.getattr("GreenletExit")?.unbind()));
+        match exit.and_then(|exit| exit.bind(py).call0()) {
+            Ok(value) => PyErr::from_value(value).restore(py),
+            Err(error) => error.restore(py),
+        }
+    });
+    Error::Interrupted
+}
+
+fn point_name(point: Point) -> &'static str {
+    match point {
+        Point::Start => "start",
+        Point::Operation => "operation",
+        Point::Park => "park",
+        Point::Awake => "awake",
+        Point::Wake => "wake",
+        Point::Line => "line",
+    }
+}
+
 impl Kernel for LabKernel {
     fn now(&self) -> u64 {
-        self.state().now
+        self.schedule().world.now()
     }
 
     fn me(&self) -> Result<Me> {
-        let running = self.state().running;
-        Ok(Me { thread: Life(running + 1), process: Life(1 << 31 | (running + 1)) })
+        let schedule = self.schedule();
+        let running = schedule.running();
+        Ok(Me { thread: Life(World::thread_life(running)), process: Life(schedule.world.process_life(running)) })
     }
 
     fn alive(&self, life: Life) -> bool {
-        life != Life::NOBODY
+        self.schedule().world.alive(life.0)
     }
 
     fn pid(&self, life: Life) -> u32 {
-        (life.0 & !(1 << 31)).saturating_sub(1)
+        // The host is 1; the first process that it starts is 2.
+        self.schedule().world.process_of(life.0).map_or(1, |process| process.0 + 2)
     }
 
     fn park(&self, watch: &Watch<'_>, baton: &AtomicU32, until: Option<u64>) -> Parked {
+        let Some(task) = self.schedule().running() else {
+            Python::attach(|py| {
+                let why = "it would sleep for ever: only the processes of a program run beside each other; what sets it up and what looks at its end run alone";
+                plain(py, "MisuseError", why).restore(py);
+            });
+            return Parked::Interrupted;
+        };
+        let first = watch.words().next().map_or(std::ptr::from_ref(baton), |(word, _)| word);
+        let object = self.schedule().world.object_at(address(first));
         // Between the look and the sleep anything may happen, so the values are compared after it.
-        if self.point().is_err() {
+        if self.point(Point::Park, object).is_err() {
             return Parked::Interrupted;
         }
-        let running = {
-            let mut state = self.state();
-            if watch.words().any(|(word, expected)| word.load(std::sync::atomic::Ordering::SeqCst) != expected) {
+        {
+            let mut schedule = self.schedule();
+            let changed = |(word, expected): (&AtomicU32, u32)| word.load(SeqCst) != expected;
+            if watch.words().any(changed) || watch.lives().iter().any(|life| !schedule.world.alive(life.0)) {
                 return Parked::Look;
             }
-            let baton = address(baton);
-            let words = watch.words().map(|(word, _)| address(word)).chain([baton]).collect();
-            let (running, since) = (state.running, state.serial);
-            state.serial += 1;
-            state.sleepers.insert(running, Sleeper { words, baton, since, until, ended: None });
-            running
-        };
-        let interrupted = self.point().is_err();
-        let sleeper = self.state().sleepers.remove(&running);
-        if interrupted {
-            Parked::Interrupted
-        } else {
-            sleeper.and_then(|sleeper| sleeper.ended).unwrap_or(Parked::Look)
+            let words = watch.words().map(|(word, _)| address(word));
+            let lives = watch.lives().iter().map(|life| life.0);
+            schedule.world.sleep(task, words, address(baton), lives, until);
+        }
+        if self.point(Point::Awake, object).is_err() {
+            return Parked::Interrupted;
+        }
+        match self.schedule().world.woken(task) {
+            Woken::Look => Parked::Look,
+            Woken::Baton => Parked::Baton,
+            Woken::Expired => Parked::Expired,
         }
     }
 
     fn wake(&self, word: &AtomicU32, count: u32) -> u32 {
-        // Between the store and its wake anything may happen. An explorer that ends this process raises here, and the
-        // wake is then not made.
-        if self.point().is_err() {
+        // Between the store and its wake anything may happen, a death too.
+        let object = self.schedule().world.object_at(address(word));
+        if self.point(Point::Wake, object).is_err() {
+            // Whoever unwinds ends at its next operation: here nobody expects an exception, least of all a destructor.
+            Python::attach(|py| drop(PyErr::take(py)));
             return 0;
         }
-        let mut state = self.state();
-        let mut asleep: Vec<_> = state
-            .sleepers
-            .values_mut()
-            .filter(|sleeper| sleeper.ended.is_none() && sleeper.words.contains(&address(word)))
-            .collect();
-        asleep.sort_by_key(|sleeper| sleeper.since);
-        let woken = asleep.len().min(count as usize);
-        for sleeper in &mut asleep[..woken] {
-            sleeper.ended = Some(if sleeper.baton == address(word) { Parked::Baton } else { Parked::Look });
-        }
-        woken as u32
+        self.schedule().wake(address(word), count)
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {
-        let mut state = self.state();
-        let running = state.running;
-        // Nobody dies here, so that one which another covers is not passed on.
-        state.batons.insert(running, address(word)).unwrap_or(0) as *const AtomicU32
+        self.schedule().name_baton(address(word)) as *const AtomicU32
     }
 
     fn cpus(&self) -> u64 {
@@ -162,77 +381,34 @@ impl Kernel for LabKernel {
     }
 
     fn memory(&self, wanted: &Wanted<'_>) -> Result<Memory> {
-        let region = Region::anonymous(wanted.size)?;
+        if let Some(name) = wanted.name
+            && self.find(&space::file_name(name), wanted.kind).is_ok()
+        {
+            return Err(Shm::Exists { what: format!("'{name}' in the lab"), path: space::file_name(name) }.into());
+        }
+        let region = match locked(&self.objects).spare.get_mut(&wanted.size).and_then(Vec::pop) {
+            Some(region) => region,
+            None => Region::anonymous(wanted.size)?,
+        };
+        let number = self.schedule().world.add_object(region.addresses());
+        let me = self.me()?.process;
         let header = Header {
             kind: wanted.kind,
             space: 0,
-            nonce: 0,
-            creator: self.me()?.process.0,
-            creator_pid: 0,
+            nonce: u64::from(number.0),
+            creator: me.0,
+            creator_pid: self.pid(me),
             parameters: wanted.parameters,
         };
         header.write(&region, "an object of the lab")?;
         (wanted.format)(&region)?;
-        Ok(Memory { region, header, file: wanted.name.unwrap_or("@lab").to_owned() })
-    }
-}
-
-/// A world for an explorer: objects made while it is entered (``with lab:``) live in it.
-///
-/// ``switch(who)`` is called at each scheduling point, in the greenlet that runs as process ``who``.
-#[pyclass(frozen, module = "underpass._core")]
-#[derive(Debug)]
-pub struct Lab {
-    kernel: Arc<LabKernel>,
-}
-
-#[pymethods]
-impl Lab {
-    #[new]
-    fn new(switch: Py<PyAny>) -> Self {
-        Self { kernel: Arc::new(LabKernel { switch, state: Mutex::default() }) }
-    }
-
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        CURRENT.set(Some(slf.get().kernel.clone()));
-        slf
-    }
-
-    #[expect(clippy::unused_self, reason = "a context manager")]
-    fn __exit__(&self, _kind: &Bound<'_, PyAny>, _error: &Bound<'_, PyAny>, _trace: &Bound<'_, PyAny>) {
-        CURRENT.set(None);
-    }
-
-    /// Say which process runs from here on.
-    fn run(&self, who: u32) {
-        self.kernel.state().running = who;
-    }
-
-    /// True while that process is parked and nothing has woken it.
-    fn asleep(&self, who: u32) -> bool {
-        self.kernel.state().sleepers.get(&who).is_some_and(|sleeper| sleeper.ended.is_none())
-    }
-
-    /// True if that process is parked with a deadline.
-    fn can_expire(&self, who: u32) -> bool {
-        self.kernel.state().sleepers.get(&who).is_some_and(|sleeper| sleeper.ended.is_none() && sleeper.until.is_some())
-    }
-
-    /// Let the deadline of that process pass: its time-out fires, and the clock moves to it.
-    fn expire(&self, who: u32) {
-        let mut state = self.kernel.state();
-        let state = &mut *state;
-        if let Some(sleeper) = state.sleepers.get_mut(&who)
-            && let Some(until) = sleeper.until
-        {
-            state.now = state.now.max(until);
-            sleeper.ended = Some(Parked::Expired);
+        let file = wanted.name.map_or_else(|| format!("@{}", number.0 + 1), space::file_name);
+        let made = Made { region: region.clone(), header: header.clone(), file: file.clone(), linked: true };
+        locked(&self.objects).made.push(made);
+        if wanted.name.is_some() {
+            self.names.fetch_add(1, SeqCst);
+            self.wake(&self.names, u32::MAX);
         }
-    }
-
-    /// Nanoseconds of the virtual clock.
-    #[getter]
-    fn now(&self) -> u64 {
-        self.kernel.state().now
+        Ok(Memory { region, header, file })
     }
 }

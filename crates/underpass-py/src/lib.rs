@@ -9,6 +9,7 @@ mod gate;
 mod handle;
 mod host;
 mod kernel_lab;
+mod lab;
 mod lease;
 mod loan;
 mod mutex;
@@ -45,7 +46,7 @@ mod _core {
     #[pymodule_export]
     use crate::handle::reopen;
     #[pymodule_export]
-    use crate::kernel_lab::Lab;
+    use crate::lab::Lab;
     #[pymodule_export]
     use crate::lease::Lease;
     #[pymodule_export]

@@ -15,9 +15,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use underpass_core::Deadline;
-use underpass_shm::clock;
 
 use crate::error::plain;
+use crate::kernel_lab;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -72,7 +72,7 @@ pub fn fail_after(seconds: f64) -> PyResult<FailAfter> {
 impl FailAfter {
     fn __enter__(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, scope) = (slf.py(), slf.get());
-        let deadline = Deadline::after(clock::monotonic(), scope.seconds);
+        let deadline = Deadline::after(kernel_lab::now(), scope.seconds);
         let around = innermost(py)?.map(Bound::unbind);
         if scope.entered.set(Entered { deadline, around }).is_err() {
             return Err(plain(
@@ -152,7 +152,7 @@ pub fn expired() -> Option<f64> {
 }
 
 fn is_over(deadline: Deadline) -> bool {
-    deadline.time().is_some_and(|time| clock::monotonic() >= time)
+    deadline.time().is_some_and(|time| kernel_lab::now() >= time)
 }
 
 /// The block of this context that ends first: when, and how many seconds it was given.

@@ -4,9 +4,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::error::Phase;
 use underpass_core::{Deadline, Error, Result};
-use underpass_shm::clock;
 
-use crate::scope;
+use crate::{kernel_lab, scope};
 
 /// How long a call may take, as its user said it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +34,7 @@ impl Timeout {
         match self {
             Self::Seconds(None) => scope::bound(Deadline::Never),
             Self::NoWait | Self::Seconds(Some(0.0)) => Deadline::NoWait,
-            Self::Seconds(Some(seconds)) => scope::bound(Deadline::after(clock::monotonic(), seconds)),
+            Self::Seconds(Some(seconds)) => scope::bound(Deadline::after(kernel_lab::now(), seconds)),
         }
     }
 

@@ -78,11 +78,17 @@ impl Region {
         self.length == 0
     }
 
-    /// True for the address of one of its bytes.
+    /// The addresses of its bytes.
     #[must_use]
-    pub fn contains(&self, address: usize) -> bool {
+    pub fn addresses(&self) -> std::ops::Range<usize> {
         let start = self.start.addr().get();
-        (start..start + self.length).contains(&address)
+        start..start + self.length
+    }
+
+    /// Makes it all zero again: for whoever has the only view.
+    pub fn clear(&mut self) {
+        // SAFETY: S2, inside the mapping, and nobody else has a view of this one.
+        unsafe { self.start.write_bytes(0, self.length) };
     }
 
     /// The address of a byte; callers have checked the offset.

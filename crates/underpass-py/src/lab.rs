@@ -1,0 +1,220 @@
+//! `underpass._core.Lab`: schedules of simulated processes, for `underpass.lab`.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use underpass_lab::choice::{Choice, Process, Task};
+use underpass_lab::record::End;
+use underpass_lab::schedule::{Budget, Next, Schedule};
+use underpass_lab::strategy::{self, Strategy, replay::Replay};
+use underpass_lab::token;
+use underpass_lab::world::Traits;
+
+use crate::kernel_lab::{self, LabKernel};
+
+/// A lab kernel and its schedules: objects made while it is entered (``with lab:``) live in it.
+#[pyclass(frozen, module = "underpass._core")]
+#[derive(Debug)]
+pub struct Lab {
+    kernel: Arc<LabKernel>,
+}
+
+#[pymethods]
+impl Lab {
+    /// Schedules decided by a named strategy, or those that tokens describe.
+    #[new]
+    #[pyo3(signature = (strategy, seed, *, kills=0, faults=0, preemptions=None, steps=2000))]
+    fn new(
+        strategy: &str,
+        seed: u64,
+        kills: u32,
+        faults: u32,
+        preemptions: Option<u32>,
+        steps: usize,
+    ) -> PyResult<Self> {
+        let strategy = strategy::named(strategy, seed).ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "no strategy is called '{strategy}': choose one of {}",
+                strategy::NAMES.join(", ")
+            ))
+        })?;
+        Ok(Self::over(strategy, Budget { kills, faults, preemptions, steps }))
+    }
+
+    /// The one schedule that a token describes.
+    #[staticmethod]
+    #[pyo3(signature = (token, *, steps=2000))]
+    fn replay(token: &str, steps: usize) -> PyResult<Self> {
+        let choices = token::decode(token)
+            .ok_or_else(|| PyValueError::new_err(format!("'{token}' is not a schedule's token: copy it whole")))?;
+        let budget =
+            Budget { kills: u32::MAX, faults: u32::MAX, preemptions: None, steps: steps.max(choices.len() + 1) };
+        Ok(Self::over(Box::new(Replay::new(choices)), budget))
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        kernel_lab::enter(Some(slf.get().kernel.clone()));
+        slf
+    }
+
+    #[expect(clippy::unused_self, reason = "a context manager")]
+    fn __exit__(&self, _kind: &Bound<'_, PyAny>, _error: &Bound<'_, PyAny>, _trace: &Bound<'_, PyAny>) {
+        kernel_lab::enter(None);
+    }
+
+    /// Begin the next schedule, in an empty world; False: there is none. ``host`` switches to whoever explores.
+    fn begin(&self, host: Py<PyAny>) -> bool {
+        self.kernel.greenlets().host = Some(host);
+        self.kernel.begin()
+    }
+
+    /// Add a process.
+    fn add_process(&self, mortal: bool, servant: bool) -> u32 {
+        self.kernel.schedule().world.add_process(Traits { mortal, servant }).0
+    }
+
+    /// Add a thread of a process; ``switch`` lets it run.
+    fn add_task(&self, process: u32, switch: Py<PyAny>) -> PyResult<u32> {
+        let mut schedule = self.kernel.schedule();
+        if schedule.world.processes().all(|known| known.0 != process) {
+            return Err(PyValueError::new_err(format!("there is no process {process}")));
+        }
+        self.kernel.greenlets().tasks.push(switch);
+        Ok(schedule.world.add_task(Process(process)).0)
+    }
+
+    /// Say whose turn it is; None: the schedule has ended.
+    fn advance(&self) -> Option<u32> {
+        let mut schedule = self.kernel.schedule();
+        match schedule.advance() {
+            Next::Stay => schedule.running().map(|task| task.0),
+            Next::Switch(task) => Some(task.0),
+            Next::Over => {
+                schedule.set_running(None);
+                None
+            }
+        }
+    }
+
+    /// Note that a task has returned.
+    fn finish(&self, task: u32) {
+        self.kernel.schedule().finish(Task(task));
+    }
+
+    /// Cut the schedule short: what was looked for is found.
+    fn fail(&self) {
+        self.kernel.schedule().fail();
+    }
+
+    /// End the schedule, and tell the strategy; how it ended.
+    fn end(&self, failed: bool) -> &'static str {
+        let mut schedule = self.kernel.schedule();
+        schedule.set_running(None);
+        match schedule.end(failed) {
+            End::Open => "open",
+            End::Done => "done",
+            End::Deadlock => "deadlock",
+            End::Livelock => "livelock",
+            End::Pruned => "pruned",
+            End::Failed => "failed",
+        }
+    }
+
+    /// Say who runs from here on, while what is left of a schedule unwinds.
+    fn set_running(&self, task: Option<u32>) {
+        self.kernel.schedule().set_running(task.map(Task));
+    }
+
+    /// After the end of a schedule, let one sleeper look once more, without a cause: True if it can then go on.
+    fn nudge(&self, py: Python<'_>, task: u32) -> PyResult<bool> {
+        self.kernel.nudge(py, Task(task))
+    }
+
+    /// Pick a number below ``count``: a choice like any other.
+    fn pick(&self, count: u32) -> u32 {
+        self.kernel.schedule().pick(count)
+    }
+
+    /// Have each scheduling point told: ``observer(task, point, object)`` runs as nobody.
+    #[setter]
+    fn set_observer(&self, observer: Option<Py<PyAny>>) {
+        self.kernel.greenlets().observer = observer;
+    }
+
+    /// Which task runs; None: whoever explores.
+    #[getter]
+    fn running(&self) -> Option<u32> {
+        self.kernel.schedule().running().map(|task| task.0)
+    }
+
+    /// Choices made in this schedule.
+    #[getter]
+    fn steps(&self) -> usize {
+        self.kernel.schedule().record.len()
+    }
+
+    /// This schedule, as a short text.
+    #[getter]
+    fn token(&self) -> String {
+        token::encode(self.kernel.schedule().record.choices())
+    }
+
+    /// This schedule's choices: what, of whom or which, and how many there were to choose from.
+    #[getter]
+    fn choices(&self) -> Vec<(&'static str, u32, usize)> {
+        let schedule = self.kernel.schedule();
+        let record = &schedule.record;
+        let told = |step: usize| {
+            let (what, which) = match record.choice(step) {
+                Choice::Run(task) => ("run", task.0),
+                Choice::Expire(task) => ("expire", task.0),
+                Choice::Spurious(task) => ("spurious", task.0),
+                Choice::Kill(process) => ("kill", process.0),
+                Choice::Stop(process) => ("stop", process.0),
+                Choice::Continue(process) => ("continue", process.0),
+                Choice::Pick(number) => ("pick", number),
+            };
+            (what, which, record.options(step).len())
+        };
+        (0..record.len()).map(told).collect()
+    }
+
+    /// The objects, in the order in which they were made: kind, and name or file.
+    #[getter]
+    fn objects(&self) -> Vec<(&'static str, String)> {
+        self.kernel.files()
+    }
+
+    /// Who sleeps: the task, and whether until a time.
+    #[getter]
+    fn sleepers(&self) -> Vec<(u32, bool)> {
+        let schedule = self.kernel.schedule();
+        let world = &schedule.world;
+        let asleep = |task: &Task| world.is_left(*task) && world.is_asleep(*task);
+        world.tasks().filter(asleep).map(|task| (task.0, world.can_expire(task))).collect()
+    }
+
+    /// The object on whose words a task sleeps, as its place in ``objects``; None: it does not, or on no object's.
+    fn waits_on(&self, task: u32) -> Option<u32> {
+        self.kernel.schedule().world.sleeps_on(Task(task)).map(|object| object.0)
+    }
+
+    /// Say whether a process was killed.
+    fn is_dead(&self, process: u32) -> bool {
+        let schedule = self.kernel.schedule();
+        schedule.world.processes().any(|known| known.0 == process) && schedule.world.is_dead(Process(process))
+    }
+
+    /// Nanoseconds of the virtual clock.
+    #[getter]
+    fn now(&self) -> u64 {
+        self.kernel.schedule().world.now()
+    }
+}
+
+impl Lab {
+    fn over(strategy: Box<dyn Strategy>, budget: Budget) -> Self {
+        Self { kernel: Arc::new(LabKernel::new(Schedule::new(strategy, budget))) }
+    }
+}

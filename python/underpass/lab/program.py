@@ -1,0 +1,125 @@
+"""What a program for the lab sees: a world in which it starts processes."""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from underpass._core import Lab
+from underpass.errors import MisuseError
+
+Check = Callable[[], object]
+"""Raises, or returns False, where something is wrong."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A simulated process."""
+
+    number: int
+    name: str
+    servant: bool = False
+
+
+@dataclass(slots=True)
+class Task:
+    """A thread of a simulated process: what it runs."""
+
+    process: Process
+    function: Callable[..., object]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Cast:
+    """Everybody in a program, and what has to hold."""
+
+    processes: list[Process] = field(default_factory=list[Process])
+    tasks: list[Task] = field(default_factory=list[Task])
+    always: list[Check] = field(default_factory=list[Check])
+    at_end: list[Check] = field(default_factory=list[Check])
+
+
+@final
+class World:
+    """What a program is given: `process` starts one, and the lab decides who runs when, and who dies.
+
+    What the program does itself, before it returns, is set up: nobody else runs, and nothing may wait.
+    """
+
+    def __init__(self, lab: Lab, cast: Cast, start: Callable[[Task], None]) -> None:
+        self._lab, self._cast, self._start = lab, cast, start
+
+    def process(  # noqa: D417 - args and kwargs are the function's
+        self,
+        function: Callable[..., object],
+        *args: object,
+        mortal: bool = True,
+        servant: bool = False,
+        name: str | None = None,
+        **kwargs: object,
+    ) -> Process:
+        """Start a process that calls ``function(*args, **kwargs)``.
+
+        Arguments are pickled and unpickled, as on their way to a real process: objects arrive as handles of their own. What the
+        function closes over is shared, as after a fork, and must not be changed.
+
+        Args:
+            function: What it runs. What it raises fails the schedule.
+            mortal: It may be killed, where the exploration has ``kills``.
+            servant: It may be left asleep at the end, as a server that waits for more.
+            name: What reports call it; the function's name, with a number where that is taken.
+        """
+        self._set_up("process")
+        cast = self._cast
+        called = name or getattr(function, "__name__", "process")
+        taken = {process.name for process in cast.processes}
+        number = 2
+        unique = called
+        while unique in taken:
+            unique = f"{called}-{number}"
+            number += 1
+        process = Process(self._lab.add_process(mortal, servant), unique, servant)
+        cast.processes.append(process)
+        self._start(Task(process, function, *_crossed(args, kwargs)))
+        return process
+
+    def thread(self, process: Process, function: Callable[..., object], *args: object, **kwargs: object) -> None:
+        """Start another thread of a process: it shares the arguments as they are, and dies with the process."""
+        self._set_up("thread")
+        self._start(Task(process, function, args, kwargs))
+
+    def invariant(self, *, always: Check) -> None:
+        """Have a check made at every scheduling point: it fails the schedule if it raises or returns False."""
+        self._set_up("invariant")
+        self._cast.always.append(always)
+
+    def at_end(self, check: Check) -> None:
+        """Have a check made when everybody has ended: it fails the schedule if it raises or returns False."""
+        self._set_up("at_end")
+        self._cast.at_end.append(check)
+
+    def choose(self, count: int) -> int:
+        """Return a number below ``count``: the exploration tries them all, like every other choice."""
+        if count < 1:
+            raise ValueError(f"choose({count}): there is nothing to choose from")
+        return self._lab.pick(count) if count > 1 else 0
+
+    def _set_up(self, what: str) -> None:
+        if self._lab.running is not None:
+            raise MisuseError(
+                f"world.{what} is for setting up: call it in the program itself, not in one of its processes"
+            )
+
+
+_PLAIN = (int, str, bytes, bool, float, type(None))
+
+
+def _crossed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Encode and decode, as on the way to another process."""
+    if not kwargs and all(type(value) in _PLAIN for value in args):
+        return args, kwargs
+    crossed: tuple[tuple[Any, ...], dict[str, Any]] = pickle.loads(pickle.dumps((args, kwargs), 5))  # noqa: S301 - our own
+    return crossed

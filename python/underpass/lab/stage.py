@@ -1,0 +1,113 @@
+"""One schedule after another: greenlets on a lab kernel."""
+
+from collections.abc import Callable
+from typing import final
+
+import greenlet
+
+from underpass._core import Lab
+from underpass.lab.program import Cast, Check, Task, World
+from underpass.lab.verdict import Verdict
+
+Program = Callable[[World], object]
+
+
+@final
+class Stage:
+    """Where a program's schedules run: the same program, a new world each time."""
+
+    def __init__(self, lab: Lab, program: Program) -> None:
+        self.lab = lab
+        self._program = program
+        self._greenlets: list[greenlet.greenlet] = []
+        self._host = greenlet.getcurrent()
+        self.cast = Cast()
+        self._verdict: Verdict | None = None
+        self._interrupt: KeyboardInterrupt | None = None
+        self.watch: Callable[[int, str, int | None], None] | None = None
+
+    def run(self, judge: Callable[["Stage", str], Verdict | None]) -> Verdict | None:
+        """Run one schedule; ``judge`` looks at its end. The lab has begun it."""
+        lab = self.lab
+        self._verdict = None
+        self.cast = Cast()
+        self._host = greenlet.getcurrent()
+        with lab:
+            try:
+                self._program(World(lab, self.cast, self._start))
+                if self.cast.always or self.watch is not None:
+                    lab.observer = self._observe
+                self._play()
+                if self._interrupt is not None:
+                    raise self._interrupt
+                end = lab.end(self._verdict is not None)
+                verdict = self._verdict or judge(self, end)
+                if verdict is None and end == "done":
+                    verdict = self._check(self.cast.at_end, "at the end")
+            finally:
+                lab.observer = None
+                self._unwind()
+        return verdict
+
+    def name(self, task: int) -> str:
+        """Return what a task's process is called."""
+        return self.cast.tasks[task].process.name
+
+    def is_servant(self, task: int) -> bool:
+        """Say whether the end need not wait for it."""
+        return self.cast.tasks[task].process.servant
+
+    def _play(self) -> None:
+        lab, greenlets = self.lab, self._greenlets
+        while (task := lab.advance()) is not None:
+            greenlets[task].switch()
+
+    def _start(self, task: Task) -> None:
+        runner = greenlet.greenlet(lambda: self._act(number, task), self._host)
+        number = self.lab.add_task(task.process.number, runner.switch)
+        self._greenlets.append(runner)
+        self.cast.tasks.append(task)
+
+    def _act(self, number: int, task: Task) -> None:
+        try:
+            task.function(*task.args, **task.kwargs)
+        except greenlet.GreenletExit:
+            return
+        except KeyboardInterrupt as error:
+            self._interrupt = error
+            self.lab.fail()
+        except BaseException as error:  # noqa: BLE001 - told as the failure that it is
+            self._fail(Verdict.raised(task.process.name, error))
+        self.lab.finish(number)
+
+    def _fail(self, verdict: Verdict) -> None:
+        # While what is left unwinds, nothing is news.
+        if self._verdict is None:
+            self._verdict = verdict
+        self.lab.fail()
+
+    def _observe(self, task: int, point: str, about: int | None) -> None:
+        if self.watch is not None:
+            self.watch(task, point, about)
+        verdict = self._check(self.cast.always, "always")
+        if verdict is not None:
+            self._fail(verdict)
+
+    def _check(self, checks: list[Check], when: str) -> Verdict | None:
+        for check in checks:
+            try:
+                if check() is False:
+                    return Verdict.broken(when, f"{getattr(check, '__name__', 'the check')} returned False")
+            except Exception as error:  # noqa: BLE001 - told as the failure that it is
+                return Verdict.raised(when, error)
+        return None
+
+    def _unwind(self) -> None:
+        """End everybody who is left; what they do now, nobody sees."""
+        for number, runner in enumerate(self._greenlets):
+            # One that has not begun has nothing to unwind.
+            if runner:
+                self.lab.set_running(number)
+                runner.throw()
+        self.lab.set_running(None)
+        self._greenlets.clear()

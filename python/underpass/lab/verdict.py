@@ -1,0 +1,32 @@
+"""What was wrong with a schedule."""
+
+import traceback
+from dataclasses import dataclass
+from typing import final
+
+
+@final
+@dataclass(frozen=True)
+class Verdict:
+    """A schedule's failure: of which kind, in a sentence, and more."""
+
+    kind: str
+    """``exception``, ``assertion``, ``invariant``, ``deadlock``, ``lost wake-up``, ``untold death``, ``livelock``, ``leak``."""
+    summary: str
+    details: str = ""
+
+    @classmethod
+    def raised(cls, who: str, error: BaseException) -> "Verdict":
+        """Somebody raised."""
+        kind = "assertion" if isinstance(error, AssertionError) else "exception"
+        told = "".join(traceback.format_exception_only(error)).strip()
+        frames = traceback.extract_tb(error.__traceback__)
+        # The lab's own frames say nothing about the program.
+        own = [frame for frame in frames if "/underpass/lab/" not in frame.filename]
+        details = "".join(traceback.format_list(own)) + told
+        return cls(kind, f"{who}: {told.splitlines()[0]}", details)
+
+    @classmethod
+    def broken(cls, when: str, what: str) -> "Verdict":
+        """A check said no."""
+        return cls("invariant", f"{when}: {what}")
