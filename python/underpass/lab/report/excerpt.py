@@ -1,0 +1,94 @@
+"""Which moments of a long trace a reader has to see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+import msgspec
+
+from underpass.lab.trace import Moment, Trace
+
+__all__ = ["Gap", "Step", "excerpt"]
+
+# A trace of up to so many moments is shown whole.
+_SHORT = 60
+# Of a longer one, so many of the last.
+_ENDING = 40
+# A livelock touches what it fails on in every moment; of what still has more rows than this, only both ends are shown.
+_ROWS, _FIRST, _LAST = 240, 40, 120
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What is shown in one piece: a moment, or a call and what it returned at once."""
+
+    first: int
+    last: int
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Moments that are left out; a process's own, or of several."""
+
+    process: int | None
+    first: int
+    last: int
+
+    @property
+    def moments(self) -> int:
+        """How many."""
+        return self.last - self.first + 1
+
+
+def excerpt(trace: Trace) -> list[Step | Gap]:
+    """Return what is shown, in order: everything of a short trace."""
+    steps = list(_steps(trace.moments))
+    if len(trace.moments) <= _SHORT:
+        return [*steps]
+    failing = {wait.object for wait in trace.waits} or {trace.moments[-1].object}
+    ending = len(trace.moments) - _ENDING
+    rows = list(_collapsed(trace.moments, steps, failing - {""}, ending))
+    if len(rows) <= _ROWS:
+        return rows
+    return [*rows[:_FIRST], Gap(None, rows[_FIRST].first, rows[-_LAST - 1].last), *rows[-_LAST:]]
+
+
+def _steps(moments: tuple[Moment, ...]) -> Iterator[Step]:
+    """Take a call and its outcome together when nothing came between them."""
+    index = 0
+    while index < len(moments):
+        last = index + (index + 1 < len(moments) and _outcome(moments[index], moments[index + 1]))
+        yield Step(index, last)
+        index = last + 1
+
+
+def _outcome(call: Moment, moment: Moment) -> bool:
+    same = ("process", "thread", "where", "call")
+    return (
+        call.what == "runs"
+        and moment.what in {"returns", "raises"}
+        and not moment.preempts
+        and all(getattr(call, field) == getattr(moment, field) for field in same)
+    )
+
+
+def _collapsed(
+    moments: tuple[Moment, ...], steps: Iterable[Step], failing: set[str], ending: int
+) -> Iterator[Step | Gap]:
+    def dull(step: Step) -> int | None:
+        """Return the process whose step can be left out."""
+        kept = step.last >= ending or any(
+            _matters(moments[index], failing) for index in range(step.first, step.last + 1)
+        )
+        return None if kept else moments[step.first].process
+
+    for process, group in groupby(steps, key=dull):
+        found = list(group)
+        if process is None or len(found) == 1:
+            yield from found  # a gap of one would take as much room
+        else:
+            yield Gap(process, found[0].first, found[-1].last)
+
+
+def _matters(moment: Moment, failing: set[str]) -> bool:
+    touched = {moment.object, *(name for name, _ in moment.state)}
+    return moment.what not in {"runs", "returns"} or moment.preempts or bool(touched & failing)
