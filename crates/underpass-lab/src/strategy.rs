@@ -1,6 +1,16 @@
 //! Who decides: a strategy, one file each.
 
+pub mod census;
+pub mod every;
+pub mod faults;
+pub mod order;
+pub mod pct;
+pub mod portfolio;
+pub mod pos;
+pub mod remaining;
 pub mod replay;
+pub mod surw;
+pub mod urw;
 pub mod walk;
 
 use crate::choice::Crossing;
@@ -16,4 +26,19 @@ pub trait Strategy: Send + std::fmt::Debug {
 
     /// The schedule has ended, and this is what happened.
     fn end(&mut self, record: &Record);
+}
+
+/// The strategy of a name, with the schedules of a seed; none: nothing is called that.
+#[must_use]
+pub fn named(name: &str, seed: u64) -> Option<Box<dyn Strategy>> {
+    Some(match name {
+        "walk" => Box::new(walk::Walk::new(seed)),
+        "pct" => Box::new(pct::Pct::new(seed)),
+        "pos" => Box::new(pos::Pos::new(seed)),
+        "urw" => Box::new(urw::Urw::new(seed)),
+        "surw" => Box::new(surw::Surw::new(seed)),
+        "portfolio" => Box::new(portfolio::Portfolio::new(seed)),
+        "every" => Box::new(every::Every::new()),
+        _ => return None,
+    })
 }
