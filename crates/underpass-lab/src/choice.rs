@@ -1,5 +1,7 @@
 //! What can happen next.
 
+use crate::record::Record;
+
 /// A thread of a simulated process, by the order in which they were started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Task(pub u32);
@@ -100,6 +102,10 @@ pub struct Crossing<'a> {
     pub processes: &'a [Process],
     /// Who ran last.
     pub running: Option<Task>,
+    /// What has happened: also the steps since the last crossing, where there was nothing to choose.
+    pub record: &'a Record,
+    /// The picks are: 0, an operation goes on, and 1, it is refused for want of room that there is.
+    pub refusal: bool,
 }
 
 impl Crossing<'_> {

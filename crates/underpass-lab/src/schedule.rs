@@ -44,6 +44,8 @@ pub struct Schedule {
     /// Turns in a livelock's round.
     round: usize,
     options: Vec<Choice>,
+    /// What is asked is whether an operation is refused.
+    refusal: bool,
     found: Vec<Task>,
 }
 
@@ -60,6 +62,7 @@ impl Schedule {
             running: None,
             round: 0,
             options: Vec::new(),
+            refusal: false,
             found: Vec::new(),
         }
     }
@@ -194,7 +197,9 @@ impl Schedule {
         if self.left.faults == 0 || self.is_over() {
             return false;
         }
+        self.refusal = true;
         let refused = self.pick(2) == 1;
+        self.refusal = false;
         self.left.faults -= u32::from(refused);
         refused
     }
@@ -247,6 +252,7 @@ impl Schedule {
     fn choose(&mut self) -> Option<Choice> {
         let number = self.record.len();
         let index = if self.options.len() == 1 || self.is_over() {
+            self.strategy.forced(self.options[0]);
             0
         } else if number >= self.budget.steps {
             self.fair()
@@ -257,6 +263,8 @@ impl Schedule {
                 pending: self.world.pending(),
                 processes: self.world.of_tasks(),
                 running: self.running,
+                record: &self.record,
+                refusal: self.refusal,
             };
             let Some(index) = self.strategy.choose(&crossing) else {
                 self.record.end = End::Pruned;

@@ -1,9 +1,19 @@
 //! Who decides: a strategy, one file each.
 
+pub mod census;
+pub mod every;
+pub mod faults;
+pub mod order;
+pub mod pct;
+pub mod portfolio;
+pub mod pos;
+pub mod remaining;
 pub mod replay;
+pub mod surw;
+pub mod urw;
 pub mod walk;
 
-use crate::choice::Crossing;
+use crate::choice::{Choice, Crossing};
 use crate::record::Record;
 
 /// Decides schedules, one after another.
@@ -14,18 +24,27 @@ pub trait Strategy: Send + std::fmt::Debug {
     /// Which of the options happens. It is not asked where there is only one. None: this schedule need not be run to its end.
     fn choose(&mut self, crossing: &Crossing<'_>) -> Option<usize>;
 
+    /// There was only one option.
+    fn forced(&mut self, _choice: Choice) {}
+
     /// The schedule has ended, and this is what happened.
     fn end(&mut self, record: &Record);
 }
 
 /// What [`named`] knows.
-pub const NAMES: [&str; 1] = ["walk"];
+pub const NAMES: [&str; 7] = ["portfolio", "walk", "pct", "pos", "urw", "surw", "every"];
 
-/// The strategy of that name; the seed is where its dice start.
+/// The strategy of a name, with the schedules of a seed; none: nothing is called that.
 #[must_use]
 pub fn named(name: &str, seed: u64) -> Option<Box<dyn Strategy>> {
-    match name {
-        "walk" => Some(Box::new(walk::Walk::new(seed))),
-        _ => None,
-    }
+    Some(match name {
+        "walk" => Box::new(walk::Walk::new(seed)),
+        "pct" => Box::new(pct::Pct::new(seed)),
+        "pos" => Box::new(pos::Pos::new(seed)),
+        "urw" => Box::new(urw::Urw::new(seed)),
+        "surw" => Box::new(surw::Surw::new(seed)),
+        "portfolio" => Box::new(portfolio::Portfolio::new(seed)),
+        "every" => Box::new(every::Every::new()),
+        _ => return None,
+    })
 }

@@ -6,7 +6,7 @@ use toy::Word::{Lock, LockFor, Read, Sleep, Unlock, Wake, Write};
 use toy::run;
 use underpass_lab::record::End;
 use underpass_lab::schedule::{Budget, Schedule};
-use underpass_lab::strategy::replay::Replay;
+use underpass_lab::strategy::replay::{Follow, Replay};
 use underpass_lab::strategy::walk::Walk;
 use underpass_lab::token;
 
@@ -70,7 +70,7 @@ fn a_schedule_is_followed_again() {
         let end = run(&mut walks, program, true);
         let choices: Vec<_> = walks.record.choices().collect();
         let text = token::encode(choices.iter().copied());
-        let replay = Replay::new(token::decode(&text).unwrap());
+        let replay = Replay::new(token::decode(&text).unwrap(), Follow::Exactly);
         let mut again = Schedule::new(Box::new(replay), Budget { kills: 1, faults: 1, ..NO_FAULTS });
         assert_eq!(run(&mut again, program, true), end, "{text}");
         assert_eq!(again.record.choices().collect::<Vec<_>>(), choices);

@@ -7,7 +7,10 @@ use pyo3::prelude::*;
 use underpass_lab::choice::{Choice, Process, Task};
 use underpass_lab::record::End;
 use underpass_lab::schedule::{Budget, Next, Schedule};
-use underpass_lab::strategy::{self, Strategy, replay::Replay};
+use underpass_lab::strategy::{
+    self, Strategy,
+    replay::{Follow, Replay},
+};
 use underpass_lab::token;
 use underpass_lab::world::Traits;
 
@@ -42,15 +45,15 @@ impl Lab {
         Ok(Self::over(strategy, Budget { kills, faults, preemptions, steps }))
     }
 
-    /// The one schedule that a token describes.
+    /// The one schedule that a token describes; ``loosely``: what cannot be followed is left out.
     #[staticmethod]
-    #[pyo3(signature = (token, *, steps=2000))]
-    fn replay(token: &str, steps: usize) -> PyResult<Self> {
+    #[pyo3(signature = (token, *, loosely=false, steps=2000))]
+    fn replay(token: &str, loosely: bool, steps: usize) -> PyResult<Self> {
         let choices = token::decode(token)
             .ok_or_else(|| PyValueError::new_err(format!("'{token}' is not a schedule's token: copy it whole")))?;
         let budget =
             Budget { kills: u32::MAX, faults: u32::MAX, preemptions: None, steps: steps.max(choices.len() + 1) };
-        Ok(Self::over(Box::new(Replay::new(choices)), budget))
+        Ok(Self::over(Box::new(Replay::new(choices, follow)), budget))
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -160,9 +163,10 @@ impl Lab {
         token::encode(self.kernel.schedule().record.choices())
     }
 
-    /// This schedule's choices: what, of whom or which, and how many there were to choose from.
+    /// This schedule's choices: what, of whom or which; how many there were to choose from; and whether it made somebody wait who
+    /// could have gone on.
     #[getter]
-    fn choices(&self) -> Vec<(&'static str, u32, usize)> {
+    fn choices(&self) -> Vec<(&'static str, u32, usize, bool)> {
         let schedule = self.kernel.schedule();
         let record = &schedule.record;
         let told = |step: usize| {
@@ -175,9 +179,24 @@ impl Lab {
                 Choice::Continue(process) => ("continue", process.0),
                 Choice::Pick(number) => ("pick", number),
             };
-            (what, which, record.options(step).len())
+            let preempts = matches!(record.choice(step), Choice::Run(task) if record.running(step).is_some_and(|before| {
+                before != task && record.options(step).contains(&Choice::Run(before))
+            }));
+            (what, which, record.options(step).len(), preempts)
         };
         (0..record.len()).map(told).collect()
+    }
+
+    /// The tokens of what could have been chosen instead, in one step.
+    fn others(&self, step: usize) -> Vec<String> {
+        let schedule = self.kernel.schedule();
+        let record = &schedule.record;
+        if step >= record.len() {
+            return Vec::new();
+        }
+        let taken = record.choice(step);
+        let others = record.options(step).iter().filter(|option| **option != taken);
+        others.map(|option| token::encode(std::iter::once(*option))).collect()
     }
 
     /// The objects, in the order in which they were made: kind, and name or file.

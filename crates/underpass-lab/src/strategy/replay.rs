@@ -4,20 +4,30 @@ use crate::choice::{Choice, Crossing};
 use crate::record::Record;
 use crate::strategy::Strategy;
 
+/// How closely a schedule is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// Choice by choice, until one cannot be followed.
+    Exactly,
+    /// As far as it goes: a choice that is no option is left out. For those who make a schedule smaller.
+    Loosely,
+}
+
 /// Follows one schedule; after its end, or where it cannot be followed, whoever runs goes on.
 #[derive(Debug)]
 pub struct Replay {
     choices: Vec<Choice>,
-    /// The first choice that was no option.
-    pub strayed: Option<usize>,
+    follow: Follow,
+    next: usize,
+    strayed: bool,
     begun: bool,
 }
 
 impl Replay {
     /// To follow these choices, once.
     #[must_use]
-    pub fn new(choices: Vec<Choice>) -> Self {
-        Self { choices, strayed: None, begun: false }
+    pub fn new(choices: Vec<Choice>, follow: Follow) -> Self {
+        Self { choices, follow, next: 0, strayed: false, begun: false }
     }
 }
 
@@ -27,21 +37,26 @@ impl Strategy for Replay {
     }
 
     fn choose(&mut self, crossing: &Crossing<'_>) -> Option<usize> {
-        if self.strayed.is_none()
-            && let Some(wanted) = self.choices.get(crossing.number)
+        while !self.strayed
+            && let Some(wanted) = self.choices.get(self.next)
         {
-            match crossing.options.iter().position(|option| option == wanted) {
-                Some(index) => return Some(index),
-                None => self.strayed = Some(crossing.number),
+            self.next += 1;
+            let found = crossing.options.iter().position(|option| option == wanted);
+            if found.is_some() {
+                return found;
             }
+            self.strayed = self.follow == Follow::Exactly;
         }
         Some(crossing.straight_on().unwrap_or(0))
     }
 
-    fn end(&mut self, record: &Record) {
-        // Where there was one option nobody was asked.
-        let differs = |(ours, theirs): (&Choice, Choice)| *ours != theirs;
-        let differing = self.choices.iter().zip(record.choices()).position(differs);
-        self.strayed = self.strayed.or(differing);
+    fn forced(&mut self, choice: Choice) {
+        if self.choices.get(self.next) == Some(&choice) {
+            self.next += 1;
+        } else {
+            self.strayed |= self.follow == Follow::Exactly;
+        }
     }
+
+    fn end(&mut self, _record: &Record) {}
 }

@@ -12,6 +12,8 @@ pub enum Word {
     Read(u32),
     /// Writes the task's register, and this in addition, to a variable.
     Write(u32, i64),
+    /// Doubles a variable and adds this, at once: its value tells the order of all who did.
+    Shift(u32, i64),
     /// Takes a lock; sleeps while it is taken.
     Lock(u32),
     /// The same, for so many nanoseconds at most; a time-out skips to the task's end.
@@ -29,6 +31,7 @@ impl Word {
         match self {
             Self::Read(object)
             | Self::Write(object, _)
+            | Self::Shift(object, _)
             | Self::Lock(object)
             | Self::LockFor(object, _)
             | Self::Unlock(object)
@@ -88,6 +91,7 @@ fn step(
         match word {
             Word::Read(_) => registers[index] = values[object],
             Word::Write(_, more) => values[object] = registers[index] + more,
+            Word::Shift(_, more) => values[object] = values[object] * 2 + more,
             Word::Lock(_) | Word::LockFor(..) if values[object] == 0 => values[object] = 1,
             Word::Lock(_) | Word::LockFor(..) => {
                 if schedule.world.pending()[index].point == Point::Awake
