@@ -15,6 +15,7 @@ use underpass_shm::header::Header;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
+use underpass_shm::sync::Ordering::SeqCst;
 
 thread_local! {
     static CURRENT: std::cell::RefCell<Option<Arc<LabKernel>>> = const { std::cell::RefCell::new(None) };
@@ -107,7 +108,9 @@ impl Kernel for LabKernel {
         }
         let running = {
             let mut state = self.state();
-            if watch.words().any(|(word, expected)| word.load(std::sync::atomic::Ordering::SeqCst) != expected) {
+            if watch.words().any(|(word, expected)| word.load(SeqCst) != expected)
+                || watch.wide.is_some_and(|(word, expected)| word.load(SeqCst) != expected)
+            {
                 return Parked::Look;
             }
             let baton = address(baton);
