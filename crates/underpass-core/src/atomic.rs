@@ -4,14 +4,14 @@
 //! order of arrival.
 //!
 //! Invariant: whoever changes the value sees each waiter that has not seen the change, and serves it or leaves its baton
-//! to another waiter.
+//! to another waiter; one that is about to sleep looks at the value itself.
 
 use underpass_shm::layout::atomic::AtomicWords;
 use underpass_shm::place::Placed;
 use underpass_shm::sync::AtomicU64;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Watch};
 use crate::wait::Sleepers as _;
 use crate::waiters::{Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
@@ -187,6 +187,10 @@ impl Room for AtomicInt {
 
     fn now(&self, wish: Wish) -> Option<u64> {
         self.ready(wish).then_some(CHANGED)
+    }
+
+    fn watch<'a>(&'a self, wish: Wish, watch: &mut Watch<'a>) {
+        watch.wide = Some((&self.words.value, wish.value));
     }
 
     fn mend(&self, kernel: &dyn Kernel) {

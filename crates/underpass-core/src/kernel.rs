@@ -9,13 +9,13 @@ use underpass_shm::life::{Life, Me};
 use underpass_shm::operation::Operation;
 #[cfg(not(loom))]
 use underpass_shm::region::Region;
-use underpass_shm::sync::AtomicU32;
+use underpass_shm::sync::{AtomicU32, AtomicU64};
 
 use crate::Result;
 
 /// Words one park can watch.
 pub const WORDS: usize = 18;
-/// Lives one park can watch: with the words and the baton they fit into one `futex_waitv`.
+/// Lives one park can watch: with the baton and all words but a port's they fit into one `futex_waitv`.
 pub const LIVES: usize = 109;
 
 /// What a sleeper waits for: that one of these words changes, or one of these lives ends.
@@ -25,6 +25,9 @@ pub struct Watch<'a> {
     waited_for: usize,
     lives: [Life; LIVES],
     known: usize,
+    /// Sleep only while this word has this value. Nobody wakes it: whoever changes it tells by other words, or dies and
+    /// the baton tells; so this one is for those who are about to sleep.
+    pub wide: Option<(&'a AtomicU64, u64)>,
     /// A wake may get lost on its way here or to whom this sleeper waits for: it naps.
     pub unheard: bool,
     /// How often in a row this sleeper had to nap, since nothing would have told it of somebody's end.
@@ -63,6 +66,7 @@ impl<'a> Watch<'a> {
             waited_for: 0,
             lives: [Life::NOBODY; LIVES],
             known: 0,
+            wide: None,
             unheard: false,
             naps,
             purpose: None,
@@ -73,6 +77,7 @@ impl<'a> Watch<'a> {
     pub fn clear(&mut self) {
         self.waited_for = 0;
         self.known = 0;
+        self.wide = None;
         self.unheard = false;
     }
 

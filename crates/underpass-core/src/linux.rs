@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use underpass_shm::futex::{self, Woke};
+use underpass_shm::futex::{self, Compared, MAX_WORDS, Woke};
 use underpass_shm::header::Header;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::lives::{self, Lives};
@@ -14,7 +14,7 @@ use underpass_shm::sync::{AtomicU32, AtomicU64};
 use underpass_shm::waits::Wait;
 use underpass_shm::{baton, clock, cpus};
 
-use crate::kernel::{Kernel, LIVES, Memory, Parked, Purpose, WORDS, Wanted, Watch};
+use crate::kernel::{Kernel, Memory, Parked, Purpose, Wanted, Watch};
 use crate::{Result, waits};
 
 /// After this long every sleeper looks for itself: the backstop for stopped processes and two deaths in one instant.
@@ -203,15 +203,17 @@ impl Kernel for Linux {
         let _told = self.tell(watch, now);
         let Some(silent_until) = self.warn(watch, now) else { return Parked::Interrupted };
         let table = self.space.lives();
-        let mut words = [(baton, 0); WORDS + LIVES + 1];
+        let mut words = [(baton, 0); MAX_WORDS];
         let mut count = 0;
         for pair in watch.words() {
             words[count] = pair;
             count += 1;
         }
         let tokens = count;
+        let again = tokens + if watch.wide.is_some() { 2 } else { 0 };
+        let room = MAX_WORDS - tokens - 1 - again;
         let mut unseen = watch.unheard;
-        for life in watch.lives() {
+        for life in watch.lives().iter().take(room) {
             match table.watch(*life) {
                 lives::Watch::Token(word, value) => {
                     words[count] = (word, value);
@@ -230,9 +232,11 @@ impl Kernel for Linux {
         let sleep_until = until.map_or(recheck, |time| time.min(recheck));
         // Of several that were woken, futex_waitv tells the last.
         words[count] = (baton, 0);
+        // Whoever dies between a change and its wake is told by the baton alone, on which this sleeper is queued last.
+        let compared = Compared { words: &words[..tokens], wide: watch.wide };
         let mut woke = Woke::Changed;
         self.host.detached(&mut || {
-            woke = futex::wait_any(&words[..=count], (sleep_until != u64::MAX).then_some(sleep_until));
+            woke = futex::wait_any(&words[..=count], compared, (sleep_until != u64::MAX).then_some(sleep_until));
         });
         match woke {
             Woke::Word(index) => {

@@ -10,7 +10,7 @@ use underpass_shm::layout::notification::NotificationWords;
 use underpass_shm::place::Placed;
 use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Watch};
 use crate::waiters::{Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
@@ -179,6 +179,10 @@ impl Room for Notification {
             self.words.bits.store(bits & !found, Release);
         }
         Some(found)
+    }
+
+    fn watch<'a>(&'a self, _wish: Wish, _watch: &mut Watch<'a>) {
+        // Flags change under the lock alone, and with a waiter in a slot only after `posts`.
     }
 
     fn mend(&self, kernel: &dyn Kernel) {

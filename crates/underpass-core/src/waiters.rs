@@ -43,6 +43,10 @@ pub trait Room {
     /// Fulfils the wish, if that is possible now. The lock is held.
     fn now(&self, wish: Wish) -> Option<u64>;
 
+    /// What changes without the lock: who is about to sleep for the wish sleeps only while that is as it was. Who dies
+    /// after such a change has told nobody, and the baton tells only those who sleep.
+    fn watch<'a>(&'a self, wish: Wish, watch: &mut Watch<'a>);
+
     /// Ends what somebody who died with the lock, or before it came to lock, had begun. The lock is held; more often
     /// than needed does no harm.
     fn mend(&self, kernel: &dyn Kernel);
@@ -219,7 +223,7 @@ impl Waiters {
 
     /// Waits until the wish is fulfilled; what was given.
     #[cold]
-    pub fn wait(&self, kernel: &dyn Kernel, room: &dyn Room, wish: Wish, deadline: Deadline) -> Result<u64> {
+    pub fn wait<'a>(&'a self, kernel: &dyn Kernel, room: &'a dyn Room, wish: Wish, deadline: Deadline) -> Result<u64> {
         // A thread's first claim of its life takes robust mutexes, which would cover the baton.
         kernel.me()?;
         let mut mine = None;
@@ -240,7 +244,7 @@ impl Waiters {
     fn attempt<'a>(
         &'a self,
         kernel: &dyn Kernel,
-        room: &dyn Room,
+        room: &'a dyn Room,
         wish: Wish,
         mine: &mut Option<usize>,
         watch: Option<&mut Watch<'a>>,
@@ -264,6 +268,7 @@ impl Waiters {
                 return Err(Error::Corrupted("a waiter's slot was taken from it".into()));
             }
             if let Some(watch) = watch {
+                room.watch(wish, watch);
                 watch.word(state, WAITING);
                 watch.word(&self.words.posts, posts);
                 self.watch_granted(watch);
@@ -286,7 +291,7 @@ impl Waiters {
     fn announce<'a>(
         &'a self,
         kernel: &dyn Kernel,
-        room: &dyn Room,
+        room: &'a dyn Room,
         wish: Wish,
         mine: &mut Option<usize>,
         watch: Option<&mut Watch<'a>>,
@@ -297,6 +302,7 @@ impl Waiters {
             return Ok(Some(given));
         }
         let Some(watch) = watch else { return Ok(None) };
+        room.watch(wish, watch);
         if self.vacant().is_none() {
             self.sweep(kernel, room, &[GRANTED, WAITING]);
         }

@@ -113,7 +113,9 @@ impl Object for Gate {
 
 impl Gate {
     fn build(py: Python<'_>, handle: &Arc<Handle>, badge: Badge) -> PyResult<PyClassInitializer<Self>> {
-        let message_size = usize::try_from(handle.header.parameters[0]).ok().filter(|size| *size <= MOST_BYTES);
+        let [size, complement, ..] = handle.header.parameters;
+        let intact = size == !complement;
+        let message_size = usize::try_from(size).ok().filter(|size| intact && *size <= MOST_BYTES);
         let (Some(words), Some(message_size)) = (Placed::at(&handle.region, WORDS), message_size) else {
             let error = Error::Corrupted("its message_size or its length is out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));

@@ -340,7 +340,8 @@ impl Kernel for LabKernel {
         {
             let mut schedule = self.schedule();
             let changed = |(word, expected): (&AtomicU32, u32)| word.load(SeqCst) != expected;
-            if watch.words().any(changed) || watch.lives().iter().any(|life| !schedule.world.alive(life.0)) {
+            let wide = watch.wide.is_some_and(|(word, expected)| word.load(SeqCst) != expected);
+            if wide || watch.words().any(changed) || watch.lives().iter().any(|life| !schedule.world.alive(life.0)) {
                 return Parked::Look;
             }
             let words = watch.words().map(|(word, _)| address(word));

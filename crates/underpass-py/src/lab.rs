@@ -51,8 +51,8 @@ impl Lab {
     fn replay(token: &str, loosely: bool, steps: usize) -> PyResult<Self> {
         let choices = token::decode(token)
             .ok_or_else(|| PyValueError::new_err(format!("'{token}' is not a schedule's token: copy it whole")))?;
-        let budget =
-            Budget { kills: u32::MAX, faults: u32::MAX, preemptions: None, steps: steps.max(choices.len() + 1) };
+        let follow = if loosely { Follow::Loosely } else { Follow::Exactly };
+        let budget = Budget { kills: u32::MAX, faults: u32::MAX, preemptions: None, steps };
         Ok(Self::over(Box::new(Replay::new(choices, follow)), budget))
     }
 

@@ -105,7 +105,8 @@ fn create(
         name,
         kind: Kind::Port,
         size: WORDS + size_of::<PortWords>(),
-        parameters: [size as u64, 0, 0, 0, 0, 0, 0, 0],
+        // Twice: nothing else in the file tells a damaged size, of which each gate makes memory.
+        parameters: [size as u64, !(size as u64), 0, 0, 0, 0, 0, 0],
         mode,
         format: &|_| Ok(()),
     };

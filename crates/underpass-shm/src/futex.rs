@@ -2,7 +2,7 @@
 //!
 //! `futex_waitv` (Linux 5.16) is the only way to sleep; there is no second one for a single word.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::io::Errno;
 
@@ -10,6 +10,8 @@ use rustix::io::Errno;
 pub const MAX_WORDS: usize = 128;
 
 const FUTEX_32: u32 = 2;
+/// Queues where no wake of ours goes: the word is compared, and nothing else.
+const PRIVATE: u32 = 128;
 const FEW: usize = 8;
 
 /// Why a sleep ended.
@@ -34,30 +36,76 @@ struct Waiter {
     reserved: u32,
 }
 
+impl Waiter {
+    const NOBODY: Self = Self { value: 0, address: 0, flags: 0, reserved: 0 };
+
+    fn new(word: *const u32, value: u32, flags: u32) -> Self {
+        Self { value: u64::from(value), address: word as u64, flags: FUTEX_32 | flags, reserved: 0 }
+    }
+
+    /// The halves of a wide word, in the order in which they stand in memory.
+    fn halves(word: &AtomicU64, value: u64) -> [Self; 2] {
+        let first = word.as_ptr().cast_const().cast::<u32>();
+        let [a, b, c, d, e, f, g, h] = value.to_ne_bytes();
+        [([a, b, c, d], 0), ([e, f, g, h], 1)]
+            .map(|(half, index)| Self::new(first.wrapping_add(index), u32::from_ne_bytes(half), PRIVATE))
+    }
+}
+
+/// What a sleep only compares: once it is queued on every word that can wake it.
+///
+/// The kernel goes through the words one by one. One that changes after it was compared is told by its own wake; but
+/// where a death before that wake is told on another word, the sleeper may not be queued there yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Compared<'a> {
+    /// Words.
+    pub words: &'a [(&'a AtomicU32, u32)],
+    /// A word of 64 bits. Only the kernel reads it in halves, and any change that stays shows in one of them.
+    pub wide: Option<(&'a AtomicU64, u64)>,
+}
+
+impl Compared<'_> {
+    /// How many words of a sleep these take.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.words.len() + if self.wide.is_some() { 2 } else { 0 }
+    }
+
+    /// True when there is nothing to compare.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 #[repr(C)]
 struct Timespec {
     seconds: i64,
     nanoseconds: i64,
 }
 
-/// Sleeps until a word is woken, one of them differs from its expected value, or the monotonic `deadline` (ns) passes.
+/// Sleeps until one of `words` is woken, one of all differs from its expected value, or the monotonic `deadline` (ns)
+/// passes.
 ///
 /// # Panics
 /// With more than [`MAX_WORDS`] words: callers bound their lists.
-pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Option<u64>) -> Woke {
-    assert!(words.len() <= MAX_WORDS, "a sleep watches at most {MAX_WORDS} words");
-    let nobody = Waiter { value: 0, address: 0, flags: 0, reserved: 0 };
+pub fn wait_any(words: &[(&AtomicU32, u32)], compared: Compared<'_>, deadline: Option<u64>) -> Woke {
+    let count = words.len() + compared.len();
+    assert!(count <= MAX_WORDS, "a sleep watches at most {MAX_WORDS} words");
     // Few words are the rule, and clearing room for all of them would take longer than what follows.
     let (mut few, mut many);
-    let waiters: &mut [Waiter] = if words.len() <= FEW {
-        few = [nobody; FEW];
+    let waiters: &mut [Waiter] = if count <= FEW {
+        few = [Waiter::NOBODY; FEW];
         &mut few
     } else {
-        many = [nobody; MAX_WORDS];
+        many = [Waiter::NOBODY; MAX_WORDS];
         &mut many
     };
-    for (waiter, (word, expected)) in waiters.iter_mut().zip(words) {
-        *waiter = Waiter { value: u64::from(*expected), address: word.as_ptr() as u64, flags: FUTEX_32, reserved: 0 };
+    let shared = words.iter().map(|(word, expected)| Waiter::new(word.as_ptr(), *expected, 0));
+    let again = compared.words.iter().map(|(word, expected)| Waiter::new(word.as_ptr(), *expected, PRIVATE));
+    let wide = compared.wide.into_iter().flat_map(|(word, expected)| Waiter::halves(word, expected));
+    for (waiter, one) in waiters.iter_mut().zip(shared.chain(again).chain(wide)) {
+        *waiter = one;
     }
     let until = deadline.map(|ns| Timespec {
         seconds: (ns / 1_000_000_000).cast_signed(),
@@ -66,7 +114,7 @@ pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Option<u64>) -> Woke {
     let until = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: S4, the words outlive the call by their borrows, and the kernel only reads the array and the time.
     let index =
-        unsafe { libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), words.len(), 0, until, libc::CLOCK_MONOTONIC) };
+        unsafe { libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), count, 0, until, libc::CLOCK_MONOTONIC) };
     if let Ok(index) = usize::try_from(index) {
         return Woke::Word(index);
     }
@@ -74,7 +122,7 @@ pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Option<u64>) -> Woke {
         Errno::AGAIN => Woke::Changed,
         Errno::TIMEDOUT => Woke::Expired,
         Errno::INTR => Woke::Interrupted,
-        other => panic!("futex_waitv on {} valid words: {other}", words.len()),
+        other => panic!("futex_waitv on {count} valid words: {other}"),
     }
 }
 

@@ -63,7 +63,7 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
     kills: int = 0,
     faults: int = 0,
     preemptions: int | None = None,
-    strategy: str = "walk",
+    strategy: str = "portfolio",
     seed: int | None = None,
     steps: int = 2_000,
 ) -> Report:

@@ -1,4 +1,5 @@
-//! Notification and atomic integer: killed between the change and each of the wakes that it owes, and woken and killed.
+//! Notification and atomic integer: killed right after the change, between it and each of the wakes that it owes, and
+//! woken and killed.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -8,10 +9,11 @@ use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
 use underpass_core::notification::{ALL, CONSUME, Notification};
 use underpass_core::waiters::{SIZE, Waiters, Wish};
 use underpass_core::{Deadline, Error, Result, linux};
+use underpass_shm::clock;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
-use underpass_shm::sync::AtomicU32;
+use underpass_shm::sync::{AtomicU32, AtomicU64};
 
 use crate::process::{Process, die, until};
 use crate::world::{OFF, World};
@@ -19,25 +21,35 @@ use crate::world::{OFF, World};
 const ANY: Wish = Wish { value: 1, how: CONSUME };
 const BOTH: Wish = Wish { value: 3, how: CONSUME | ALL };
 
-/// Linux, for one that dies: in place of a wake, or when it was woken.
+/// Linux, for one that dies: right after its change, in place of a wake, or when it was woken.
 #[derive(Debug)]
 struct Doomed {
     below: &'static dyn Kernel,
     /// Wakes before the one at which it dies.
     wakes: Option<Cell<u32>>,
     dies_woken: bool,
+    /// Whether it has named a baton, if it dies of the next question who it is: only its change lies between.
+    owes: Option<Cell<bool>>,
 }
 
 // SAFETY: S4, a process of these tests has one thread.
 unsafe impl Sync for Doomed {}
 
 impl Doomed {
+    fn new(world: &World) -> Self {
+        Self { below: world.kernel, wakes: None, dies_woken: false, owes: None }
+    }
+
     fn at_wake(world: &World, wakes: u32) -> Self {
-        Self { below: world.kernel, wakes: Some(Cell::new(wakes)), dies_woken: false }
+        Self { wakes: Some(Cell::new(wakes)), ..Self::new(world) }
     }
 
     fn woken(world: &World) -> Self {
-        Self { below: world.kernel, wakes: None, dies_woken: true }
+        Self { dies_woken: true, ..Self::new(world) }
+    }
+
+    fn changed(world: &World) -> Self {
+        Self { owes: Some(Cell::new(false)), ..Self::new(world) }
     }
 }
 
@@ -47,6 +59,9 @@ impl Kernel for Doomed {
     }
 
     fn me(&self) -> Result<Me> {
+        if self.owes.as_ref().is_some_and(Cell::get) {
+            die();
+        }
         self.below.me()
     }
 
@@ -76,6 +91,9 @@ impl Kernel for Doomed {
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {
+        if let Some(owes) = &self.owes {
+            owes.set(!word.is_null());
+        }
         self.below.name_baton(word)
     }
 
@@ -188,6 +206,32 @@ fn test_changer_killed_before_any_of_its_wakes_has_let_everybody_go() {
         waiters.into_iter().for_each(Process::join);
         assert_eq!((atomic.load(), atomic.waiting()), (1, 0));
     }
+}
+
+#[test]
+fn test_changer_killed_right_after_its_change_has_let_everybody_go() {
+    let (world, atomic) = (World::new(), atomic());
+    let waiters = [(); 3].map(|()| asleep(|| assert_eq!(atomic.wait(world.kernel, 0, Deadline::Never), Ok(()))));
+    let changer = Process::start(|| {
+        let _ = atomic.add(&Doomed::changed(&world), 1);
+    });
+    changer.join_killed();
+    waiters.into_iter().for_each(Process::join);
+    assert_eq!((atomic.load(), atomic.waiting()), (1, 0));
+}
+
+#[test]
+fn test_nobody_falls_asleep_once_either_half_of_a_wide_word_has_changed() {
+    let (world, value) = (World::new(), AtomicU64::new(0x1_0000_0001));
+    let park = |expected, until| {
+        let mut watch = Watch::new();
+        watch.wide = Some((&value, expected));
+        world.kernel.park(&watch, world.word(0), Some(until))
+    };
+    for other in [0, 1, 0x1_0000_0000, 0x2_0000_0001, 0x1_0000_0002] {
+        assert_eq!(park(other, u64::MAX), Parked::Look, "{other:#x}");
+    }
+    assert_eq!(park(0x1_0000_0001, clock::monotonic() + 1_000_000), Parked::Expired);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
+use underpass_shm::futex::Compared;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::SeqCst;
 use underpass_shm::{clock, futex};
@@ -104,7 +105,7 @@ fn leave(result: &std::thread::Result<()>) -> ! {
 /// Sleeps until [`change`] gives the word another value: for crowds, too many to look again and again.
 pub fn sleep_while(word: &AtomicU32, value: u32) {
     while word.load(SeqCst) == value {
-        futex::wait_any(&[(word, value)], None);
+        futex::wait_any(&[(word, value)], Compared::default(), None);
     }
 }
 
@@ -130,7 +131,7 @@ pub fn die() -> ! {
 }
 
 fn pause() {
-    futex::wait_any(&[(&AtomicU32::new(0), 0)], Some(clock::monotonic() + PAUSE));
+    futex::wait_any(&[(&AtomicU32::new(0), 0)], Compared::default(), Some(clock::monotonic() + PAUSE));
 }
 
 /// Looks until `condition` holds; a test fails that looks too long.

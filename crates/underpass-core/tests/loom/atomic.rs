@@ -97,6 +97,30 @@ fn test_changer_dies_before_its_wakes() {
 }
 
 #[test]
+fn test_changer_dies_right_after_its_change() {
+    explore(|| {
+        let (world, atomic) = (World::mortal(), atomic(1));
+        let dying = adder(&world, 2, Dies::AfterChange, &atomic);
+        let waiter = waiter(&world, 1, Dies::Never, &atomic, 0);
+        waiter.join();
+        dying.end();
+        assert_eq!(atomic.load(), 1);
+    });
+}
+
+#[test]
+fn test_changer_dies_while_two_come_for_one_slot() {
+    explore_long(|| {
+        let (world, atomic) = (World::mortal(), atomic(1));
+        let waiters = [1, 2].map(|life| waiter(&world, life, Dies::Never, &atomic, 0));
+        let dying = adder(&world, 3, Dies::AfterChange, &atomic);
+        join(waiters);
+        dying.end();
+        assert_eq!(atomic.load(), 1);
+    });
+}
+
+#[test]
 fn test_woken_sleeper_dies_before_it_looks() {
     explore_long(|| {
         let (world, atomic) = (World::mortal(), atomic(2));

@@ -1,7 +1,8 @@
 //! A kernel for loom: futexes, lives and batons as Linux has them, under one lock.
 //!
 //! What `linux.rs` and the futex code of Linux do, and so this does:
-//! * a sleep is refused if a word differs, or a watched life has ended; both are compared under the kernel's lock;
+//! * a sleep is refused if a word differs, or a watched life has ended; both are compared under the kernel's lock, in which
+//!   the sleeper is queued: Linux goes through the words one by one, so `linux` has them compared once more at the end;
 //! * a sleeper stays queued on its other words until it runs, and may swallow their wakes meanwhile;
 //! * the end of a life wakes one of those that watch it, then one sleeper of the baton that the dead had named; the one
 //!   that is told of an end tells the others;
@@ -248,6 +249,8 @@ pub enum Dies {
     BeforeWake,
     /// Woken from its first sleep, before it looks.
     AfterPark,
+    /// Right after its first change that owes a wake, when it comes to lock or to tell.
+    AfterChange,
     /// When it asks for the time: the queue does so in the middle of a lease or loan.
     AtTheClock,
 }
@@ -304,6 +307,10 @@ impl Kernel for ThreadKernel {
     }
 
     fn me(&self) -> Result<Me> {
+        // Only the change lies between the naming of the baton and the next question who it is.
+        if self.dies == Dies::AfterChange && self.named() != 0 {
+            self.die();
+        }
         Ok(Me { thread: Life(self.life), process: Life(self.life | PROCESS) })
     }
 
@@ -319,7 +326,9 @@ impl Kernel for ThreadKernel {
         {
             let mut state = self.world.state();
             let ended = watch.lives().iter().any(|life| state.dead.contains(&(life.0 & !PROCESS)));
-            if ended || watch.words().any(|(word, expected)| word.load(Relaxed) != expected) {
+            let changed = watch.words().any(|(word, expected)| word.load(Relaxed) != expected)
+                || watch.wide.is_some_and(|(word, expected)| word.load(Relaxed) != expected);
+            if ended || changed {
                 return Parked::Look;
             }
             let words = watch.words().map(|(word, _)| Place::word(word));

@@ -1,6 +1,6 @@
 //! An atomic integer that adds one, over the real slots, with one line to spoil.
 
-use underpass_core::kernel::Kernel;
+use underpass_core::kernel::{Kernel, Watch};
 use underpass_core::waiters::{Room, Waiters, Wish};
 use underpass_shm::sync::AtomicU64;
 use underpass_shm::sync::Ordering::AcqRel;
@@ -17,6 +17,8 @@ enum Mistake {
     LooksWithALoad,
     /// No baton is named.
     NoBaton,
+    /// Who is about to sleep does not watch the value.
+    ValueUnwatched,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl Spoiled {
         let empty = match self.mistake {
             Mistake::LooksBeforeItChanges => early,
             Mistake::LooksWithALoad => self.waiters.is_empty(),
-            Mistake::None | Mistake::NoBaton => self.waiters.is_empty_after_a_change(),
+            _ => self.waiters.is_empty_after_a_change(),
         };
         if !empty {
             let _held = sure(self.waiters.enter(kernel, self));
@@ -64,6 +66,12 @@ impl Room for Spoiled {
 
     fn now(&self, wish: Wish) -> Option<u64> {
         self.ready(wish).then_some(0)
+    }
+
+    fn watch<'a>(&'a self, wish: Wish, watch: &mut Watch<'a>) {
+        if self.mistake != Mistake::ValueUnwatched {
+            watch.wide = Some((&self.value, wish.value));
+        }
     }
 
     fn mend(&self, kernel: &dyn Kernel) {
@@ -105,10 +113,25 @@ fn death_of_the_changer(mistake: Mistake) {
     });
 }
 
+/// One who dies between the change and the first look at whom it concerns.
+fn death_right_after_the_change(mistake: Mistake) {
+    explore(move || {
+        let (world, number) = (World::mortal(), Spoiled::new(mistake));
+        let waiter = number.waiter(&world, 1);
+        let dying = world.spawn_dying(2, Dies::AfterChange, {
+            let number = number.clone();
+            move |kernel| number.add(kernel)
+        });
+        waiter.join();
+        dying.end();
+    });
+}
+
 #[test]
 fn test_without_a_mistake() {
     race(Mistake::None);
     death_of_the_changer(Mistake::None);
+    death_right_after_the_change(Mistake::None);
 }
 
 #[test]
@@ -127,4 +150,10 @@ fn test_look_with_a_load() {
 #[should_panic(expected = "deadlock")]
 fn test_no_baton() {
     death_of_the_changer(Mistake::NoBaton);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn test_value_unwatched() {
+    death_right_after_the_change(Mistake::ValueUnwatched);
 }

@@ -1,6 +1,6 @@
 //! A notification of consumers over the real slots, with one line to spoil.
 
-use underpass_core::kernel::Kernel;
+use underpass_core::kernel::{Kernel, Watch};
 use underpass_core::waiters::Room;
 use underpass_shm::sync::AtomicU64;
 use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
@@ -96,6 +96,8 @@ impl Room for Spoiled {
             wish.value
         })
     }
+
+    fn watch<'a>(&'a self, _wish: Wish, _watch: &mut Watch<'a>) {}
 
     fn mend(&self, kernel: &dyn Kernel) {
         let posted = self.posted.load(Acquire);
