@@ -520,6 +520,13 @@ pub fn reopen(
     awaken(py, Handle::open_file(py, &space, file, kind, nonce, (creator, pid))?, part)
 }
 
+/// A handle of an object of the lab, for those who look on.
+pub fn reopen_in_lab(py: Python<'_>, lab: &Arc<LabKernel>, about: usize) -> PyResult<Py<PyAny>> {
+    let (region, header, file) =
+        lab.nth(about).ok_or_else(|| PyValueError::new_err(format!("there is no object {about}")))?;
+    awaken(py, Handle::over(None, Some(lab.clone()), region, header, file), "")
+}
+
 /// The Python object of a handle that came from another process.
 fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
     let kind = handle.header.kind;

@@ -148,6 +148,12 @@ impl LabKernel {
         locked(&self.objects).made.iter().map(|made| (made.header.kind.name(), made.file.clone())).collect()
     }
 
+    /// An object's memory and file, by its place among all; unlinked or not.
+    pub fn nth(&self, about: usize) -> Option<(Arc<Region>, Header, String)> {
+        let objects = locked(&self.objects);
+        objects.made.get(about).map(|made| (made.region.clone(), made.header.clone(), made.file.clone()))
+    }
+
     /// The object of a file that has not been unlinked.
     pub fn find(&self, file: &str, kind: Kind) -> std::result::Result<(Arc<Region>, Header), Shm> {
         let objects = locked(&self.objects);

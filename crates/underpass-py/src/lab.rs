@@ -14,6 +14,7 @@ use underpass_lab::strategy::{
 use underpass_lab::token;
 use underpass_lab::world::Traits;
 
+use crate::handle::reopen_in_lab;
 use crate::kernel_lab::{self, LabKernel};
 
 /// A lab kernel and its schedules: objects made while it is entered (``with lab:``) live in it.
@@ -203,6 +204,11 @@ impl Lab {
     #[getter]
     fn objects(&self) -> Vec<(&'static str, String)> {
         self.kernel.files()
+    }
+
+    /// A handle of an object, by its place in ``objects``.
+    fn handle(&self, py: Python<'_>, about: usize) -> PyResult<Py<PyAny>> {
+        reopen_in_lab(py, &self.kernel, about)
     }
 
     /// Who sleeps: the task, and whether until a time.

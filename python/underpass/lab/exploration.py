@@ -11,11 +11,11 @@ from typing import final
 import greenlet
 
 from underpass._core import Lab
+from underpass.lab.autopsy import Search, examine, write
 from underpass.lab.failure import Failure
 from underpass.lab.judge import judge
 from underpass.lab.program import World
 from underpass.lab.stage import Program, Stage
-from underpass.lab.verdict import Verdict
 
 # Collections of garbage between schedules: what a schedule leaves is nearly always freed at once.
 SWEEP_EVERY = 2_000
@@ -41,14 +41,8 @@ class Report:
     preemptions: int | None
 
     def __str__(self) -> str:
-        bounds = [
-            f"≤ {count} {what}{'s' if count > 1 else ''}"
-            for count, what in ((self.kills, "kill"), (self.faults, "fault"))
-            if count
-        ]
-        if self.preemptions is not None:
-            bounds.append(f"≤ {self.preemptions} preemptions")
-        within = "".join(f", {bound}" for bound in bounds)
+        bounds = _bounds(self.kills, self.faults, self.preemptions)
+        within = f", {bounds}" if bounds else ""
         if self.exhausted:
             return f"{self.program}: exhausted: {self.schedules:,} schedules{within}"
         return (
@@ -120,26 +114,44 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
             done += 1
             taken += lab.steps
             if verdict is not None:
-                raise Failure(_name(program), verdict, lab.token, done, start)
+                budgets = _bounds(kills, faults, preemptions)
+                raise examine(
+                    program,
+                    _name(program),
+                    lab.token,
+                    verdict.kind,
+                    steps=steps,
+                    schedules=done,
+                    seed=start,
+                    budgets=budgets,
+                )
             if done % SWEEP_EVERY == 0:
                 gc.collect()
     seconds = time.perf_counter() - begun
     return Report(_name(program), strategy, start, done, exhausted, taken, seconds, kills, faults, preemptions)
 
 
-def replay(program: Program, token: str) -> None:
+def replay(program: Program, token: str, *, steps: int = 2_000) -> None:
     """Run the one schedule that a token describes.
 
     Raises:
         Failure: It fails, as it did.
         ValueError: The token is not one.
     """
-    lab = Lab.replay(token)
-    stage = Stage(lab, program)
+    lab = Lab.replay(token, steps=steps)
     lab.begin(greenlet.getcurrent().switch)
-    verdict: Verdict | None = stage.run(judge)
+    verdict = Stage(lab, program).run(judge)
     if verdict is not None:
-        raise Failure(_name(program), verdict, lab.token, 1, None)
+        raise Failure(write(program, Search(_name(program), steps), lab.token))
+
+
+def _bounds(kills: int, faults: int, preemptions: int | None) -> str:
+    bounds = [
+        f"≤ {count} {what}{'s' if count > 1 else ''}" for count, what in ((kills, "kill"), (faults, "fault")) if count
+    ]
+    if preemptions is not None:
+        bounds.append(f"≤ {preemptions} preemptions")
+    return ", ".join(bounds)
 
 
 def _name(program: Callable[[World], object]) -> str:

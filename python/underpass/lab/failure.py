@@ -2,22 +2,33 @@
 
 from typing import final
 
-from underpass.lab.verdict import Verdict
+from underpass.lab.report import as_text
+from underpass.lab.trace import Trace
 
 
 @final
 class Failure(AssertionError):
-    """A schedule broke the program: which, how, and how to repeat it.
+    """A schedule broke the program: its text shows it, and says how to repeat it.
 
     Attributes:
-        verdict: What was wrong.
-        token: The schedule, for `replay`.
-        schedules: How many were run until it was found.
-        seed: Of the exploration; None: it was a replay.
+        trace: What happened, moment by moment: for `underpass.lab.report`.
     """
 
-    def __init__(self, program: str, verdict: Verdict, token: str, schedules: int, seed: int | None) -> None:
-        self.verdict, self.token, self.schedules, self.seed = verdict, token, schedules, seed
-        found = f"after {schedules:,} schedules (seed {seed})" if seed is not None else "again"
-        details = f"\n{verdict.details}" if verdict.details else ""
-        super().__init__(f"{program}: {verdict.kind}, found {found}: {verdict.summary}{details}\nreplay: {token}")
+    trace: Trace
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__(trace)
+        self.trace = trace
+
+    def __str__(self) -> str:
+        return as_text(self.trace)
+
+    @property
+    def kind(self) -> str:
+        """What went wrong, in a word or two: ``deadlock``, ``lost wake-up``, ``assertion``."""
+        return self.trace.kind
+
+    @property
+    def token(self) -> str:
+        """What replays the schedule."""
+        return self.trace.token

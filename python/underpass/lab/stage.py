@@ -78,6 +78,10 @@ class Stage:
             self.lab.fail()
         except BaseException as error:  # noqa: BLE001 - told as the failure that it is
             self._fail(Verdict.raised(task.process.name, error))
+        if self.watch is not None:
+            self.lab.set_running(None)
+            self.watch(number, "end", None)
+            self.lab.set_running(number)
         self.lab.finish(number)
 
     def _fail(self, verdict: Verdict) -> None:

@@ -1,0 +1,99 @@
+"""From a schedule that failed to the failure that is told: made small, explained, and written down."""
+
+from dataclasses import dataclass
+from typing import final
+
+import greenlet
+from msgspec.structs import replace
+
+from underpass._core import Lab
+from underpass.lab.failure import Failure
+from underpass.lab.judge import judge
+from underpass.lab.shrinking import Outcome, nearest, shrink
+from underpass.lab.stage import Program, Stage
+from underpass.lab.trace import Trace, Wait
+from underpass.lab.tracing import Tracer
+from underpass.lab.verdict import Verdict
+
+
+@final
+@dataclass(frozen=True)
+class Search:
+    """What found a failing schedule."""
+
+    title: str
+    """The program's name."""
+    steps: int
+    """How long a schedule is before all get their turns."""
+    schedules: int = 1
+    seed: int = 0
+    budgets: str = ""
+
+
+def examine(program: Program, search: Search, token: str, kind: str) -> Failure:
+    """Make the failing schedule small, find the nearest one that passes, and write it down."""
+
+    def attempt(candidate: str) -> Outcome:
+        lab = Lab.replay(candidate, loosely=True, steps=search.steps)
+        verdict = _run(Stage(lab, program))
+        return Outcome(lab.token, verdict.kind if verdict is not None else None)
+
+    small = shrink(token, kind, attempt)
+    trace = write(program, search, small)
+    lab = Lab.replay(small, steps=search.steps)
+    stage = Stage(lab, program)
+    _run(stage)
+    found = nearest(lab.steps, lab.others, small, attempt)
+    if found is not None:
+        step, other = found
+        trace = replace(trace, reason=_told(trace, step, stage.name(int(other))))
+    return Failure(trace)
+
+
+def _run(stage: Stage) -> Verdict | None:
+    stage.lab.begin(greenlet.getcurrent().switch)
+    return stage.run(judge)
+
+
+def write(program: Program, search: Search, token: str) -> Trace:
+    """Run a failing schedule once more, and write it down."""
+    lab = Lab.replay(token, steps=search.steps)
+    stage = Stage(lab, program)
+    tracer = Tracer(stage)
+    waits: list[Wait] = []
+
+    def look(stage: Stage, end: str) -> Verdict | None:
+        tracer.finish()
+        waits.extend(tracer.waits())
+        return judge(stage, end)
+
+    lab.begin(greenlet.getcurrent().switch)
+    verdict = stage.run(look)
+    if verdict is None:
+        verdict = Verdict(
+            "nondeterminism",
+            "the schedule failed, and passes when it is followed again: something outside the lab decides",
+        )
+    return Trace(
+        title=search.title,
+        kind=verdict.kind,
+        summary=verdict.summary,
+        details=verdict.details,
+        columns=tuple(process.name for process in stage.cast.processes),
+        moments=tuple(tracer.moments),
+        waits=tuple(waits),
+        token=token,
+        how=(f"lab.replay({search.title}, '{token}')",),
+        schedules=search.schedules,
+        seed=search.seed,
+        budgets=search.budgets,
+    )
+
+
+def _told(trace: Trace, step: int, other: str) -> str:
+    """Say where the nearest schedule that passes leaves this one."""
+    moment = next((moment for moment in trace.moments if moment.number >= step), None)
+    if moment is None or not moment.where:
+        return f"it passes if {other} goes on at step {step}"
+    who = trace.columns[moment.process]
+    return f"it passes if {other} goes on before {who} runs {moment.where}: {moment.source}"

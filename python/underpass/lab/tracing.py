@@ -1,0 +1,223 @@
+"""A schedule run once more, and written down: who stood where, what changed, who woke whom."""
+
+import ast
+import inspect
+import linecache
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, final
+
+from msgspec.structs import replace
+
+from underpass.lab.stage import Stage
+from underpass.lab.trace import WORLD, Happening, Moment, Wait
+
+_HERE = str(Path(__file__).parent.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a task stands."""
+
+    point: str
+    about: int | None
+    where: str = ""
+    source: str = ""
+    call: str = ""
+
+
+_NOWHERE = Place("start", None)
+
+
+@final
+class Tracer:
+    """Looks on while a stage runs a schedule."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self._lab = stage, stage.lab
+        self.moments: list[Moment] = []
+        self._places: list[Place] = []
+        self._objects: list[Any] = []
+        self._told: list[str] = []
+        self._asleep: set[int] = set()
+        self._since: dict[int, int] = {}
+        self._seen = 0
+        stage.watch = self._watch
+
+    def _watch(self, task: int, point: str, about: int | None) -> None:
+        """Note that a task has come to a scheduling point: what it did since the last one is over."""
+        self._catch_up(task, point)
+        self._place(task, Place("end", None) if point == "end" else _here(point, about, self._kind(about)))
+
+    def finish(self) -> None:
+        """Note what happened after the last point."""
+        self._catch_up(None, "end")
+
+    def waits(self) -> tuple[Wait, ...]:
+        """Return who still waits, and for whom."""
+        names = [process.name for process in self._stage.cast.processes]
+        rows: list[tuple[int, Wait]] = []
+        for task, _ in self._lab.sleepers:
+            place = self._at(task)
+            rows.append(
+                (
+                    task,
+                    Wait(
+                        who=self._stage.name(task),
+                        object=self._title(place.about),
+                        operation=place.call,
+                        since=self._since.get(task, 0),
+                        where=place.where,
+                        holders=self._holders(place.about),
+                    ),
+                )
+            )
+        waited = {wait.who: wait.holders for _, wait in rows}
+        return tuple(_marked(wait, waited, names) for _, wait in rows)
+
+    def _catch_up(self, arrived: int | None, point: str) -> None:
+        """Write down the choices made since the last look; the last of them led here."""
+        choices = self._lab.choices
+        asleep = {task for task, _ in self._lab.sleepers}
+        if point == "awake" and arrived is not None:
+            asleep.add(arrived)
+        for number in range(self._seen, len(choices)):
+            what, which, _, preempts = choices[number]
+            last = number == len(choices) - 1
+            self._moment(number, what, which, preempts=preempts, slept=last and point == "awake" and which == arrived)
+        woken = (
+            self._asleep
+            - asleep
+            - {which for what, which, *_ in choices[self._seen :] if what in ("expire", "spurious")}
+        )
+        for task in sorted(woken):
+            self._add(len(choices) - 1, "is woken", task, self._at(task))
+        self._asleep = asleep
+        self._seen = len(choices)
+        self._changes()
+
+    def _moment(self, number: int, what: str, which: int, *, preempts: bool, slept: bool) -> None:
+        if what == "run":
+            place = self._at(which)
+            happening: Happening = "runs"
+            if place.point == "park" and slept:
+                happening = "sleeps"
+                self._since[which] = len(self.moments)
+            elif place.point == "wake":
+                happening = "wakes"
+            elif place.point in ("park", "awake"):
+                return
+            self._add(number, happening, which, place, preempts=preempts)
+        elif what in ("expire", "spurious"):
+            happening = "times out" if what == "expire" else "wakes without cause"
+            self._add(number, happening, which, self._at(which))
+        elif what == "pick":
+            self.moments.append(Moment(number=number, process=WORLD, what="chooses", value=str(which)))
+        else:
+            fates: dict[str, Happening] = {"kill": "dies", "stop": "is stopped", "continue": "goes on"}
+            tasks = [task for task, cast in enumerate(self._stage.cast.tasks) if cast.process.number == which]
+            self._add(number, fates[what], tasks[0], self._at(tasks[0]))
+
+    def _add(self, number: int, what: Happening, task: int, place: Place, *, preempts: bool = False) -> None:
+        if what == "runs" and place.point == "start" and not place.where:
+            return
+        holders = self._holders(place.about) if what == "sleeps" else ()
+        process = self._stage.cast.tasks[task].process.number
+        self.moments.append(
+            Moment(
+                number=number,
+                process=process,
+                what=what,
+                where=place.where,
+                source=place.source,
+                call=place.call,
+                object=self._title(place.about),
+                holders=holders,
+                preempts=preempts,
+            )
+        )
+
+    def _changes(self) -> None:
+        """Add to the last moment what has changed."""
+        lab = self._lab
+        for kind, file in lab.objects[len(self._objects) :]:
+            self._objects.append(lab.handle(len(self._objects)))
+            self._told.append(f"{kind} {file}")
+        changed: list[tuple[str, str]] = []
+        for about, handle in enumerate(self._objects):
+            told = repr(handle)
+            if told != self._told[about]:
+                self._told[about] = told
+                changed.append((self._title(about), told))
+        if changed and self.moments:
+            last = self.moments[-1]
+            merged = dict(last.state) | dict(changed)
+            self.moments[-1] = replace(last, state=tuple(merged.items()))
+
+    def _at(self, task: int) -> Place:
+        return self._places[task] if task < len(self._places) else _NOWHERE
+
+    def _place(self, task: int, place: Place) -> None:
+        while len(self._places) <= task:
+            self._places.append(_NOWHERE)
+        self._places[task] = place
+
+    def _kind(self, about: int | None) -> str:
+        return self._lab.objects[about][0] if about is not None else ""
+
+    def _title(self, about: int | None) -> str:
+        if about is None:
+            return ""
+        kind, file = self._lab.objects[about]
+        return f"{kind.lower()} {file}" if file.startswith("@") else f"{kind.lower()} '{file}'"
+
+    def _holders(self, about: int | None) -> tuple[str, ...]:
+        owner = (
+            getattr(self._objects[about], "owner", None) if about is not None and about < len(self._objects) else None
+        )
+        names = [process.name for process in self._stage.cast.processes]
+        # The host's pid is 1, the first process's 2.
+        number = getattr(owner, "pid", 0) - 2
+        return (names[number],) if 0 <= number < len(names) else ()
+
+
+def _marked(wait: Wait, waited: dict[str, tuple[str, ...]], names: list[str]) -> Wait:
+    """Mark it if it waits for itself, over others perhaps."""
+    reached: set[str] = set()
+    ahead = list(wait.holders)
+    while ahead:
+        name = ahead.pop()
+        if name not in reached and name in names:
+            reached.add(name)
+            ahead.extend(waited.get(name, ()))
+    return replace(wait, cycle=wait.who in reached)
+
+
+def _here(point: str, about: int | None, kind: str) -> Place:
+    """Return the line of the program that is under way."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    if frame is None:
+        return Place(point, about)
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    source = linecache.getline(file, line).strip()
+    return Place(point, about, f"{Path(file).name}:{line}", source, _call(frame, kind))
+
+
+def _call(frame: FrameType, kind: str) -> str:
+    """Return which operation the frame calls: ``Queue.put``."""
+    positions = list(frame.f_code.co_positions())[frame.f_lasti // 2]
+    first, last, start, end = positions
+    if first is None or start is None or end is None:
+        return kind
+    if first != last:
+        return kind
+    text = linecache.getline(frame.f_code.co_filename, first).encode()[start:end].decode(errors="replace")
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return kind
+    called = tree.func if isinstance(tree, ast.Call) else tree
+    return f"{kind}.{called.attr}" if isinstance(called, ast.Attribute) else kind
