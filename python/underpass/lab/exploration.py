@@ -115,16 +115,7 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
             taken += lab.steps
             if verdict is not None:
                 budgets = _bounds(kills, faults, preemptions)
-                raise examine(
-                    program,
-                    _name(program),
-                    lab.token,
-                    verdict.kind,
-                    steps=steps,
-                    schedules=done,
-                    seed=start,
-                    budgets=budgets,
-                )
+                raise examine(program, Search(_name(program), steps, done, start, budgets), lab.token, verdict.kind)
             if done % SWEEP_EVERY == 0:
                 gc.collect()
     seconds = time.perf_counter() - begun

@@ -17,11 +17,11 @@ class Stage:
     """Where a program's schedules run: the same program, a new world each time."""
 
     def __init__(self, lab: Lab, program: Program) -> None:
-        self.lab = lab
+        self.lab: Lab = lab
         self._program = program
         self._greenlets: list[greenlet.greenlet] = []
-        self._host = greenlet.getcurrent()
-        self.cast = Cast()
+        self._host: greenlet.greenlet = greenlet.getcurrent()
+        self.cast: Cast = Cast()
         self._verdict: Verdict | None = None
         self._interrupt: KeyboardInterrupt | None = None
         self.watch: Callable[[int, str, int | None], None] | None = None
