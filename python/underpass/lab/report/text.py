@@ -39,6 +39,8 @@ def as_text(trace: Trace, width: int = 100) -> str:
             guest
             │
         1   z sleeps on mutex 'door'  door.py:3 door.acquire()
+        <BLANKLINE>
+        ┊ asleep
     """
     return "\n".join("".join(text for text, _ in line).rstrip() for line in _lines(trace, max(width, _LEAST)))
 
