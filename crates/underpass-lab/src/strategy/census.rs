@@ -1,6 +1,6 @@
 //! What schedules teach about the next ones: how long they are, who takes how many steps, who can die.
 
-use crate::choice::{Choice, Object, Process, Task};
+use crate::choice::{Choice, Object, Pending, Point, Process, Task};
 use crate::record::{End, Record};
 
 /// Steps of one task, over all schedules in which it was not killed.
@@ -20,6 +20,8 @@ struct Counts {
 #[derive(Debug, Default)]
 pub struct Census {
     longest: usize,
+    /// The most steps of a schedule whose order can matter.
+    telling: usize,
     tasks: Vec<Counts>,
     /// Those that could die.
     mortal: Vec<Process>,
@@ -31,6 +33,8 @@ pub struct Census {
     stops: bool,
     /// Objects whose steps of different tasks can conflict.
     shared: Vec<Object>,
+    /// The same, by the number of the object.
+    is_shared: Vec<bool>,
     /// Tasks of the schedule that is read now that were not killed.
     spared: Vec<bool>,
 }
@@ -68,6 +72,11 @@ impl Census {
             }
             self.learn_births(record, step);
         }
+        let tells = |step: &usize| match record.choice(*step) {
+            Choice::Run(task) => self.tells(&record.pending(*step)[task.index()]),
+            _ => false,
+        };
+        self.telling = self.telling.max((0..record.len()).filter(tells).count());
     }
 
     fn learn_step(&mut self, record: &Record, step: usize, task: Task) {
@@ -84,12 +93,14 @@ impl Census {
         let news = counts.at[index] == 0 || writes && !counts.wrote[index];
         counts.at[index] += u32::from(spared);
         counts.wrote[index] |= writes;
-        if news && !self.shared.contains(&object) && self.is_shared(index) {
+        if news && !self.is_shared.get(index).is_some_and(|shared| *shared) && self.have_shared(index) {
             self.shared.push(object);
+            self.is_shared.resize(self.is_shared.len().max(index + 1), false);
+            self.is_shared[index] = true;
         }
     }
 
-    fn is_shared(&self, object: usize) -> bool {
+    fn have_shared(&self, object: usize) -> bool {
         let users = self.tasks.iter().filter(|counts| counts.at.get(object).is_some_and(|count| *count > 0)).count();
         users > 1 && self.tasks.iter().any(|counts| counts.wrote.get(object) == Some(&true))
     }
@@ -124,6 +135,20 @@ impl Census {
     #[must_use]
     pub fn longest(&self) -> usize {
         self.longest.max(1)
+    }
+
+    /// Says whether the order of a step and those of other tasks can matter: it is at an object that tasks share, or a
+    /// line of the program, of which nothing is known.
+    #[must_use]
+    pub fn tells(&self, pending: &Pending) -> bool {
+        let shared = |object: Object| self.is_shared.get(object.0 as usize).is_some_and(|shared| *shared);
+        pending.object.map_or(pending.point == Point::Line, shared)
+    }
+
+    /// The most such steps that a schedule had.
+    #[must_use]
+    pub fn telling(&self) -> usize {
+        self.telling
     }
 
     /// How many tasks there were at most.

@@ -10,13 +10,13 @@ use crate::strategy::walk::Dice;
 /// Decides the order of the steps.
 pub trait Order: Send + std::fmt::Debug {
     /// A schedule begins.
-    fn begin(&mut self, census: &Census, dice: &mut Dice);
+    fn begin(&mut self, known: &Census, dice: &mut Dice);
 
     /// Who goes on: one of the first `runnable` options, each a task that can. There may be only one.
-    fn choose(&mut self, crossing: &Crossing<'_>, runnable: usize, dice: &mut Dice) -> usize;
+    fn choose(&mut self, crossing: &Crossing<'_>, runnable: usize, known: &Census, dice: &mut Dice) -> usize;
 
     /// A step has been made, whoever decided it. Each is told once, in order, before the next choice.
-    fn after(&mut self, record: &Record, step: usize, dice: &mut Dice);
+    fn after(&mut self, record: &Record, step: usize, known: &Census, dice: &mut Dice);
 }
 
 /// A strategy that decides the order of the steps by `O`.
@@ -47,11 +47,11 @@ impl<O: Order> Strategy for Ordered<O> {
     fn choose(&mut self, crossing: &Crossing<'_>) -> Option<usize> {
         for step in self.told..crossing.number {
             self.faults.after(crossing.record, step);
-            self.order.after(crossing.record, step, &mut self.dice);
+            self.order.after(crossing.record, step, &self.census, &mut self.dice);
         }
         self.told = crossing.number;
         let beside = self.faults.choose(crossing, &mut self.dice);
-        beside.or_else(|| Some(self.order.choose(crossing, crossing.runnable(), &mut self.dice)))
+        beside.or_else(|| Some(self.order.choose(crossing, crossing.runnable(), &self.census, &mut self.dice)))
     }
 
     fn end(&mut self, record: &Record) {

@@ -37,17 +37,17 @@ impl Draws {
 }
 
 impl Order for Draws {
-    fn begin(&mut self, _census: &Census, _dice: &mut Dice) {
+    fn begin(&mut self, _known: &Census, _dice: &mut Dice) {
         self.priorities.clear();
     }
 
-    fn choose(&mut self, crossing: &Crossing<'_>, runnable: usize, dice: &mut Dice) -> usize {
+    fn choose(&mut self, crossing: &Crossing<'_>, runnable: usize, _known: &Census, dice: &mut Dice) -> usize {
         self.admit(crossing.pending.len(), dice);
         let priority = |option: &Choice| if let Choice::Run(task) = option { self.priorities[task.index()] } else { 0 };
         (0..runnable).max_by_key(|index| priority(&crossing.options[*index])).unwrap_or(0)
     }
 
-    fn after(&mut self, record: &Record, step: usize, dice: &mut Dice) {
+    fn after(&mut self, record: &Record, step: usize, _known: &Census, dice: &mut Dice) {
         let Choice::Run(task) = record.choice(step) else { return };
         let pending = record.pending(step);
         self.admit(pending.len(), dice);

@@ -67,17 +67,17 @@ impl Selection {
 }
 
 impl Order for Selection {
-    fn begin(&mut self, census: &Census, dice: &mut Dice) {
-        let shared = census.shared();
+    fn begin(&mut self, known: &Census, dice: &mut Dice) {
+        let shared = known.shared();
         self.object = if shared.is_empty() { None } else { Some(shared[dice.below(shared.len())]) };
-        self.remaining.begin(census, self.object);
+        self.remaining.begin(known, self.object);
         self.tasks = 0;
         self.turn = None;
         self.since = 0;
-        self.patience = census.longest();
+        self.patience = known.longest();
     }
 
-    fn choose(&mut self, crossing: &Crossing<'_>, runnable: usize, dice: &mut Dice) -> usize {
+    fn choose(&mut self, crossing: &Crossing<'_>, runnable: usize, _known: &Census, dice: &mut Dice) -> usize {
         let Crossing { number, pending, .. } = *crossing;
         let options = &crossing.options[..runnable];
         self.tasks = pending.len();
@@ -101,7 +101,7 @@ impl Order for Selection {
         places.nth(chosen).map_or(0, |(index, _)| index)
     }
 
-    fn after(&mut self, record: &Record, step: usize, _dice: &mut Dice) {
+    fn after(&mut self, record: &Record, step: usize, _known: &Census, _dice: &mut Dice) {
         let Choice::Run(task) = record.choice(step) else { return };
         let pending = record.pending(step);
         self.remaining.admit(pending.len());

@@ -29,16 +29,16 @@ impl Ordered<Weights> {
 }
 
 impl Order for Weights {
-    fn begin(&mut self, census: &Census, _dice: &mut Dice) {
-        self.remaining.begin(census, None);
+    fn begin(&mut self, known: &Census, _dice: &mut Dice) {
+        self.remaining.begin(known, None);
     }
 
-    fn choose(&mut self, crossing: &Crossing<'_>, runnable: usize, dice: &mut Dice) -> usize {
+    fn choose(&mut self, crossing: &Crossing<'_>, runnable: usize, _known: &Census, dice: &mut Dice) -> usize {
         self.remaining.admit(crossing.pending.len());
         weighted(&crossing.options[..runnable], &self.remaining, dice)
     }
 
-    fn after(&mut self, record: &Record, step: usize, _dice: &mut Dice) {
+    fn after(&mut self, record: &Record, step: usize, _known: &Census, _dice: &mut Dice) {
         if let Choice::Run(task) = record.choice(step) {
             self.remaining.admit(record.pending(step).len());
             self.remaining.made(task);

@@ -1,4 +1,5 @@
 //! Programs of a few words, which need no interpreter: each word is one scheduling point, each task a process.
+#![allow(dead_code, reason = "each test uses some of it")]
 
 use underpass_lab::choice::{Object, Pending, Point, Task};
 use underpass_lab::record::End;
