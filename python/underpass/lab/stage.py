@@ -6,10 +6,15 @@ from typing import final
 import greenlet
 
 from underpass._core import Lab
+from underpass.lab.history import Recording
+from underpass.lab.history import Task as Caller
+from underpass.lab.linearization import NotLinearizable, explain
 from underpass.lab.program import Cast, Check, Task, World
 from underpass.lab.verdict import Verdict
 
 Program = Callable[[World], object]
+
+HOST = Caller(-1, -1, "program")
 
 
 @final
@@ -32,16 +37,17 @@ class Stage:
         self._verdict = None
         self.cast = Cast()
         self._host = greenlet.getcurrent()
-        with lab:
+        with lab, Recording(self._caller, lab.is_dead) as recording:
             try:
                 self._program(World(lab, self.cast, self._start))
                 if self.cast.always or self.watch is not None:
                     lab.observer = self._observe
                 self._play()
+                recording.over()
                 if self._interrupt is not None:
                     raise self._interrupt
                 end = lab.end(self._verdict is not None)
-                verdict = self._verdict or judge(self, end)
+                verdict = self._verdict or judge(self, end) or self._linearized(recording)
                 if verdict is None and end == "done":
                     verdict = self._check(self.cast.at_end, "at the end")
             finally:
@@ -56,6 +62,22 @@ class Stage:
     def is_servant(self, task: int) -> bool:
         """Say whether the end need not wait for it."""
         return self.cast.tasks[task].process.servant
+
+    def _caller(self) -> Caller:
+        """Who does what is done now."""
+        task = self.lab.running
+        if task is None:
+            return HOST
+        process = self.cast.tasks[task].process
+        return Caller(process.number, task, process.name)
+
+    def _linearized(self, recording: Recording) -> Verdict | None:
+        for history in recording:
+            try:
+                explain(history)
+            except NotLinearizable as error:
+                return Verdict.disordered(error)
+        return None
 
     def _play(self) -> None:
         lab, greenlets = self.lab, self._greenlets

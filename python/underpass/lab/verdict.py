@@ -11,7 +11,8 @@ class Verdict:
     """A schedule's failure: of which kind, in a sentence, and more."""
 
     kind: str
-    """``exception``, ``assertion``, ``invariant``, ``deadlock``, ``lost wake-up``, ``untold death``, ``livelock``, ``leak``."""
+    """``exception``, ``assertion``, ``invariant``, ``deadlock``, ``lost wake-up``, ``untold death``, ``livelock``, ``leak``,
+    ``not linearizable``."""
     summary: str
     details: str = ""
 
@@ -25,6 +26,12 @@ class Verdict:
         own = [frame for frame in frames if "/underpass/lab/" not in frame.filename]
         details = "".join(traceback.format_list(own)) + told
         return cls(kind, f"{who}: {told.splitlines()[0]}", details)
+
+    @classmethod
+    def disordered(cls, error: AssertionError) -> "Verdict":
+        """A history has no order."""
+        summary, _, details = str(error).partition("\n\n")
+        return cls("not linearizable", summary, details)
 
     @classmethod
     def broken(cls, when: str, what: str) -> "Verdict":

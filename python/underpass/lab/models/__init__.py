@@ -1,0 +1,9 @@
+"""Sequential models of underpass's objects, for `underpass.lab.linearizable`, and what a model of your own derives from."""
+
+from underpass.lab.models.flags import Event, Notification
+from underpass.lab.models.locks import Mutex, Semaphore
+from underpass.lab.models.model import Bracket, Model, Step
+from underpass.lab.models.numbers import AtomicInt
+from underpass.lab.models.queues import Queue, Taken
+
+__all__ = ["AtomicInt", "Bracket", "Event", "Model", "Mutex", "Notification", "Queue", "Semaphore", "Step", "Taken"]
