@@ -577,8 +577,8 @@ def test_a_torn_operation_is_found_in_the_lab() -> None:
 
     with pytest.raises(Failure) as found:
         lab.explore(program, seed=1)
-    assert found.value.verdict.kind == "not linearizable"
-    assert "does not fit: " in found.value.verdict.details
+    assert found.value.kind == "not linearizable"
+    assert "does not fit: " in found.value.trace.details
 
 
 OBJECTS: dict[str, Callable[[World], None]] = {}

@@ -90,6 +90,8 @@ pub struct QueueStatistics {
     leases: Vec<Holding>,
     /// Slots being written in place, oldest first, and by whom.
     loans: Vec<Holding>,
+    /// Processes registered by ``putting``, also one that has died and whose death nobody who waits has noticed yet.
+    putters: usize,
     /// True once it was shut down.
     shut_down: bool,
     /// Threads that sleep here, wherever they are: getters, putters, and who joins.
@@ -100,11 +102,12 @@ pub struct QueueStatistics {
 impl QueueStatistics {
     fn __repr__(&self) -> String {
         format!(
-            "QueueStatistics(depth={}, capacity={}, leases={}, loans={}, shut_down={}, waiters={})",
+            "QueueStatistics(depth={}, capacity={}, leases={}, loans={}, putters={}, shut_down={}, waiters={})",
             self.depth,
             self.capacity,
             self.leases.len(),
             self.loans.len(),
+            self.putters,
             self.shut_down,
             self.waiters
         )
@@ -560,6 +563,7 @@ impl Queue {
             capacity: self.core.capacity(),
             leases: tell(leases),
             loans: tell(loans),
+            putters: self.core.putters(),
             shut_down: self.core.is_shut_down(),
             waiters: self.handle.waiters(),
         }

@@ -61,6 +61,11 @@ def has_message(queue: Queue) -> bool:
     return statistics.depth > 0 or statistics.shut_down or bool(statistics.leases)
 
 
+def has_message_or_putter(queue: Queue) -> bool:
+    """Say whether a getter's wait is to end, where a registered putter can only be a dead one."""
+    return has_message(queue) or queue.statistics().putters > 0
+
+
 def has_room(queue: Queue) -> bool:
     statistics = queue.statistics()
     return statistics.depth + len(statistics.leases) + len(statistics.loans) < queue.capacity or statistics.shut_down
@@ -256,7 +261,7 @@ PUTS: list[Operation[Queue]] = [
         world=with_messages(),
         prepare=lambda queue: known(queue).putting().__enter__,
         wait=get,
-        due=has_message,
+        due=has_message_or_putter,
         again=put_another,
         books=books,
     ),

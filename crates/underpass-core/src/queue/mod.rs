@@ -108,6 +108,12 @@ impl Queue {
         &self.room.blocks
     }
 
+    /// Processes registered as putters; the dead among them until somebody notices.
+    #[must_use]
+    pub fn putters(&self) -> usize {
+        roster::members(&self.room.words.putters).count()
+    }
+
     /// Messages queued now, those at work not counted.
     #[must_use]
     pub fn depth(&self) -> u32 {
