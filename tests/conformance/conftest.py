@@ -1,5 +1,7 @@
 """The worlds that conformance cases run in."""
 
+import functools
+import inspect
 import shutil
 import sys
 from collections.abc import Iterator
@@ -10,10 +12,22 @@ import pytest
 # Test modules are imported by path, and what they share is a module as well.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.conformance.backends import Processes, Threads
+from tests.conformance.backends import Processes, Threads, World
+from tests.conformance.lab import Lab
 from underpass import _core
 
 RECHECK = 1.0
+
+# The modules whose cases run in the lab as well.
+IN_THE_LAB = {
+    "test_atomic",
+    "test_event",
+    "test_mutex",
+    "test_notification",
+    "test_queue_leases",
+    "test_queue_waiting",
+    "test_semaphore",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +38,30 @@ def no_recheck() -> Iterator[None]:
     _core.set_recheck(RECHECK)
 
 
-@pytest.fixture(params=[Threads, Processes], ids=["threads", "processes"])
-def world(request: pytest.FixtureRequest) -> Iterator[Threads | Processes]:
-    """Run the case twice: among threads, and among processes."""
-    world: Threads | Processes = request.param()
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a case with a world among threads, among processes, and, if its objects are there, in the lab."""
+    if "world" in metafunc.fixturenames:
+        worlds: list[type[World]] = [Threads, Processes]
+        if metafunc.module.__name__.rpartition(".")[2] in IN_THE_LAB:
+            worlds.append(Lab)
+        metafunc.parametrize("world", worlds, ids=[world.__name__.lower() for world in worlds], indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a case of the lab in several schedules, itself as one of the lab's processes."""
+    world = pyfuncitem.funcargs.get("world")
+    if not isinstance(world, Lab):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    world.explore(functools.partial(pyfuncitem.obj, **arguments))
+    return True
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """Name where the case runs."""
+    world: World = request.param()
     yield world
     world.close()
 

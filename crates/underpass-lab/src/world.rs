@@ -70,6 +70,8 @@ pub struct World {
     objects: Vec<Range<usize>>,
 }
 
+/// How long after its deadline a time-out fires, in nanoseconds.
+const LATE: u64 = 1_000;
 /// Marks the lives of processes.
 const PROCESS_BIT: u32 = 1 << 31;
 /// The host's life; tasks and processes follow.
@@ -322,10 +324,10 @@ impl World {
         state.woken = Some(Woken::Look);
     }
 
-    /// Lets the deadline of a sleeper pass; the clock moves there.
+    /// Lets the deadline of a sleeper pass; the clock moves a little beyond it, as clocks do.
     pub fn expire(&mut self, task: Task) {
         let state = &mut self.tasks[task.index()];
-        self.now = self.now.max(state.sleep.until.unwrap_or(0));
+        self.now = self.now.max(state.sleep.until.unwrap_or(0)) + LATE;
         state.asleep = false;
         state.woken = Some(Woken::Expired);
     }

@@ -188,6 +188,19 @@ impl LabKernel {
         self.park(&watch, &baton, until)
     }
 
+    /// Sleeps until a task's life has ended.
+    pub fn join(&self, task: Task) -> Result<()> {
+        let (life, baton) = (Life(World::thread_life(Some(task))), AtomicU32::new(0));
+        let mut watch = Watch::new();
+        watch.life(life);
+        while self.alive(life) {
+            if self.park(&watch, &baton, None) == Parked::Interrupted {
+                return Err(Error::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
     /// How many names have appeared.
     pub fn names(&self) -> u32 {
         self.names.load(SeqCst)

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use underpass_lab::choice::{Choice, Process, Task};
+use underpass_core::Kernel as _;
+use underpass_lab::choice::{Choice, Point, Process, Task};
 use underpass_lab::record::End;
 use underpass_lab::schedule::{Budget, Next, Schedule};
 use underpass_lab::strategy::{
@@ -13,6 +14,7 @@ use underpass_lab::strategy::{
 };
 use underpass_lab::token;
 use underpass_lab::world::Traits;
+use underpass_shm::life::Life;
 
 use crate::handle::reopen_in_lab;
 use crate::kernel_lab::{self, LabKernel};
@@ -135,6 +137,16 @@ impl Lab {
         self.kernel.nudge(py, Task(task))
     }
 
+    /// A scheduling point of the program's own: others may go on.
+    fn step(&self, py: Python<'_>) -> PyResult<()> {
+        self.kernel.point(Point::Line, None).map_err(|_| PyErr::fetch(py))
+    }
+
+    /// Sleep until a task has ended, by itself or by a death.
+    fn join(&self, py: Python<'_>, task: u32) -> PyResult<()> {
+        self.kernel.join(Task(task)).map_err(|_| PyErr::fetch(py))
+    }
+
     /// Pick a number below ``count``: a choice like any other.
     fn pick(&self, count: u32) -> u32 {
         self.kernel.schedule().pick(count)
@@ -223,6 +235,19 @@ impl Lab {
     /// The object on whose words a task sleeps, as its place in ``objects``; None: it does not, or on no object's.
     fn waits_on(&self, task: u32) -> Option<u32> {
         self.kernel.schedule().world.sleeps_on(Task(task)).map(|object| object.0)
+    }
+
+    /// Say whether a task has neither returned nor died.
+    fn is_left(&self, task: u32) -> bool {
+        let schedule = self.kernel.schedule();
+        schedule.world.tasks().any(|known| known.0 == task) && schedule.world.is_left(Task(task))
+    }
+
+    /// The pid of the process that runs.
+    #[getter]
+    fn pid(&self) -> u32 {
+        let me = self.kernel.me().map_or(Life::NOBODY, |me| me.process);
+        self.kernel.pid(me)
     }
 
     /// Say whether a process was killed.

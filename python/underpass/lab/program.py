@@ -61,7 +61,7 @@ class World:
         name: str | None = None,
         **kwargs: object,
     ) -> Process:
-        """Start a process that calls ``function(*args, **kwargs)``.
+        """Start a process that calls ``function(*args, **kwargs)``: in the program itself, or in one of its processes.
 
         Arguments are pickled and unpickled, as on their way to a real process: objects arrive as handles of their own. What the
         function closes over is shared, as after a fork, and must not be changed.
@@ -72,7 +72,6 @@ class World:
             servant: It may be left asleep at the end, as a server that waits for more.
             name: What reports call it; the function's name, with a number where that is taken.
         """
-        self._set_up("process")
         cast = self._cast
         called = name or getattr(function, "__name__", "process")
         taken = {process.name for process in cast.processes}
@@ -88,8 +87,33 @@ class World:
 
     def thread(self, process: Process, function: Callable[..., object], *args: object, **kwargs: object) -> None:
         """Start another thread of a process: it shares the arguments as they are, and dies with the process."""
-        self._set_up("thread")
         self._start(Task(process, function, args, kwargs))
+
+    def join(self, process: Process) -> None:
+        """Wait until every thread of a process has ended, by itself or by a death: for one process that waits for another."""
+        for number, task in enumerate(self._cast.tasks):
+            if task.process == process:
+                self._lab.join(number)
+
+    def step(self) -> None:
+        """Let others go on: a scheduling point of the program's own, for loops that wait for what no object tells."""
+        self._lab.step()
+
+    def asleep(self, process: Process) -> bool:
+        """Say whether every thread of a process that has not ended sleeps, and nobody has woken it."""
+        sleeping = {number for number, _ in self._lab.sleepers}
+        left = [number for number, task in enumerate(self._cast.tasks) if task.process == process and self._lab.is_left(number)]
+        return bool(left) and sleeping.issuperset(left)
+
+    @property
+    def now(self) -> float:
+        """The lab's clock, in seconds: it stands still until a time-out fires."""
+        return self._lab.now / 1e9
+
+    @property
+    def pid(self) -> int:
+        """The pid of the process that runs, as the objects know it: 1 is the program itself, 2 its first process."""
+        return self._lab.pid
 
     def invariant(self, *, always: Check) -> None:
         """Have a check made at every scheduling point: it fails the schedule if it raises or returns False."""

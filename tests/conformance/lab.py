@@ -1,0 +1,101 @@
+"""The third back end: a case's actors and the case itself are processes of the lab, in a handful of schedules each."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar, cast
+from unittest import mock
+
+from tests.conformance import backends
+from tests.conformance.backends import Actor, World
+from underpass import lab
+from underpass.lab import Process
+
+T = TypeVar("T")
+
+# Schedules of a case, and where their dice start.
+SCHEDULES = 8
+SEED = 20_261
+
+
+class LabActor(Actor[T]):
+    """One that is a process of the lab."""
+
+    def __init__(self, world: "Lab", function: Callable[..., T], args: tuple[object, ...]) -> None:
+        self._world, self._outcome = world, list[tuple[bool, object]]()
+
+        def run() -> None:
+            try:
+                self._outcome.append((True, function(*args)))
+            except Exception as error:  # noqa: BLE001 - handed to whoever asks for the result
+                self._outcome.append((False, error))
+
+        self.process: Process = world.stage.process(run)
+        self.pid = self.tid = self.process.number + 2
+
+    @property
+    def asleep(self) -> bool:
+        return self._world.stage.asleep(self.process)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._outcome)
+
+    def result(self) -> T:
+        self._world.stage.join(self.process)
+        return cast("T", backends._unpack(*self._outcome[0]))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+class LabFlag(backends.Flag):
+    """A flag that nobody sleeps at: whoever waits lets others go on."""
+
+    def __init__(self, world: "Lab") -> None:
+        self._lab_world, self._raised = world, 0
+
+    def raise_(self, count: int = 1) -> None:
+        self._raised += count
+
+    def wait(self) -> None:
+        while not self._raised:
+            self._lab_world.stage.step()
+        self._raised -= 1
+
+    def close(self) -> None:
+        pass
+
+
+class Lab(World):
+    """All in the lab."""
+
+    stage: lab.World
+
+    def start(self, function: Callable[..., T], *args: object) -> LabActor[T]:
+        """Run ``function(*args)`` in a process of the lab."""
+        return LabActor(self, function, args)
+
+    def flag(self) -> LabFlag:
+        return LabFlag(self)
+
+    def check(self) -> None:
+        """Let a failure of an actor be told by whoever asks for its result."""
+
+    def explore(self, case: Callable[[], object]) -> None:
+        """Run a case in some schedules, itself as one of the processes."""
+
+        def program(stage: lab.World) -> None:
+            self.stage = stage
+            stage.process(case, name="case")
+
+        with self._inside():
+            lab.explore(program, schedules=SCHEDULES, strategy="walk", seed=SEED, steps=100_000)
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """Let the lab answer what a case asks of the machine."""
+        with (
+            mock.patch.object(backends, "pause", lambda: self.stage.step()),
+            mock.patch.object(time, "monotonic", lambda: self.stage.now),
+            mock.patch.object(os, "getpid", lambda: self.stage.pid),
+        ):
+            yield
