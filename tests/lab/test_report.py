@@ -100,7 +100,7 @@ def test_what_happens_is_marked_and_said() -> None:
     text = as_text(traces.transfer())
     for said in ("4 ⇄", "✗ dies", "z sleeps on queue @1", "↑ wakes worker-2", "▸ woken by producer", "→ Job(2)"):
         assert said in text
-    assert "⤷ mutex 'first': held by" in text
+    assert "↳ mutex 'first': held by" in text
     others = as_text(traces.threads())
     for said in ("◆ chooses 2 of 3", "⊘ is refused: no room", "! raises OutOfSpaceError", "‖ is stopped", "▸ goes on"):
         assert said in others

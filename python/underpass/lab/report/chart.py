@@ -97,7 +97,7 @@ def _entry(trace: Trace, step: Step, width: int, *, known: bool) -> list[Line]:
     if first.thread:
         lines = _joined([[(shorten(f"‹{clean(first.thread)}›", width), "dim")]], lines[:1], width, " ") + lines[1:]
     changes = [f"{clean(name)}: {clean(value)}" for moment in moments for name, value in moment.state]
-    state = [[(line, "dim italic")] for change in changes for line in wrap(f"{CHANGES} {change}", width, 2)]
+    state = [[(line, "dim")] for change in changes for line in wrap(f"{CHANGES} {change}", width, 2)]
     return [*lines, *state] or [[(last.what, "")]]
 
 

@@ -26,7 +26,7 @@ SIGNS: dict[Happening, str] = {
     "ends": "■",
 }
 PREEMPTS = "⇄"
-CHANGES = "⤷"
+CHANGES = "↳"
 
 # What stands in a process's column while others run.
 LIFELINES: dict[Condition, str] = {"awake": "│", "asleep": "┊", "stopped": "‖", "gone": " "}
