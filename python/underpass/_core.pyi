@@ -534,6 +534,7 @@ class Lab:
         *,
         kills: int = 0,
         faults: int = 0,
+        early: bool = True,
         preemptions: int | None = None,
         steps: int = 2000,
     ) -> Self: ...

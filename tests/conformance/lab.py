@@ -88,7 +88,7 @@ class Lab(World):
             stage.process(case, name="case")
 
         with self._inside():
-            lab.explore(program, schedules=SCHEDULES, strategy="walk", seed=SEED, steps=100_000)
+            lab.explore(program, schedules=SCHEDULES, strategy="walk", seed=SEED, early=False, steps=100_000)
 
     @contextmanager
     def _inside(self) -> Iterator[None]:

@@ -12,6 +12,8 @@ pub struct Budget {
     pub kills: u32,
     /// Stops, sleeps that end without a cause, refusals for want of room.
     pub faults: u32,
+    /// Time-outs may fire while somebody can go on.
+    pub early: bool,
     /// Times that a task that could go on has to wait; none: any number.
     pub preemptions: Option<u32>,
     /// Choices, before all get their turns; after twice as many it is a livelock.
@@ -229,7 +231,9 @@ impl Schedule {
             self.record.end = End::Done;
             return false;
         }
-        options.extend(world.tasks().filter(|task| world.can_expire(*task)).map(Choice::Expire));
+        if left.early || options.is_empty() {
+            options.extend(world.tasks().filter(|task| world.can_expire(*task)).map(Choice::Expire));
+        }
         let stopped = |process: &Process| world.is_stopped(*process) && !world.is_dead(*process);
         options.extend(world.processes().filter(stopped).map(Choice::Continue));
         if options.is_empty() {

@@ -11,7 +11,7 @@ use underpass_lab::schedule::{Budget, Schedule};
 use underpass_lab::strategy::every::Every;
 use underpass_lab::strategy::walk::Walk;
 
-const NO_FAULTS: Budget = Budget { kills: 0, faults: 0, preemptions: None, steps: 1000 };
+const NO_FAULTS: Budget = Budget { kills: 0, faults: 0, early: true, preemptions: None, steps: 1000 };
 
 /// Schedules, those that are buggy, and how likely the random walk makes these.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -10,7 +10,7 @@ use underpass_lab::strategy::replay::{Follow, Replay};
 use underpass_lab::strategy::walk::Walk;
 use underpass_lab::token;
 
-const NO_FAULTS: Budget = Budget { kills: 0, faults: 0, preemptions: None, steps: 1000 };
+const NO_FAULTS: Budget = Budget { kills: 0, faults: 0, early: true, preemptions: None, steps: 1000 };
 
 fn ends(program: &[&[toy::Word]], budget: Budget, mortal: bool) -> Vec<(End, toy::Values)> {
     let mut schedule = Schedule::new(Box::new(Walk::new(1)), budget);

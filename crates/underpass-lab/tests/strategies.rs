@@ -14,7 +14,7 @@ use underpass_lab::strategy::named;
 use underpass_lab::strategy::pct::Pct;
 use underpass_lab::world::Traits;
 
-const NO_FAULTS: Budget = Budget { kills: 0, faults: 0, preemptions: None, steps: 1000 };
+const NO_FAULTS: Budget = Budget { kills: 0, faults: 0, early: true, preemptions: None, steps: 1000 };
 const ORDERING: [&str; 4] = ["pct", "pos", "urw", "surw"];
 
 fn schedules(strategy: &str, seed: u64, budget: Budget) -> Schedule {

@@ -328,9 +328,10 @@ impl Handle {
         &self.kernel
     }
 
-    /// The thread id behind a life; 0 if it is not known, as in the lab.
+    /// The thread id behind a life; 0 if it is not known.
     pub fn tid(&self, thread: Life) -> u32 {
-        self.home.as_ref().map_or(0, |home| home.space().lives().tid(thread))
+        // The lab numbers threads as it numbers processes: a process's first thread often has its number.
+        self.home.as_ref().map_or(thread.0, |home| home.space().lives().tid(thread))
     }
 
     /// The directory it lives in; the lab's objects, which have none, are this process's.

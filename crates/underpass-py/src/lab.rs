@@ -30,12 +30,13 @@ pub struct Lab {
 impl Lab {
     /// Schedules decided by a named strategy, or those that tokens describe.
     #[new]
-    #[pyo3(signature = (strategy, seed, *, kills=0, faults=0, preemptions=None, steps=2000))]
+    #[pyo3(signature = (strategy, seed, *, kills=0, faults=0, early=true, preemptions=None, steps=2000))]
     fn new(
         strategy: &str,
         seed: u64,
         kills: u32,
         faults: u32,
+        early: bool,
         preemptions: Option<u32>,
         steps: usize,
     ) -> PyResult<Self> {
@@ -45,7 +46,7 @@ impl Lab {
                 strategy::NAMES.join(", ")
             ))
         })?;
-        Ok(Self::over(strategy, Budget { kills, faults, preemptions, steps }))
+        Ok(Self::over(strategy, Budget { kills, faults, early, preemptions, steps }))
     }
 
     /// The one schedule that a token describes; ``loosely``: what cannot be followed is left out.
@@ -55,7 +56,7 @@ impl Lab {
         let choices = token::decode(token)
             .ok_or_else(|| PyValueError::new_err(format!("'{token}' is not a schedule's token: copy it whole")))?;
         let follow = if loosely { Follow::Loosely } else { Follow::Exactly };
-        let budget = Budget { kills: u32::MAX, faults: u32::MAX, preemptions: None, steps };
+        let budget = Budget { kills: u32::MAX, faults: u32::MAX, early: true, preemptions: None, steps };
         Ok(Self::over(Box::new(Replay::new(choices, follow)), budget))
     }
 

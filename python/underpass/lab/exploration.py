@@ -56,6 +56,7 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
     schedules: int = 10_000,
     kills: int = 0,
     faults: int = 0,
+    early: bool = True,
     preemptions: int | None = None,
     strategy: str = "portfolio",
     seed: int | None = None,
@@ -73,6 +74,8 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
         schedules: The most schedules to run.
         kills: The most deaths in one schedule.
         faults: The most stops and wakes without cause in one schedule.
+        early: Time-outs may fire while somebody can go on. False: only when nobody can, for programs whose time-outs
+            are meant never to fire.
         preemptions: The most times in one schedule that somebody who could go on has to wait; None: any number.
         strategy: Who chooses.
         seed: Where the dice start; the same seed gives the same schedules. The default is drawn, and reported.
@@ -100,7 +103,7 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
     if schedules < 1:
         raise ValueError(f"schedules={schedules}: run at least one")
     start = random.SystemRandom().randrange(1, 2**32) if seed is None else seed
-    lab = Lab(strategy, start, kills=kills, faults=faults, preemptions=preemptions, steps=steps)
+    lab = Lab(strategy, start, kills=kills, faults=faults, early=early, preemptions=preemptions, steps=steps)
     stage = Stage(lab, program)
     begun = time.perf_counter()
     done = taken = 0

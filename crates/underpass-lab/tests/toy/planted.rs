@@ -17,7 +17,7 @@ pub struct Planted {
 impl Planted {
     /// The number of the first schedule that has the bug, from 1.
     pub fn found_by(&self, strategy: &str, seed: u64, limit: usize) -> Option<usize> {
-        let budget = Budget { kills: self.kills, faults: 0, preemptions: None, steps: 1000 };
+        let budget = Budget { kills: self.kills, faults: 0, early: true, preemptions: None, steps: 1000 };
         let mut schedule = Schedule::new(named(strategy, seed).expect("a strategy"), budget);
         let tasks: Vec<&[Word]> = self.tasks.iter().map(Vec::as_slice).collect();
         (1..=limit).find(|_| {
