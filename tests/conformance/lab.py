@@ -9,7 +9,7 @@ from unittest import mock
 
 from tests.conformance import backends
 from tests.conformance.backends import Actor, World
-from underpass import lab
+from underpass import Semaphore, lab
 from underpass.lab import Process
 
 T = TypeVar("T")
@@ -48,21 +48,19 @@ class LabActor(Actor[T]):
 
 
 class LabFlag(backends.Flag):
-    """A flag that nobody sleeps at: whoever waits lets others go on."""
+    """A flag at which the lab's processes sleep."""
 
-    def __init__(self, world: "Lab") -> None:
-        self._lab_world, self._raised = world, 0
+    def __init__(self) -> None:
+        self._raised = Semaphore(0)
 
     def raise_(self, count: int = 1) -> None:
-        self._raised += count
+        self._raised.release(count)
 
     def wait(self) -> None:
-        while not self._raised:
-            self._lab_world.stage.step()
-        self._raised -= 1
+        self._raised.acquire()
 
     def close(self) -> None:
-        pass
+        self._raised.close()
 
 
 class Lab(World):
@@ -75,7 +73,7 @@ class Lab(World):
         return LabActor(self, function, args)
 
     def flag(self) -> LabFlag:
-        return LabFlag(self)
+        return LabFlag()
 
     def check(self) -> None:
         """Let a failure of an actor be told by whoever asks for its result."""

@@ -72,6 +72,8 @@ pub struct World {
 
 /// How long after its deadline a time-out fires, in nanoseconds.
 const LATE: u64 = 1_000;
+/// When a world begins.
+const BIRTH: u64 = 1_000_000_000;
 /// Marks the lives of processes.
 const PROCESS_BIT: u32 = 1 << 31;
 /// The host's life; tasks and processes follow.
@@ -85,7 +87,8 @@ fn life_of(process: Option<Process>) -> u32 {
 impl World {
     /// An empty world.
     pub fn clear(&mut self) {
-        self.now = 0;
+        // Not 0, which stands for a time that is not known.
+        self.now = BIRTH;
         self.sleeps = 0;
         self.tasks.clear();
         self.of_tasks.clear();
