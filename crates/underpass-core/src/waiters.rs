@@ -257,8 +257,9 @@ impl Waiters {
                 // Woken for somebody who died, or by the clock.
                 let _held = self.enter(kernel, room)?;
                 room.mend(kernel);
+                // SYNC(waiters-3): pairs with `leave`: what is returned is found by this sweep, or raises `posts`.
+                posts = self.words.posts.load(Acquire);
                 self.sweep(kernel, room, &[GRANTED]);
-                posts = self.words.posts.load(Relaxed);
             }
             if let Some(given) = self.take(kernel, index) {
                 *mine = None;
@@ -271,7 +272,7 @@ impl Waiters {
                 room.watch(wish, watch);
                 watch.word(state, WAITING);
                 watch.word(&self.words.posts, posts);
-                self.watch_granted(watch);
+                self.watch_given(watch);
             }
             return Ok(None);
         }
@@ -296,6 +297,8 @@ impl Waiters {
         mine: &mut Option<usize>,
         watch: Option<&mut Watch<'a>>,
     ) -> Result<Option<u64>> {
+        // SYNC(waiters-3): pairs with `leave`: what is returned is found by this sweep, or raises `posts`.
+        let posts = self.words.posts.load(Acquire);
         // Nobody would tell this sleeper of one who has died already.
         self.sweep(kernel, room, &[GRANTED]);
         if let Some(given) = room.now(wish) {
@@ -317,8 +320,8 @@ impl Waiters {
                 }
                 *mine = Some(index);
                 watch.word(&self.slots[index].state, WAITING);
-                watch.word(&self.words.posts, self.words.posts.load(Relaxed));
-                self.watch_granted(watch);
+                watch.word(&self.words.posts, posts);
+                self.watch_given(watch);
                 return Ok(None);
             }
             if let Some(word) = door {
@@ -326,8 +329,8 @@ impl Waiters {
                     return Ok(Some(given));
                 }
                 watch.word(&self.words.door, word);
-                watch.word(&self.words.posts, self.words.posts.load(Relaxed));
-                self.watch_granted(watch);
+                watch.word(&self.words.posts, posts);
+                self.watch_given(watch);
                 return Ok(None);
             }
             // SYNC(waiters-2): pairs with the look in `open_door`: slots are left without the lock.
@@ -374,6 +377,8 @@ impl Waiters {
             return Ok(given);
         }
         if state.compare_exchange(GRANTED, RETURNED, AcqRel, Acquire).is_ok() {
+            // SYNC(waiters-3): the baton tells those who sleep, this those who are about to.
+            self.words.posts.fetch_add(1, AcqRel);
             kernel.wake(&self.words.baton, 1);
         }
         Err(error)
@@ -395,9 +400,10 @@ impl Waiters {
         }
     }
 
-    /// Those who have been granted something must act next. The baton tells of their death whoever sleeps by then.
-    fn watch_granted(&self, watch: &mut Watch<'_>) {
-        for index in self.in_state(GRANTED) {
+    /// Those who have been granted something must act next, also to tell that they have returned it. The baton tells of
+    /// their death whoever sleeps by then.
+    fn watch_given(&self, watch: &mut Watch<'_>) {
+        for index in self.in_state(GRANTED).chain(self.in_state(RETURNED)) {
             watch.life(self.life(index));
         }
     }

@@ -46,9 +46,9 @@ impl Waiter {
     /// The halves of a wide word, in the order in which they stand in memory.
     fn halves(word: &AtomicU64, value: u64) -> [Self; 2] {
         let first = word.as_ptr().cast_const().cast::<u32>();
-        let [a, b, c, d, e, f, g, h] = value.to_ne_bytes();
-        [([a, b, c, d], 0), ([e, f, g, h], 1)]
-            .map(|(half, index)| Self::new(first.wrapping_add(index), u32::from_ne_bytes(half), PRIVATE))
+        let (low, high) = (value as u32, (value >> 32) as u32);
+        let [at_first, behind] = if cfg!(target_endian = "little") { [low, high] } else { [high, low] };
+        [Self::new(first, at_first, PRIVATE), Self::new(first.wrapping_add(1), behind, PRIVATE)]
     }
 }
 

@@ -81,7 +81,8 @@ struct Sleeper {
     killed: bool,
     /// It has a deadline.
     can_expire: bool,
-    expired: bool,
+    /// How it ended without a wake.
+    ended: Option<Parked>,
 }
 
 impl Sleeper {
@@ -93,7 +94,7 @@ impl Sleeper {
     }
 
     fn is_asleep(&self) -> bool {
-        self.woken.is_empty() && !self.killed && !self.expired
+        self.woken.is_empty() && !self.killed && self.ended.is_none()
     }
 }
 
@@ -202,7 +203,17 @@ impl World {
         let Some(sleeper) = sleeper else { return false };
         sleeper.run();
         assert!(sleeper.can_expire, "it sleeps without a deadline");
-        sleeper.expired = true;
+        sleeper.ended = Some(Parked::Expired);
+        true
+    }
+
+    /// Ends a sleep by a signal whose handler raises; false if it does not sleep.
+    pub fn interrupt_sleeper(&self, life: u32) -> bool {
+        let mut state = self.state();
+        let sleeper = state.sleepers.iter_mut().find(|sleeper| sleeper.life == life && sleeper.is_asleep());
+        let Some(sleeper) = sleeper else { return false };
+        sleeper.run();
+        sleeper.ended = Some(Parked::Interrupted);
         true
     }
 
@@ -343,7 +354,7 @@ impl Kernel for ThreadKernel {
                 named: self.named(),
                 killed: false,
                 can_expire: until.is_some(),
-                expired: false,
+                ended: None,
             });
             let asleep = state.asleep();
             if let Some((_, onlooker)) = state.onlooker.take_if(|(count, _)| *count <= asleep) {
@@ -360,9 +371,9 @@ impl Kernel for ThreadKernel {
                 resume_unwind(Box::new(Death));
             }
             if state.sleepers[mine].woken.is_empty() {
-                if state.sleepers[mine].expired {
+                if let Some(ended) = state.sleepers[mine].ended {
                     state.sleepers.remove(mine);
-                    return Parked::Expired;
+                    return ended;
                 }
                 continue;
             }

@@ -70,6 +70,30 @@ fn test_every_flag_is_taken_once() {
     });
 }
 
+/// A signal ends a sleeper that is given a flag, while another is about to sleep for it.
+#[test]
+fn test_what_a_signal_leaves_reaches_one_about_to_sleep() {
+    explore(|| {
+        let (world, notification) = (World::new(), notification(2));
+        let ended = world.spawn(1, {
+            let notification = notification.clone();
+            move |kernel| notification.wait(kernel, any(1), Deadline::Never)
+        });
+        until_waiting(&world, 1, || notification.waiting());
+        assert!(world.interrupt_sleeper(1));
+        world.run(3, |kernel| assert_eq!(notification.notify(kernel, 1), Ok(0)));
+        let waiter = waiter(&world, 2, Dies::Never, &notification, any(1));
+        match ended.join() {
+            Err(Error::Interrupted) => {}
+            given => {
+                assert_eq!(given, Ok(1));
+                world.run(3, |kernel| assert_eq!(notification.notify(kernel, 1), Ok(0)));
+            }
+        }
+        assert_eq!(waiter.join(), 1);
+    });
+}
+
 #[test]
 fn test_one_post_reaches_all_who_sleep() {
     explore_longest(|| {
