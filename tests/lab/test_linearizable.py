@@ -569,11 +569,17 @@ class Counter:
         return before
 
 
+def add_one(number: underpass.AtomicInt) -> None:
+    number.add(1)
+
+
 def test_a_torn_operation_is_found_in_the_lab() -> None:
     def program(world: World) -> None:
         counter = linearizable(Counter(underpass.AtomicInt()), models.AtomicInt(0))
         world.process(counter.add, 1, name="ann")
         world.process(counter.add, 1, name="bob")
+        counted = linearizable(underpass.AtomicInt(), models.AtomicInt())
+        world.process(add_one, counted)  # pickled on its way
 
     with pytest.raises(Failure) as found:
         lab.explore(program, seed=1)

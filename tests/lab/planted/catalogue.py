@@ -29,6 +29,8 @@ class Bug:
     oracle: Oracle
     schedules: int
     kills: int = 0
+    # A livelock is told early: nothing here takes long otherwise.
+    steps: int = 400
 
     def broken(self, world: World) -> None:
         self.program(world, False)  # noqa: FBT003 - the twins
@@ -43,9 +45,7 @@ class Catalogue:
 
     bugs: list[Bug] = field(default_factory=list[Bug])
 
-    def planted(
-        self, *choices: Choice, oracle: Oracle, schedules: int = 500
-    ) -> Callable[[Program], Program]:
+    def planted(self, *choices: Choice, oracle: Oracle, schedules: int = 500) -> Callable[[Program], Program]:
         """Enter a program: the bug is found by the oracle, within so many schedules, if the lab makes such choices."""
 
         def enter(program: Program) -> Program:

@@ -39,8 +39,8 @@ def torn_clock(world: World, fixed: bool) -> None:
                 return hours.load(), minutes.load()
 
     clock = linearizable(Service(), Clock())
-    world.process(lambda: clock.set(1, 0), name="tick")
-    world.process(lambda: clock.read(), name="look")
+    world.process(clock.set, 1, 0, name="tick")
+    world.process(clock.read, name="look")
 
 
 @dataclass(frozen=True)
@@ -119,31 +119,32 @@ def highest_goes_down(world: World, fixed: bool) -> None:
 
 
 @planted("kill", oracle="not linearizable")
-def counted_by_a_helper(world: World, fixed: bool) -> None:
-    """What a dead one has written down, a successor does later: who has looked in between saw it undone after the death."""
-    wish, total = AtomicInt(), AtomicInt()
+def finished_by_another(world: World, fixed: bool) -> None:
+    """What a dead one has announced, a successor does: whoever looks in between sees it undone, after the death."""
+    wish, word = AtomicInt(), AtomicInt()
 
     class Service:
-        def add(self, value: int) -> int:
+        def tell(self, value: int) -> None:
             if fixed:
-                return total.add(value)
-            wish.store(value)
-            return self.help()
+                word.store(value)
+            else:
+                wish.store(value)
+                self.finish()
 
-        def help(self) -> int:
-            return total.add(wish.exchange(0))
+        def finish(self) -> None:
+            if value := wish.exchange(0):
+                word.store(value)
 
         def load(self) -> int:
-            return total.load()
+            return word.load()
 
     service = Service()
-    counter = linearizable(service, models.AtomicInt())
+    highest = linearizable(service, Highest())
 
     def look() -> None:
-        counter.load()
-        if not fixed:
-            service.help()
-        counter.load()
+        highest.load()
+        service.finish()
+        highest.load()
 
-    world.process(counter.add, 5, name="count")
+    world.process(highest.tell, 5, name="tell")
     world.process(look, mortal=False)

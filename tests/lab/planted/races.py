@@ -1,8 +1,8 @@
 """Steps that somebody else comes between."""
 
+from tests.lab.planted.catalogue import planted
 from underpass import AtomicInt, Event, Mutex, Notification, Queue, Semaphore
 from underpass.lab import World
-from tests.lab.planted.catalogue import planted
 
 
 @planted("order", oracle="at the end")

@@ -107,18 +107,23 @@ def two_units_one_by_one(world: World, fixed: bool) -> None:
 
 
 @planted("order", oracle="deadlock")
-def pipes_in_a_ring(world: World, fixed: bool) -> None:
-    """Each puts two before it gets any, into queues that hold one."""
-    there, back = Queue(2 if fixed else 1, 8), Queue(1, 8)
+def queues_in_a_ring(world: World, fixed: bool) -> None:
+    """Who asks three times before it listens fills the one queue, and then the other."""
+    questions, answers = Queue(1, 8), Queue(6 if fixed else 1, 8)
 
-    def turn(into: Queue, out: Queue) -> None:
-        into.put(b"1")
-        into.put(b"2")
-        out.get()
-        out.get()
+    def ask() -> None:
+        for _ in range(3):
+            questions.put(b"?")
+        for _ in range(3):
+            answers.get()
 
-    world.process(turn, there, back)
-    world.process(turn, back, there)
+    def serve() -> None:
+        for _ in range(6):
+            answers.put(questions.get())
+
+    world.process(ask)
+    world.process(ask)
+    world.process(serve)
 
 
 @planted("order", oracle="deadlock")
@@ -279,7 +284,7 @@ def answer_to_an_older_question(world: World, fixed: bool) -> None:
     world.process(ask)
 
 
-@planted("time-out", oracle="at the end")
+@planted("time-out", oracle="at the end", schedules=2_000)
 def job_dropped_at_a_timeout(world: World, fixed: bool) -> None:
     """What could not be passed on in time is forgotten."""
     jobs, results = Queue(2, 8), Queue(1, 8)
