@@ -4,6 +4,7 @@ mod toy;
 
 use toy::Word::{Lock, LockFor, Read, Sleep, Unlock, Wake, Write};
 use toy::run;
+use underpass_lab::choice::Choice;
 use underpass_lab::record::End;
 use underpass_lab::schedule::{Budget, Schedule};
 use underpass_lab::strategy::replay::{Follow, Replay};
@@ -60,6 +61,21 @@ fn a_death_leaves_a_lock_taken() {
     let ends = ends(&[visit, visit], Budget { kills: 1, ..NO_FAULTS }, true);
     assert!(ends.iter().any(|(end, _)| *end == End::Deadlock));
     assert!(ends.iter().any(|(end, values)| *end == End::Done && values[0] == 1));
+}
+
+#[test]
+fn nothing_is_amiss_once_all_get_their_turns() {
+    let wait: &[_] = &[LockFor(0, 5), LockFor(0, 5), LockFor(0, 5)];
+    let budget = Budget { kills: u32::MAX, faults: u32::MAX, steps: 8, ..NO_FAULTS };
+    let mut schedule = Schedule::new(Box::new(Walk::new(1)), budget);
+    for _ in 0..100 {
+        run(&mut schedule, &[&[Lock(0)], wait, wait], true);
+        let late = schedule.record.choices().skip(8);
+        assert!(late.into_iter().all(|choice| matches!(
+            choice,
+            Choice::Run(_) | Choice::Expire(_) | Choice::Continue(_) | Choice::Pick(_)
+        )));
+    }
 }
 
 #[test]

@@ -141,7 +141,8 @@ class Recording:
     _entered: ClassVar[Recording | None] = None
 
     def __init__(self, who: Callable[[], Task], is_dead: Callable[[int], bool] = lambda _: False) -> None:
-        self.who, self._is_dead = who, is_dead
+        self.who: Callable[[], Task] = who
+        self._is_dead = is_dead
         self._living: dict[int, Task] = {}
         self.histories: list[History] = []
         self.deaths: list[Death] = []

@@ -71,7 +71,9 @@ class NotLinearizable(AssertionError):
     """
 
     def __init__(self, history: History, explained: list[Operation], misfit: Operation, end: Model) -> None:
-        self.history, self.explained, self.misfit = history, explained, misfit
+        self.history: History = history
+        self.explained: list[Operation] = explained
+        self.misfit: Operation = misfit
         super().__init__(_text(self, end))
 
 

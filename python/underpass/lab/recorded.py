@@ -34,6 +34,18 @@ def linearizable(subject: T, model: Model) -> T:
 
     Raises:
         MisuseError: Not within a program that the lab runs.
+
+    Example:
+        >>> from underpass import Semaphore, lab
+        >>> def visit(seats):
+        ...     with seats.holding():
+        ...         pass
+        >>> def program(world):
+        ...     seats = lab.linearizable(Semaphore(1), lab.models.Semaphore(1))
+        ...     world.process(visit, seats)
+        ...     world.process(visit, seats)
+        >>> lab.explore(program, schedules=50, seed=1).schedules
+        50
     """
     recording = Recording.current()
     history = History(recording, model, _called(subject))

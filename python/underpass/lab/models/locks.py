@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -20,7 +21,7 @@ class Semaphore(Model):
     limit: int = 2**31 - 1
     saturate: bool = False
 
-    brackets: ClassVar = {"holding": Bracket("acquire", "release", "release")}
+    brackets: ClassVar[Mapping[str, Bracket]] = {"holding": Bracket("acquire", "release", "release")}
 
     def _take(self, busy: type[Exception]) -> Step:
         yield (True, replace(self, value=self.value - 1)) if self.value else (busy, self)
@@ -54,7 +55,7 @@ class Mutex(Model):
     depth: int = 0
     dead: bool = False
 
-    brackets: ClassVar = {
+    brackets: ClassVar[Mapping[str, Bracket]] = {
         "": Bracket("acquire", "release", "release"),
         "holding": Bracket("acquire", "release", "release"),
         "recovering": Bracket("recover", "recovered", "release", _has_died),

@@ -35,7 +35,7 @@ class Queue(Model):
     leases: tuple[tuple[Task, Message], ...] = ()
     ended: bool = False
 
-    leasing: ClassVar = frozenset({"take", "take_nowait"})
+    leasing: ClassVar[frozenset[str]] = frozenset({"take", "take_nowait"})
 
     # ── putting ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
