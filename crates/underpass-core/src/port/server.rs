@@ -175,7 +175,7 @@ impl Server {
         }
         let mut counted = false;
         let waiting = Waiting {
-            sleepers: &**words,
+            sleepers: Some(&**words),
             deadline,
             patience: &self.patience,
             partner,
