@@ -144,9 +144,9 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// The pid behind a life, for people to read.
     fn pid(&self, life: Life) -> u32;
 
-    /// Sleep until something that is watched changes, `baton` is woken, or the time comes. Every sleep ends after a
+    /// Sleep until something that is watched changes, the `baton` is woken, if there is one, or the time comes. Every sleep ends after a
     /// second at most, so that whoever nobody told looks for itself.
-    fn park(&self, watch: &Watch<'_>, baton: &AtomicU32, until: Option<u64>) -> Parked;
+    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked;
 
     /// Wake up to `count` who are parked on this word; how many there were.
     fn wake(&self, word: &AtomicU32, count: u32) -> u32;

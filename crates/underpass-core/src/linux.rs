@@ -24,6 +24,9 @@ const NAP: u64 = 50_000;
 /// The longest spin of a process whose other threads do not want the interpreter.
 const LONGEST_SPIN: u64 = 50_000;
 
+/// Fills places in which no word stands.
+static NOBODYS: AtomicU32 = AtomicU32::new(0);
+
 /// The re-check interval in force; tests turn it off to see that the kernel tells.
 static RECHECK_EVERY: AtomicU64 = AtomicU64::new(RECHECK);
 
@@ -195,7 +198,7 @@ impl Kernel for Linux {
         self.space.lives().pid(life)
     }
 
-    fn park(&self, watch: &Watch<'_>, baton: &AtomicU32, until: Option<u64>) -> Parked {
+    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked {
         if self.host.signals() {
             return Parked::Interrupted;
         }
@@ -203,7 +206,7 @@ impl Kernel for Linux {
         let _told = self.tell(watch, now);
         let Some(silent_until) = self.warn(watch, now) else { return Parked::Interrupted };
         let table = self.space.lives();
-        let mut words = [(baton, 0); MAX_WORDS];
+        let mut words = [(&NOBODYS, 0); MAX_WORDS];
         let mut count = 0;
         for pair in watch.words() {
             words[count] = pair;
@@ -230,13 +233,17 @@ impl Kernel for Linux {
         let longest = if unseen { NAP.checked_shl(naps).unwrap_or(RECHECK).min(RECHECK).min(longest) } else { longest };
         let recheck = now.saturating_add(longest).min(silent_until);
         let sleep_until = until.map_or(recheck, |time| time.min(recheck));
-        // Of several that were woken, futex_waitv tells the last.
-        words[count] = (baton, 0);
-        // Whoever dies between a change and its wake is told by the baton alone, on which this sleeper is queued last.
-        let compared = Compared { words: &words[..tokens], wide: watch.wide };
+        let (mut shared, mut compared) = (count, Compared { words: &[], wide: watch.wide });
+        if let Some(baton) = baton {
+            // Of several that were woken, futex_waitv tells the last.
+            words[count] = (baton, 0);
+            shared += 1;
+            // Whoever dies between a change and its wake is told by the baton alone, on which this sleeper is queued last.
+            compared.words = &words[..tokens];
+        }
         let mut woke = Woke::Changed;
         self.host.detached(&mut || {
-            woke = futex::wait_any(&words[..=count], compared, (sleep_until != u64::MAX).then_some(sleep_until));
+            woke = futex::wait_any(&words[..shared], compared, (sleep_until != u64::MAX).then_some(sleep_until));
         });
         match woke {
             Woke::Word(index) => {
@@ -246,7 +253,7 @@ impl Kernel for Linux {
                         futex::wake(token, u32::MAX);
                     }
                 }
-                if index == count { Parked::Baton } else { Parked::Look }
+                if index == count && baton.is_some() { Parked::Baton } else { Parked::Look }
             }
             // A word that changes at every look, or that somebody scribbled on, must not outlast the deadline.
             Woke::Expired | Woke::Changed if until.is_some_and(|time| clock::monotonic() >= time) => Parked::Expired,

@@ -77,7 +77,7 @@ impl<'a> Lock<'a> {
             let owner = self.owner();
             owner == Life::NOBODY || rules.is_dead(owner)
         };
-        let waiting = Waiting { sleepers: self.1, deadline, patience, partner: 0, operation: rules.operation() };
+        let waiting = Waiting { sleepers: Some(self.1), deadline, patience, partner: 0, operation: rules.operation() };
         wait_until(kernel, waiting, ready, |watch, slept| {
             // To ask is a system call: not after a spin that has just seen it free.
             let ask = watch.is_some() || deadline == Deadline::NoWait;

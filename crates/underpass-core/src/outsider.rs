@@ -43,7 +43,7 @@ impl Kernel for Outsider {
         self.0.pid(life)
     }
 
-    fn park(&self, watch: &Watch<'_>, baton: &AtomicU32, until: Option<u64>) -> Parked {
+    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked {
         self.0.park(watch, baton, until)
     }
 

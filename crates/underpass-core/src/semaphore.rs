@@ -69,8 +69,13 @@ impl Semaphore {
         let words = &*self.words;
         let resets = words.resets.load(Acquire);
         let ready = || words.word.load(Relaxed) & !SLEEPERS != 0;
-        let waiting =
-            Waiting { sleepers: words, deadline, patience: &self.patience, partner: 0, operation: Operation::Acquire };
+        let waiting = Waiting {
+            sleepers: Some(words),
+            deadline,
+            patience: &self.patience,
+            partner: 0,
+            operation: Operation::Acquire,
+        };
         wait_until(kernel, waiting, ready, |mut watch, slept| {
             loop {
                 if words.resets.load(Acquire) != resets {

@@ -80,8 +80,8 @@ pub trait Sleepers: std::fmt::Debug {
 /// How and how long an operation waits.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiting<'a, 'p> {
-    /// Those who sleep on the same object.
-    pub sleepers: &'a dyn Sleepers,
+    /// Those who sleep on the same object; none: nobody else ever does, so nothing is passed on.
+    pub sleepers: Option<&'a dyn Sleepers>,
     /// Until when.
     pub deadline: Deadline,
     /// What spinning has paid here.
@@ -120,10 +120,10 @@ fn park_until<'a, T>(
     mut attempt: impl FnMut(Option<&mut Watch<'a>>, bool) -> Result<Option<T>>,
 ) -> Result<T> {
     let Waiting { sleepers, deadline, operation, .. } = waiting;
-    let baton = sleepers.baton();
+    let baton = sleepers.map(Sleepers::baton);
     let mut watch = Watch::new();
     watch.purpose = Some(Purpose::new(operation));
-    let _owed = Owed::name(kernel, baton);
+    let _owed = baton.map(|baton| Owed::name(kernel, baton));
     let mut slept = false;
     let mut expired = deadline.time().is_some_and(|time| kernel.now() >= time);
     loop {
@@ -137,7 +137,7 @@ fn park_until<'a, T>(
             Ok(None) => {}
             Err(error) => {
                 // The wake that ended the sleep may have been meant for somebody who can use it.
-                if slept {
+                if slept && let Some(baton) = baton {
                     kernel.wake(baton, 1);
                 }
                 return Err(error);
@@ -149,7 +149,9 @@ fn park_until<'a, T>(
                 // Whoever died may have owed more wakes than this one. The others are woken by their words, so that
                 // they do not recall each other for ever.
                 slept = true;
-                sleepers.recall(kernel);
+                if let Some(sleepers) = sleepers {
+                    sleepers.recall(kernel);
+                }
             }
             Parked::Expired => expired = true,
             Parked::Interrupted => {

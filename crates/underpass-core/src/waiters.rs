@@ -228,7 +228,7 @@ impl Waiters {
         kernel.me()?;
         let mut mine = None;
         let waiting =
-            Waiting { sleepers: self, deadline, patience: &self.long, partner: 0, operation: Operation::Wait };
+            Waiting { sleepers: Some(self), deadline, patience: &self.long, partner: 0, operation: Operation::Wait };
         let ended = wait_until(
             kernel,
             waiting,

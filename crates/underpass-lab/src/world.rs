@@ -22,6 +22,7 @@ pub enum Woken {
 #[derive(Debug, Default)]
 struct Sleep {
     words: Vec<usize>,
+    /// 0: none.
     baton: usize,
     lives: Vec<u32>,
     /// When it began, among all sleeps.

@@ -184,8 +184,7 @@ impl LabKernel {
         let mut watch = Watch::new();
         watch.word(&self.names, seen);
         // Nobody owes a wake for a name without making it.
-        let baton = AtomicU32::new(0);
-        self.park(&watch, &baton, until)
+        self.park(&watch, None, until)
     }
 
     /// Sleeps until a task's life has ended.
@@ -342,7 +341,7 @@ impl Kernel for LabKernel {
         self.schedule().world.process_of(life.0).map_or(1, |process| process.0 + 2)
     }
 
-    fn park(&self, watch: &Watch<'_>, baton: &AtomicU32, until: Option<u64>) -> Parked {
+    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked {
         let Some(task) = self.schedule().running() else {
             Python::attach(|py| {
                 let why = "it would sleep for ever: only the processes of a program run beside each other; what sets it up and what looks at its end run alone";
@@ -350,8 +349,9 @@ impl Kernel for LabKernel {
             });
             return Parked::Interrupted;
         };
-        let first = watch.words().next().map_or(std::ptr::from_ref(baton), |(word, _)| word);
-        let object = self.schedule().world.object_at(address(first));
+        let baton = baton.map_or(0, |baton| address(baton));
+        let first = watch.words().next().map_or(baton, |(word, _)| address(word));
+        let object = self.schedule().world.object_at(first);
         // Between the look and the sleep anything may happen, so the values are compared after it.
         if self.point(Point::Park, object).is_err() {
             return Parked::Interrupted;
@@ -365,7 +365,7 @@ impl Kernel for LabKernel {
             }
             let words = watch.words().map(|(word, _)| address(word));
             let lives = watch.lives().iter().map(|life| life.0);
-            schedule.world.sleep(task, words, address(baton), lives, until);
+            schedule.world.sleep(task, words, baton, lives, until);
         }
         if self.point(Point::Awake, object).is_err() {
             return Parked::Interrupted;

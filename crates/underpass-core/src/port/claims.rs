@@ -85,8 +85,13 @@ impl Claims {
         check: impl Fn() -> Result<()>,
     ) -> Result<usize> {
         let ready = || self.states.iter().any(|claim| claim.load(Relaxed) == FREE);
-        let waiting =
-            Waiting { sleepers: self, deadline, patience: &self.patience, partner: 0, operation: Operation::Send };
+        let waiting = Waiting {
+            sleepers: Some(self),
+            deadline,
+            patience: &self.patience,
+            partner: 0,
+            operation: Operation::Send,
+        };
         self.claimants.fetch_add(1, Relaxed);
         let claimed = wait_until(kernel, waiting, ready, |watch, _| {
             // SYNC(client-1): pairs with `unclaim`.

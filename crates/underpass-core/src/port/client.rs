@@ -234,7 +234,7 @@ impl Client {
             stack.caller.cpus.store(mine, Relaxed);
         }
         let operation = if one_way { Operation::Send } else { Operation::Call };
-        let waiting = Waiting { sleepers: stack, deadline, patience: &self.patience, partner, operation };
+        let waiting = Waiting { sleepers: None, deadline, patience: &self.patience, partner, operation };
         wait_until(
             kernel,
             waiting,

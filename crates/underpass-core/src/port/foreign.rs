@@ -29,9 +29,8 @@ pub fn await_admission(
     line: &OwnedFd,
     deadline: Deadline,
 ) -> Result<Placed<PortWords>> {
-    let (first, patience) = (&channel.stacks[0], Patience::new());
-    let standing = &first.caller.standing;
-    let waiting = Waiting { sleepers: first, deadline, patience: &patience, partner: 0, operation: Operation::Call };
+    let (standing, patience) = (&channel.stacks[0].caller.standing, Patience::new());
+    let waiting = Waiting { sleepers: None, deadline, patience: &patience, partner: 0, operation: Operation::Call };
     let gone = || port.state.load(Acquire) == PORT_CLOSED || !kernel.alive(server);
     let died = || Error::PeerDied { pid: kernel.pid(server) };
     let met = wait_until(

@@ -47,18 +47,31 @@ pub struct Server {
     seats: Seats,
     annexes: Annexes,
     /// Calls in a row from the last partner.
-    streak: AtomicU32,
-    /// Looks without a last partner; guessed by several threads at once.
-    turns: AtomicU32,
+    streak: Turns,
+    /// Looks without a last partner.
+    turns: Turns,
     /// When the last round was, and how many were let in since.
     rounded: AtomicU64,
     come: AtomicU32,
-    /// Threads that wait.
+    /// Threads that sleep, or are about to.
     receivers: AtomicU32,
     /// 1: one of them may sleep that would take notified bits.
     noticing: AtomicU32,
     refused: AtomicU64,
     patience: Patience,
+}
+
+/// Counts to [`FAIR`], again and again. Several threads at once only guess: no call pays for an exact count.
+#[derive(Debug, Default)]
+struct Turns(AtomicU32);
+
+impl Turns {
+    #[inline]
+    fn is_over(&self) -> bool {
+        let turn = self.0.load(Relaxed).wrapping_add(1);
+        self.0.store(turn, Relaxed);
+        turn.is_multiple_of(FAIR)
+    }
 }
 
 /// What one `receive` is after.
@@ -88,7 +101,7 @@ pub struct Census {
     pub clients: usize,
     /// Calls that wait to be taken.
     pub queued: usize,
-    /// Threads that wait for a call.
+    /// Threads that sleep until a call comes.
     pub receivers: u32,
     /// Bits that wait to be taken.
     pub bits: u64,
@@ -115,8 +128,8 @@ impl Server {
             mint: Mint::default(),
             seats: Seats::default(),
             annexes: Annexes::default(),
-            streak: AtomicU32::new(0),
-            turns: AtomicU32::new(0),
+            streak: Turns::default(),
+            turns: Turns::default(),
             rounded: AtomicU64::new(0),
             come: AtomicU32::new(0),
             receivers: AtomicU32::new(0),
@@ -160,12 +173,21 @@ impl Server {
             words.cpus.store(mine, Relaxed);
             self.annexes.run_on(mine);
         }
-        self.receivers.fetch_add(1, Relaxed);
-        let waiting =
-            Waiting { sleepers: &**words, deadline, patience: &self.patience, partner, operation: Operation::Receive };
+        let mut counted = false;
+        let waiting = Waiting {
+            sleepers: Some(&**words),
+            deadline,
+            patience: &self.patience,
+            partner,
+            operation: Operation::Receive,
+        };
         let waited = wait_until(kernel, waiting, ready, |watch, slept| {
             let sleeps = watch.is_some();
             if let Some(watch) = watch {
+                if !counted {
+                    self.receivers.fetch_add(1, Relaxed);
+                    counted = true;
+                }
                 self.round(kernel);
                 // Said before the look, so that whoever posts after it rings.
                 watch.word(&words.doorbell, doorbell::announce(words));
@@ -185,7 +207,9 @@ impl Server {
             }
             Ok(found)
         });
-        self.receivers.fetch_sub(1, Relaxed);
+        if counted {
+            self.receivers.fetch_sub(1, Relaxed);
+        }
         waited
     }
 
@@ -278,16 +302,14 @@ impl Server {
             }
         }
         if let Some(last) = wish.last {
-            if self.streak.fetch_add(1, Relaxed) % FAIR == FAIR - 1 {
+            if self.streak.is_over() {
                 self.round(kernel);
             } else if let Some(call) = last.take_next(self.message_size) {
                 return Ok(Some(Received::Call(call)));
             }
         } else {
             // Between others there is no streak, and still time for a round.
-            let turn = self.turns.load(Relaxed);
-            self.turns.store(turn.wrapping_add(1), Relaxed);
-            if turn % FAIR == FAIR - 1 {
+            if self.turns.is_over() {
                 self.round(kernel);
             }
         }

@@ -10,12 +10,10 @@ use underpass_shm::layout::port::{
 };
 use underpass_shm::life::Life;
 use underpass_shm::place::{Blocks, Placed};
-use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::payload::Payload;
 use crate::kernel::Kernel;
-use crate::wait::Sleepers;
 
 /// The views of one A-stack.
 #[derive(Debug)]
@@ -166,17 +164,5 @@ impl Stack {
             SHUT => Err(End::Shut),
             _ => Err(End::Aborted),
         }
-    }
-}
-
-/// The caller, and nobody else.
-impl Sleepers for Stack {
-    fn baton(&self) -> &AtomicU32 {
-        &self.caller.baton
-    }
-
-    fn recall(&self, kernel: &dyn Kernel) {
-        self.reply.word.fetch_and(!SLEEPERS, AcqRel);
-        kernel.wake(&self.reply.word, u32::MAX);
     }
 }

@@ -50,8 +50,13 @@ impl Queue {
         if ready() {
             return Ok(());
         }
-        let waiting =
-            Waiting { sleepers: &**words, deadline, patience: &self.putting, partner: 0, operation: Operation::Join };
+        let waiting = Waiting {
+            sleepers: Some(&**words),
+            deadline,
+            patience: &self.putting,
+            partner: 0,
+            operation: Operation::Join,
+        };
         wait_until(kernel, waiting, ready, |watch, _| {
             if let Some(watch) = watch {
                 let word = words.freed.word.fetch_or(JOINERS, AcqRel) | JOINERS;

@@ -146,7 +146,7 @@ impl Queue {
         let (mine, partner) = (kernel.cpus(), words.put.cpus.load(Relaxed));
         words.get.cpus.store(mine, Relaxed);
         let waiting =
-            Waiting { sleepers: &**words, deadline, patience: &self.getting, partner, operation: Operation::Get };
+            Waiting { sleepers: Some(&**words), deadline, patience: &self.getting, partner, operation: Operation::Get };
         wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
             let Some(watch) = watch else { return attempt() };
             // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.

@@ -179,7 +179,7 @@ impl Queue {
         let (mine, partner) = (kernel.cpus(), words.get.cpus.load(Relaxed));
         words.put.cpus.store(mine, Relaxed);
         let waiting =
-            Waiting { sleepers: &**words, deadline, patience: &self.putting, partner, operation: Operation::Put };
+            Waiting { sleepers: Some(&**words), deadline, patience: &self.putting, partner, operation: Operation::Put };
         wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
             if words.purges.load(Acquire) != purges {
                 return Err(Error::Reset);

@@ -73,7 +73,7 @@ impl Kernel for Doomed {
         self.below.pid(life)
     }
 
-    fn park(&self, watch: &Watch<'_>, baton: &AtomicU32, until: Option<u64>) -> Parked {
+    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked {
         let parked = self.below.park(watch, baton, until);
         if self.dies_woken {
             die();
@@ -226,7 +226,7 @@ fn test_nobody_falls_asleep_once_either_half_of_a_wide_word_has_changed() {
     let park = |expected, until| {
         let mut watch = Watch::new();
         watch.wide = Some((&value, expected));
-        world.kernel.park(&watch, world.word(0), Some(until))
+        world.kernel.park(&watch, Some(world.word(0)), Some(until))
     };
     for other in [0, 1, 0x1_0000_0000, 0x2_0000_0001, 0x1_0000_0002] {
         assert_eq!(park(other, u64::MAX), Parked::Look, "{other:#x}");

@@ -66,7 +66,7 @@ impl World {
     }
 
     pub fn waiting<'a, 'p>(&'a self, deadline: Deadline, patience: &'p Patience) -> Waiting<'a, 'p> {
-        Waiting { sleepers: self, deadline, patience, partner: 0, operation: Operation::Acquire }
+        Waiting { sleepers: Some(self), deadline, patience, partner: 0, operation: Operation::Acquire }
     }
 
     /// Claims the calling thread's lives and tells the test.

@@ -75,7 +75,7 @@ struct Sleeper {
     queued: Vec<Option<Place>>,
     /// Where it was woken.
     woken: Vec<Place>,
-    baton: Place,
+    baton: Option<Place>,
     /// What it had named when it fell asleep.
     named: usize,
     killed: bool,
@@ -333,7 +333,7 @@ impl Kernel for ThreadKernel {
         life.0 & !PROCESS
     }
 
-    fn park(&self, watch: &Watch<'_>, baton: &AtomicU32, until: Option<u64>) -> Parked {
+    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked {
         {
             let mut state = self.world.state();
             let ended = watch.lives().iter().any(|life| state.dead.contains(&(life.0 & !PROCESS)));
@@ -344,11 +344,11 @@ impl Kernel for ThreadKernel {
             }
             let words = watch.words().map(|(word, _)| Place::word(word));
             let places = words.chain(watch.lives().iter().copied().map(Place::token));
-            let baton = Place::word(baton);
+            let baton = baton.map(|baton| Place::word(baton));
             state.sleepers.push(Sleeper {
                 life: self.life,
                 thread: thread::current(),
-                queued: places.chain([baton]).map(Some).collect(),
+                queued: places.chain(baton).map(Some).collect(),
                 woken: Vec::new(),
                 baton,
                 named: self.named(),
@@ -385,7 +385,7 @@ impl Kernel for ThreadKernel {
             for token in woken.iter().filter(|place| matches!(place, Place::Token(_))) {
                 state.wake(*token, u32::MAX);
             }
-            return if woken.contains(&baton) { Parked::Baton } else { Parked::Look };
+            return if baton.is_some_and(|baton| woken.contains(&baton)) { Parked::Baton } else { Parked::Look };
         }
     }
 

@@ -66,7 +66,7 @@ impl Port {
         let server = Life(SERVER | 1 << 31);
         let died = || Error::PeerDied { pid: kernel.pid(server) };
         let waiting = Waiting {
-            sleepers: &*stack,
+            sleepers: None,
             deadline: Deadline::Never,
             patience: &Patience::new(),
             partner: 0,
@@ -111,7 +111,7 @@ impl Port {
         }
         let words = &self.words;
         let waiting = Waiting {
-            sleepers: words,
+            sleepers: Some(words),
             deadline: Deadline::Never,
             patience: &Patience::new(),
             partner: 0,

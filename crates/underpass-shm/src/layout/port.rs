@@ -112,8 +112,6 @@ pub const REFUSED: u32 = u32::MAX;
 pub struct CallerWords {
     /// The calling thread.
     pub thread: AtomicU32,
-    /// Always 0; the sleeping caller waits here too.
-    pub baton: AtomicU32,
     /// In the first A-stack: the client has given the channel up.
     pub closed: AtomicU32,
     /// In the first A-stack: [`UNMET`], 1 + the seat, [`REVOKED`] or [`REFUSED`]. The server writes it.
@@ -173,7 +171,7 @@ impl CallerWords {
     /// Nobody yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { thread: zero(), baton: zero(), closed: zero(), standing: zero(), cpus: AtomicU64::new(0) }
+        Self { thread: zero(), closed: zero(), standing: zero(), cpus: AtomicU64::new(0) }
     }
 }
 
