@@ -1,5 +1,8 @@
 //! What can happen next.
 
+use crate::record::Record;
+use crate::schedule::Budget;
+
 /// A thread of a simulated process, by the order in which they were started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Task(pub u32);
@@ -90,6 +93,10 @@ impl Pending {
 /// Where a strategy has to choose.
 #[derive(Debug)]
 pub struct Crossing<'a> {
+    /// What has happened before.
+    pub record: &'a Record,
+    /// How much may happen in this schedule beyond the order of the steps.
+    pub budget: &'a Budget,
     /// How many choices were made before in this schedule.
     pub number: usize,
     /// What can happen next, at least two things: tasks that can run first, in their order. All are [`Choice::Pick`], or none is.

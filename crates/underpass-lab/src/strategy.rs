@@ -1,5 +1,6 @@
 //! Who decides: a strategy, one file each.
 
+pub mod dpor;
 pub mod replay;
 pub mod walk;
 
