@@ -1,6 +1,7 @@
 //! What can happen next.
 
 use crate::record::Record;
+use crate::schedule::Budget;
 
 /// A thread of a simulated process, by the order in which they were started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,6 +93,10 @@ impl Pending {
 /// Where a strategy has to choose.
 #[derive(Debug)]
 pub struct Crossing<'a> {
+    /// What has happened before.
+    pub record: &'a Record,
+    /// How much may happen in this schedule beyond the order of the steps.
+    pub budget: &'a Budget,
     /// How many choices were made before in this schedule.
     pub number: usize,
     /// What can happen next, at least two things: tasks that can run first, in their order. All are [`Choice::Pick`], or none is.
@@ -102,8 +107,6 @@ pub struct Crossing<'a> {
     pub processes: &'a [Process],
     /// Who ran last.
     pub running: Option<Task>,
-    /// What has happened: also the steps since the last crossing, where there was nothing to choose.
-    pub record: &'a Record,
     /// The picks are: 0, an operation goes on, and 1, it is refused for want of room that there is.
     pub refusal: bool,
 }

@@ -29,6 +29,55 @@ pub struct Access {
     pub writes: bool,
 }
 
+/// What the kernel keeps, and steps use besides objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Thing {
+    /// Memory that processes share.
+    Object(Object),
+    /// Who sleeps on words of an object.
+    Sleepers(Object),
+    /// Who sleeps on a word that is part of no object.
+    Word(usize),
+    /// Whether a task can go on: whoever wakes it changes that, and so does each of its own steps.
+    Task(Task),
+    /// Which word is woken at the death of a task: its own steps name it, and look there.
+    Baton(Task),
+    /// Whether a process, or one of its threads, lives.
+    Life(Process),
+    /// The clock, which time-outs move.
+    Clock,
+    /// How many faults there may still be.
+    Faults,
+}
+
+/// How a step uses a [`Thing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Manner {
+    /// It asks.
+    Look,
+    /// It takes something away, and who else does so at the same time makes no difference: a sleeper that goes, a time-out.
+    Leave,
+    /// Anything else.
+    Change,
+}
+
+/// A use of a thing by a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tie {
+    /// What is used.
+    pub thing: Thing,
+    /// How.
+    pub manner: Manner,
+}
+
+impl Tie {
+    /// Says whether the order of two steps, of which one has this and the other that, can matter.
+    #[must_use]
+    pub fn clashes(&self, other: &Self) -> bool {
+        self.thing == other.thing && (self.manner != other.manner || self.manner == Manner::Change)
+    }
+}
+
 /// One choice, and what it led to, as places in the lists of a [`Record`].
 #[derive(Debug, Clone, Copy)]
 struct Step {
@@ -37,6 +86,7 @@ struct Step {
     options: usize,
     pending: usize,
     accesses: usize,
+    ties: usize,
 }
 
 /// One schedule: the choices, what else there was to choose, and what each step touched. Used again and again.
@@ -46,6 +96,7 @@ pub struct Record {
     options: Vec<Choice>,
     pending: Vec<Pending>,
     accesses: Vec<Access>,
+    ties: Vec<Tie>,
     /// Which process each task belongs to.
     pub processes: Vec<Process>,
     /// How it ended.
@@ -59,6 +110,7 @@ impl Record {
         self.options.clear();
         self.pending.clear();
         self.accesses.clear();
+        self.ties.clear();
         self.processes.clear();
         self.end = End::Open;
     }
@@ -114,6 +166,13 @@ impl Record {
         &self.accesses[self.steps[step].accesses..end]
     }
 
+    /// What of the kernel's the step used.
+    #[must_use]
+    pub fn ties(&self, step: usize) -> &[Tie] {
+        let end = self.steps.get(step + 1).map_or(self.ties.len(), |next| next.ties);
+        &self.ties[self.steps[step].ties..end]
+    }
+
     /// Begins a step.
     pub fn push(&mut self, choice: Choice, running: Option<Task>, options: &[Choice], pending: &[Pending]) {
         self.steps.push(Step {
@@ -122,6 +181,7 @@ impl Record {
             options: self.options.len(),
             pending: self.pending.len(),
             accesses: self.accesses.len(),
+            ties: self.ties.len(),
         });
         self.options.extend_from_slice(options);
         self.pending.extend_from_slice(pending);
@@ -133,6 +193,15 @@ impl Record {
         let access = Access { object, writes };
         if !self.accesses[step.accesses..].contains(&access) {
             self.accesses.push(access);
+        }
+    }
+
+    /// The step that has begun uses something of the kernel's.
+    pub fn tie(&mut self, thing: Thing, manner: Manner) {
+        let Some(step) = self.steps.last() else { return };
+        let tie = Tie { thing, manner };
+        if !self.ties[step.ties..].contains(&tie) {
+            self.ties.push(tie);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! One schedule after another: what can happen next is listed, chosen, done, and written down.
 
+use std::ops::Range;
+
 use crate::choice::{Choice, Crossing, Object, Pending, Process, Task};
-use crate::record::{End, Record};
+use crate::record::{End, Manner, Record, Thing};
 use crate::strategy::Strategy;
 use crate::world::World;
 
@@ -84,6 +86,7 @@ impl Schedule {
         if failed {
             self.record.end = End::Failed;
         }
+        self.tie_roused();
         self.record.processes.extend_from_slice(self.world.of_tasks());
         self.strategy.end(&self.record);
         self.record.end
@@ -119,19 +122,46 @@ impl Schedule {
 
     /// The step that is under way uses an object.
     pub fn touch(&mut self, object: Object, writes: bool) {
-        self.record.touch(object, writes);
+        if !self.is_over() {
+            self.record.touch(object, writes);
+        }
+    }
+
+    /// Whether a life goes on: the step that is under way asks.
+    pub fn alive(&mut self, life: u32) -> bool {
+        self.tie_life(life, Manner::Look);
+        self.world.alive(life)
+    }
+
+    /// Nanoseconds of the virtual clock: the step that is under way asks.
+    pub fn now(&mut self) -> u64 {
+        self.tie(Thing::Clock, Manner::Look);
+        self.world.now()
+    }
+
+    /// How many sleep on words in these addresses of one object: the step that is under way asks.
+    pub fn sleepers(&mut self, addresses: &Range<usize>) -> usize {
+        self.tie_word(addresses.start, Manner::Look);
+        self.world.sleepers(addresses)
     }
 
     /// The running task comes to a scheduling point.
     pub fn arrive(&mut self, pending: Pending) -> Next {
         if let Some(task) = self.running {
             self.world.set_pending(task, pending);
+            if self.world.is_asleep(task) {
+                self.tie_words_of(task, Manner::Change);
+                let lives: Vec<u32> = self.world.lives_of(task).collect();
+                lives.into_iter().for_each(|life| self.tie_life(life, Manner::Look));
+            }
         }
         self.advance()
     }
 
     /// The running task has returned.
     pub fn finish(&mut self, task: Task) {
+        self.tie(Thing::Life(self.world.of_tasks()[task.index()]), Manner::Change);
+        self.tie_baton_of(task);
         self.world.finish(task);
     }
 
@@ -151,17 +181,25 @@ impl Schedule {
                     }
                     return if stays { Next::Stay } else { Next::Switch(task) };
                 }
-                Choice::Expire(task) => self.world.expire(task),
+                Choice::Expire(task) => {
+                    self.tie(Thing::Clock, Manner::Leave);
+                    self.tie_words_of(task, Manner::Leave);
+                    self.world.expire(task);
+                }
                 Choice::Spurious(task) => {
                     self.left.faults -= 1;
+                    self.tie(Thing::Faults, Manner::Leave);
+                    self.tie_words_of(task, Manner::Leave);
                     self.world.disturb(task);
                 }
                 Choice::Kill(process) => {
                     self.left.kills -= 1;
+                    self.tie_death(process);
                     self.world.kill(process);
                 }
                 Choice::Stop(process) => {
                     self.left.faults -= 1;
+                    self.tie(Thing::Faults, Manner::Leave);
                     self.world.stop(process, true);
                 }
                 Choice::Continue(process) => self.world.stop(process, false),
@@ -174,6 +212,7 @@ impl Schedule {
     pub fn wake(&mut self, word: usize, count: u32) -> u32 {
         let mut found = std::mem::take(&mut self.found);
         self.world.sleepers_on(word, &mut found);
+        self.tie_word(word, if found.is_empty() { Manner::Look } else { Manner::Change });
         let mut woken = 0;
         while woken < count && !found.is_empty() {
             let index = if found.len() > (count - woken) as usize { self.pick(found.len() as u32) as usize } else { 0 };
@@ -196,12 +235,21 @@ impl Schedule {
 
     /// Whether an operation is refused for want of room though there is some: a fault.
     pub fn refuses(&mut self) -> bool {
-        if self.left.faults == 0 || self.is_over() {
+        if self.is_over() {
+            return false;
+        }
+        if self.budget.faults > 0 {
+            self.tie(Thing::Faults, Manner::Look);
+        }
+        if self.left.faults == 0 {
             return false;
         }
         self.refusal = true;
         let refused = self.pick(2) == 1;
         self.refusal = false;
+        if refused {
+            self.tie(Thing::Faults, Manner::Change);
+        }
         self.left.faults -= u32::from(refused);
         refused
     }
@@ -209,11 +257,68 @@ impl Schedule {
     /// Names the baton of whoever runs; one that another covers is woken. The one before.
     pub fn name_baton(&mut self, word: usize) -> usize {
         let Some(task) = self.running else { return 0 };
+        // Whoever kills the task wakes there.
+        if word != 0 {
+            self.tie(Thing::Baton(task), Manner::Change);
+            self.tie_word(word, Manner::Look);
+        }
         let before = self.world.name_baton(task, word);
         if before != 0 && word != 0 && before != word {
             self.wake(before, 1);
         }
         before
+    }
+
+    /// The step that is under way uses something of the kernel's.
+    fn tie(&mut self, thing: Thing, manner: Manner) {
+        if !self.is_over() {
+            self.record.tie(thing, manner);
+        }
+    }
+
+    /// It uses those who sleep on a word.
+    fn tie_word(&mut self, word: usize, manner: Manner) {
+        let thing = self.world.object_at(word).map_or(Thing::Word(word), Thing::Sleepers);
+        self.tie(thing, manner);
+    }
+
+    /// It uses those who sleep where a task does.
+    fn tie_words_of(&mut self, task: Task, manner: Manner) {
+        let words: Vec<usize> = self.world.words_of(task).collect();
+        words.into_iter().for_each(|word| self.tie_word(word, manner));
+    }
+
+    fn tie_life(&mut self, life: u32, manner: Manner) {
+        if let Some(process) = self.world.process_of(life) {
+            self.tie(Thing::Life(process), manner);
+        }
+    }
+
+    /// It wakes whom the kernel wakes at the end of a task.
+    fn tie_baton_of(&mut self, task: Task) {
+        let baton = self.world.baton_of(task);
+        if baton != 0 {
+            self.tie_word(baton, Manner::Change);
+        }
+    }
+
+    /// It ends a process.
+    fn tie_death(&mut self, process: Process) {
+        self.tie(Thing::Life(process), Manner::Change);
+        for task in self.world.tasks().filter(|task| self.world.of_tasks()[task.index()] == process).collect::<Vec<_>>()
+        {
+            if self.world.is_asleep(task) {
+                self.tie_words_of(task, Manner::Leave);
+            }
+            self.tie_baton_of(task);
+        }
+    }
+
+    /// It has woken tasks.
+    fn tie_roused(&mut self) {
+        for task in self.world.roused() {
+            self.tie(Thing::Task(task), Manner::Change);
+        }
     }
 
     /// Lists what can happen next; false: nothing, and the schedule has ended.
@@ -254,6 +359,7 @@ impl Schedule {
 
     /// Has one of the options chosen, and begins a step; none: the schedule has ended.
     fn choose(&mut self) -> Option<Choice> {
+        self.tie_roused();
         let number = self.record.len();
         let index = if self.options.len() == 1 || self.is_over() {
             self.strategy.forced(self.options[0]);
@@ -262,12 +368,13 @@ impl Schedule {
             self.fair()
         } else {
             let crossing = Crossing {
+                record: &self.record,
+                budget: &self.budget,
                 number,
                 options: &self.options,
                 pending: self.world.pending(),
                 processes: self.world.of_tasks(),
                 running: self.running,
-                record: &self.record,
                 refusal: self.refusal,
             };
             let Some(index) = self.strategy.choose(&crossing) else {

@@ -1,6 +1,7 @@
 //! Who decides: a strategy, one file each.
 
 pub mod census;
+pub mod dpor;
 pub mod every;
 pub mod faults;
 pub mod order;
@@ -29,10 +30,20 @@ pub trait Strategy: Send + std::fmt::Debug {
 
     /// The schedule has ended, and this is what happened.
     fn end(&mut self, record: &Record);
+
+    /// Schedules run that differ in more than the order of steps that do not touch the same; none: it does not know.
+    fn classes(&self) -> Option<u64> {
+        None
+    }
+
+    /// The estimated part of all schedules that has been run, 0 to 1; none: it does not know.
+    fn covered(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// What [`named`] knows.
-pub const NAMES: [&str; 7] = ["portfolio", "walk", "pct", "pos", "urw", "surw", "every"];
+pub const NAMES: [&str; 8] = ["portfolio", "dpor", "walk", "pct", "pos", "urw", "surw", "every"];
 
 /// The strategy of a name, with the schedules of a seed; none: nothing is called that.
 #[must_use]
@@ -44,6 +55,7 @@ pub fn named(name: &str, seed: u64) -> Option<Box<dyn Strategy>> {
         "urw" => Box::new(urw::Urw::new(seed)),
         "surw" => Box::new(surw::Surw::new(seed)),
         "portfolio" => Box::new(portfolio::Portfolio::new(seed)),
+        "dpor" => Box::new(dpor::Dpor::new()),
         "every" => Box::new(every::Every::new()),
         _ => return None,
     })

@@ -69,6 +69,8 @@ pub struct World {
     pending: Vec<Pending>,
     processes: Vec<ProcessState>,
     objects: Vec<Range<usize>>,
+    /// Who was woken since somebody asked.
+    roused: Vec<Task>,
 }
 
 /// How long after its deadline a time-out fires, in nanoseconds.
@@ -96,11 +98,12 @@ impl World {
         self.pending.clear();
         self.processes.clear();
         self.objects.clear();
+        self.roused.clear();
     }
 
     /// Nanoseconds of the virtual clock.
     #[must_use]
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.now
     }
 
@@ -125,7 +128,7 @@ impl World {
 
     /// Says whether that life goes on.
     #[must_use]
-    pub fn alive(&self, life: u32) -> bool {
+    pub(crate) fn alive(&self, life: u32) -> bool {
         let number = life & !PROCESS_BIT;
         if number <= HOST {
             return number == HOST;
@@ -271,7 +274,7 @@ impl World {
 
     /// How many sleep on words in these addresses.
     #[must_use]
-    pub fn sleepers(&self, addresses: &Range<usize>) -> usize {
+    pub(crate) fn sleepers(&self, addresses: &Range<usize>) -> usize {
         let there = |task: &&TaskState| task.asleep && task.sleep.words.iter().any(|word| addresses.contains(word));
         self.tasks.iter().filter(there).count()
     }
@@ -316,6 +319,7 @@ impl World {
 
     /// Ends a sleep, as a wake of this word does.
     pub fn wake(&mut self, task: Task, word: usize) {
+        self.roused.push(task);
         let state = &mut self.tasks[task.index()];
         state.asleep = false;
         state.woken = Some(if state.sleep.baton == word { Woken::Baton } else { Woken::Look });
@@ -341,8 +345,29 @@ impl World {
         std::mem::replace(&mut self.tasks[task.index()].baton, word)
     }
 
+    /// Who was woken since this was asked last.
+    pub(crate) fn roused(&mut self) -> Vec<Task> {
+        std::mem::take(&mut self.roused)
+    }
+
+    /// The words that a task sleeps on, its baton's included, or slept on last.
+    pub(crate) fn words_of(&self, task: Task) -> impl Iterator<Item = usize> + '_ {
+        let sleep = &self.tasks[task.index()].sleep;
+        sleep.words.iter().copied().chain(Some(sleep.baton).filter(|baton| *baton != 0))
+    }
+
+    /// The lives that a task sleeps on.
+    pub(crate) fn lives_of(&self, task: Task) -> impl Iterator<Item = u32> + '_ {
+        self.tasks[task.index()].sleep.lives.iter().copied()
+    }
+
+    /// The word that is woken at the death of a task; 0: none.
+    pub(crate) fn baton_of(&self, task: Task) -> usize {
+        self.tasks[task.index()].baton
+    }
+
     /// A task returns: its thread's life ends, and with the last of them its process's.
-    pub fn finish(&mut self, task: Task) {
+    pub(crate) fn finish(&mut self, task: Task) {
         self.tasks[task.index()].finished = true;
         self.end_life(task);
         let process = self.of_tasks[task.index()];
@@ -385,8 +410,9 @@ impl World {
 
     /// Wakes those who watch a life that has ended.
     fn tell(&mut self, life: u32) {
-        for state in &mut self.tasks {
+        for (index, state) in self.tasks.iter_mut().enumerate() {
             if state.asleep && state.sleep.lives.contains(&life) {
+                self.roused.push(Task(index as u32));
                 state.asleep = false;
                 state.woken = Some(Woken::Look);
             }

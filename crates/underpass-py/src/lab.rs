@@ -171,6 +171,18 @@ impl Lab {
         self.kernel.schedule().record.len()
     }
 
+    /// Classes of schedules that were run, if the strategy tells them apart.
+    #[getter]
+    fn classes(&self) -> Option<u64> {
+        self.kernel.schedule().strategy().classes()
+    }
+
+    /// The estimated part of all schedules that has been run, if the strategy knows.
+    #[getter]
+    fn covered(&self) -> Option<f64> {
+        self.kernel.schedule().strategy().covered()
+    }
+
     /// This schedule, as a short text.
     #[getter]
     fn token(&self) -> String {

@@ -82,4 +82,8 @@ impl Strategy for Every {
         // Cut short where it was never asked again, the way is shorter than before.
         self.way.truncate(self.gone);
     }
+
+    fn covered(&self) -> Option<f64> {
+        Some(self.progress())
+    }
 }

@@ -1,0 +1,196 @@
+//! Which events happen before which, which pairs of them race, and what is to be explored for that.
+
+use crate::choice::{Choice, Process, Task};
+use crate::record::{End, Manner, Thing, Tie};
+use crate::strategy::dpor::Dpor;
+use crate::strategy::dpor::event::Event;
+use crate::strategy::dpor::footprint::{clash, foreseen, is_optional, process_of, task_of};
+use crate::strategy::dpor::wakeup::{Standing, Wake, insert, standing};
+
+fn contains(past: &[u64], index: usize) -> bool {
+    past.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+}
+
+impl Dpor {
+    /// Looks for what the schedule that has ended leaves to explore.
+    pub(super) fn find_races(&mut self, end: End) {
+        for index in self.fresh..self.events.len() {
+            self.order(index);
+        }
+        let races = self.events.iter().enumerate();
+        let races: Vec<_> =
+            races.flat_map(|(second, event)| event.races.iter().map(move |first| (*first, second))).collect();
+        for (first, second) in races {
+            let mut sequence: Vec<Wake> = (first + 1..self.events.len())
+                .filter(|between| !contains(&self.events[*between].past, first))
+                .map(|between| repeat(&self.events[between]))
+                .collect();
+            sequence.push(repeat(&self.events[second]));
+            self.reverse(first, sequence);
+        }
+        for index in 1..self.events.len() {
+            self.consider_others(index, end);
+        }
+        if matches!(end, End::Done | End::Deadlock) {
+            self.disturb_rest(end);
+        }
+    }
+
+    /// What could have happened to those who are left if something that went on without them had gone on a little longer.
+    fn disturb_rest(&mut self, end: End) {
+        let kill = |process| Choice::Kill(process);
+        let mut choices = Vec::new();
+        for (index, process) in self.processes.iter().enumerate() {
+            let task = Task(index as u32);
+            let last = self.events.iter().rev().find(|event| event.choice == Choice::Run(task));
+            let over = Tie { thing: Thing::Life(*process), manner: Manner::Change };
+            let is_dead = self.events.iter().any(|event| event.choice == kill(*process));
+            if is_dead || last.is_none_or(|event| event.footprint.contains(&over)) {
+                continue;
+            }
+            let known = |choice: &Choice| self.events.iter().any(|event| event.options.contains(choice));
+            choices.extend([Choice::Kill(*process), Choice::Stop(*process)].into_iter().filter(known));
+            choices.push(Choice::Spurious(task));
+            if end == End::Done {
+                choices.push(Choice::Expire(task));
+            }
+        }
+        choices.retain(|choice| match choice {
+            Choice::Kill(_) => self.kills_left(self.events.len()) > 0,
+            Choice::Expire(_) => true,
+            _ => self.faults > 0,
+        });
+        choices.dedup();
+        for choice in choices {
+            let footprint = foreseen(choice, &self.events, &self.processes);
+            let number = self.events.len() - 1;
+            let latest = (1..self.events.len()).rev().find(|index| {
+                let is_last = self.events[index + 1..].iter().all(|later| !contains(&later.past, *index));
+                is_last && !clash(&footprint, &self.events[*index].footprint)
+            });
+            // At the very last event it is one of the other options.
+            let Some(index) = latest.filter(|index| *index < number) else { continue };
+            self.events[index].explored.rests.push((choice, number));
+            let mut sequence: Vec<Wake> = self.events[index + 1..].iter().map(repeat).collect();
+            sequence.push(Wake { choice, picks: Vec::new(), footprint, after: Vec::new() });
+            sequence.push(repeat(&self.events[index]));
+            self.reverse(index, sequence);
+        }
+    }
+
+    /// Finds what happens before an event, and the races that it ends.
+    fn order(&mut self, index: usize) {
+        let (before, rest) = self.events.split_at_mut(index);
+        let event = &mut rest[0];
+        event.past.clear();
+        event.races.clear();
+        event.past.resize(index / 64 + 1, 0);
+        // From the last to the first: whatever happens before one that is found already is no direct cause.
+        for (earlier, other) in before.iter().enumerate().skip(1).rev() {
+            if contains(&event.past, earlier) || !clash(&other.footprint, &event.footprint) {
+                continue;
+            }
+            event.past.iter_mut().zip(&other.past).for_each(|(word, theirs)| *word |= theirs);
+            event.past[earlier / 64] |= 1 << (earlier % 64);
+            if !enables(other, event, &self.processes) {
+                event.races.push(earlier);
+            }
+        }
+    }
+
+    /// Sees to it that a sequence is explored in the stead of an event, unless it is asleep there.
+    fn reverse(&mut self, index: usize, sequence: Vec<Wake>) {
+        let event = &mut self.events[index];
+        if !event.options.contains(&sequence[0].choice) || !event.asked {
+            return;
+        }
+        for other in event.asleep.iter().chain(&event.done) {
+            let ends = |(place, wake): (usize, &Wake)| {
+                other.disabled.contains(&wake.choice) || other.rests.contains(&(wake.choice, index + place))
+            };
+            let without = sequence.iter().take_while(|wake| wake.choice != other.choice);
+            let ends = without.enumerate().any(ends);
+            if !ends && standing(other.choice, &other.footprint, &sequence) != Standing::Differs {
+                return;
+            }
+        }
+        insert(&mut event.tree, sequence);
+    }
+
+    /// How many deaths there may still be from an event on.
+    fn kills_left(&self, index: usize) -> u32 {
+        let deaths = self.events[..index].iter().filter(|event| is_kill(event.choice)).count();
+        self.kills - deaths as u32
+    }
+
+    /// What could have happened at an event and did not: a death, a fault or a time-out whose order with it matters, and whatever it
+    /// made impossible.
+    fn consider_others(&mut self, index: usize, end: End) {
+        for place in 0..self.events[index].options.len() {
+            let event = &self.events[index];
+            let option = event.options[place];
+            if option == event.choice {
+                continue;
+            }
+            let after = self.events.get(index + 1).map(|next| &next.options);
+            let remains = after.map_or(end == End::Pruned, |options| options.contains(&option));
+            let footprint = foreseen(option, &self.events[..index], &self.processes);
+            let event = &mut self.events[index];
+            if !remains {
+                if !event.explored.disabled.contains(&option) {
+                    event.explored.disabled.push(option);
+                }
+            }
+            let waits = matches!(option, Choice::Run(_));
+            if !remains || (!waits && clash(&footprint, &event.footprint)) {
+                let mut sequence = Vec::new();
+                let mut dropped = vec![index];
+                let mut deaths = self.kills_left(index) - u32::from(is_kill(option));
+                for place in index + 1..self.events.len() {
+                    let event = &self.events[place];
+                    let scarce = is_kill(event.choice) && deaths == 0;
+                    let caused = dropped.iter().any(|other| contains(&event.past, *other));
+                    if clash(&footprint, &event.footprint) || scarce || caused {
+                        dropped.push(place);
+                    } else {
+                        deaths -= u32::from(is_kill(event.choice));
+                        sequence.push(repeat(event));
+                    }
+                }
+                let commutes = !clash(&footprint, &self.events[index].footprint);
+                sequence.push(Wake { choice: option, picks: Vec::new(), footprint, after: Vec::new() });
+                if commutes
+                    && is_optional(option)
+                    && !(is_kill(option) && is_kill(self.events[index].choice) && deaths == 0)
+                {
+                    // Only the end is what made it impossible.
+                    sequence.push(repeat(&self.events[index]));
+                }
+                self.reverse(index, sequence);
+            }
+        }
+    }
+}
+
+fn is_kill(choice: Choice) -> bool {
+    matches!(choice, Choice::Kill(_))
+}
+
+/// An event, to be explored elsewhere.
+fn repeat(event: &Event) -> Wake {
+    let picks = event.picks.iter().map(|pick| pick.chosen).collect();
+    Wake { choice: event.choice, picks, footprint: event.footprint.clone(), after: Vec::new() }
+}
+
+/// Says whether an event is what lets the next one happen, so that they cannot be the other way round.
+fn enables(event: &Event, next: &Event, processes: &[Process]) -> bool {
+    if let Some(task) = task_of(next.choice) {
+        // Its own step; a wake; the end of a stop.
+        return event.footprint.iter().any(|tie| tie.thing == Thing::Task(task));
+    }
+    // A death of who has begun.
+    let here = |process| task_of(event.choice).is_some_and(|task| processes[task.index()] == process);
+    process_of(next.choice).is_some_and(|process| {
+        process_of(event.choice) == Some(process) || (here(process) && !event.options.contains(&next.choice))
+    })
+}
