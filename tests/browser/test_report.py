@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tests.lab import browser as browsers
+from tests.browser import chromium as browsers
 from tests.lab import traces
 from underpass.lab.report import as_html
 from underpass.lab.trace import Trace
