@@ -140,7 +140,7 @@ impl LabKernel {
 
     /// How many are parked on words of that object.
     pub fn waiters(&self, object: &Region) -> usize {
-        self.schedule().world.sleepers(&object.addresses())
+        self.schedule().sleepers(&object.addresses())
     }
 
     /// What the objects are called, in the order in which they were made.
@@ -189,11 +189,11 @@ impl LabKernel {
 
     /// Sleeps until a task's life has ended.
     pub fn join(&self, task: Task) -> Result<()> {
-        let (life, baton) = (Life(World::thread_life(Some(task))), AtomicU32::new(0));
+        let life = Life(World::thread_life(Some(task)));
         let mut watch = Watch::new();
         watch.life(life);
         while self.alive(life) {
-            if self.park(&watch, &baton, None) == Parked::Interrupted {
+            if self.park(&watch, None, None) == Parked::Interrupted {
                 return Err(Error::Interrupted);
             }
         }
@@ -323,7 +323,7 @@ fn point_name(point: Point) -> &'static str {
 
 impl Kernel for LabKernel {
     fn now(&self) -> u64 {
-        self.schedule().world.now()
+        self.schedule().now()
     }
 
     fn me(&self) -> Result<Me> {
@@ -333,7 +333,7 @@ impl Kernel for LabKernel {
     }
 
     fn alive(&self, life: Life) -> bool {
-        self.schedule().world.alive(life.0)
+        self.schedule().alive(life.0)
     }
 
     fn pid(&self, life: Life) -> u32 {
@@ -360,7 +360,7 @@ impl Kernel for LabKernel {
             let mut schedule = self.schedule();
             let changed = |(word, expected): (&AtomicU32, u32)| word.load(SeqCst) != expected;
             let wide = watch.wide.is_some_and(|(word, expected)| word.load(SeqCst) != expected);
-            if wide || watch.words().any(changed) || watch.lives().iter().any(|life| !schedule.world.alive(life.0)) {
+            if wide || watch.words().any(changed) || watch.lives().iter().any(|life| !schedule.alive(life.0)) {
                 return Parked::Look;
             }
             let words = watch.words().map(|(word, _)| address(word));

@@ -272,7 +272,7 @@ impl Lab {
     /// Nanoseconds of the virtual clock.
     #[getter]
     fn now(&self) -> u64 {
-        self.kernel.schedule().world.now()
+        self.kernel.schedule().now()
     }
 }
 
