@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer.main
@@ -69,7 +69,17 @@ def test_reference_has_every_module() -> None:
 
 # ── the command ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
+
+def commands(group: Any, prefix: str = "") -> dict[str, Any]:
+    """All subcommands, those of groups by both names: ``lab run``."""
+    found: dict[str, Any] = {}
+    members = cast("dict[str, Any]", vars(group)["commands"])
+    for name, command in members.items():
+        found |= commands(command, f"{prefix}{name} ") if "commands" in vars(command) else {prefix + name: command}
+    return found
+
+
+COMMANDS = commands(typer.main.get_command(app))
 
 
 def sections() -> dict[str, str]:

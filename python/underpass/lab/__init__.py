@@ -4,7 +4,9 @@ Needs greenlet: ``pip install 'underpass[lab]'``.
 """
 
 from underpass.lab import models
-from underpass.lab.exploration import Report, explore, replay
+from underpass.lab.coverage import Interrupted, Report
+from underpass.lab.exploration import explore, replay
+from underpass.lab.explored import explored
 from underpass.lab.failure import Failure
 from underpass.lab.linearization import NotLinearizable
 from underpass.lab.program import Process, World
@@ -13,12 +15,14 @@ from underpass.lab.verdict import Verdict
 
 __all__ = [
     "Failure",
+    "Interrupted",
     "NotLinearizable",
     "Process",
     "Report",
     "Verdict",
     "World",
     "explore",
+    "explored",
     "linearizable",
     "models",
     "replay",

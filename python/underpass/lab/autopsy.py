@@ -1,5 +1,6 @@
 """From a schedule that failed to the failure that is told: made small, explained, and written down."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -28,6 +29,8 @@ class Search:
     schedules: int = 1
     seed: int = 0
     budgets: str = ""
+    commands: Callable[[str], tuple[str, ...]] | None = None
+    """Which commands replay a token, if there are some."""
 
 
 def examine(program: Program, search: Search, token: str, kind: str) -> Failure:
@@ -83,7 +86,7 @@ def write(program: Program, search: Search, token: str) -> Trace:
         moments=tuple(tracer.moments),
         waits=tuple(waits),
         token=token,
-        how=(f"lab.replay({search.title}, '{token}')",),
+        how=(f"lab.replay({search.title}, '{token}')",) if search.commands is None else search.commands(token),
         schedules=search.schedules,
         seed=search.seed,
         budgets=search.budgets,

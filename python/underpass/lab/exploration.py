@@ -1,53 +1,22 @@
 """Explorations: schedules of a program until one breaks it, there are no more, or there were enough."""
 
-import gc
 import random
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Callable
 
 import greenlet
 
 from underpass._core import Lab
 from underpass.lab.autopsy import Search, examine, write
+from underpass.lab.coverage import Interrupted, Report, bounds
 from underpass.lab.failure import Failure
+from underpass.lab.jobs import ALONE, check_jobs, share
 from underpass.lab.judge import judge
 from underpass.lab.program import World
+from underpass.lab.progress import progress
+from underpass.lab.search import Found, Searcher, Tally
+from underpass.lab.settings import Settings
 from underpass.lab.stage import Program, Stage
-
-# Collections of garbage between schedules: what a schedule leaves is nearly always freed at once.
-SWEEP_EVERY = 2_000
-
-
-@final
-@dataclass(frozen=True)
-class Report:
-    """What an exploration has covered: it is printed when nothing was found."""
-
-    program: str
-    strategy: str
-    seed: int
-    schedules: int
-    """Schedules that were run to their end."""
-    exhausted: bool
-    """There is no other schedule within the budgets."""
-    steps: int
-    """Choices made, in all of them."""
-    seconds: float
-    kills: int
-    faults: int
-    preemptions: int | None
-
-    def __str__(self) -> str:
-        bounds = _bounds(self.kills, self.faults, self.preemptions)
-        within = f", {bounds}" if bounds else ""
-        if self.exhausted:
-            return f"{self.program}: exhausted: {self.schedules:,} schedules{within}"
-        return (
-            f"{self.program}: not exhausted: {self.schedules:,} schedules ({self.strategy}, seed {self.seed}){within}"
-        )
 
 
 def explore(  # noqa: PLR0913 - what there is to say, each by its name
@@ -61,6 +30,7 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
     strategy: str = "portfolio",
     seed: int | None = None,
     steps: int = 2_000,
+    jobs: int | None = None,
 ) -> Report:
     """Run schedules of a program until one fails.
 
@@ -68,6 +38,9 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
     of a shared object, and every sleep and wake inside it, is a point at which the exploration chooses: who goes on, which
     time-out fires, and, with ``kills`` and ``faults``, who dies, stops, or wakes without cause. The objects are the real ones;
     only the kernel below them is simulated, with a clock that stands still until a time-out fires.
+
+    A terminal sees how far it is if it takes longer than a second (``pip install underpass[cli]``). Schedules beyond the first 500
+    run in forked processes: what they change in this one's memory is lost.
 
     Args:
         program: Makes the objects and starts the processes: `World.process`.
@@ -78,14 +51,19 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
             are meant never to fire.
         preemptions: The most times in one schedule that somebody who could go on has to wait; None: any number.
         strategy: Who chooses.
-        seed: Where the dice start; the same seed gives the same schedules. The default is drawn, and reported.
+        seed: Where the dice start; the same seed gives, with the same ``jobs``, the same schedules. The default is drawn, and
+            reported.
         steps: How long a schedule is before all get their turns in order; one twice as long is a livelock.
+        jobs: How many processes run them; None: one for each CPU that this process may use, and only one if it has other
+            threads, or if the strategy goes through the schedules in order.
 
     Returns:
         What was covered.
 
     Raises:
         Failure: A schedule failed: an AssertionError that shows it and says how to repeat it.
+        Interrupted: Ctrl-C: a KeyboardInterrupt that says what was covered.
+        DiedError: A process that ran schedules was killed.
         ValueError: An argument is out of range.
 
     Example:
@@ -100,29 +78,8 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
         >>> lab.explore(program, schedules=100, seed=1).schedules
         100
     """
-    if schedules < 1:
-        raise ValueError(f"schedules={schedules}: run at least one")
-    start = random.SystemRandom().randrange(1, 2**32) if seed is None else seed
-    lab = Lab(strategy, start, kills=kills, faults=faults, early=early, preemptions=preemptions, steps=steps)
-    stage = Stage(lab, program)
-    begun = time.perf_counter()
-    done = taken = 0
-    exhausted = False
-    with _quiet_collector():
-        while done < schedules:
-            if not lab.begin(greenlet.getcurrent().switch):
-                exhausted = True
-                break
-            verdict = stage.run(judge)
-            done += 1
-            taken += lab.steps
-            if verdict is not None:
-                budgets = _bounds(kills, faults, preemptions)
-                raise examine(program, Search(_name(program), steps, done, start, budgets), lab.token, verdict.kind)
-            if done % SWEEP_EVERY == 0:
-                gc.collect()
-    seconds = time.perf_counter() - begun
-    return Report(_name(program), strategy, start, done, exhausted, taken, seconds, kills, faults, preemptions)
+    __tracebackhide__ = True
+    return run(program, Settings(schedules, kills, faults, early, preemptions, strategy, seed, steps, jobs))
 
 
 def replay(program: Program, token: str, *, steps: int = 2_000) -> None:
@@ -132,33 +89,62 @@ def replay(program: Program, token: str, *, steps: int = 2_000) -> None:
         Failure: It fails, as it did.
         ValueError: The token is not one.
     """
+    __tracebackhide__ = True
+    repeat(program, token, steps)
+
+
+Commands = Callable[[str], tuple[str, ...]]
+"""Which commands replay a token."""
+
+
+def run(program: Program, settings: Settings, commands: Commands | None = None) -> Report:
+    """Explore; a failure names the commands that replay it."""
+    __tracebackhide__ = True
+    asked = settings
+    if asked.schedules < 1:
+        raise ValueError(f"schedules={asked.schedules}: run at least one")
+    jobs = check_jobs(asked.jobs, asked.strategy) if asked.schedules > ALONE else 1
+    seed = random.SystemRandom().randrange(1, 2**32) if asked.seed is None else asked.seed
+    searcher = Searcher(program, asked)
+    title, budgets = name(program), bounds(asked.kills, asked.faults, asked.preemptions)
+    tally = Tally()
+    begun = time.perf_counter()
+
+    def found(broken: Found) -> Search:
+        return Search(title, asked.steps, broken.number + 1, seed, budgets, commands)
+
+    def report(*, interrupted: bool = False) -> Report:
+        return Report(
+            title, asked.strategy, seed, tally.schedules, tally.exhausted, tally.steps,
+            time.perf_counter() - begun, asked.kills, asked.faults, asked.preemptions, jobs, interrupted,
+        )  # fmt: skip
+
+    try:
+        with progress(title, asked.schedules) as tell:
+            searcher.run(seed, asked.schedules if jobs == 1 else ALONE, tally, tell)
+            if jobs > 1 and not tally.over:
+                share(searcher, seed, asked.schedules - ALONE, tally, tell, jobs)
+        if tally.found is None:
+            return report()
+        failure = examine(program, found(tally.found), tally.found.token, tally.found.verdict.kind)
+    except KeyboardInterrupt as error:
+        # Making it small may be what took too long.
+        broken = tally.found
+        as_found = None if broken is None else Failure(write(program, found(broken), broken.token))
+        raise Interrupted(report(interrupted=True), as_found) from error
+    raise failure
+
+
+def repeat(program: Program, token: str, steps: int, commands: Commands | None = None) -> None:
+    """Replay; a failure names the commands that do so again."""
+    __tracebackhide__ = True
     lab = Lab.replay(token, steps=steps)
     lab.begin(greenlet.getcurrent().switch)
     verdict = Stage(lab, program).run(judge)
     if verdict is not None:
-        raise Failure(write(program, Search(_name(program), steps), lab.token))
+        raise Failure(write(program, Search(name(program), steps, commands=commands), lab.token))
 
 
-def _bounds(kills: int, faults: int, preemptions: int | None) -> str:
-    bounds = [
-        f"≤ {count} {what}{'s' if count > 1 else ''}" for count, what in ((kills, "kill"), (faults, "fault")) if count
-    ]
-    if preemptions is not None:
-        bounds.append(f"≤ {preemptions} preemptions")
-    return ", ".join(bounds)
-
-
-def _name(program: Callable[[World], object]) -> str:
+def name(program: Callable[[World], object]) -> str:
+    """Return what reports call a program."""
     return getattr(program, "__qualname__", repr(program)).replace("<locals>.", "")
-
-
-@contextmanager
-def _quiet_collector() -> Generator[None]:
-    """Have garbage collected between schedules: a collection inside one would run finalizers at a place of its own choice."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

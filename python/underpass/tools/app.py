@@ -85,3 +85,50 @@ def sweep(*, space: Annotated[Path | None, _SPACE] = None, json: Annotated[bool,
     from underpass.tools.spaces import sweep
 
     raise typer.Exit(sweep(space, as_json=json))
+
+
+_lab = typer.Typer(
+    name="lab", help="Explore every interleaving, time-out and death of a program.", no_args_is_help=True
+)
+app.add_typer(_lab)
+
+
+@_lab.command("run")
+def explore(  # noqa: PLR0913  a command has its options
+    target: Annotated[
+        str, typer.Argument(metavar="FILE::FUNCTION", help="A program, or a test made with @lab.explored.")
+    ],
+    *,
+    schedules: Annotated[int | None, typer.Option(min=1, help="The most schedules to run. By default 10000.")] = None,
+    kills: Annotated[int | None, typer.Option(min=0, help="The most deaths in one schedule. By default 0.")] = None,
+    faults: Annotated[
+        int | None, typer.Option(min=0, help="The most stops and wakes without cause in one schedule. By default 0.")
+    ] = None,
+    early: Annotated[
+        bool | None,
+        typer.Option("--early/--late", help="Time-outs fire while somebody can go on, or only when nobody can."),
+    ] = None,
+    preemptions: Annotated[
+        int | None,
+        typer.Option(min=0, help="The most times somebody has to wait who could go on. By default any number."),
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="Who chooses. By default several in turns.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Where the dice start. By default elsewhere each time.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="How long a schedule is before all get turns in order. By default 2000.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="How many processes search. By default one per CPU.")] = None,
+    replay: Annotated[str | None, typer.Option(metavar="TOKEN", help="Run the one schedule of a failure.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a failure as a page to step through.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write a failure as JSON.")] = None,
+) -> None:
+    """Explore a program, and print what was covered, or the schedule that breaks it. Exits with 1 if one does."""
+    from underpass.tools.explorer import Choices, run
+
+    choices = Choices(
+        schedules=schedules, kills=kills, faults=faults, early=early, preemptions=preemptions, strategy=strategy, seed=seed,
+        steps=steps, jobs=jobs, replay=replay, html=html, json=json,
+    )  # fmt: skip
+    raise typer.Exit(run(target, choices))

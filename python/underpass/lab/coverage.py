@@ -1,0 +1,67 @@
+"""What an exploration has covered, whether it came to its end or not."""
+
+from dataclasses import dataclass
+from typing import final
+
+from underpass.lab.failure import Failure
+
+
+@final
+@dataclass(frozen=True)
+class Report:
+    """What an exploration has covered: it is printed when nothing was found."""
+
+    program: str
+    strategy: str
+    seed: int
+    schedules: int
+    """Schedules that were run to their end."""
+    exhausted: bool
+    """There is no other schedule within the budgets."""
+    steps: int
+    """Choices made, in all of them."""
+    seconds: float
+    kills: int
+    faults: int
+    preemptions: int | None
+    jobs: int = 1
+    """Processes that ran them."""
+    interrupted: bool = False
+    """Ctrl-C came before the end."""
+
+    def __str__(self) -> str:
+        found = bounds(self.kills, self.faults, self.preemptions)
+        within = f", {found}" if found else ""
+        if self.exhausted:
+            return f"{self.program}: exhausted: {self.schedules:,} schedules{within}"
+        how = "interrupted" if self.interrupted else "not exhausted"
+        dice = f"{self.strategy}, seed {self.seed}" + (f", {self.jobs} jobs" if self.jobs > 1 else "")
+        return f"{self.program}: {how}: {self.schedules:,} schedules ({dice}){within}"
+
+
+@final
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended an exploration: the text says what was covered, and what was found.
+
+    Attributes:
+        report: What was covered.
+        failure: What one worker had found while others had not come as far; None: nothing.
+    """
+
+    def __init__(self, report: Report, failure: Failure | None = None) -> None:
+        super().__init__(report, failure)
+        self.report = report
+        self.failure = failure
+
+    def __str__(self) -> str:
+        return str(self.report) if self.failure is None else f"{self.report}\n{self.failure}"
+
+
+def bounds(kills: int, faults: int, preemptions: int | None) -> str:
+    """Write down what may happen in one schedule."""
+    said = [
+        f"≤ {count} {what}{'s' if count > 1 else ''}" for count, what in ((kills, "kill"), (faults, "fault")) if count
+    ]
+    if preemptions is not None:
+        said.append(f"≤ {preemptions} preemption{'s' if preemptions != 1 else ''}")
+    return ", ".join(said)

@@ -1,0 +1,100 @@
+"""A search: one schedule after another, until one fails, there are no more, or there were enough."""
+
+import gc
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import greenlet
+
+from underpass._core import Lab
+from underpass.lab.judge import judge
+from underpass.lab.settings import Settings
+from underpass.lab.stage import Program, Stage
+from underpass.lab.verdict import Verdict
+
+# Collections of garbage between schedules: what a schedule leaves is nearly always freed at once.
+SWEEP_EVERY = 2_000
+# Seconds between two words on how far it is.
+TELL_EVERY = 0.05
+
+
+class Found(NamedTuple):
+    """A schedule that failed."""
+
+    number: int
+    """Counted from 0, among those of the search."""
+    verdict: Verdict
+    token: str
+
+
+@final
+@dataclass(slots=True)
+class Tally:
+    """What a search has done so far."""
+
+    schedules: int = 0
+    """Run to their end."""
+    steps: int = 0
+    """Choices made, in all of them."""
+    exhausted: bool = False
+    found: Found | None = None
+
+    @property
+    def over(self) -> bool:
+        """There is nothing more to look for."""
+        return self.exhausted or self.found is not None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Searcher:
+    """Looks for a schedule of a program that fails, within bounds."""
+
+    program: Program
+    settings: Settings
+
+    def run(self, seed: int, limit: int, tally: Tally, tell: Callable[[Tally], object]) -> None:
+        """Run up to ``limit`` schedules of a seed, and count in ``tally``, which is told now and then."""
+        asked = self.settings
+        lab = Lab(
+            asked.strategy,
+            seed,
+            kills=asked.kills,
+            faults=asked.faults,
+            early=asked.early,
+            preemptions=asked.preemptions,
+            steps=asked.steps,
+        )
+        stage = Stage(lab, self.program)
+        due = time.perf_counter() + TELL_EVERY
+        with _quiet_collector():
+            for number in range(limit):
+                if not lab.begin(greenlet.getcurrent().switch):
+                    tally.exhausted = True
+                    return
+                verdict = stage.run(judge)
+                tally.schedules += 1
+                tally.steps += lab.steps
+                if verdict is not None:
+                    tally.found = Found(number, verdict, lab.token)
+                    return
+                if time.perf_counter() >= due:
+                    tell(tally)
+                    due = time.perf_counter() + TELL_EVERY
+                if tally.schedules % SWEEP_EVERY == 0:
+                    gc.collect()
+
+
+@contextmanager
+def _quiet_collector() -> Generator[None]:
+    """Have garbage collected between schedules: a collection inside one would run finalizers at a place of its own choice."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
