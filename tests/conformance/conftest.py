@@ -42,7 +42,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a case with a world among threads, among processes, and, if its objects are there, in the lab."""
     if "world" in metafunc.fixturenames:
         worlds: list[type[World]] = [Threads, Processes]
-        if metafunc.module.__name__.rpartition(".")[2] in IN_THE_LAB:
+        if metafunc.definition.path.stem in IN_THE_LAB:
             worlds.append(Lab)
         metafunc.parametrize("world", worlds, ids=[world.__name__.lower() for world in worlds], indirect=True)
 

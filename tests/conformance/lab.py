@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TypeVar, cast
 from unittest import mock
@@ -44,7 +44,7 @@ class LabActor(Actor[T]):
 
     def result(self) -> T:
         self._world.stage.join(self.process)
-        return cast("T", backends._unpack(*self._outcome[0]))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return cast("T", backends._unpack(*self._outcome[0]))  # pyright: ignore[reportPrivateUsage]
 
 
 class LabFlag(backends.Flag):
@@ -89,11 +89,22 @@ class Lab(World):
             lab.explore(program, schedules=SCHEDULES, strategy="walk", seed=SEED, early=False, steps=100_000)
 
     @contextmanager
-    def _inside(self) -> Iterator[None]:
+    def _inside(self) -> Generator[None]:
         """Let the lab answer what a case asks of the machine."""
         with (
-            mock.patch.object(backends, "pause", lambda: self.stage.step()),
-            mock.patch.object(time, "monotonic", lambda: self.stage.now),
-            mock.patch.object(os, "getpid", lambda: self.stage.pid),
+            mock.patch.object(backends, "pause", self._step),
+            mock.patch.object(time, "monotonic", self._now),
+            mock.patch.object(os, "getpid", self._pid),
         ):
             yield
+
+    # The stage is another one in each schedule.
+
+    def _step(self) -> None:
+        self.stage.step()
+
+    def _now(self) -> float:
+        return self.stage.now
+
+    def _pid(self) -> int:
+        return self.stage.pid

@@ -102,7 +102,11 @@ class World:
     def asleep(self, process: Process) -> bool:
         """Say whether every thread of a process that has not ended sleeps, and nobody has woken it."""
         sleeping = {number for number, _ in self._lab.sleepers}
-        left = [number for number, task in enumerate(self._cast.tasks) if task.process == process and self._lab.is_left(number)]
+        left = [
+            number
+            for number, task in enumerate(self._cast.tasks)
+            if task.process == process and self._lab.is_left(number)
+        ]
         return bool(left) and sleeping.issuperset(left)
 
     @property
