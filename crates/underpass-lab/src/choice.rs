@@ -93,8 +93,6 @@ impl Pending {
 /// Where a strategy has to choose.
 #[derive(Debug)]
 pub struct Crossing<'a> {
-    /// What has happened before.
-    pub record: &'a Record,
     /// How much may happen in this schedule beyond the order of the steps.
     pub budget: &'a Budget,
     /// How many choices were made before in this schedule.
@@ -107,6 +105,8 @@ pub struct Crossing<'a> {
     pub processes: &'a [Process],
     /// Who ran last.
     pub running: Option<Task>,
+    /// What has happened: also the steps since the last crossing, where there was nothing to choose.
+    pub record: &'a Record,
     /// The picks are: 0, an operation goes on, and 1, it is refused for want of room that there is.
     pub refusal: bool,
 }

@@ -1,6 +1,6 @@
 //! One schedule after another: what can happen next is listed, chosen, done, and written down.
 
-use std::ops::Range;
+mod ties;
 
 use crate::choice::{Choice, Crossing, Object, Pending, Process, Task};
 use crate::record::{End, Manner, Record, Thing};
@@ -127,24 +127,6 @@ impl Schedule {
         }
     }
 
-    /// Whether a life goes on: the step that is under way asks.
-    pub fn alive(&mut self, life: u32) -> bool {
-        self.tie_life(life, Manner::Look);
-        self.world.alive(life)
-    }
-
-    /// Nanoseconds of the virtual clock: the step that is under way asks.
-    pub fn now(&mut self) -> u64 {
-        self.tie(Thing::Clock, Manner::Look);
-        self.world.now()
-    }
-
-    /// How many sleep on words in these addresses of one object: the step that is under way asks.
-    pub fn sleepers(&mut self, addresses: &Range<usize>) -> usize {
-        self.tie_word(addresses.start, Manner::Look);
-        self.world.sleepers(addresses)
-    }
-
     /// The running task comes to a scheduling point.
     pub fn arrive(&mut self, pending: Pending) -> Next {
         if let Some(task) = self.running {
@@ -152,7 +134,9 @@ impl Schedule {
             if self.world.is_asleep(task) {
                 self.tie_words_of(task, Manner::Change);
                 let lives: Vec<u32> = self.world.lives_of(task).collect();
-                lives.into_iter().for_each(|life| self.tie_life(life, Manner::Look));
+                for life in lives {
+                    self.tie_life(life, Manner::Look);
+                }
             }
         }
         self.advance()
@@ -269,58 +253,6 @@ impl Schedule {
         before
     }
 
-    /// The step that is under way uses something of the kernel's.
-    fn tie(&mut self, thing: Thing, manner: Manner) {
-        if !self.is_over() {
-            self.record.tie(thing, manner);
-        }
-    }
-
-    /// It uses those who sleep on a word.
-    fn tie_word(&mut self, word: usize, manner: Manner) {
-        let thing = self.world.object_at(word).map_or(Thing::Word(word), Thing::Sleepers);
-        self.tie(thing, manner);
-    }
-
-    /// It uses those who sleep where a task does.
-    fn tie_words_of(&mut self, task: Task, manner: Manner) {
-        let words: Vec<usize> = self.world.words_of(task).collect();
-        words.into_iter().for_each(|word| self.tie_word(word, manner));
-    }
-
-    fn tie_life(&mut self, life: u32, manner: Manner) {
-        if let Some(process) = self.world.process_of(life) {
-            self.tie(Thing::Life(process), manner);
-        }
-    }
-
-    /// It wakes whom the kernel wakes at the end of a task.
-    fn tie_baton_of(&mut self, task: Task) {
-        let baton = self.world.baton_of(task);
-        if baton != 0 {
-            self.tie_word(baton, Manner::Change);
-        }
-    }
-
-    /// It ends a process.
-    fn tie_death(&mut self, process: Process) {
-        self.tie(Thing::Life(process), Manner::Change);
-        for task in self.world.tasks().filter(|task| self.world.of_tasks()[task.index()] == process).collect::<Vec<_>>()
-        {
-            if self.world.is_asleep(task) {
-                self.tie_words_of(task, Manner::Leave);
-            }
-            self.tie_baton_of(task);
-        }
-    }
-
-    /// It has woken tasks.
-    fn tie_roused(&mut self) {
-        for task in self.world.roused() {
-            self.tie(Thing::Task(task), Manner::Change);
-        }
-    }
-
     /// Lists what can happen next; false: nothing, and the schedule has ended.
     fn list(&mut self) -> bool {
         self.options.clear();
@@ -368,13 +300,13 @@ impl Schedule {
             self.fair()
         } else {
             let crossing = Crossing {
-                record: &self.record,
                 budget: &self.budget,
                 number,
                 options: &self.options,
                 pending: self.world.pending(),
                 processes: self.world.of_tasks(),
                 running: self.running,
+                record: &self.record,
                 refusal: self.refusal,
             };
             let Some(index) = self.strategy.choose(&crossing) else {
@@ -399,15 +331,11 @@ impl Schedule {
         Some(choice)
     }
 
-    /// All get their turns, and whoever can go on goes on before a time-out fires. Nobody dies and nothing else is amiss.
+    /// All get their turns, and whoever can go on goes on before a time-out fires.
     fn fair(&mut self) -> usize {
-        let first = |able: fn(&Choice) -> bool| self.options.iter().take_while(|option| able(option)).count();
-        let turns = match first(|option| matches!(option, Choice::Run(_))) {
-            0 => first(|option| matches!(option, Choice::Expire(_) | Choice::Continue(_))),
-            runnable => runnable,
-        };
+        let runnable = self.options.iter().take_while(|option| matches!(option, Choice::Run(_))).count();
         self.round += 1;
-        // What is picked in the middle of a step is neither.
-        self.round % if turns > 0 { turns } else { self.options.len() }
+        let turns = if runnable > 0 { runnable } else { self.options.len() };
+        self.round % turns
     }
 }

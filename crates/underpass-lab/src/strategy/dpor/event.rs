@@ -143,8 +143,9 @@ impl Event {
 
     /// Which part of what there is to explore here has been; the part that is being.
     pub fn shares(&self) -> (f64, f64) {
-        let all = (self.done.len() + 1 + self.tree.len()) as f64;
-        let (mut before, mut part) = (self.done.len() as f64 / all, 1.0 / all);
+        let (done, left) = (self.done.len() as u32, self.tree.len() as u32);
+        let mut part = 1.0 / f64::from(done + 1 + left);
+        let mut before = part * f64::from(done);
         for pick in self.picks.iter().filter(|pick| pick.asked) {
             before += part * f64::from(pick.explored - 1) / f64::from(pick.count);
             part /= f64::from(pick.count);

@@ -82,7 +82,9 @@ pub fn foreseen(choice: Choice, events: &[Event], processes: &[Process]) -> Foot
                 let naming = own.filter(|event| event.footprint.contains(&baton));
                 batons.extend(naming.flat_map(Event::queues).map(|tie| tie.thing));
             }
-            batons.iter().for_each(|thing| add(*thing, Manner::Change));
+            for thing in &batons {
+                add(*thing, Manner::Change);
+            }
             // Whom it would wake: those whose last step watched this life, or slept there.
             for index in 0..processes.len() as u32 {
                 let last = events.iter().rev().find(|event| event.choice == Choice::Run(Task(index)));

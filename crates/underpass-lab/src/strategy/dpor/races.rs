@@ -70,7 +70,10 @@ impl Dpor {
             });
             // At the very last event it is one of the other options.
             let Some(index) = latest.filter(|index| *index < number) else { continue };
-            self.events[index].explored.rests.push((choice, number));
+            let rests = &mut self.events[index].explored.rests;
+            if !rests.contains(&(choice, number)) {
+                rests.push((choice, number));
+            }
             let mut sequence: Vec<Wake> = self.events[index + 1..].iter().map(repeat).collect();
             sequence.push(Wake { choice, picks: Vec::new(), footprint, after: Vec::new() });
             sequence.push(repeat(&self.events[index]));
@@ -120,7 +123,7 @@ impl Dpor {
     /// How many deaths there may still be from an event on.
     fn kills_left(&self, index: usize) -> u32 {
         let deaths = self.events[..index].iter().filter(|event| is_kill(event.choice)).count();
-        self.kills - deaths as u32
+        self.kills.saturating_sub(deaths as u32)
     }
 
     /// What could have happened at an event and did not: a death, a fault or a time-out whose order with it matters, and whatever it
@@ -136,10 +139,8 @@ impl Dpor {
             let remains = after.map_or(end == End::Pruned, |options| options.contains(&option));
             let footprint = foreseen(option, &self.events[..index], &self.processes);
             let event = &mut self.events[index];
-            if !remains {
-                if !event.explored.disabled.contains(&option) {
-                    event.explored.disabled.push(option);
-                }
+            if !remains && !event.explored.disabled.contains(&option) {
+                event.explored.disabled.push(option);
             }
             let waits = matches!(option, Choice::Run(_));
             if !remains || (!waits && clash(&footprint, &event.footprint)) {
