@@ -333,9 +333,13 @@ impl Schedule {
 
     /// All get their turns, and whoever can go on goes on before a time-out fires.
     fn fair(&mut self) -> usize {
-        let runnable = self.options.iter().take_while(|option| matches!(option, Choice::Run(_))).count();
+        let first = |able: fn(&Choice) -> bool| self.options.iter().take_while(|option| able(option)).count();
+        let turns = match first(|option| matches!(option, Choice::Run(_))) {
+            0 => first(|option| matches!(option, Choice::Expire(_) | Choice::Continue(_))),
+            runnable => runnable,
+        };
         self.round += 1;
-        let turns = if runnable > 0 { runnable } else { self.options.len() };
-        self.round % turns
+        // What is picked in the middle of a step is neither.
+        self.round % if turns > 0 { turns } else { self.options.len() }
     }
 }
