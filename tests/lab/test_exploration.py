@@ -174,3 +174,31 @@ def test_arguments_out_of_range() -> None:
         lab.explore(lost_update, schedules=0)
     with pytest.raises(ValueError, match="not a schedule's token"):
         lab.replay(lost_update, "not a token")
+
+
+def test_a_reduction_says_what_it_exhausted() -> None:
+    def program(world: World) -> None:
+        told = underpass.Event()
+        world.process(told.wait)
+        world.process(told.set)
+
+    report = lab.explore(program, strategy="dpor", seed=1)
+    assert report.exhausted
+    assert report.classes is not None
+    assert f"exhausted: {report.classes} classes" in str(report)
+
+
+def test_a_reduction_says_how_much_it_covered() -> None:
+    def program(world: World) -> None:
+        door = underpass.Mutex()
+
+        def visit() -> None:
+            with door:
+                pass
+
+        for _ in range(3):
+            world.process(visit)
+
+    report = lab.explore(program, strategy="dpor", schedules=10, seed=1)
+    assert not report.exhausted
+    assert "of the space" in str(report)

@@ -28,15 +28,21 @@ class Report:
     """Processes that ran them."""
     interrupted: bool = False
     """Ctrl-C came before the end."""
+    classes: int | None = None
+    """Schedules that differ in more than the order of steps that touch nothing in common; None: the strategy does not tell."""
+    covered: float | None = None
+    """The estimated part of all schedules that was run, 0 to 1; None: the strategy does not know."""
 
     def __str__(self) -> str:
         found = bounds(self.kills, self.faults, self.preemptions)
         within = f", {found}" if found else ""
         if self.exhausted:
-            return f"{self.program}: exhausted: {self.schedules:,} schedules{within}"
+            covered = f"{self.schedules:,} schedules" if self.classes is None else f"{self.classes:,} classes"
+            return f"{self.program}: exhausted: {covered}{within}"
         how = "interrupted" if self.interrupted else "not exhausted"
         dice = f"{self.strategy}, seed {self.seed}" + (f", {self.jobs} jobs" if self.jobs > 1 else "")
-        return f"{self.program}: {how}: {self.schedules:,} schedules ({dice}){within}"
+        part = f", ≈ {self.covered:.1%} of the space" if self.covered is not None else ""
+        return f"{self.program}: {how}: {self.schedules:,} schedules{part} ({dice}){within}"
 
 
 @final

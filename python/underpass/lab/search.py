@@ -40,6 +40,10 @@ class Tally:
     steps: int = 0
     """Choices made, in all of them."""
     exhausted: bool = False
+    classes: int | None = None
+    """Schedules that differ in more than the order of steps that touch nothing in common, if the strategy tells them apart."""
+    covered: float | None = None
+    """The estimated part of all schedules, if the strategy knows."""
     found: Found | None = None
 
     @property
@@ -72,7 +76,9 @@ class Searcher:
         due = time.perf_counter() + TELL_EVERY
         with _quiet_collector():
             for number in range(limit):
-                if not lab.begin(greenlet.getcurrent().switch):
+                left = lab.begin(greenlet.getcurrent().switch)
+                tally.classes, tally.covered = lab.classes, lab.covered
+                if not left:
                     tally.exhausted = True
                     return
                 verdict = stage.run(judge)

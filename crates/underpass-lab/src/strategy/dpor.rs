@@ -281,4 +281,12 @@ impl Strategy for Dpor {
             self.find_races(record.end);
         }
     }
+
+    fn classes(&self) -> Option<u64> {
+        Some(Self::classes(self))
+    }
+
+    fn covered(&self) -> Option<f64> {
+        Some(self.progress())
+    }
 }
