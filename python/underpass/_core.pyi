@@ -46,6 +46,7 @@ __all__ = [
     "Waiter",
     "enter",
     "fail_after",
+    "in_lab",
     "leave",
     "reenter",
     "reopen",
@@ -588,6 +589,7 @@ class Lab:
 
 def enter() -> None: ...
 def reenter(path: str | PathLike[str]) -> Space: ...
+def in_lab() -> bool: ...
 def leave() -> None: ...
 def reopen(
     place: str | PathLike[str], file: str, kind: int, nonce: int, creator: int, pid: int, part: str

@@ -71,6 +71,8 @@ pub struct World {
     objects: Vec<Range<usize>>,
     /// Who was woken since somebody asked.
     roused: Vec<Task>,
+    /// Memory beside an object's own that belongs to it.
+    annexed: Vec<(Range<usize>, Object)>,
 }
 
 /// How long after its deadline a time-out fires, in nanoseconds.
@@ -99,6 +101,7 @@ impl World {
         self.processes.clear();
         self.objects.clear();
         self.roused.clear();
+        self.annexed.clear();
     }
 
     /// Nanoseconds of the virtual clock.
@@ -171,10 +174,17 @@ impl World {
         Object(self.objects.len() as u32 - 1)
     }
 
+    /// What lies at these addresses is that object's, too.
+    pub fn annex(&mut self, object: Object, addresses: Range<usize>) {
+        self.annexed.push((addresses, object));
+    }
+
     /// The object that an address lies in.
     #[must_use]
     pub fn object_at(&self, address: usize) -> Option<Object> {
-        self.objects.iter().position(|addresses| addresses.contains(&address)).map(|index| Object(index as u32))
+        let own = self.objects.iter().position(|addresses| addresses.contains(&address));
+        let annexed = || self.annexed.iter().find(|(addresses, _)| addresses.contains(&address));
+        own.map(|index| Object(index as u32)).or_else(|| annexed().map(|(_, object)| *object))
     }
 
     /// Every task, in order.
@@ -272,11 +282,10 @@ impl World {
         words.words.iter().chain([&words.baton]).find_map(|word| self.object_at(*word))
     }
 
-    /// How many sleep on words in these addresses.
+    /// How many sleep on words of an object.
     #[must_use]
-    pub(crate) fn sleepers(&self, addresses: &Range<usize>) -> usize {
-        let there = |task: &&TaskState| task.asleep && task.sleep.words.iter().any(|word| addresses.contains(word));
-        self.tasks.iter().filter(there).count()
+    pub(crate) fn sleepers(&self, object: Object) -> usize {
+        self.tasks().filter(|task| self.sleeps_on(*task) == Some(object)).count()
     }
 
     /// A task falls asleep; until its baton or a word of these is woken, a life of these ends, or the time comes.

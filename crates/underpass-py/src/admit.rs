@@ -6,24 +6,24 @@ use pyo3::PyTraverseError;
 use pyo3::exceptions::PyException;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use underpass_core::linux::Linux;
 use underpass_core::port::{Admission, Channel};
 use underpass_core::{Error, Result};
 use underpass_shm::life::Life;
 
+use crate::handle::Handle;
 use crate::peer::Peer;
 
 /// The `admit=` of a port.
 #[derive(Debug)]
 pub struct Admit {
-    linux: Arc<Linux>,
+    port: Arc<Handle>,
     function: Mutex<Option<Py<PyAny>>>,
 }
 
 impl Admit {
     /// Asks that function.
-    pub fn new(linux: Arc<Linux>, function: Py<PyAny>) -> Self {
-        Self { linux, function: Mutex::new(Some(function)) }
+    pub fn new(port: Arc<Handle>, function: Py<PyAny>) -> Self {
+        Self { port, function: Mutex::new(Some(function)) }
     }
 
     /// The function, which runs while nobody holds the lock.
@@ -55,7 +55,7 @@ impl Admission for Asked {
     fn admits(&self, client: &Channel) -> Result<bool> {
         Python::attach(|py| {
             let Some(function) = self.0.function(py) else { return Ok(false) };
-            let peer = Peer::caller(&self.0.linux, client, Life::NOBODY);
+            let peer = Peer::caller(&self.0.port, client, Life::NOBODY);
             match function.call1((peer,)).and_then(|verdict| verdict.is_truthy()) {
                 Ok(verdict) => Ok(verdict),
                 // One client's misfortune must not end the service of all: told as Python tells of callbacks.

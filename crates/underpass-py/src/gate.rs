@@ -6,14 +6,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use underpass_core::outsider::Outsider;
-use underpass_core::port::{Badge, Client, MOST_BYTES, Reply, notify};
+use underpass_core::port::{Badge, Client, MOST_BYTES, Reply, channel_size, notify};
 use underpass_core::{Deadline, Error, Kernel};
 use underpass_shm::forks;
 use underpass_shm::header::{Kind, WORDS};
 use underpass_shm::layout::port::PortWords;
 use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
-use underpass_shm::space::socket_name;
 
 use crate::bytes::{Parcel, Target};
 use crate::error::{Context, exception, raise};
@@ -83,22 +82,23 @@ struct Connection {
     outsider: Option<Outsider>,
 }
 
-/// The channel of this process; a forked child finds its parent's and makes the next.
+/// The channel of this process; a forked child, and another process of the lab, finds its parent's and makes the next.
 #[derive(Debug)]
 struct Binding {
-    epoch: u32,
+    /// Whose it is: [`Handle::asker`].
+    asker: u32,
     bound: OnceLock<Connection>,
     next: OnceLock<Box<Binding>>,
 }
 
 impl Binding {
-    fn new() -> Self {
-        Self { epoch: forks::epoch(), bound: OnceLock::new(), next: OnceLock::new() }
+    fn new(asker: u32) -> Self {
+        Self { asker, bound: OnceLock::new(), next: OnceLock::new() }
     }
 
-    #[inline]
-    fn current(&self) -> &Self {
-        if self.epoch == forks::epoch() { self } else { self.next.get_or_init(|| Box::new(Self::new())).current() }
+    #[cold]
+    fn of(&self, asker: u32) -> &Self {
+        if self.asker == asker { self } else { self.next.get_or_init(|| Box::new(Self::new(asker))).of(asker) }
     }
 }
 
@@ -120,7 +120,7 @@ impl Gate {
             let error = Error::Corrupted("its message_size or its length is out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
         };
-        let gate = Self { handle: handle.clone(), words, message_size, badge, binding: Binding::new() };
+        let gate = Self { handle: handle.clone(), words, message_size, badge, binding: Binding::new(handle.asker()) };
         Ok(object::base(handle).add_subclass(gate))
     }
 
@@ -134,6 +134,12 @@ impl Gate {
         Self::badged(py, handle, read_badge(part)?)
     }
 
+    /// The channel of this process.
+    #[inline]
+    fn binding(&self) -> &Binding {
+        if self.binding.asker == forks::epoch() { &self.binding } else { self.binding.of(self.handle.asker()) }
+    }
+
     #[inline]
     fn bound(
         &self,
@@ -142,7 +148,7 @@ impl Gate {
         deadline: Deadline,
         failed: &'static str,
     ) -> PyResult<(&Client, &dyn Kernel)> {
-        let bound = match self.binding.current().bound.get() {
+        let bound = match self.binding().bound.get() {
             Some(bound) => bound,
             None => self.bind(py, deadline)?.map_err(|error| self.failed(py, timeout, failed, error))?,
         };
@@ -179,22 +185,25 @@ impl Gate {
 
     #[cold]
     fn bind(&self, py: Python<'_>, deadline: Deadline) -> PyResult<underpass_core::Result<&Connection>> {
-        let header = &self.handle.header;
-        let space = self.handle.home(py)?.space();
-        let outsider = space.lives().is_onlooker().then(|| Outsider::new(space.clone(), &host::Python));
-        let connected = Client::connect(
-            outsider.as_ref().map_or(self.handle.kernel(), |outsider| outsider),
-            space,
-            self.words.clone(),
-            &socket_name(header),
-            Life(header.creator),
-            self.message_size,
-            self.badge,
-            deadline,
-            outsider.is_some(),
-        );
+        let outsider = if self.handle.is_onlooker() {
+            Some(Outsider::new(self.handle.home(py)?.space().clone(), &host::Python))
+        } else {
+            None
+        };
+        let connected =
+            self.handle.approach(channel_size(self.message_size), outsider.is_some()).and_then(|approach| {
+                Client::connect(
+                    outsider.as_ref().map_or(self.handle.kernel(), |outsider| outsider),
+                    &*approach,
+                    self.words.clone(),
+                    Life(self.handle.header.creator),
+                    self.message_size,
+                    self.badge,
+                    deadline,
+                )
+            });
         // Two threads may bind at once; one channel more does no harm, and the server forgets it with this process.
-        Ok(connected.map(|client| self.binding.current().bound.get_or_init(|| Connection { client, outsider })))
+        Ok(connected.map(|client| self.binding().bound.get_or_init(|| Connection { client, outsider })))
     }
 
     #[cold]
@@ -345,10 +354,10 @@ impl Gate {
             .filter(|bits| *bits != 0)
             .ok_or_else(|| PyValueError::new_err(format!("bits={bits} is not between 1 and 2**64 - 1")))?;
         let failed = |error| self.failed(py, Timeout::NoWait, "not notified", error);
-        let words = match self.binding.current().bound.get() {
+        let words = match self.binding().bound.get() {
             // Those who cannot write the port's words have others.
             Some(bound) => &bound.client.port,
-            None if self.handle.home(py)?.space().lives().is_onlooker() => {
+            None if self.handle.is_onlooker() => {
                 let why = "who can only read its space is let in by a call: call or send first";
                 return Err(failed(Error::Misuse(why.into())));
             }
@@ -371,7 +380,7 @@ impl Gate {
 
     /// A frozen snapshot.
     fn statistics(&self) -> GateStatistics {
-        let bound = self.binding.current().bound.get();
+        let bound = self.binding().bound.get();
         let (in_progress, abandoned, in_line) = bound.map_or((0, 0, 0), |bound| bound.client.in_progress());
         GateStatistics {
             bound: bound.is_some(),
@@ -386,7 +395,8 @@ impl Gate {
 
     /// End this handle: the server forgets what it shared with this process. Idempotent.
     fn close(&self) {
-        if let Some(bound) = self.binding.current().bound.get() {
+        if let Some(bound) = self.binding().bound.get() {
+            self.handle.touch();
             bound.client.close();
         }
         self.handle.close();
@@ -400,7 +410,7 @@ impl Gate {
 
     fn __repr__(&self) -> String {
         let name = self.handle.label();
-        let bound = if self.binding.current().bound.get().is_some() { "bound" } else { "not bound yet" };
+        let bound = if self.binding().bound.get().is_some() { "bound" } else { "not bound yet" };
         let badge = if self.badge.number == 0 { String::new() } else { format!(", badge {}", self.badge.number) };
         let state = if self.handle.is_closed() { ", closed" } else { "" };
         format!("<Gate to {name}, {bound}{badge}{state}>")

@@ -1,5 +1,7 @@
 //! What every object has: a name, an end, and a way to be handed to another process.
 
+mod ports;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
@@ -7,14 +9,12 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use underpass_core::Error;
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
 use underpass_core::linux::{Host as _, Linux};
-use underpass_core::{Deadline, Error};
 use underpass_shm::access::Access;
-use underpass_shm::header::{Header, Kind, PARAMETERS, WORDS};
-use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
+use underpass_shm::header::{Header, Kind, PARAMETERS};
 use underpass_shm::life::Life;
-use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, clock, forks, space};
 
@@ -75,77 +75,10 @@ impl Handle {
         Ok(Self::born(made.map_err(|error| not_created(py, wanted, error))?, home, lab, wanted.name.is_none()))
     }
 
-    /// Makes a port, which `anybody` who reaches its space may connect to: `listen` binds its socket before its name exists. A name whose receiver is gone is taken over.
-    pub fn create_port(
-        py: Python<'_>,
-        space: Option<&Space>,
-        wanted: &Wanted<'_>,
-        anybody: bool,
-        listen: &dyn Fn(&space::Space, &Header) -> Result<(), Shm>,
-    ) -> PyResult<Self> {
-        check(wanted)?;
-        let linux = Space::or_default(py, space)?.linux;
-        let made = (|| {
-            let home = linux.space();
-            let newborn = home.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters, wanted.mode)?;
-            listen(home, &newborn.header)?;
-            newborn.share(&space::socket_name(&newborn.header), anybody)?;
-            let (region, header) = (newborn.region.clone(), newborn.header.clone());
-            let published = home.exclusively(|| {
-                let dead = match home.open(newborn.file_name(), Kind::Port) {
-                    Ok((region, old)) if !receives(home, &region, &old) => Some(old),
-                    _ => None,
-                };
-                if let Some(old) = &dead {
-                    let _ = home.unlink(&space::socket_name(old));
-                }
-                newborn.publish(dead.is_some())
-            });
-            if published.is_err() {
-                let _ = home.unlink(&space::socket_name(&header));
-            }
-            Ok(Memory { region, header, file: published? })
-        })();
-        let made = made.map_err(|error: Shm| not_created(py, wanted, error.into()))?;
-        Ok(Self::born(made, Some(linux), None, wanted.name.is_none()))
-    }
-
     fn born(made: Memory, home: Option<Arc<Linux>>, lab: Option<Arc<LabKernel>>, anonymous: bool) -> Self {
         let mut handle = Self::over(home, lab, made.region, made.header, made.file);
         handle.owned_in = anonymous.then(forks::epoch);
         handle
-    }
-
-    /// Opens a named port, once somebody receives there.
-    pub fn open_living(
-        py: Python<'_>,
-        space: Option<&Space>,
-        name: &str,
-        kind: Kind,
-        timeout: Timeout,
-    ) -> PyResult<Self> {
-        let deadline = timeout.deadline().time();
-        loop {
-            let handle = Self::open_until(py, space, name, kind, timeout, deadline)?;
-            let home = handle.home(py)?.space();
-            if receives(home, &handle.region, &handle.header) {
-                return Ok(handle);
-            }
-            if deadline.is_some_and(|time| clock::monotonic() >= time) {
-                let what = home.describe(name);
-                return Err(missing(
-                    py,
-                    &format!("{what} has lost its receiver, pid {}, and a new one", handle.header.creator_pid),
-                    &home.path_of(&handle.file),
-                    timeout,
-                ));
-            }
-            // The next incarnation is a new file of that name.
-            let mut looked = Ok(());
-            host::Python.detached(&mut || looked = home.await_change(Duration::from_millis(100)));
-            looked.map_err(|error| from_shm(py, error))?;
-            py.check_signals()?;
-        }
     }
 
     /// Opens a named object, waiting for the name if `timeout` says so.
@@ -165,7 +98,7 @@ impl Handle {
         if space.is_none()
             && let Some(lab) = kernel_lab::current()
         {
-            return Self::await_in_lab(py, lab, name, kind, timeout);
+            return Self::await_in_lab(py, lab, name, kind, timeout, deadline);
         }
         let linux = Space::or_default(py, space)?.linux;
         let file = space::file_name(name);
@@ -204,18 +137,24 @@ impl Handle {
         }
     }
 
-    fn await_in_lab(py: Python<'_>, lab: Arc<LabKernel>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Self> {
+    fn await_in_lab(
+        py: Python<'_>,
+        lab: Arc<LabKernel>,
+        name: &str,
+        kind: Kind,
+        timeout: Timeout,
+        deadline: Option<u64>,
+    ) -> PyResult<Self> {
         let file = space::file_name(name);
-        let deadline = timeout.deadline();
         loop {
             let seen = lab.names();
             match lab.find(&file, kind) {
                 Ok((region, header)) => return Ok(Self::over(None, Some(lab), region, header, file)),
                 Err(Shm::NotFound { what, path }) => {
-                    let parked = if deadline == Deadline::NoWait {
+                    let parked = if deadline.is_some_and(|time| lab.now() >= time) {
                         Parked::Expired
                     } else {
-                        lab.await_name(seen, deadline.time())
+                        lab.await_name(seen, deadline)
                     };
                     match parked {
                         Parked::Expired => return Err(missing(py, &what, &path, timeout)),
@@ -328,6 +267,27 @@ impl Handle {
         &self.kernel
     }
 
+    /// Which process asks, as far as what it alone may use is concerned: its epoch of forks, or the life of one of the
+    /// lab's.
+    pub fn asker(&self) -> u32 {
+        self.lab.as_ref().map_or_else(forks::epoch, |lab| lab.process().0)
+    }
+
+    /// It lives in the lab.
+    pub fn is_in_lab(&self) -> bool {
+        self.lab.is_some()
+    }
+
+    /// Other users take part in its space.
+    pub fn is_shared(&self) -> bool {
+        self.home.as_ref().is_some_and(|home| home.space().is_shared())
+    }
+
+    /// This process can read the object and not write it.
+    pub fn is_onlooker(&self) -> bool {
+        self.home.as_ref().is_some_and(|home| home.space().lives().is_onlooker())
+    }
+
     /// The thread id behind a life; 0 if it is not known.
     pub fn tid(&self, thread: Life) -> u32 {
         // The lab numbers threads as it numbers processes: a process's first thread often has its number.
@@ -366,6 +326,13 @@ impl Handle {
                 lab.operate(&self.region).map_err(|error| raise(py, &Context::of(&self.title, "not used"), error))
             }
             None => Ok(()),
+        }
+    }
+
+    /// The lab is told that it changes, where that is no operation with a scheduling point of its own.
+    pub fn touch(&self) {
+        if let Some(lab) = &self.lab {
+            lab.touch(&self.region);
         }
     }
 
@@ -425,17 +392,6 @@ impl Handle {
         let place = space.path().display().to_string();
         let travel = (place, file, header.kind as u32, header.nonce, header.creator, header.creator_pid, part);
         Ok((open, travel))
-    }
-
-    /// Removes a port's name, unless somebody else has taken it over, and its socket.
-    pub fn remove_port(&self) {
-        let Some(home) = self.home.as_ref().map(|linux| linux.space()) else { return };
-        // Who takes the name over does so under the same lock. If the space is gone, so is the name.
-        let _ = home.exclusively(|| match home.map(&self.file) {
-            Ok((_, header)) if header.nonce == self.header.nonce => home.unlink(&self.file),
-            _ => Ok(()),
-        });
-        let _ = home.unlink(&space::socket_name(&self.header));
     }
 
     /// Refuses parameters that are not the existing object's.
@@ -546,13 +502,6 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
 
 fn not_created(py: Python<'_>, wanted: &Wanted<'_>, error: Error) -> PyErr {
     raise(py, &Context::of(&title(wanted.kind, wanted.name, ""), "not created"), error)
-}
-
-/// True while the process that made the port lives and has not closed it.
-fn receives(home: &space::Space, region: &Arc<Region>, port: &Header) -> bool {
-    let words: Option<Placed<PortWords>> = Placed::at(region, WORDS);
-    let open = words.is_some_and(|words| words.state.load(Relaxed) != PORT_CLOSED);
-    open && home.lives().alive(Life(port.creator))
 }
 
 fn check(wanted: &Wanted<'_>) -> PyResult<()> {

@@ -24,6 +24,7 @@ use underpass_shm::sync::AtomicU32;
 use underpass_shm::{Error as Shm, clock, space};
 
 use crate::error::plain;
+use crate::rendezvous_lab::Doors;
 
 thread_local! {
     static CURRENT: std::cell::RefCell<Option<Arc<LabKernel>>> = const { std::cell::RefCell::new(None) };
@@ -50,6 +51,7 @@ pub struct LabKernel {
     schedule: Mutex<Schedule>,
     greenlets: Mutex<Greenlets>,
     objects: Mutex<Objects>,
+    pub doors: Doors,
     /// Changes with every name.
     names: Word,
     nudge: Mutex<Nudge>,
@@ -89,6 +91,10 @@ struct Made {
 #[derive(Debug, Default)]
 struct Objects {
     made: Vec<Made>,
+    /// The memory of channels.
+    channels: Vec<Arc<Region>>,
+    /// Memory of the schedule before this one, which somebody still had open when this one began.
+    kept: Vec<Arc<Region>>,
     /// Memory of earlier schedules, by its size.
     spare: HashMap<usize, Vec<Arc<Region>>>,
 }
@@ -108,6 +114,7 @@ impl LabKernel {
             schedule: Mutex::new(schedule),
             greenlets: Mutex::default(),
             objects: Mutex::default(),
+            doors: Doors::default(),
             names: Word::new(0),
             nudge: Mutex::default(),
         }
@@ -126,12 +133,21 @@ impl LabKernel {
     /// Begins the next schedule, with no objects; false: there is none.
     pub fn begin(&self) -> bool {
         let mut objects = locked(&self.objects);
-        let Objects { made, spare } = &mut *objects;
-        for Made { mut region, .. } in made.drain(..) {
-            // Who still has it open keeps it.
-            if let Some(memory) = Arc::get_mut(&mut region) {
-                memory.clear();
-                spare.entry(region.len()).or_default().push(region);
+        self.doors.clear();
+        let Objects { made, channels, kept, spare } = &mut *objects;
+        let before = std::mem::take(kept);
+        let last = made.drain(..).map(|made| made.region).chain(channels.drain(..));
+        for (mut region, again) in
+            before.into_iter().map(|region| (region, true)).chain(last.map(|region| (region, false)))
+        {
+            match Arc::get_mut(&mut region) {
+                Some(memory) => {
+                    memory.clear();
+                    spare.entry(region.len()).or_default().push(region);
+                }
+                // Handles of a schedule's arguments live until the next one has begun; who still has it open then keeps it.
+                None if !again => kept.push(region),
+                None => {}
             }
         }
         self.greenlets().tasks.clear();
@@ -140,7 +156,32 @@ impl LabKernel {
 
     /// How many are parked on words of that object.
     pub fn waiters(&self, object: &Region) -> usize {
-        self.schedule().sleepers(&object.addresses())
+        self.schedule().sleepers(object.addresses().start)
+    }
+
+    /// Which process runs, of those that are simulated, or the host's.
+    pub fn process(&self) -> Life {
+        let schedule = self.schedule();
+        Life(schedule.world.process_life(schedule.running()))
+    }
+
+    /// Memory that two processes share to use a port: it belongs to that object.
+    pub fn channel(&self, port: &Region, size: usize) -> Result<Arc<Region>> {
+        let region = self.room(size)?;
+        let world = &mut self.schedule().world;
+        if let Some(port) = world.object_at(port.addresses().start) {
+            world.annex(port, region.addresses());
+        }
+        locked(&self.objects).channels.push(region.clone());
+        Ok(region)
+    }
+
+    /// Zeroed memory.
+    fn room(&self, size: usize) -> Result<Arc<Region>> {
+        match locked(&self.objects).spare.get_mut(&size).and_then(Vec::pop) {
+            Some(region) => Ok(region),
+            None => Ok(Region::anonymous(size)?),
+        }
     }
 
     /// What the objects are called, in the order in which they were made.
@@ -174,9 +215,19 @@ impl LabKernel {
 
     /// Removes a name; false: it is gone.
     pub fn unlink(&self, file: &str) -> bool {
+        self.unlink_if(file, |_| true)
+    }
+
+    /// Removes a name if it is that object's.
+    pub fn unlink_if(&self, file: &str, wanted: impl Fn(&Header) -> bool) -> bool {
         let mut objects = locked(&self.objects);
-        let made = objects.made.iter_mut().find(|made| made.linked && made.file == file);
+        let made = objects.made.iter_mut().find(|made| made.linked && made.file == file && wanted(&made.header));
         made.map(|made| made.linked = false).is_some()
+    }
+
+    /// Some object has that name.
+    fn is_taken(&self, file: &str) -> bool {
+        locked(&self.objects).made.iter().any(|made| made.linked && made.file == file)
     }
 
     /// Sleeps until a name appears, or the time comes.
@@ -205,6 +256,14 @@ impl LabKernel {
         self.names.load(SeqCst)
     }
 
+    /// The step that is under way changes the object with that memory: for what is no operation of its own.
+    pub fn touch(&self, object: &Region) {
+        let mut schedule = self.schedule();
+        if let Some(object) = schedule.world.object_at(object.addresses().start) {
+            schedule.touch(object, true);
+        }
+    }
+
     /// A scheduling point of an operation on the object with that memory.
     pub fn operate(&self, object: &Region) -> Result<()> {
         let object = self.schedule().world.object_at(object.addresses().start);
@@ -216,6 +275,9 @@ impl LabKernel {
         let task = {
             let schedule = self.schedule();
             let Some(task) = schedule.running() else { return Ok(()) };
+            if !self.is_entered_here() {
+                return Err(strange());
+            }
             if schedule.is_over() {
                 drop(schedule);
                 return self.after_the_end(point);
@@ -229,6 +291,11 @@ impl LabKernel {
             Next::Switch(other) => self.switch(Some(other)),
             Next::Over => self.switch(None),
         }
+    }
+
+    /// The calling thread is the one whose greenlets are the processes.
+    fn is_entered_here(&self) -> bool {
+        CURRENT.with_borrow(|lab| lab.as_ref().is_some_and(|lab| std::ptr::eq(&raw const **lab, self)))
     }
 
     /// After the end of a schedule, lets one sleeper look once more: true if it then goes on with its program.
@@ -295,6 +362,15 @@ impl LabKernel {
             })
         })
     }
+}
+
+/// Refuses a thread of the system.
+fn strange() -> Error {
+    Python::attach(|py| {
+        let why = "it lives in the lab, which runs no threads of the system: start threads of its processes with world.thread";
+        plain(py, "MisuseError", why).restore(py);
+    });
+    Error::Interrupted
 }
 
 /// Raises what unwinds a greenlet.
@@ -380,12 +456,17 @@ impl Kernel for LabKernel {
     fn wake(&self, word: &AtomicU32, count: u32) -> u32 {
         // Between the store and its wake anything may happen, a death too.
         let object = self.schedule().world.object_at(address(word));
-        if self.point(Point::Wake, object).is_err() {
-            // Whoever unwinds ends at its next operation: here nobody expects an exception, least of all a destructor.
-            Python::attach(|py| drop(PyErr::take(py)));
-            return 0;
-        }
-        self.schedule().wake(address(word), count)
+        // A destructor may run while an exception is on its way: it is kept.
+        let raised = Python::attach(PyErr::take);
+        let passed = self.point(Point::Wake, object);
+        Python::attach(|py| {
+            // Whoever unwinds ends at its next operation: here nobody expects another exception.
+            drop(PyErr::take(py));
+            if let Some(raised) = raised {
+                raised.restore(py);
+            }
+        });
+        if passed.is_err() { 0 } else { self.schedule().wake(address(word), count) }
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {
@@ -402,14 +483,11 @@ impl Kernel for LabKernel {
 
     fn memory(&self, wanted: &Wanted<'_>) -> Result<Memory> {
         if let Some(name) = wanted.name
-            && self.find(&space::file_name(name), wanted.kind).is_ok()
+            && self.is_taken(&space::file_name(name))
         {
             return Err(Shm::Exists { what: format!("'{name}' in the lab"), path: space::file_name(name) }.into());
         }
-        let region = match locked(&self.objects).spare.get_mut(&wanted.size).and_then(Vec::pop) {
-            Some(region) => region,
-            None => Region::anonymous(wanted.size)?,
-        };
+        let region = self.room(wanted.size)?;
         let number = self.schedule().world.add_object(region.addresses());
         let me = self.me()?.process;
         let header = Header {

@@ -276,6 +276,12 @@ impl Lab {
     }
 }
 
+/// Say whether what this thread makes lives in the lab.
+#[pyfunction]
+pub fn in_lab() -> bool {
+    kernel_lab::current().is_some()
+}
+
 impl Lab {
     fn over(strategy: Box<dyn Strategy>, budget: Budget) -> Self {
         Self { kernel: Arc::new(LabKernel::new(Schedule::new(strategy, budget))) }

@@ -19,6 +19,7 @@ mod object;
 mod peer;
 mod port;
 mod queue;
+mod rendezvous_lab;
 mod request;
 mod scope;
 mod semaphore;
@@ -46,7 +47,7 @@ mod _core {
     #[pymodule_export]
     use crate::handle::reopen;
     #[pymodule_export]
-    use crate::lab::Lab;
+    use crate::lab::{Lab, in_lab};
     #[pymodule_export]
     use crate::lease::Lease;
     #[pymodule_export]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use underpass_core::kernel::Kernel;
-use underpass_core::linux::Linux;
 use underpass_core::port::Channel;
 use underpass_shm::life::Life;
 use underpass_shm::socket::{Credentials, is_deserted};
@@ -37,13 +36,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The process behind a socket, and the thread of it that it says calls.
-    pub fn caller(linux: &Arc<Linux>, channel: &Channel, thread: Life) -> Self {
+    /// The process behind a port's channel, and the thread of it that it says calls.
+    pub fn caller(port: &Handle, channel: &Channel, thread: Life) -> Self {
         let Credentials { pid, uid, gid } = channel.peer;
         let line = channel.line.clone();
         // Somebody who has no life here could name the thread of another one.
-        let tid = if line.is_some() { 0 } else { linux.space().lives().tid(thread) };
-        Self { pid, tid, uid, gid, kernel: linux.clone(), life: channel.client, line }
+        let tid = if line.is_some() { 0 } else { port.tid(thread) };
+        Self { pid, tid, uid, gid, kernel: port.world().clone(), life: channel.client, line }
     }
 
     /// The thread that owns an object.

@@ -10,11 +10,10 @@ use pyo3::types::PyBytes;
 use underpass_core::Error;
 use underpass_core::kernel::Wanted;
 use underpass_core::port::{Admission, Call, Census, MOST_BYTES, Received, SameUser, Server, Wish};
+use underpass_shm::forks;
 use underpass_shm::header::{Kind, WORDS};
 use underpass_shm::layout::port::PortWords;
 use underpass_shm::place::Placed;
-use underpass_shm::space::socket_name;
-use underpass_shm::{forks, socket};
 
 use crate::admit::{Admit, Asked};
 use crate::error::{Context, raise};
@@ -22,7 +21,7 @@ use crate::gate::Gate;
 use crate::handle::Handle;
 use crate::number::{Whole, whole};
 use crate::object::{self, SharedObject};
-use crate::request::{Notified, Request};
+use crate::request::{self, Notified, Request};
 use crate::serving;
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -55,8 +54,10 @@ pub struct Port {
     pub handle: Arc<Handle>,
     pub server: Server,
     admit: Option<Arc<Admit>>,
-    /// The epoch of forks in which it was made: a child does not receive.
-    epoch: u32,
+    /// Who made it, as [`Handle::asker`] says: a forked child does not receive, nor another process of the lab.
+    maker: u32,
+    /// The state in which its requests are born.
+    pub unanswered: u8,
 }
 
 /// A snapshot of a port.
@@ -110,38 +111,19 @@ fn create(
         mode,
         format: &|_| Ok(()),
     };
-    let listener = std::cell::Cell::new(None);
-    let listen = |handle_space: &underpass_shm::space::Space, header: &underpass_shm::header::Header| {
-        let bound = socket::listen(
-            handle_space.directory()?,
-            &socket_name(header),
-            &handle_space.describe(name.unwrap_or("a port")),
-        )?;
-        listener.set(Some(bound));
-        Ok(())
+    let (handle, reception) = Handle::create_port(py, space, &wanted, admit.is_some())?;
+    let handle = Arc::new(handle);
+    let Some(words) = Placed::at(&handle.region, WORDS) else {
+        return Err(raise(py, &Context::of(&handle.title, "not created"), Error::Corrupted("too short".into())));
     };
-    let handle = Arc::new(Handle::create_port(py, space, &wanted, admit.is_some(), &listen)?);
-    let words: Option<Placed<PortWords>> = Placed::at(&handle.region, WORDS);
-    match (words, listener.take()) {
-        (Some(words), Some(listener)) => {
-            let admit = match admit {
-                Some(function) => Some(Arc::new(Admit::new(handle.home(py)?.clone(), function))),
-                None => None,
-            };
-            let admission: Box<dyn Admission> = match &admit {
-                Some(admit) => Box::new(Asked(admit.clone())),
-                None => Box::new(SameUser),
-            };
-            let server = Server::new(words, size, listener, admission, handle.home(py)?.space().is_shared());
-            Ok(object::base(&handle).add_subclass(Port {
-                server,
-                admit,
-                handle: handle.clone(),
-                epoch: forks::epoch(),
-            }))
-        }
-        _ => Err(raise(py, &Context::of(&handle.title, "not created"), Error::Corrupted("too short".into()))),
-    }
+    let admit = admit.map(|function| Arc::new(Admit::new(handle.clone(), function)));
+    let admission: Box<dyn Admission> = match &admit {
+        Some(admit) => Box::new(Asked(admit.clone())),
+        None => Box::new(SameUser),
+    };
+    let server = Server::new(words, size, reception, admission, handle.is_shared());
+    let (maker, unanswered) = (handle.asker(), request::unanswered(handle.is_in_lab()));
+    Ok(object::base(&handle).add_subclass(Port { handle, server, admit, maker, unanswered }))
 }
 
 fn callable(handler: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -152,10 +134,15 @@ fn callable(handler: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 impl Port {
+    /// This process has made it.
+    fn is_here(&self) -> bool {
+        self.maker == forks::epoch() || self.maker == self.handle.asker()
+    }
+
     /// Refuses a closed port, and one of a process that this one was forked from.
     pub fn check(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.check(py)?;
-        if self.epoch == forks::epoch() {
+        if self.is_here() {
             return Ok(());
         }
         let why = "it belongs to the process that this one was forked from: open a Gate to call it".into();
@@ -203,7 +190,8 @@ impl Port {
     }
 
     fn shut(&self) {
-        if self.epoch == forks::epoch() && !self.handle.is_closed() {
+        if self.is_here() && !self.handle.is_closed() {
+            self.handle.touch();
             self.server.close(self.handle.kernel());
             self.handle.remove_port();
             if let Some(admit) = &self.admit {
@@ -305,21 +293,23 @@ impl Port {
     ///
     /// Args:
     ///     handler: Called with each request, by several threads at once if there are several.
-    ///     threads: How many serve.
+    ///     threads: How many serve. In the lab, which runs no threads of the system, 1: more raise MisuseError.
     #[pyo3(signature = (handler, *, threads=1))]
     fn serve(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
         callable(handler)?;
-        serving::serve(slf, handler, threads, serving::requests)
+        let run = if slf.get().handle.is_in_lab() { serving::requests::<true> } else { serving::requests::<false> };
+        serving::serve(slf, handler, threads, run)
     }
 
     /// Answer call after call with ``handler(data)``, bytes to bytes, until the port is closed: the fastest loop.
     ///
     /// If the handler raises, the call fails at its caller with CallAbortedError, and the exception ends this loop, and
-    /// those of the other ``threads``, as in `serve`.
+    /// those of the other ``threads``, as in `serve`; in the lab there is one.
     #[pyo3(signature = (handler, *, threads=1))]
     fn serve_bytes(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
         callable(handler)?;
-        serving::serve(slf, handler, threads, serving::bytes)
+        let run = if slf.get().handle.is_in_lab() { serving::bytes::<true> } else { serving::bytes::<false> };
+        serving::serve(slf, handler, threads, run)
     }
 
     /// The right to call this port; picklable.

@@ -1,6 +1,9 @@
 //! What is received at a port: `underpass.Request` and `underpass.Notified`.
 
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
+use std::sync::atomic::{
+    AtomicU8,
+    Ordering::{AcqRel, Acquire},
+};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -12,6 +15,16 @@ use crate::error::{Context, raise};
 use crate::peer::Peer;
 use crate::port::Port;
 
+/// The states of a request. In the lab to answer one is an operation: its first answer takes the slow path.
+const UNANSWERED: u8 = 0;
+const SETTLED: u8 = 1;
+const UNANSWERED_IN_LAB: u8 = 2;
+
+/// The state in which requests are born.
+pub fn unanswered(in_lab: bool) -> u8 {
+    if in_lab { UNANSWERED_IN_LAB } else { UNANSWERED }
+}
+
 /// A call that was received. Reply once; one that is forgotten fails at its caller with CallAbortedError.
 ///
 /// What was sent with `Gate.send` is a request, too: its ``wants_reply`` is False, and nobody waits.
@@ -21,26 +34,27 @@ pub struct Request {
     port: Py<Port>,
     pub call: Call,
     data: Py<PyBytes>,
-    replied: AtomicBool,
+    state: AtomicU8,
 }
 
 impl Request {
     pub fn new(port: Py<Port>, call: Call, data: Py<PyBytes>) -> Self {
-        let replied = AtomicBool::new(call.is_one_way());
-        Self { port, call, data, replied }
+        let state = AtomicU8::new(if call.is_one_way() { SETTLED } else { port.get().unanswered });
+        Self { port, call, data, state }
     }
 
     /// Fails the call at its caller, unless it was answered.
     pub fn give_up(&self) {
-        if !self.replied.swap(true, AcqRel) {
+        if self.state.swap(SETTLED, AcqRel) != SETTLED {
             let port = self.port.get();
+            port.handle.touch();
             port.server.abort(port.handle.kernel(), &self.call);
         }
     }
 
     /// Nobody waits for an answer any more.
     pub fn is_settled(&self) -> bool {
-        self.replied.load(std::sync::atomic::Ordering::Acquire)
+        self.state.load(Acquire) == SETTLED
     }
 }
 
@@ -72,9 +86,8 @@ impl Request {
 
     /// Who called.
     #[getter]
-    fn peer(&self, py: Python<'_>) -> PyResult<Peer> {
-        let linux = self.port.get().handle.home(py)?;
-        Ok(Peer::caller(linux, self.call.channel(), self.call.caller()))
+    fn peer(&self) -> Peer {
+        Peer::caller(&self.port.get().handle, self.call.channel(), self.call.caller())
     }
 
     /// Answer, once, with a buffer, or a list or tuple of them that is sent as one message. Never blocks; the caller may be gone.
@@ -95,8 +108,10 @@ impl Request {
             let error = Error::TooLong { size: data.length(), limit: port.server.message_size() };
             return Err(raise(py, &context, error));
         }
-        if self.replied.swap(true, AcqRel) {
-            return Err(raise(py, &context, Error::Misuse("it was answered before".into())));
+        match self.state.swap(SETTLED, AcqRel) {
+            UNANSWERED => {}
+            UNANSWERED_IN_LAB => port.handle.point(py)?,
+            _ => return Err(raise(py, &context, Error::Misuse("it was answered before".into()))),
         }
         port.server.reply(port.handle.kernel(), &self.call, &data).map_err(|error| raise(py, &context, error))
     }

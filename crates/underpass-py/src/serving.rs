@@ -25,6 +25,13 @@ pub fn serve(port: &Bound<'_, Port>, handler: &Bound<'_, PyAny>, threads: i64, r
         return Err(PyValueError::new_err(format!("threads={threads} is not a number of threads: pass 1 or more")));
     }
     port.get().check(py)?;
+    if threads > 1 && port.get().handle.is_in_lab() {
+        let why = format!(
+            "threads={threads}: the lab runs no threads of the system: pass threads=1, and start others of the \
+             process with world.thread"
+        );
+        return Err(raise(py, &Context::of(&port.get().handle.title, "not served"), Error::Misuse(why)));
+    }
     let common = Arc::new(Common { stop: AtomicU32::new(0), error: Mutex::new(None) });
     let mut others = Vec::new();
     let mut mine = Ok(());
@@ -108,7 +115,11 @@ fn next(port: &Port, py: Python<'_>, last: Option<&Call>, stop: &AtomicU32) -> P
 }
 
 /// Requests in, replies out.
-pub fn requests(slf: &Bound<'_, Port>, handler: &Bound<'_, PyAny>, stop: &AtomicU32) -> PyResult<()> {
+pub fn requests<const IN_LAB: bool>(
+    slf: &Bound<'_, Port>,
+    handler: &Bound<'_, PyAny>,
+    stop: &AtomicU32,
+) -> PyResult<()> {
     let (py, port) = (slf.py(), slf.get());
     let mut last = None;
     while let Some(call) = next(port, py, last.as_ref(), stop)? {
@@ -127,13 +138,16 @@ pub fn requests(slf: &Bound<'_, Port>, handler: &Bound<'_, PyAny>, stop: &Atomic
         }
         // A handler that runs no Python code would keep Ctrl-C out.
         py.check_signals()?;
+        if IN_LAB {
+            port.handle.point(py)?;
+        }
         last = Some(request.get().call.clone());
     }
     Ok(())
 }
 
 /// Bytes in, bytes out: the fastest loop.
-pub fn bytes(slf: &Bound<'_, Port>, handler: &Bound<'_, PyAny>, stop: &AtomicU32) -> PyResult<()> {
+pub fn bytes<const IN_LAB: bool>(slf: &Bound<'_, Port>, handler: &Bound<'_, PyAny>, stop: &AtomicU32) -> PyResult<()> {
     let (py, port) = (slf.py(), slf.get());
     let kernel = port.handle.kernel();
     let mut last: Option<Call> = None;
@@ -143,6 +157,9 @@ pub fn bytes(slf: &Bound<'_, Port>, handler: &Bound<'_, PyAny>, stop: &AtomicU32
                 return Ok(());
             }
             let data = Parcel::new(&reply)?;
+            if IN_LAB {
+                port.handle.point(py)?;
+            }
             port.server
                 .reply(kernel, &call, &data)
                 .map_err(|error| raise(py, &Context::of(&port.handle.title, "call not answered"), error))
@@ -155,6 +172,9 @@ pub fn bytes(slf: &Bound<'_, Port>, handler: &Bound<'_, PyAny>, stop: &AtomicU32
         }
         // A handler that runs no Python code would keep Ctrl-C out.
         py.check_signals()?;
+        if IN_LAB {
+            port.handle.point(py)?;
+        }
         last = Some(call);
     }
     Ok(())

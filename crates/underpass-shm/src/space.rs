@@ -461,6 +461,12 @@ pub fn uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// The group that this process acts as.
+#[must_use]
+pub fn gid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
 /// The file name of a user's name, which was checked by [`check_name`].
 #[must_use]
 pub fn file_name(name: &str) -> String {

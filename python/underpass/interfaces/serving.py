@@ -6,8 +6,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from underpass.errors import ClosedError
-from underpass.ports import Port
+from underpass.errors import ClosedError, MisuseError
+from underpass.ports import Port, in_lab
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -55,6 +55,9 @@ def serving(implementation: Interface, *, at: str | Port, threads: int = 1) -> G
     On entry the name is there: a client in any process can connect. Leaving waits for the methods that run, however long they take
     (`underpass.fail_after` does not bound that), and raises what ended the server, if an exception did. `serve` says the rest.
 
+    Raises:
+        MisuseError: In the lab, which runs no threads of the system; give `serve` a process of its own there.
+
     Example:
         >>> import underpass
         >>> class Desk(underpass.Interface):
@@ -64,6 +67,11 @@ def serving(implementation: Interface, *, at: str | Port, threads: int = 1) -> G
         ...     underpass.connect(Desk, "doc/serving").add(1, 2)
         3
     """
+    if in_lab():
+        raise MisuseError(
+            "serving starts a thread of the system, and the lab runs none: give it a process of its own, "
+            "world.process(underpass.serve, implementation, at=name, servant=True)"
+        )
     port, answerer = _prepare(implementation, at, threads)
     failures: list[BaseException] = []
 

@@ -8,7 +8,7 @@ use underpass_shm::layout::port::{CallerWords, ReplyWords, RequestWords};
 use underpass_shm::life::Life;
 use underpass_shm::place::{Blocks, Placed};
 use underpass_shm::region::Region;
-use underpass_shm::socket::{Credentials, is_deserted, sealed_size};
+use underpass_shm::socket::{Credentials, is_deserted};
 use underpass_shm::sync::{
     Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
@@ -81,17 +81,17 @@ impl Channel {
 
     /// Takes a client's memory on; `None` if it is not a channel for this port.
     #[must_use]
-    pub fn adopt(memory: &OwnedFd, message_size: usize, peer: Credentials, line: Option<Arc<OwnedFd>>) -> Option<Self> {
-        let size = sealed_size(memory)?;
-        if size != channel_size(message_size) {
-            return None;
-        }
-        let region = Region::map(memory, size, "a client's channel").ok()?;
-        let header = Header::read(&region, "a client's channel").ok()?;
+    pub fn adopt(
+        region: &Arc<Region>,
+        message_size: usize,
+        peer: Credentials,
+        line: Option<Arc<OwnedFd>>,
+    ) -> Option<Self> {
+        let header = Header::read(region, "a client's channel").ok()?;
         header.expect(Kind::Channel, "a client's channel").ok()?;
         // Somebody without a life here could name one that outlasts him.
         let client = if line.is_some() { Life::NOBODY } else { Life(header.creator) };
-        Some(Self { line, ..Self::view(&region, message_size, client, peer)? })
+        Some(Self { line, ..Self::view(region, message_size, client, peer)? })
     }
 
     /// The client has given it up, or has died. A system call, unless it is the first.

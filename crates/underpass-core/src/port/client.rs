@@ -1,35 +1,30 @@
 //! The client's side: claim an A-stack, post, ring if the server sleeps, wait for the reply or the server's death.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use underpass_shm::forks;
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords, REFUSED, REVOKED, UNMET};
 use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
 use underpass_shm::place::{Blocks, Placed};
-use underpass_shm::region::Region;
-use underpass_shm::socket::{self, Credentials};
-use underpass_shm::space::Space;
+use underpass_shm::socket::Credentials;
 use underpass_shm::sync::{
     Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
     fence,
 };
 
 use super::badge::Badge;
-use super::channel::{Channel, channel_size};
+use super::channel::Channel;
 use super::claims::{ABANDONED, Claims, FREE};
 use super::foreign::await_admission;
 use super::payload::Payload;
+use super::rendezvous::{Approach, Introduced};
 use super::stack::{End, Stack};
 use super::{active, doorbell};
 use crate::error::Phase;
 use crate::kernel::{Kernel, Owed};
 use crate::wait::{Patience, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
-
-/// How long one attempt to connect may take before the server's life is looked at again.
-const CONNECT: Duration = Duration::from_millis(100);
 
 /// A channel to one incarnation of a port, in the process that made it.
 #[derive(Debug)]
@@ -87,39 +82,36 @@ pub fn notify(kernel: &dyn Kernel, port: &PortWords, server: Life, bits: u64) ->
 }
 
 impl Client {
-    /// Makes a channel and introduces it at the port's socket, waiting while the server has too many to meet.
-    #[expect(clippy::too_many_arguments, reason = "who, where, by which right, and until when")]
+    /// Makes a channel and introduces it at the port's door, waiting while the server has too many to meet.
     pub fn connect(
         kernel: &dyn Kernel,
-        space: &Space,
+        approach: &dyn Approach,
         port: Placed<PortWords>,
-        socket: &str,
         server: Life,
         message_size: usize,
         badge: Badge,
         deadline: Deadline,
-        foreign: bool,
     ) -> Result<Self> {
-        let what = "a channel";
-        let size = channel_size(message_size);
-        let memory = socket::sealed_memory(size, what)?;
-        let region = Region::map(&memory, size, what)?;
         let peer = Credentials { pid: std::process::id().cast_signed(), uid: 0, gid: 0 };
-        let channel = Channel::make(&region, message_size, kernel.me()?.process, peer)?;
+        let channel = Channel::make(approach.memory(), message_size, kernel.me()?.process, peer)?;
         let (claims, patience) = (Claims::new(), Patience::new());
         let mut client =
             Self { port, server, message_size, channel, claims, patience, epoch: forks::epoch(), line: None };
         let line = loop {
             client.check_server(kernel)?;
-            match socket::introduce(space.directory()?, socket, &memory, badge.to_bytes(), foreign, CONNECT, what) {
-                Ok(Some(line)) => break line,
-                Ok(None) => {}
-                // The socket went with its server.
+            match approach.introduce(badge) {
+                Ok(Introduced::Known) => break None,
+                Ok(Introduced::Connected(line)) => break Some(line),
+                Ok(Introduced::Crowded) => {}
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                // The door went with its server.
                 Err(_) if client.check_server(kernel).is_err() => return Err(client.died(kernel)),
-                Err(error) if error.is_forbidden() => return Err(Error::Barred { pid: kernel.pid(server) }),
-                Err(error) => return Err(error.into()),
+                Err(Error::Shm(error)) if error.is_forbidden() => {
+                    return Err(Error::Barred { pid: kernel.pid(server) });
+                }
+                Err(error) => return Err(error),
             }
-            if foreign {
+            if approach.is_foreign() {
                 kernel.wake(&client.port.doorbell, 1);
             } else {
                 doorbell::ring(kernel, &client.port);
@@ -128,7 +120,7 @@ impl Client {
                 return Err(Error::TimedOut(Phase::Send));
             }
         };
-        if foreign {
+        if let Some(line) = line {
             client.port = await_admission(kernel, &client.port, server, &client.channel, &line, deadline)?;
             client.line = Some(line);
             return Ok(client);

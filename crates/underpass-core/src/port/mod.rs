@@ -25,9 +25,13 @@ pub mod doorbell;
 mod foreign;
 mod payload;
 #[cfg(not(loom))]
+pub mod rendezvous;
+#[cfg(not(loom))]
 mod seats;
 #[cfg(not(loom))]
 mod server;
+#[cfg(not(loom))]
+pub mod sockets;
 mod stack;
 
 #[cfg(not(loom))]

@@ -1,7 +1,5 @@
 //! The server's side: take calls from all channels, answer them, sleep when there are none.
 
-use std::os::fd::OwnedFd;
-
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords, REFUSED, REVOKED};
 use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
@@ -19,6 +17,7 @@ use super::badge::{Badge, Mint};
 use super::channel::Channel;
 use super::doorbell;
 use super::payload::Payload;
+use super::rendezvous::Reception;
 use super::seats::{Call, Seats};
 use super::stack::End;
 use crate::kernel::Kernel;
@@ -110,19 +109,19 @@ pub struct Census {
 }
 
 impl Server {
-    /// Receives at these words and this socket.
+    /// Receives at these words those who come to this reception.
     #[must_use]
     pub fn new(
         words: Placed<PortWords>,
         message_size: usize,
-        listener: OwnedFd,
+        reception: Box<dyn Reception>,
         admission: Box<dyn Admission>,
         shared: bool,
     ) -> Self {
         Self {
             words,
             message_size,
-            door: Door::new(listener, message_size),
+            door: Door::new(reception, message_size),
             admission,
             shared,
             mint: Mint::default(),

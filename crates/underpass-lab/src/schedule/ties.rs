@@ -2,8 +2,6 @@
 //!
 //! It goes into the record, where the partial-order reduction finds which steps' order can matter.
 
-use std::ops::Range;
-
 use crate::choice::{Process, Task};
 use crate::record::{Manner, Thing};
 use crate::schedule::Schedule;
@@ -21,10 +19,10 @@ impl Schedule {
         self.world.now()
     }
 
-    /// How many sleep on words in these addresses of one object: the step that is under way asks.
-    pub fn sleepers(&mut self, addresses: &Range<usize>) -> usize {
-        self.tie_word(addresses.start, Manner::Look);
-        self.world.sleepers(addresses)
+    /// How many sleep on words of the object at an address: the step that is under way asks.
+    pub fn sleepers(&mut self, address: usize) -> usize {
+        self.tie_word(address, Manner::Look);
+        self.world.object_at(address).map_or(0, |object| self.world.sleepers(object))
     }
 
     /// The step that is under way uses something of the kernel's.

@@ -1,0 +1,151 @@
+//! What a port's handle does beside those of other objects: it is made with a door, its name is taken over, and there is
+//! a way to it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
+use underpass_core::linux::Host as _;
+use underpass_core::port::rendezvous::{Approach, Reception};
+use underpass_core::port::sockets::{Listener, Visit};
+use underpass_shm::header::{Header, Kind, WORDS};
+use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
+use underpass_shm::life::Life;
+use underpass_shm::place::Placed;
+use underpass_shm::region::Region;
+use underpass_shm::{Error as Shm, socket, space};
+
+use super::{Handle, check, missing, not_created};
+use crate::error::from_shm;
+use crate::host;
+use crate::kernel_lab;
+use crate::rendezvous_lab::{Guest, Lobby};
+use crate::space::Space;
+use crate::timeout::Timeout;
+
+impl Handle {
+    /// Makes a port, which `anybody` who reaches its space may connect to, and where it meets them: there before its name
+    /// is. A name whose receiver is gone is taken over.
+    pub fn create_port(
+        py: Python<'_>,
+        space: Option<&Space>,
+        wanted: &Wanted<'_>,
+        anybody: bool,
+    ) -> PyResult<(Self, Box<dyn Reception>)> {
+        check(wanted)?;
+        let failed = |error| not_created(py, wanted, error);
+        if space.is_none()
+            && let Some(lab) = kernel_lab::current()
+        {
+            let file = wanted.name.map(space::file_name).unwrap_or_default();
+            if let Ok((region, old)) = lab.find(&file, Kind::Port)
+                && !receives(&*lab, &region, &old)
+            {
+                lab.unlink(&file);
+            }
+            let made = lab.memory(wanted).map_err(failed)?;
+            let reception = Box::new(Lobby::new(lab.clone(), &made.header));
+            return Ok((Self::born(made, None, Some(lab), wanted.name.is_none()), reception));
+        }
+        let linux = Space::or_default(py, space)?.linux;
+        let made = (|| {
+            let home = linux.space();
+            let newborn = home.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters, wanted.mode)?;
+            let (door, what) = (space::socket_name(&newborn.header), home.describe(wanted.name.unwrap_or("a port")));
+            let listener = Listener::new(socket::listen(home.directory()?, &door, &what)?);
+            newborn.share(&door, anybody)?;
+            let (region, header) = (newborn.region.clone(), newborn.header.clone());
+            let published = home.exclusively(|| {
+                let dead = match home.open(newborn.file_name(), Kind::Port) {
+                    Ok((region, old)) if !receives(&*linux, &region, &old) => Some(old),
+                    _ => None,
+                };
+                if let Some(old) = &dead {
+                    let _ = home.unlink(&space::socket_name(old));
+                }
+                newborn.publish(dead.is_some())
+            });
+            if published.is_err() {
+                let _ = home.unlink(&door);
+            }
+            Ok((Memory { region, header, file: published? }, listener))
+        })();
+        let (made, listener) = made.map_err(|error: Shm| failed(error.into()))?;
+        Ok((Self::born(made, Some(linux), None, wanted.name.is_none()), Box::new(listener)))
+    }
+
+    /// A way to this port's door, with so much memory for a channel.
+    pub fn approach(&self, size: usize, foreign: bool) -> underpass_core::Result<Box<dyn Approach + '_>> {
+        Ok(match (&self.home, &self.lab) {
+            (Some(home), _) => Box::new(Visit::new(home.space(), space::socket_name(&self.header), size, foreign)?),
+            (None, Some(lab)) => Box::new(Guest::new(lab, self, size)?),
+            (None, None) => unreachable!("an object lives in the lab or in a space"),
+        })
+    }
+
+    /// Opens a named port, once somebody receives there.
+    pub fn open_living(
+        py: Python<'_>,
+        space: Option<&Space>,
+        name: &str,
+        kind: Kind,
+        timeout: Timeout,
+    ) -> PyResult<Self> {
+        let deadline = timeout.deadline().time();
+        loop {
+            let seen = kernel_lab::current().map(|lab| lab.names());
+            let handle = Self::open_until(py, space, name, kind, timeout, deadline)?;
+            if receives(handle.kernel(), &handle.region, &handle.header) {
+                return Ok(handle);
+            }
+            if deadline.is_some_and(|time| handle.kernel().now() >= time) {
+                let (what, path) = handle.found_at(name);
+                let lost = format!("{what} has lost its receiver, pid {}, and a new one", handle.header.creator_pid);
+                return Err(missing(py, &lost, &path, timeout));
+            }
+            if let (Some(lab), Some(seen)) = (&handle.lab, seen) {
+                if lab.await_name(seen, deadline) == Parked::Interrupted {
+                    return Err(PyErr::fetch(py));
+                }
+                continue;
+            }
+            let home = handle.home(py)?.space();
+            // The next incarnation is a new file of that name.
+            let mut looked = Ok(());
+            host::Python.detached(&mut || looked = home.await_change(Duration::from_millis(100)));
+            looked.map_err(|error| from_shm(py, error))?;
+            py.check_signals()?;
+        }
+    }
+
+    /// Removes a port's name, unless somebody else has taken it over, and its socket.
+    pub fn remove_port(&self) {
+        if let Some(lab) = &self.lab {
+            lab.unlink_if(&self.file, |header| header.nonce == self.header.nonce);
+        }
+        let Some(home) = self.home.as_ref().map(|linux| linux.space()) else { return };
+        // Who takes the name over does so under the same lock. If the space is gone, so is the name.
+        let _ = home.exclusively(|| match home.map(&self.file) {
+            Ok((_, header)) if header.nonce == self.header.nonce => home.unlink(&self.file),
+            _ => Ok(()),
+        });
+        let _ = home.unlink(&space::socket_name(&self.header));
+    }
+
+    /// What that name stands for here, and its file.
+    fn found_at(&self, name: &str) -> (String, String) {
+        match &self.home {
+            Some(home) => (home.space().describe(name), home.space().path_of(&self.file)),
+            None => (format!("'{name}' in the lab"), self.file.clone()),
+        }
+    }
+}
+
+/// True while the process that made the port lives and has not closed it.
+fn receives(kernel: &dyn Kernel, region: &Arc<Region>, port: &Header) -> bool {
+    let words: Option<Placed<PortWords>> = Placed::at(region, WORDS);
+    let open = words.is_some_and(|words| words.state.load(Relaxed) != PORT_CLOSED);
+    open && kernel.alive(Life(port.creator))
+}
