@@ -47,10 +47,14 @@ def watch(
         group: The group of the rows.
         effort: How long they are watched.
         waits: The ways to wait, by name.
-        asleep: Whether one that is not asleep in the end has not waited.
+        asleep: Whether the clocks are read from when each sleeps for the first time, and one that is not asleep in the
+            end has not waited.
     """
     with contextlib.ExitStack() as opened:
         waiters = {name: opened.enter_context(_waiting(wait)) for name, wait in waits.items()}
+        if asleep:
+            for pid in waiters.values():
+                wait_until_asleep(pid)
         before = {name: cpu_time(pid) for name, pid in waiters.items()}
         time.sleep(effort.idle_seconds)
         for name, pid in waiters.items():
