@@ -85,7 +85,7 @@ def share(  # noqa: PLR0913, PLR0917 - those of Searcher.run, and by how many
     try:
         for place in range(jobs):
             quota = limit // jobs + (place < limit % jobs)
-            workers.append(_start(searcher, place, worker_seed(seed, place), quota, workers))
+            _start(searcher, place, worker_seed(seed, place), quota, workers)
         while (outcome := first(workers)) is None and not all(worker.over for worker in workers):
             listening = {worker.inbox: worker for worker in workers if not worker.over}
             for ready in connection.wait(listening):
@@ -146,7 +146,8 @@ def _numbered(outcome: "tuple[Worker, Found | Raised] | None", jobs: int, before
 # ── workers, from outside ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _start(searcher: Searcher, place: int, seed: int, quota: int, others: list[Worker]) -> Worker:
+def _start(searcher: Searcher, place: int, seed: int, quota: int, workers: list[Worker]) -> None:
+    """Fork one more; whoever is interrupted right after that finds it among the others, and ends it."""
     inbox, outbox = connection.Pipe(duplex=False)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -154,13 +155,13 @@ def _start(searcher: Searcher, place: int, seed: int, quota: int, others: list[W
     with _no_interrupt():
         pid = os.fork()
         if pid == 0:
-            for other in others:
+            for other in workers:
                 other.inbox.close()
                 os.close(other.pidfd)
             inbox.close()
             _work(searcher, seed, quota, outbox, parent)
-    outbox.close()
-    return Worker(place, pid, os.pidfd_open(pid), inbox)
+        outbox.close()
+        workers.append(Worker(place, pid, os.pidfd_open(pid), inbox))
 
 
 @contextmanager

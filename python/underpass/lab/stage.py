@@ -1,11 +1,13 @@
 """One schedule after another: greenlets on a lab kernel."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import final
 
 import greenlet
 
 from underpass._core import Lab
+from underpass.lab.actors import Actors
 from underpass.lab.history import Recording
 from underpass.lab.history import Task as Caller
 from underpass.lab.linearization import NotLinearizable, explain
@@ -24,8 +26,7 @@ class Stage:
     def __init__(self, lab: Lab, program: Program) -> None:
         self.lab: Lab = lab
         self._program = program
-        self._greenlets: list[greenlet.greenlet] = []
-        self._host: greenlet.greenlet = greenlet.getcurrent()
+        self._actors: Actors = Actors()
         self.cast: Cast = Cast()
         self._verdict: Verdict | None = None
         self._interrupt: KeyboardInterrupt | None = None
@@ -36,7 +37,6 @@ class Stage:
         lab = self.lab
         self._verdict = None
         self.cast = Cast()
-        self._host = greenlet.getcurrent()
         with lab, Recording(self._caller, lab.is_dead) as recording:
             try:
                 self._program(World(lab, self.cast, self._start))
@@ -80,14 +80,14 @@ class Stage:
         return None
 
     def _play(self) -> None:
-        lab, greenlets = self.lab, self._greenlets
+        lab, actors = self.lab, self._actors
         while (task := lab.advance()) is not None:
-            greenlets[task].switch()
+            actors[task].switch()
 
     def _start(self, task: Task) -> None:
-        runner = greenlet.greenlet(lambda: self._act(number, task), self._host)
-        number = self.lab.add_task(task.process.number, runner.switch)
-        self._greenlets.append(runner)
+        number = len(self.cast.tasks)
+        actor = self._actors.cast(number, partial(self._act, number, task))
+        self.lab.add_task(task.process.number, actor.switch)
         self.cast.tasks.append(task)
 
     def _act(self, number: int, task: Task) -> None:
@@ -130,10 +130,8 @@ class Stage:
 
     def _unwind(self) -> None:
         """End everybody who is left; what they do now, nobody sees."""
-        for number, runner in enumerate(self._greenlets):
-            # One that has not begun has nothing to unwind.
-            if runner:
-                self.lab.set_running(number)
-                runner.throw()
+        for number, actor in self._actors.playing():
+            self.lab.set_running(number)
+            actor.throw()
         self.lab.set_running(None)
-        self._greenlets.clear()
+        self._actors.dismiss()
