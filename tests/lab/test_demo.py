@@ -1,6 +1,7 @@
 """The demo's own workers in the lab: whoever is killed, and wherever, everything is indexed once."""
 
 import pickle
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from underpass import lab
 from underpass.lab import World
 from underpass.tools.demo import proof, roles
 from underpass.tools.demo.corpus import Corpus, gather
-from underpass.tools.demo.index import Index
+from underpass.tools.demo.index import Again, Index
 from underpass.tools.demo.job import JOB_BYTES
 
 SCHEDULES = 1_000
@@ -32,8 +33,9 @@ def corpus(tmp_path: Path) -> Corpus:
 class Pipeline:
     """What the demo's pipeline does with processes of the system, with those of the lab."""
 
-    def __init__(self, world: World, corpus: Corpus) -> None:
+    def __init__(self, world: World, corpus: Corpus, *, alter: bool = False) -> None:
         self.verdict: proof.Verdict | None = None
+        self.again: list[Again] = []
         self._world = world
         self._corpus = corpus
         self._shared = roles.Shared(
@@ -44,7 +46,6 @@ class Pipeline:
             notes=Queue(1, 256),
             reports=Queue(1, 4096),
         )
-        alter = False
         world.process(roles.serve_index, self._shared, alter, mortal=False, servant=True)
         world.process(roles.read, self._shared, corpus, 1, 0.0, mortal=False)
         world.process(self._direct, mortal=False, name="parent")
@@ -65,6 +66,7 @@ class Pipeline:
         assert not report.error
         index = connect(Index, gate)
         assert index.progress().chunks == report.chunks
+        self.again = index.again()
         reference = proof.build(self._corpus, lambda _: None)
         found = proof.postings_of(index)
         self.verdict = proof.compare(reference.postings, found, report.rounds, len(self._corpus.files))
@@ -81,11 +83,27 @@ class Pipeline:
         while not ended:
             self._world.join(self._world.process(play, name=f"worker {number}"))
 
+    def holds(self) -> bool:
+        """Say whether the proof was made, and holds."""
+        return self.verdict is not None and self.verdict.holds
+
 
 def test_everything_is_indexed_once_whoever_dies(corpus: Corpus) -> None:
+    again: Counter[bool] = Counter()
 
     def program(world: World) -> None:
         pipeline = Pipeline(world, corpus)
-        world.at_end(lambda: pipeline.verdict is not None and pipeline.verdict.holds)
+        world.at_end(pipeline.holds)
+        world.at_end(lambda: again.update(chunk.was_applied for chunk in pipeline.again))
 
-    lab.explore(program, schedules=SCHEDULES, kills=1, seed=1)
+    lab.explore(program, schedules=SCHEDULES, kills=1, seed=1, jobs=1)
+    # Deaths fell before the server had applied the chunk, and after.
+    assert set(again) == {False, True}
+
+
+def test_an_index_that_is_wrong_is_found(corpus: Corpus) -> None:
+    def program(world: World) -> None:
+        world.at_end(Pipeline(world, corpus, alter=True).holds)
+
+    with pytest.raises(lab.Failure, match="invariant: at the end|at the end: holds"):
+        lab.explore(program, schedules=1, seed=1)

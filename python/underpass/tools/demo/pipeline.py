@@ -167,9 +167,7 @@ class Pipeline:
         self._stack.callback(remove)
         return thing
 
-    def _launch(
-        self, name: str, role: Callable[..., None], *arguments: object, orderly: bool = False
-    ) -> SpawnProcess:
+    def _launch(self, name: str, role: Callable[..., None], *arguments: object, orderly: bool = False) -> SpawnProcess:
         process = self._spawn.Process(
             target=child.play,
             args=(os.getpid(), role, self._shared, *arguments),
