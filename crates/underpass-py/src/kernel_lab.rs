@@ -99,6 +99,9 @@ struct Objects {
     spare: HashMap<usize, Vec<Arc<Region>>>,
 }
 
+/// The most bytes of an object whose memory a schedule hands on to the next.
+const CLEARED: usize = 64 * 1024;
+
 fn address(word: *const AtomicU32) -> usize {
     word as usize
 }
@@ -141,6 +144,8 @@ impl LabKernel {
             before.into_iter().map(|region| (region, true)).chain(last.map(|region| (region, false)))
         {
             match Arc::get_mut(&mut region) {
+                // What is larger comes cheaper from the system, which zeroes only the pages that are touched.
+                Some(memory) if memory.len() > CLEARED => {}
                 Some(memory) => {
                     memory.clear();
                     spare.entry(region.len()).or_default().push(region);

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import msgspec
 
 from underpass import Gate, Queue, Semaphore, Space, TimedOut, connect
-from underpass.tools.demo import roles
+from underpass.tools.demo import child, roles
 from underpass.tools.demo.corpus import Corpus, CorpusError
 from underpass.tools.demo.death import Death, Killing
 from underpass.tools.demo.index import Index, Progress
@@ -144,9 +144,8 @@ class Pipeline:
             gates=self._keep(Queue(1, 1024)),
             notes=self._keep(Queue(1, 256)),
             reports=self._keep(Queue(1, 4096)),
-            parent=os.getpid(),
         )
-        self._server = self._launch("index server", roles.serve_index, alter=plan.alter)
+        self._server = self._launch("index server", roles.serve_index, plan.alter, orderly=True)
         self._reader = self._launch("reader", roles.read, plan.corpus, plan.rounds, plan.seconds)
         self._gate: Gate = pickle.loads(self._until_ready(shared.gates.get))  # noqa: S301  from our own child
         for number in range(1, plan.workers + 1):
@@ -168,9 +167,13 @@ class Pipeline:
         self._stack.callback(remove)
         return thing
 
-    def _launch(self, name: str, role: Callable[..., None], *arguments: object, **options: object) -> SpawnProcess:
+    def _launch(self, name: str, role: Callable[..., None], *arguments: object, orderly: bool = False) -> SpawnProcess:
         process = self._spawn.Process(
-            target=role, args=(self._shared, *arguments), kwargs=options, name=name, daemon=True
+            target=child.play,
+            args=(os.getpid(), role, self._shared, *arguments),
+            kwargs={"orderly": orderly},
+            name=name,
+            daemon=True,
         )
         self._processes.append(process)
         # Ctrl-C is the parent's to handle: children are born with it blocked.

@@ -1,8 +1,10 @@
-"""The programs of the pipeline's processes: reader, worker, index server. Each is started with handles and nothing else."""
+"""The programs of the pipeline's processes: reader, worker, index server. Each is started with handles and nothing else.
+
+They touch nothing that the lab does not simulate, unless a fate says who dies: there the lab decides.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import signal
@@ -20,11 +22,8 @@ from underpass.tools.demo.tokens import tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
 
 __all__ = ["Condemned", "Fate", "Report", "Shared", "jobs_of", "read", "serve_index", "submit", "work"]
-
-_PR_SET_PDEATHSIG = 1
 
 
 class Fate(NamedTuple):
@@ -59,13 +58,10 @@ class Shared(NamedTuple):
     gates: Queue  # the server's gate, to the parent
     notes: Queue  # that somebody holds the chunk it dies with
     reports: Queue  # the reader's
-    parent: int  # its pid
 
 
-def serve_index(shared: Shared, *, alter: bool) -> None:
+def serve_index(shared: Shared, alter: bool) -> None:  # noqa: FBT001  the arguments of a process
     """Answer calls until terminated."""
-    _end_with(shared.parent)
-    signal.signal(signal.SIGTERM, _leave)
     with Port(message_size=MESSAGE_SIZE) as port:
         shared.gates.put(pickle.dumps(port.gate()))
         serve(IndexServer(alter=alter), at=port)
@@ -73,7 +69,6 @@ def serve_index(shared: Shared, *, alter: bool) -> None:
 
 def read(shared: Shared, corpus: Corpus, rounds: int | None, seconds: float) -> None:
     """Put the corpus into the queue, ``rounds`` times, or as often as it takes to have run ``seconds``."""
-    _end_with(shared.parent)
     report = Report(0, 0, "nothing was read")
     with shared.queue.putting():
         shared.go.acquire()
@@ -107,7 +102,6 @@ def _read_rounds(corpus: Corpus, queue: Queue, rounds: int | None, seconds: floa
 
 def work(shared: Shared, number: int, gate: Gate, fate: Fate | None) -> None:
     """Lease chunks, tokenise them and send their postings, until the reader has left and nothing is queued or leased."""
-    _end_with(shared.parent)
     try:
         _work_off(shared, number, connect(Index, gate), fate)
     except PeerDiedError:
@@ -142,14 +136,3 @@ def submit(index: Index, job: Job, text: memoryview, delivery: int, previous: in
     started = time.perf_counter_ns()
     index.add(done, tokens.postings)
     return time.perf_counter_ns() - started
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel end this process with its parent, however that ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit(1)
-
-
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
