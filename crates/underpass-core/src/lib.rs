@@ -4,6 +4,8 @@
 pub mod atomic;
 pub mod deadline;
 pub mod error;
+#[cfg(not(loom))]
+pub mod held;
 pub mod kernel;
 #[cfg(not(loom))]
 pub mod linux;

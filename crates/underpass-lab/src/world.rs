@@ -122,6 +122,12 @@ impl World {
         life_of(task.map(|task| self.tasks[task.index()].process))
     }
 
+    /// Which task's thread that life is; none: a process's, or the host's.
+    #[must_use]
+    pub fn task_of(life: u32) -> Option<Task> {
+        if life & PROCESS_BIT != 0 { None } else { life.checked_sub(HOST + 1).map(Task) }
+    }
+
     /// Whose life that is; none: the host's, or nobody's.
     #[must_use]
     pub fn process_of(&self, life: u32) -> Option<Process> {
@@ -145,6 +151,16 @@ impl World {
                 && !self.processes[index].dead
                 && self.tasks.iter().filter(here).any(|task| !task.finished)
         }
+    }
+
+    /// Says whether that life has come to its end by itself; one that was killed has not, nor has the host's.
+    #[must_use]
+    pub fn has_ended(&self, life: u32) -> bool {
+        let Some(process) = self.process_of(life) else { return false };
+        if life & PROCESS_BIT == 0 {
+            return self.tasks[(life - HOST - 1) as usize].finished;
+        }
+        !self.is_dead(process) && !self.alive(life)
     }
 
     /// A new process, which has no task yet.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use underpass_core::held::{Held, held};
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
 use underpass_core::{Error, Result};
 use underpass_lab::choice::{Object, Pending, Point, Task};
@@ -192,6 +193,23 @@ impl LabKernel {
     /// What the objects are called, in the order in which they were made.
     pub fn files(&self) -> Vec<(&'static str, String)> {
         locked(&self.objects).made.iter().map(|made| (made.header.kind.name(), made.file.clone())).collect()
+    }
+
+    /// What lives hold of all objects: each object by its place among them, and what is held of it.
+    pub fn held(&self) -> Vec<(usize, Held)> {
+        let objects = locked(&self.objects);
+        let mut all = Vec::new();
+        for (about, made) in objects.made.iter().enumerate() {
+            let belongs = |channel: &&Arc<Region>| {
+                self.schedule().world.object_at(channel.addresses().start) == Some(Object(about as u32))
+            };
+            let channels: Vec<_> = match made.header.kind {
+                Kind::Port => objects.channels.iter().filter(belongs).cloned().collect(),
+                _ => Vec::new(),
+            };
+            all.extend(held(self, &made.header, &made.region, &channels).into_iter().map(|held| (about, held)));
+        }
+        all
     }
 
     /// An object's memory and file, by its place among all; unlinked or not.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::Kernel as _;
+use underpass_core::held::Held;
 use underpass_lab::choice::{Choice, Point, Process, Task};
 use underpass_lab::record::End;
 use underpass_lab::schedule::{Budget, Next, Schedule};
@@ -13,7 +14,7 @@ use underpass_lab::strategy::{
     replay::{Follow, Replay},
 };
 use underpass_lab::token;
-use underpass_lab::world::Traits;
+use underpass_lab::world::{Traits, World};
 use underpass_shm::life::Life;
 
 use crate::handle::reopen_in_lab;
@@ -229,6 +230,21 @@ impl Lab {
     #[getter]
     fn objects(&self) -> Vec<(&'static str, String)> {
         self.kernel.files()
+    }
+
+    /// What the processes hold of the objects: of which, in which way, which process, which thread of it (None: any), and which of
+    /// several; ``ended``: only what those hold who have come to their end by themselves.
+    #[pyo3(signature = (*, ended=false))]
+    fn held(&self, ended: bool) -> Vec<(usize, &'static str, u32, Option<u32>, u32)> {
+        let all = self.kernel.held();
+        let world = &self.kernel.schedule().world;
+        let told = |(about, held): (usize, Held)| {
+            let life = held.life.0;
+            let process = world.process_of(life)?.0;
+            let wanted = !ended || world.has_ended(life);
+            wanted.then_some((about, held.hold.name(), process, World::task_of(life).map(|task| task.0), held.number))
+        };
+        all.into_iter().filter_map(told).collect()
     }
 
     /// A handle of an object, by its place in ``objects``.

@@ -68,7 +68,7 @@ def write(program: Program, search: Search, token: str) -> Trace:
     def look(stage: Stage, end: str) -> Verdict | None:
         tracer.finish()
         waits.extend(tracer.waits())
-        return judge(stage, end)
+        return judge(stage, end, tracer.taken)
 
     lab.begin(greenlet.getcurrent().switch)
     verdict = stage.run(look)

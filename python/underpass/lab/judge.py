@@ -1,11 +1,14 @@
 """Oracles: what is wrong with how a schedule ended."""
 
+from underpass.lab.leaks import Where, leaked
 from underpass.lab.stage import Stage
 from underpass.lab.verdict import Verdict
 
 
-def judge(stage: Stage, end: str) -> Verdict | None:
-    """Judge the end of a schedule in which nobody raised."""
+def judge(stage: Stage, end: str, where: Where = lambda _: "") -> Verdict | None:
+    """Judge the end of a schedule in which nobody raised; ``where`` says where something was taken, if somebody looked on."""
+    if end == "done":
+        return leaked(stage, where)
     if end == "livelock":
         return Verdict(
             "livelock",

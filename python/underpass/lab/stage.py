@@ -59,6 +59,11 @@ class Stage:
         """Return what a task's process is called."""
         return self.cast.tasks[task].process.name
 
+    def title(self, about: int) -> str:
+        """Return what an object is called, by its place among all."""
+        kind, file = self.lab.objects[about]
+        return f"{kind.lower()} {file}" if file.startswith("@") else f"{kind.lower()} '{file}'"
+
     def is_servant(self, task: int) -> bool:
         """Say whether the end need not wait for it."""
         return self.cast.tasks[task].process.servant

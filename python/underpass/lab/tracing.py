@@ -10,6 +10,7 @@ from typing import Any, final
 
 from msgspec.structs import replace
 
+from underpass.lab.leaks import Held
 from underpass.lab.stage import Stage
 from underpass.lab.trace import WORLD, Happening, Moment, Wait
 
@@ -43,6 +44,7 @@ class Tracer:
         self._asleep: set[int] = set()
         self._since: dict[int, int] = {}
         self._seen = 0
+        self._taken: dict[Held, str] = {}
         stage.watch = self._watch
 
     def _watch(self, task: int, point: str, about: int | None) -> None:
@@ -53,6 +55,10 @@ class Tracer:
     def finish(self) -> None:
         """Note what happened after the last point."""
         self._catch_up(None, "end")
+
+    def taken(self, held: Held) -> str:
+        """Return the line at which something that is held was taken."""
+        return self._taken.get(held, "")
 
     def waits(self) -> tuple[Wait, ...]:
         """Return who still waits, and for whom."""
@@ -96,6 +102,15 @@ class Tracer:
         self._asleep = asleep
         self._seen = len(choices)
         self._changes()
+        self._note_taken(choices)
+
+    def _note_taken(self, choices: list[tuple[str, int, int, bool]]) -> None:
+        """Note what is held now and was not before: whoever has run took it, where it stood."""
+        now = [Held(*held) for held in self._lab.held()]
+        runs = [which for what, which, *_ in choices if what == "run"]
+        where = self._at(runs[-1]).where if runs else ""
+        # Given back and taken once more, it is another one.
+        self._taken = {held: self._taken.get(held, where) for held in now}
 
     def _moment(self, number: int, what: str, which: int, *, preempts: bool, slept: bool) -> None:
         if what == "run":
@@ -167,10 +182,7 @@ class Tracer:
         return self._lab.objects[about][0] if about is not None else ""
 
     def _title(self, about: int | None) -> str:
-        if about is None:
-            return ""
-        kind, file = self._lab.objects[about]
-        return f"{kind.lower()} {file}" if file.startswith("@") else f"{kind.lower()} '{file}'"
+        return self._stage.title(about) if about is not None else ""
 
     def _holders(self, about: int | None) -> tuple[str, ...]:
         owner = (

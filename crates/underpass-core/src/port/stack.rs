@@ -79,6 +79,12 @@ impl Stack {
         self.request.word.load(Relaxed) & STATE == POSTED
     }
 
+    /// The server has taken a call and not answered it: a peek.
+    #[must_use]
+    pub fn is_in_hand(&self) -> bool {
+        self.request.word.load(Relaxed) & STATE == TAKEN && !self.is_settled()
+    }
+
     /// Takes the posted call. Whoever cancels it uses the same word, so only one of the two succeeds.
     #[inline]
     #[must_use]

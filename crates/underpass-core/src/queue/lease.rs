@@ -30,6 +30,8 @@ pub struct Ticket {
 pub struct Holding {
     /// Who holds it.
     pub process: Life,
+    /// The number of the lease or loan.
+    pub number: u32,
     /// 1 for a first delivery; 0 for a loan.
     pub delivery: u32,
     /// When it began.
@@ -90,6 +92,7 @@ impl Queue {
             .iter()
             .map(|words| Holding {
                 process: Life(words.owner.load(Acquire)),
+                number: words.lease.load(Relaxed),
                 delivery: words.delivery.load(Relaxed),
                 since: words.since.load(Relaxed),
             })

@@ -15,6 +15,8 @@ mod put;
 mod room;
 mod roster;
 
+#[cfg(not(loom))]
+use underpass_shm::life::Life;
 use underpass_shm::place::Blocks;
 use underpass_shm::sync::AtomicU32;
 
@@ -112,6 +114,12 @@ impl Queue {
     #[must_use]
     pub fn putters(&self) -> usize {
         roster::members(&self.room.words.putters).count()
+    }
+
+    /// Who they are.
+    #[cfg(not(loom))]
+    pub(crate) fn registered(&self) -> impl Iterator<Item = Life> + '_ {
+        roster::members(&self.room.words.putters)
     }
 
     /// Messages queued now, those at work not counted.

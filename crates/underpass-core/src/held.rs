@@ -1,0 +1,102 @@
+//! What lives hold of an object, read from the object's own words: for those who look for what was forgotten.
+//!
+//! A semaphore's units have no holder, and what a wait sleeps for is [`crate::waits`]'s.
+
+use std::sync::Arc;
+
+use underpass_shm::header::{Header, Kind, WORDS};
+use underpass_shm::layout::mutex::MutexWords;
+use underpass_shm::life::Life;
+use underpass_shm::place::Placed;
+use underpass_shm::region::Region;
+
+use crate::kernel::Kernel;
+use crate::mutex::Mutex;
+use crate::port::{Channel, STACKS};
+use crate::queue::Shape;
+
+/// A way to hold something of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// A mutex, by a thread; also by one that has ended, until somebody recovers it.
+    Lock,
+    /// A message of a queue, by a process.
+    Lease,
+    /// A slot of a queue to write a message in, by a process.
+    Loan,
+    /// The registration of a process as a putter of a queue.
+    Registration,
+    /// A call that was received at a port and not answered, by the process that receives there.
+    Call,
+}
+
+impl Hold {
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Lease => "lease",
+            Self::Loan => "loan",
+            Self::Registration => "registration",
+            Self::Call => "call",
+        }
+    }
+}
+
+/// Something that a life holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Who.
+    pub life: Life,
+    /// In which way.
+    pub hold: Hold,
+    /// Which of several of this kind in one object.
+    pub number: u32,
+}
+
+/// What is held of an object: a peek, not a promise. `channels` are those of a port.
+#[must_use]
+pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels: &[Arc<Region>]) -> Vec<Held> {
+    match header.kind {
+        Kind::Mutex => lock(kernel, region).into_iter().collect(),
+        Kind::Queue => slots(header, region),
+        Kind::Port => calls(header, channels),
+        Kind::Semaphore | Kind::Notification | Kind::Event | Kind::AtomicInt | Kind::Lives | Kind::Channel => {
+            Vec::new()
+        }
+    }
+}
+
+fn lock(kernel: &dyn Kernel, region: &Arc<Region>) -> Option<Held> {
+    let words: Placed<MutexWords> = Placed::at(region, WORDS)?;
+    let holder = Mutex::new(words, false).holder(kernel)?;
+    Some(Held { life: holder.thread, hold: Hold::Lock, number: 0 })
+}
+
+fn slots(header: &Header, region: &Arc<Region>) -> Vec<Held> {
+    let Some(queue) = Shape::read(header.parameters).ok().and_then(|shape| shape.queue(region).ok()) else {
+        return Vec::new();
+    };
+    let holdings = queue.holdings().into_iter().map(|holding| Held {
+        life: holding.process,
+        hold: if holding.delivery == 0 { Hold::Loan } else { Hold::Lease },
+        number: holding.number,
+    });
+    let registered = queue.registered().map(|life| Held { life, hold: Hold::Registration, number: 0 });
+    holdings.chain(registered).collect()
+}
+
+fn calls(header: &Header, channels: &[Arc<Region>]) -> Vec<Held> {
+    let size = header.parameters[0] as usize;
+    let mut calls = Vec::new();
+    for (place, region) in channels.iter().enumerate() {
+        let Some(channel) = Channel::look_at(region, size) else { continue };
+        for (stack, _) in channel.stacks.iter().enumerate().filter(|(_, stack)| stack.is_in_hand()) {
+            let number = (place * STACKS + stack) as u32;
+            // Who made a port receives there.
+            calls.push(Held { life: Life(header.creator), hold: Hold::Call, number });
+        }
+    }
+    calls
+}
