@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--lab-schedules", type=_count, metavar="N", help="the most schedules to run, instead of what each test says"
     )
     group.addoption("--lab-seed", type=int, metavar="S", help="where the dice start, instead of what each test says")
+    group.addoption("--lab-lines", action="store_true", help="lines of the tests' own code are scheduling points too")
     group.addoption(
         "--lab-replay", metavar="TOKEN", help="run the schedule of a failure, of the one explored test selected"
     )
@@ -63,7 +64,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         item.user_properties.append((_SCHEDULES, report.schedules))
 
     option: Any = item.config.getoption
-    asked = Asked(item.nodeid, note, option("--lab-schedules"), option("--lab-seed"), option("--lab-replay"))
+    asked = Asked(
+        item.nodeid, note, option("--lab-schedules"), option("--lab-seed"), option("--lab-replay"), option("--lab-lines")
+    )
     with asking(asked):
         return (yield)
 

@@ -39,6 +39,7 @@ class Choices:
     seed: int | None = None
     steps: int | None = None
     jobs: int | None = None
+    lines: bool | None = None
     replay: str | None = None
     html: Path | None = None
     json: Path | None = None
@@ -78,13 +79,14 @@ def _explore(target: str, function: Callable[..., object], choices: Choices) -> 
 
     def commands(token: str) -> tuple[str, ...]:
         steps = f" --steps={settings.steps}" if settings.steps != Settings().steps else ""
-        return (f"underpass lab run '{target}'{steps} --replay={token}",)
+        lines = " --lines" if choices.lines else ""
+        return (f"underpass lab run '{target}'{steps}{lines} --replay={token}",)
 
     try:
         if choices.replay is None:
             print(explore(program, settings, commands))
         else:
-            repeat(program, choices.replay, settings.steps, commands)
+            repeat(program, choices.replay, settings, commands)
             print(f"{target}: this schedule passes")
     except Found as failure:
         _tell(failure, choices)
