@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import update_wrapper
@@ -43,6 +43,8 @@ class Asked:
     seed: int | None = None
     replay: str | None = None
     lines: bool = False
+    step: Callable[[], AbstractContextManager[object]] | None = None
+    """Go through the schedule of a failure in pdb; inside what it returns there is a terminal."""
 
 
 class Decorator(Protocol):
@@ -84,7 +86,8 @@ def explored(  # noqa: PLR0913 - what there is to say, each by its name
 
     The program takes the world first (as a method, after ``self``), and then the fixtures that pytest gives the test, as it would any
     other. They are made once, for all schedules. Arguments are those of `explore`; ``--lab-schedules N`` and ``--lab-seed S`` on
-    pytest's command line go before them, ``--lab-lines`` is ``lines=True``, and ``--lab-replay TOKEN`` repeats one schedule instead.
+    pytest's command line go before them, ``--lab-lines`` is ``lines=True``, and ``--lab-replay TOKEN`` repeats one schedule instead,
+    with ``--lab-step`` in pdb.
 
     Example:
         >>> from underpass import Queue, lab
@@ -137,10 +140,16 @@ def _run(program: Callable[[World], object], source: Callable[..., object], sett
         lines = " --lab-lines" if asked.lines else ""
         return (f"pytest '{asked.test}'{lines} --lab-replay={token}",)
 
-    if asked.replay is not None:
+    if asked.step is not None:
+        from underpass.lab.stepping import step
+
+        report = step(program, settings, asked.replay, asked.step, commands)
+        if report is not None:
+            asked.tell(report)
+    elif asked.replay is not None:
         repeat(program, asked.replay, settings, commands)
-        return
-    asked.tell(run(program, settings, commands))
+    else:
+        asked.tell(run(program, settings, commands))
 
 
 def _commands(source: Callable[..., object], token: str) -> tuple[str, ...]:

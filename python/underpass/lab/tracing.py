@@ -10,6 +10,7 @@ from typing import Any, final
 
 from msgspec.structs import replace
 
+from underpass._core import Lab
 from underpass.lab.stage import Stage
 from underpass.lab.trace import WORLD, Happening, Moment, Wait
 
@@ -48,7 +49,7 @@ class Tracer:
     def _watch(self, task: int, point: str, about: int | None) -> None:
         """Note that a task has come to a scheduling point: what it did since the last one is over."""
         self._catch_up(task, point)
-        self._place(task, Place("end", None) if point == "end" else _here(point, about, self._kind(about)))
+        self._place(task, Place("end", None) if point == "end" else here(point, about, self._kind(about)))
 
     def finish(self) -> None:
         """Note what happened after the last point."""
@@ -167,10 +168,7 @@ class Tracer:
         return self._lab.objects[about][0] if about is not None else ""
 
     def _title(self, about: int | None) -> str:
-        if about is None:
-            return ""
-        kind, file = self._lab.objects[about]
-        return f"{kind.lower()} {file}" if file.startswith("@") else f"{kind.lower()} '{file}'"
+        return title(self._lab, about) if about is not None else ""
 
     def _holders(self, about: int | None) -> tuple[str, ...]:
         owner = (
@@ -180,6 +178,12 @@ class Tracer:
         # The host's pid is 1, the first process's 2.
         number = getattr(owner, "pid", 0) - 2
         return (names[number],) if 0 <= number < len(names) else ()
+
+
+def title(lab: Lab, about: int) -> str:
+    """Return what reports call an object."""
+    kind, file = lab.objects[about]
+    return f"{kind.lower()} {file}" if file.startswith("@") else f"{kind.lower()} '{file}'"
 
 
 def _marked(wait: Wait, waited: dict[str, tuple[str, ...]], names: list[str]) -> Wait:
@@ -194,7 +198,7 @@ def _marked(wait: Wait, waited: dict[str, tuple[str, ...]], names: list[str]) ->
     return replace(wait, cycle=wait.who in reached)
 
 
-def _here(point: str, about: int | None, kind: str) -> Place:
+def here(point: str, about: int | None, kind: str) -> Place:
     """Return the line of the program that is under way."""
     frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_filename.startswith(_HERE):
