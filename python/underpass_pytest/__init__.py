@@ -5,6 +5,8 @@ before such a test runs: no native module, no greenlet, and nothing that a cover
 """
 
 from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +29,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--lab-schedules", type=_count, metavar="N", help="the most schedules to run, instead of what each test says"
     )
     group.addoption("--lab-seed", type=int, metavar="S", help="where the dice start, instead of what each test says")
+    group.addoption("--lab-lines", action="store_true", help="lines of the tests' own code are scheduling points too")
+    group.addoption(
+        "--lab-step", action="store_true", help="go through the schedule of a failure, or of --lab-replay's token, in pdb"
+    )
     group.addoption(
         "--lab-replay", metavar="TOKEN", help="run the schedule of a failure, of the one explored test selected"
     )
@@ -63,9 +69,26 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         item.user_properties.append((_SCHEDULES, report.schedules))
 
     option: Any = item.config.getoption
-    asked = Asked(item.nodeid, note, option("--lab-schedules"), option("--lab-seed"), option("--lab-replay"))
+    asked = Asked(
+        item.nodeid, note, option("--lab-schedules"), option("--lab-seed"), option("--lab-replay"), option("--lab-lines"),
+        partial(_terminal, item.config) if option("--lab-step") else None,
+    )  # fmt: skip
     with asking(asked):
         return (yield)
+
+
+@contextmanager
+def _terminal(config: pytest.Config) -> Generator[None]:
+    """Give back what pytest captures, input too."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        yield
+        return
+    capture.suspend(in_=True)
+    try:
+        yield
+    finally:
+        capture.resume()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -48,6 +48,8 @@ pub enum Thing {
     Clock,
     /// How many faults there may still be.
     Faults,
+    /// What lines of the program may use that is no object: files, bytes of a view. Nobody sees which.
+    Program,
 }
 
 /// How a step uses a [`Thing`].

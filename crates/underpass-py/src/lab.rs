@@ -144,6 +144,13 @@ impl Lab {
         self.kernel.point(Point::Line, None).map_err(|_| PyErr::fetch(py))
     }
 
+    /// A scheduling point before a line of the program; whatever the line uses, other lines may use too.
+    fn line(&self, py: Python<'_>) -> PyResult<()> {
+        self.kernel.point(Point::Line, None).map_err(|_| PyErr::fetch(py))?;
+        self.kernel.schedule().run_line();
+        Ok(())
+    }
+
     /// Sleep until a task has ended, by itself or by a death.
     fn join(&self, py: Python<'_>, task: u32) -> PyResult<()> {
         self.kernel.join(Task(task)).map_err(|_| PyErr::fetch(py))

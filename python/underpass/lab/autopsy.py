@@ -29,6 +29,8 @@ class Search:
     schedules: int = 1
     seed: int = 0
     budgets: str = ""
+    lines: bool = False
+    """Lines are scheduling points too."""
     commands: Callable[[str], tuple[str, ...]] | None = None
     """Which commands replay a token, if there are some."""
 
@@ -38,13 +40,13 @@ def examine(program: Program, search: Search, token: str, kind: str) -> Failure:
 
     def attempt(candidate: str) -> Outcome:
         lab = Lab.replay(candidate, loosely=True, steps=search.steps)
-        verdict = _run(Stage(lab, program))
+        verdict = _run(Stage(lab, program, lines=search.lines))
         return Outcome(lab.token, verdict.kind if verdict is not None else None)
 
     small = shrink(token, kind, attempt)
     trace = write(program, search, small)
     lab = Lab.replay(small, steps=search.steps)
-    stage = Stage(lab, program)
+    stage = Stage(lab, program, lines=search.lines)
     _run(stage)
     found = nearest(lab.steps, lab.others, small, attempt)
     if found is not None:
@@ -61,7 +63,7 @@ def _run(stage: Stage) -> Verdict | None:
 def write(program: Program, search: Search, token: str) -> Trace:
     """Run a failing schedule once more, and write it down."""
     lab = Lab.replay(token, steps=search.steps)
-    stage = Stage(lab, program)
+    stage = Stage(lab, program, lines=search.lines)
     tracer = Tracer(stage)
     waits: list[Wait] = []
 
@@ -86,7 +88,7 @@ def write(program: Program, search: Search, token: str) -> Trace:
         moments=tuple(tracer.moments),
         waits=tuple(waits),
         token=token,
-        how=(f"lab.replay({search.title}, '{token}')",) if search.commands is None else search.commands(token),
+        how=(f"lab.replay({search.title}, '{token}'{', lines=True' if search.lines else ''})",) if search.commands is None else search.commands(token),
         schedules=search.schedules,
         seed=search.seed,
         budgets=search.budgets,

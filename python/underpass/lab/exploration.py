@@ -31,6 +31,7 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
     seed: int | None = None,
     steps: int = 2_000,
     jobs: int | None = None,
+    lines: bool = False,
 ) -> Report:
     """Run schedules of a program until one fails.
 
@@ -56,6 +57,9 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
         steps: How long a schedule is before all get their turns in order; one twice as long is a livelock.
         jobs: How many processes run them; None: one for each CPU that this process may use, and only one if it has other
             threads, or if the strategy goes through the schedules in order.
+        lines: Every line of the program's own code is a point at which the exploration chooses, too: a process may be overtaken, or
+            die, between two lines that use no shared object. Slower, by ten times and more. A global variable that one process
+            writes and another reads fails the schedule: real processes would not share it.
 
     Returns:
         What was covered.
@@ -79,18 +83,18 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
         100
     """
     __tracebackhide__ = True
-    return run(program, Settings(schedules, kills, faults, early, preemptions, strategy, seed, steps, jobs))
+    return run(program, Settings(schedules, kills, faults, early, preemptions, strategy, seed, steps, jobs, lines))
 
 
-def replay(program: Program, token: str, *, steps: int = 2_000) -> None:
-    """Run the one schedule that a token describes.
+def replay(program: Program, token: str, *, steps: int = 2_000, lines: bool = False) -> None:
+    """Run the one schedule that a token describes, with the same ``steps`` and ``lines`` as the exploration that found it.
 
     Raises:
         Failure: It fails, as it did.
         ValueError: The token is not one.
     """
     __tracebackhide__ = True
-    repeat(program, token, steps)
+    repeat(program, token, Settings(steps=steps, lines=lines))
 
 
 Commands = Callable[[str], tuple[str, ...]]
@@ -111,7 +115,7 @@ def run(program: Program, settings: Settings, commands: Commands | None = None) 
     begun = time.perf_counter()
 
     def found(broken: Found) -> Search:
-        return Search(title, asked.steps, broken.number + 1, seed, budgets, commands)
+        return Search(title, asked.steps, broken.number + 1, seed, budgets, asked.lines, commands)
 
     def report(*, interrupted: bool = False) -> Report:
         return Report(
@@ -136,14 +140,15 @@ def run(program: Program, settings: Settings, commands: Commands | None = None) 
     raise failure
 
 
-def repeat(program: Program, token: str, steps: int, commands: Commands | None = None) -> None:
+def repeat(program: Program, token: str, settings: Settings, commands: Commands | None = None) -> None:
     """Replay; a failure names the commands that do so again."""
     __tracebackhide__ = True
+    steps, lines = settings.steps, settings.lines
     lab = Lab.replay(token, steps=steps)
     lab.begin(greenlet.getcurrent().switch)
-    verdict = Stage(lab, program).run(judge)
+    verdict = Stage(lab, program, lines=lines).run(judge)
     if verdict is not None:
-        raise Failure(write(program, Search(name(program), steps, commands=commands), lab.token))
+        raise Failure(write(program, Search(name(program), steps, lines=lines, commands=commands), lab.token))
 
 
 def name(program: Callable[[World], object]) -> str:

@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import update_wrapper
@@ -42,6 +42,9 @@ class Asked:
     schedules: int | None = None
     seed: int | None = None
     replay: str | None = None
+    lines: bool = False
+    step: Callable[[], AbstractContextManager[object]] | None = None
+    """Go through the schedule of a failure in pdb; inside what it returns there is a terminal."""
 
 
 class Decorator(Protocol):
@@ -77,12 +80,14 @@ def explored(  # noqa: PLR0913 - what there is to say, each by its name
     seed: int | None = None,
     steps: int = 2_000,
     jobs: int | None = None,
+    lines: bool = False,
 ) -> "Decorator":
     """Make a test of a program: calling it explores the program, and raises `Failure` if a schedule fails.
 
     The program takes the world first (as a method, after ``self``), and then the fixtures that pytest gives the test, as it would any
     other. They are made once, for all schedules. Arguments are those of `explore`; ``--lab-schedules N`` and ``--lab-seed S`` on
-    pytest's command line go before them, ``--lab-replay TOKEN`` repeats one schedule instead.
+    pytest's command line go before them, ``--lab-lines`` is ``lines=True``, and ``--lab-replay TOKEN`` repeats one schedule instead,
+    with ``--lab-step`` in pdb.
 
     Example:
         >>> from underpass import Queue, lab
@@ -93,7 +98,7 @@ def explored(  # noqa: PLR0913 - what there is to say, each by its name
         ...     world.process(jobs.get, mortal=False)
         >>> test_job_comes_back()
     """
-    settings = Settings(schedules, kills, faults, early, preemptions, strategy, seed, steps, jobs)
+    settings = Settings(schedules, kills, faults, early, preemptions, strategy, seed, steps, jobs, lines)
 
     def decorate(program: Callable[..., object], /) -> Callable[..., None]:
         signature = inspect.signature(program)
@@ -128,16 +133,23 @@ def _run(program: Callable[[World], object], source: Callable[..., object], sett
         run(program, settings, lambda token: _commands(source, token))
         return
 
-    def commands(token: str) -> tuple[str, ...]:
-        return (f"pytest '{asked.test}' --lab-replay={token}",)
+    given = {"schedules": asked.schedules, "seed": asked.seed, "lines": asked.lines or None}
+    settings = replace(settings, **{key: value for key, value in given.items() if value is not None})
 
-    if asked.replay is not None:
-        repeat(program, asked.replay, settings.steps, commands)
-        return
-    given = {"schedules": asked.schedules, "seed": asked.seed}
-    asked.tell(
-        run(program, replace(settings, **{key: value for key, value in given.items() if value is not None}), commands)
-    )
+    def commands(token: str) -> tuple[str, ...]:
+        lines = " --lab-lines" if asked.lines else ""
+        return (f"pytest '{asked.test}'{lines} --lab-replay={token}",)
+
+    if asked.step is not None:
+        from underpass.lab.stepping import step
+
+        report = step(program, settings, asked.replay, asked.step, commands)
+        if report is not None:
+            asked.tell(report)
+    elif asked.replay is not None:
+        repeat(program, asked.replay, settings, commands)
+    else:
+        asked.tell(run(program, settings, commands))
 
 
 def _commands(source: Callable[..., object], token: str) -> tuple[str, ...]:

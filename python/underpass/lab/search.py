@@ -72,7 +72,7 @@ class Searcher:
             preemptions=asked.preemptions,
             steps=asked.steps,
         )
-        stage = Stage(lab, self.program)
+        stage = Stage(lab, self.program, lines=asked.lines)
         due = time.perf_counter() + TELL_EVERY
         with _quiet_collector():
             for number in range(limit):

@@ -18,3 +18,4 @@ class Settings:
     seed: int | None = None
     steps: int = 2_000
     jobs: int | None = None
+    lines: bool = False

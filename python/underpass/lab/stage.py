@@ -1,6 +1,7 @@
 """One schedule after another: greenlets on a lab kernel."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import final
 
@@ -11,6 +12,7 @@ from underpass.lab.actors import Actors
 from underpass.lab.history import Recording
 from underpass.lab.history import Task as Caller
 from underpass.lab.linearization import NotLinearizable, explain
+from underpass.lab.lines import Lines
 from underpass.lab.program import Cast, Check, Task, World
 from underpass.lab.verdict import Verdict
 
@@ -23,8 +25,10 @@ HOST = Caller(-1, -1, "program")
 class Stage:
     """Where a program's schedules run: the same program, a new world each time."""
 
-    def __init__(self, lab: Lab, program: Program) -> None:
+    def __init__(self, lab: Lab, program: Program, *, lines: bool = False) -> None:
         self.lab: Lab = lab
+        self._by_lines = lines
+        self._lines: Lines | None = None
         self._program = program
         self._actors: Actors = Actors()
         self.cast: Cast = Cast()
@@ -37,10 +41,11 @@ class Stage:
         lab = self.lab
         self._verdict = None
         self.cast = Cast()
-        with lab, Recording(self._caller, lab.is_dead) as recording:
+        self._lines = Lines(lab, self.cast, self._fail) if self._by_lines else None
+        with lab, Recording(self._caller, lab.is_dead) as recording, self._lines or nullcontext():
             try:
                 self._program(World(lab, self.cast, self._start))
-                if self.cast.always or self.watch is not None:
+                if self.cast.always or self.watch is not None or self._lines is not None:
                     lab.observer = self._observe
                 self._play()
                 recording.over()
@@ -96,6 +101,8 @@ class Stage:
         self.cast.tasks.append(task)
 
     def _act(self, number: int, task: Task) -> None:
+        if self._lines is not None:
+            self._lines.begin()
         try:
             task.function(*task.args, **task.kwargs)
         except greenlet.GreenletExit:
@@ -105,6 +112,8 @@ class Stage:
             self.lab.fail()
         except BaseException as error:  # noqa: BLE001 - told as the failure that it is
             self._fail(Verdict.raised(task.process.name, error))
+        if self._lines is not None:
+            self._lines.look(number)
         if self.watch is not None:
             self.lab.set_running(None)
             self.watch(number, "end", None)
@@ -118,9 +127,13 @@ class Stage:
         self.lab.fail()
 
     def _observe(self, task: int, point: str, about: int | None) -> None:
+        if self._lines is not None:
+            self._lines.look(task)
         if self.watch is not None:
             self.watch(task, point, about)
         verdict = self._check(self.cast.always, "always")
+        if self._lines is not None:
+            self._lines.forgive()
         if verdict is not None:
             self._fail(verdict)
 
@@ -135,6 +148,8 @@ class Stage:
 
     def _unwind(self) -> None:
         """End everybody who is left; what they do now, nobody sees."""
+        if self._lines is not None:
+            self._lines.stop()
         for number, actor in self._actors.playing():
             self.lab.set_running(number)
             actor.throw()

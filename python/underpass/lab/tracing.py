@@ -50,7 +50,7 @@ class Tracer:
     def _watch(self, task: int, point: str, about: int | None) -> None:
         """Note that a task has come to a scheduling point: what it did since the last one is over."""
         self._catch_up(task, point)
-        self._place(task, Place("end", None) if point == "end" else _here(point, about, self._kind(about)))
+        self._place(task, Place("end", None) if point == "end" else here(point, about, self._kind(about)))
 
     def finish(self) -> None:
         """Note what happened after the last point."""
@@ -206,7 +206,7 @@ def _marked(wait: Wait, waited: dict[str, tuple[str, ...]], names: list[str]) ->
     return replace(wait, cycle=wait.who in reached)
 
 
-def _here(point: str, about: int | None, kind: str) -> Place:
+def here(point: str, about: int | None, kind: str) -> Place:
     """Return the line of the program that is under way."""
     frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_filename.startswith(_HERE):

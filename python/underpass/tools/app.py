@@ -120,7 +120,13 @@ def explore(  # noqa: PLR0913  a command has its options
         int | None, typer.Option(min=1, help="How long a schedule is before all get turns in order. By default 2000.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="How many processes search. By default one per CPU.")] = None,
+    lines: Annotated[
+        bool | None, typer.Option("--lines", help="Lines of the program's own code are scheduling points too.")
+    ] = None,
     replay: Annotated[str | None, typer.Option(metavar="TOKEN", help="Run the one schedule of a failure.")] = None,
+    step: Annotated[
+        bool, typer.Option("--step", help="Go through the schedule of a failure, or of --replay's token, in pdb.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a failure as a page to step through.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write a failure as JSON.")] = None,
 ) -> None:
@@ -129,6 +135,6 @@ def explore(  # noqa: PLR0913  a command has its options
 
     choices = Choices(
         schedules=schedules, kills=kills, faults=faults, early=early, preemptions=preemptions, strategy=strategy, seed=seed,
-        steps=steps, jobs=jobs, replay=replay, html=html, json=json,
+        steps=steps, jobs=jobs, lines=lines, replay=replay, step=step, html=html, json=json,
     )  # fmt: skip
     raise typer.Exit(run(target, choices))

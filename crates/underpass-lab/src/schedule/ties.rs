@@ -25,6 +25,11 @@ impl Schedule {
         self.world.object_at(address).map_or(0, |object| self.world.sleepers(object))
     }
 
+    /// The step that is under way is a line of the program: it may use whatever other lines do.
+    pub fn run_line(&mut self) {
+        self.tie(Thing::Program, Manner::Change);
+    }
+
     /// The step that is under way uses something of the kernel's.
     pub(super) fn tie(&mut self, thing: Thing, manner: Manner) {
         if !self.is_over() {

@@ -39,7 +39,9 @@ class Choices:
     seed: int | None = None
     steps: int | None = None
     jobs: int | None = None
+    lines: bool | None = None
     replay: str | None = None
+    step: bool = False
     html: Path | None = None
     json: Path | None = None
 
@@ -69,6 +71,7 @@ def _explore(target: str, function: Callable[..., object], choices: Choices) -> 
     from underpass.lab.explored import MARK, Explored
     from underpass.lab.failure import Failure as Found
     from underpass.lab.settings import Settings
+    from underpass.lab.stepping import step
 
     made: Explored | None = getattr(function, MARK, None)
     program, settings = (function, Settings()) if made is None else (made.program, made.settings)
@@ -78,14 +81,17 @@ def _explore(target: str, function: Callable[..., object], choices: Choices) -> 
 
     def commands(token: str) -> tuple[str, ...]:
         steps = f" --steps={settings.steps}" if settings.steps != Settings().steps else ""
-        return (f"underpass lab run '{target}'{steps} --replay={token}",)
+        lines = " --lines" if choices.lines else ""
+        return (f"underpass lab run '{target}'{steps}{lines} --replay={token}",)
 
     try:
-        if choices.replay is None:
-            print(explore(program, settings, commands))
+        if choices.step:
+            report = step(program, settings, choices.replay, commands=commands)
+        elif choices.replay is None:
+            report = explore(program, settings, commands)
         else:
-            repeat(program, choices.replay, settings.steps, commands)
-            print(f"{target}: this schedule passes")
+            report = repeat(program, choices.replay, settings, commands)
+        print(f"{target}: this schedule passes" if report is None else report)
     except Found as failure:
         _tell(failure, choices)
         return _FAILS

@@ -1,0 +1,4 @@
+"""Another module, with variables that processes change."""
+
+level = 1
+settings: dict[str, int] = {}
