@@ -23,6 +23,7 @@ use crate::error::{Context, exception, from_shm, is, plain, raise};
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::host;
+use crate::kernel_conducted::{self, Conducted};
 use crate::kernel_lab::{self, LabKernel};
 use crate::mutex::Mutex;
 use crate::notification::Notification;
@@ -37,7 +38,8 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// The states of a handle. Whatever is not open takes the slow path.
 const OPEN: u8 = 0;
-const IN_LAB: u8 = 1;
+/// Its operations are scheduling points: of the lab, or of a conductor.
+const STEPPED: u8 = 1;
 const CLOSED: u8 = 2;
 
 /// One process's hold on an object.
@@ -72,6 +74,12 @@ impl Handle {
             (None, Some(home)) => home.memory(wanted),
             (None, None) => unreachable!("an object lives in the lab or in a space"),
         };
+        let made = made.and_then(|made| {
+            if wanted.name.is_some() && lab.is_none() {
+                kernel_conducted::announce()?;
+            }
+            Ok(made)
+        });
         Ok(Self::born(made.map_err(|error| not_created(py, wanted, error))?, home, lab, wanted.name.is_none()))
     }
 
@@ -211,12 +219,16 @@ impl Handle {
     ) -> Self {
         let name = (!file.starts_with('@')).then(|| space::object_name(&file));
         let title = title(header.kind, name.as_deref(), &file);
+        let conducted = kernel_conducted::is_on();
         let kernel: Arc<dyn Kernel> = match (&home, &lab) {
-            (Some(home), _) => Arc::new(home.of(header.clone(), region.clone(), title.clone())),
+            (Some(home), _) => {
+                let linux = home.of(header.clone(), region.clone(), title.clone());
+                if conducted { Arc::new(Conducted::new(linux, header.nonce)) } else { Arc::new(linux) }
+            }
             (None, Some(lab)) => lab.clone(),
             (None, None) => unreachable!("an object lives in the lab or in a space"),
         };
-        let state = AtomicU8::new(if lab.is_some() { IN_LAB } else { OPEN });
+        let state = AtomicU8::new(if lab.is_some() || conducted { STEPPED } else { OPEN });
         Self {
             kernel,
             home,
@@ -319,14 +331,16 @@ impl Handle {
         self.point(py)
     }
 
-    /// A scheduling point in the lab, and nothing elsewhere.
+    /// A scheduling point in the lab and under a conductor, and nothing elsewhere.
     pub fn point(&self, py: Python<'_>) -> PyResult<()> {
-        match &self.lab {
-            Some(lab) => {
-                lab.operate(&self.region).map_err(|error| raise(py, &Context::of(&self.title, "not used"), error))
+        let passed = match &self.lab {
+            Some(lab) => lab.operate(&self.region),
+            None if self.state.load(Relaxed) != OPEN && kernel_conducted::is_on() => {
+                kernel_conducted::arrive("operation", Some(self.header.nonce), 0).map(drop)
             }
             None => Ok(()),
-        }
+        };
+        passed.map_err(|error| raise(py, &Context::of(&self.title, "not used"), error))
     }
 
     /// The lab is told that it changes, where that is no operation with a scheduling point of its own.

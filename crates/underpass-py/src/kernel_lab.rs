@@ -25,6 +25,7 @@ use underpass_shm::sync::AtomicU32;
 use underpass_shm::{Error as Shm, clock, space};
 
 use crate::error::plain;
+use crate::kernel_conducted;
 use crate::rendezvous_lab::Doors;
 
 thread_local! {
@@ -36,9 +37,10 @@ pub fn current() -> Option<Arc<LabKernel>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// What time it is, for whoever computes a deadline on this thread: in the lab the virtual clock's.
+/// What time it is, for whoever computes a deadline on this thread: in the lab, and under a conductor, the virtual clock's.
 pub fn now() -> u64 {
-    CURRENT.with_borrow(|lab| lab.as_ref().map_or_else(clock::monotonic, |lab| lab.now()))
+    let elsewhere = || kernel_conducted::now().unwrap_or_else(clock::monotonic);
+    CURRENT.with_borrow(|lab| lab.as_ref().map_or_else(elsewhere, |lab| lab.now()))
 }
 
 /// Enters a lab kernel on this thread, or leaves the one that is entered.
@@ -409,7 +411,8 @@ fn unwinds() -> Error {
     Error::Interrupted
 }
 
-fn point_name(point: Point) -> &'static str {
+/// What a point is called in Python.
+pub fn point_name(point: Point) -> &'static str {
     match point {
         Point::Start => "start",
         Point::Operation => "operation",

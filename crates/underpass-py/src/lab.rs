@@ -18,7 +18,10 @@ use underpass_lab::world::{Traits, World};
 use underpass_shm::life::Life;
 
 use crate::handle::reopen_in_lab;
-use crate::kernel_lab::{self, LabKernel};
+use crate::kernel_lab::{self, LabKernel, point_name};
+
+/// One choice of a schedule, as [`Lab::script`] tells it.
+type Direction = (&'static str, u32, usize, Vec<u32>, &'static str, Option<u32>);
 
 /// A lab kernel and its schedules: objects made while it is entered (``with lab:``) live in it.
 #[pyclass(frozen, module = "underpass._core")]
@@ -219,6 +222,25 @@ impl Lab {
             (what, which, record.options(step).len(), preempts)
         };
         (0..record.len()).map(told).collect()
+    }
+
+    /// This schedule, for those who force it on others: what, of whom or which; of how many; who could go on then; and, of a turn,
+    /// before which point and object the task stood.
+    #[getter]
+    fn script(&self) -> Vec<Direction> {
+        let choices = self.choices();
+        let schedule = self.kernel.schedule();
+        let record = &schedule.record;
+        let direct = |(step, (what, which, count, _)): (usize, (&'static str, u32, usize, bool))| {
+            let able = record.options(step).iter().filter_map(|option| match option {
+                Choice::Run(task) => Some(task.0),
+                _ => None,
+            });
+            let at = record.pending(step).get(which as usize).filter(|_| what == "run");
+            let (point, object) = at.map_or(("", None), |at| (point_name(at.point), at.object.map(|object| object.0)));
+            (what, which, count, able.collect(), point, object)
+        };
+        choices.into_iter().enumerate().map(direct).collect()
     }
 
     /// The tokens of what could have been chosen instead, in one step.

@@ -8,6 +8,7 @@ mod event;
 mod gate;
 mod handle;
 mod host;
+mod kernel_conducted;
 mod kernel_lab;
 mod lab;
 mod lease;
@@ -48,6 +49,8 @@ mod _core {
     use crate::handle::reopen;
     #[pymodule_export]
     use crate::lab::{Lab, in_lab};
+    #[pymodule_export]
+    use crate::kernel_conducted::conduct;
     #[pymodule_export]
     use crate::lease::Lease;
     #[pymodule_export]

@@ -3,9 +3,8 @@
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, Protocol, final
 
-from underpass._core import Lab
 from underpass.errors import MisuseError
 
 Check = Callable[[], object]
@@ -42,6 +41,24 @@ class Cast:
     at_end: list[Check] = field(default_factory=list[Check])
 
 
+class Machine(Protocol):
+    """Where a program's processes run: the lab, or Linux."""
+
+    def add_process(self, mortal: bool, servant: bool, /) -> int: ...  # noqa: D102, FBT001 - those of the lab
+    def join(self, task: int, /) -> None: ...  # noqa: D102
+    def step(self) -> None: ...  # noqa: D102
+    def pick(self, count: int, /) -> int: ...  # noqa: D102
+    def is_left(self, task: int, /) -> bool: ...  # noqa: D102
+    @property
+    def sleepers(self) -> list[tuple[int, bool]]: ...  # noqa: D102
+    @property
+    def running(self) -> int | None: ...  # noqa: D102
+    @property
+    def now(self) -> int: ...  # noqa: D102
+    @property
+    def pid(self) -> int: ...  # noqa: D102
+
+
 @final
 class World:
     """What a program is given: `process` starts one, and the lab decides who runs when, and who dies.
@@ -49,7 +66,7 @@ class World:
     What the program does itself, before it returns, is set up: nobody else runs, and nothing may wait.
     """
 
-    def __init__(self, lab: Lab, cast: Cast, start: Callable[[Task], None]) -> None:
+    def __init__(self, lab: Machine, cast: Cast, start: Callable[[Task], None]) -> None:
         self._lab, self._cast, self._start = lab, cast, start
 
     def process(  # noqa: D417 - args and kwargs are the function's

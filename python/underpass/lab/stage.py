@@ -21,6 +21,17 @@ Program = Callable[[World], object]
 HOST = Caller(-1, -1, "program")
 
 
+def checked(checks: list[Check], when: str) -> Verdict | None:
+    """Make checks of the program's; what the first one that fails says."""
+    for check in checks:
+        try:
+            if check() is False:
+                return Verdict.broken(when, f"{getattr(check, '__name__', 'the check')} returned False")
+        except Exception as error:  # noqa: BLE001 - told as the failure that it is
+            return Verdict.raised(when, error)
+    return None
+
+
 @final
 class Stage:
     """Where a program's schedules run: the same program, a new world each time."""
@@ -54,7 +65,7 @@ class Stage:
                 end = lab.end(self._verdict is not None)
                 verdict = self._verdict or judge(self, end) or self._linearized(recording)
                 if verdict is None and end == "done":
-                    verdict = self._check(self.cast.at_end, "at the end")
+                    verdict = checked(self.cast.at_end, "at the end")
             finally:
                 lab.observer = None
                 self._unwind()
@@ -131,20 +142,11 @@ class Stage:
             self._lines.look(task)
         if self.watch is not None:
             self.watch(task, point, about)
-        verdict = self._check(self.cast.always, "always")
+        verdict = checked(self.cast.always, "always")
         if self._lines is not None:
             self._lines.forgive()
         if verdict is not None:
             self._fail(verdict)
-
-    def _check(self, checks: list[Check], when: str) -> Verdict | None:
-        for check in checks:
-            try:
-                if check() is False:
-                    return Verdict.broken(when, f"{getattr(check, '__name__', 'the check')} returned False")
-            except Exception as error:  # noqa: BLE001 - told as the failure that it is
-                return Verdict.raised(when, error)
-        return None
 
     def _unwind(self) -> None:
         """End everybody who is left; what they do now, nobody sees."""

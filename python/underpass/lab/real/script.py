@@ -1,0 +1,58 @@
+"""What the lab did, as directions for those who do it again."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import greenlet
+
+from underpass._core import Lab
+from underpass.lab.judge import judge
+from underpass.lab.stage import Program, Stage
+from underpass.lab.verdict import Verdict
+
+
+class Direction(NamedTuple):
+    """One choice."""
+
+    what: str
+    """``run``, ``expire``, ``spurious``, ``kill``, ``stop``, ``continue`` or ``pick``."""
+    which: int
+    """Which task, process, or number."""
+    count: int
+    """Of how many."""
+    able: list[int]
+    """The tasks that could go on then; of a pick nothing is known."""
+    point: str
+    """Of a turn: before which point the task stands."""
+    about: int | None
+    """And of which object."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A schedule, and how it ended in the lab."""
+
+    directions: list[Direction]
+    asleep: frozenset[int]
+    """The tasks that slept at its end."""
+    livelock: bool
+    verdict: Verdict | None
+    token: str
+
+
+def write_script(program: Program, token: str, steps: int) -> Script:
+    """Run the schedule in the lab."""
+    lab = Lab.replay(token, steps=steps)
+    asleep: frozenset[int] = frozenset()
+    ended = ""
+
+    def look(stage: Stage, end: str) -> Verdict | None:
+        nonlocal asleep, ended
+        asleep, ended = frozenset(task for task, _ in stage.lab.sleepers), end
+        return judge(stage, end)
+
+    lab.begin(greenlet.getcurrent().switch)
+    verdict = Stage(lab, program).run(look)
+    directions = [Direction(*direction) for direction in lab.script]
+    return Script(directions, asleep, ended == "livelock", verdict, lab.token)
