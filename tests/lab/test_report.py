@@ -18,7 +18,8 @@ from rich.console import Console
 from tests.lab import traces
 from underpass.errors import MismatchError
 from underpass.lab.report import as_html, as_json, as_text, from_json, render
-from underpass.lab.report.excerpt import Gap, excerpt
+from underpass.lab.report.excerpt import Gap, Repeat, Step, excerpt
+from underpass.lab.report.repetition import cycles
 from underpass.lab.report.timeline import circles, conditions, sleeps, wakes
 from underpass.lab.trace import VERSION, Happening, Moment, Trace, Wait
 
@@ -157,15 +158,48 @@ def test_an_excerpt_loses_no_moment() -> None:
         assert covered == list(range(len(trace.moments)))
 
 
-def test_a_livelock_shows_both_ends() -> None:
+def spinning(moments: int, kind: str = "livelock") -> Trace:
+    """Two processes that take turns, each with another value every time."""
     door = Moment(
         number=0, process=0, what="times out", where="spin.py:3", source="door.acquire()", object="mutex 'door'"
     )
-    spinning = tuple(replace(door, number=number, process=number % 2) for number in range(5_000))
-    rows = excerpt(Trace(title="spin", kind="livelock", summary="", columns=("a", "b"), moments=spinning))
-    gaps = [row for row in rows if isinstance(row, Gap)]
+    turns = tuple(replace(door, number=turn, process=turn % 2, value=f"{turn} s") for turn in range(moments))
+    return Trace(title="spin", kind=kind, summary="", columns=("a", "b"), moments=turns)
+
+
+def test_a_livelock_tells_its_circle_once() -> None:
+    trace = spinning(5_001)
+    rows = excerpt(trace)
+    assert [(type(row), row.first, row.last) for row in rows] == [
+        (Step, 0, 0), (Step, 1, 1), (Repeat, 2, 4_999), (Step, 5_000, 5_000),
+    ]  # fmt: skip
+    assert "↻ these 2 steps, 2,499 × more" in as_text(trace)
+    assert len(as_text(trace).splitlines()) < 20
+
+
+def test_a_livelock_whose_beginning_is_a_muddle_shows_both_ends() -> None:
+    circle = spinning(3_000)
+    muddle = tuple(
+        replace(moment, number=number, where=f"enter.py:{number}")
+        for number, moment in enumerate(circle.moments[:1_000])
+    )
+    rows = excerpt(replace(circle, moments=muddle + circle.moments))
+    assert len(rows) < 60
+    assert [row.last for row in rows if isinstance(row, Gap)] == [966]
+    assert [(row.steps, row.times) for row in rows if isinstance(row, Repeat)] == [(2, 1_499)]
+
+
+def test_what_ends_is_shown_at_both_ends_though_all_of_it_matters() -> None:
+    rows = excerpt(spinning(5_000, "deadlock"))
+    assert [(row.process, row.moments) for row in rows if isinstance(row, Gap)] == [(None, 4_840)]
     assert len(rows) < 200
-    assert [(gap.process, gap.moments) for gap in gaps] == [(None, 4_840)]
+
+
+@given(st.lists(st.integers(0, 2), max_size=80))
+def test_circles_put_together_are_the_sequence(items: list[int]) -> None:
+    found = list(cycles(items))
+    assert [item for cycle in found for item in items[cycle.first : cycle.first + cycle.length] * cycle.times] == items
+    assert all(cycle.times >= 3 or cycle.length == cycle.times == 1 for cycle in found)
 
 
 def test_a_console_gets_the_same_in_colour() -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from underpass.lab.report.cells import clean, pad, shorten, shorten_left, wide, wrap
-from underpass.lab.report.excerpt import Gap, Step, excerpt
-from underpass.lab.report.marks import CHANGES, LANES, LIFELINES, PREEMPTS, SIGNS, STYLES, words
+from underpass.lab.report.excerpt import Gap, Repeat, Step, excerpt
+from underpass.lab.report.marks import AGAIN, CHANGES, LANES, LIFELINES, PREEMPTS, SIGNS, STYLES, words
 from underpass.lab.report.timeline import Condition, conditions
 from underpass.lab.trace import WORLD, Moment, Trace
 
@@ -60,6 +60,10 @@ def chart(trace: Trace, width: int) -> Iterator[Line]:
         first, now = trace.moments[piece.first], after[piece.last]
         if isinstance(piece, Gap):
             row = _Row(piece.process, "…", "dim", [[(f"{piece.moments} steps", "dim")]])
+            number, mark = "", " "
+        elif isinstance(piece, Repeat):
+            these = "this step" if piece.steps == 1 else f"these {piece.steps} steps"
+            row = _Row(None, AGAIN, "bold", [[(f"{these}, {piece.times:,} × more", "bold")]])
             number, mark = "", " "
         else:
             me, place = (first.process, first.thread), (first.where, first.source)

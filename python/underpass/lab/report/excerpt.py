@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 import msgspec
 
+from underpass.lab.report.repetition import cycles
 from underpass.lab.trace import Moment, Trace
 
-__all__ = ["Gap", "Step", "excerpt"]
+__all__ = ["Gap", "Repeat", "Step", "excerpt"]
 
 # A trace of up to so many moments is shown whole.
 _SHORT = 60
 # Of a longer one, so many of the last.
 _ENDING = 40
-# A livelock touches what it fails on in every moment; of what still has more rows than this, only both ends are shown.
+# Of what still has more rows than this, only both ends are shown.
 _ROWS, _FIRST, _LAST = 240, 40, 120
+# A livelock touches what it fails on in every moment, and says most where it goes in a circle: at its end.
+_LIVELOCK_ROWS, _LIVELOCK_FIRST, _LIVELOCK_LAST = 60, 20, 36
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -39,17 +42,48 @@ class Gap(msgspec.Struct, frozen=True):
         return self.last - self.first + 1
 
 
-def excerpt(trace: Trace) -> list[Step | Gap]:
+class Repeat(msgspec.Struct, frozen=True):
+    """The steps right before, over and over."""
+
+    first: int
+    last: int
+    steps: int
+    """How many they are."""
+    times: int
+    """How often they come again."""
+
+
+def excerpt(trace: Trace) -> list[Step | Gap | Repeat]:
     """Return what is shown, in order: everything of a short trace."""
     steps = list(_steps(trace.moments))
     if len(trace.moments) <= _SHORT:
         return [*steps]
+    if trace.kind == "livelock":
+        return _ends(list(_folded(trace.moments, steps)), _LIVELOCK_ROWS, _LIVELOCK_FIRST, _LIVELOCK_LAST)
     failing = {wait.object for wait in trace.waits} or {trace.moments[-1].object}
     ending = len(trace.moments) - _ENDING
-    rows = list(_collapsed(trace.moments, steps, failing - {""}, ending))
-    if len(rows) <= _ROWS:
-        return rows
-    return [*rows[:_FIRST], Gap(None, rows[_FIRST].first, rows[-_LAST - 1].last), *rows[-_LAST:]]
+    return _ends(list(_collapsed(trace.moments, steps, failing - {""}, ending)), _ROWS, _FIRST, _LAST)
+
+
+def _ends(rows: Sequence[Step | Gap | Repeat], most: int, first: int, last: int) -> list[Step | Gap | Repeat]:
+    if len(rows) <= most:
+        return [*rows]
+    return [*rows[:first], Gap(None, rows[first].first, rows[-last - 1].last), *rows[-last:]]
+
+
+def _folded(moments: tuple[Moment, ...], steps: list[Step]) -> Iterator[Step | Repeat]:
+    """Show what is done over and over once, whatever the values are."""
+
+    def key(step: Step) -> tuple[object, ...]:
+        first, last = moments[step.first], moments[step.last]
+        return first.process, first.thread, first.what, last.what, first.where, first.call, first.object, first.partner
+
+    for cycle in cycles([key(step) for step in steps]):
+        shown = cycle.first + cycle.length
+        yield from steps[cycle.first : shown]
+        if cycle.times > 1:
+            again = steps[shown : cycle.first + cycle.length * cycle.times]
+            yield Repeat(again[0].first, again[-1].last, cycle.length, cycle.times - 1)
 
 
 def _steps(moments: tuple[Moment, ...]) -> Iterator[Step]:

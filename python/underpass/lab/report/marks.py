@@ -6,7 +6,7 @@ from underpass.lab.report.cells import clean
 from underpass.lab.report.timeline import Condition
 from underpass.lab.trace import WORLD, Happening, Moment, Trace
 
-__all__ = ["CHANGES", "LANES", "LIFELINES", "PREEMPTS", "SIGNS", "STYLES", "words"]
+__all__ = ["AGAIN", "CHANGES", "LANES", "LIFELINES", "PREEMPTS", "SIGNS", "STYLES", "words"]
 
 # One cell each in every terminal, and plain enough to be in its font.
 SIGNS: dict[Happening, str] = {
@@ -27,6 +27,7 @@ SIGNS: dict[Happening, str] = {
 }
 PREEMPTS = "⇄"
 CHANGES = "↳"
+AGAIN = "↻"
 
 # What stands in a process's column while others run.
 LIFELINES: dict[Condition, str] = {"awake": "│", "asleep": "┊", "stopped": "‖", "gone": " "}

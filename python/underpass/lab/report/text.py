@@ -124,7 +124,8 @@ def _waits(wait: Wait) -> str:
     where = f" ({wait.where})" if wait.where else ""
     held = f", held by {', '.join(wait.holders)}" if wait.holders else ""
     call = f" in {wait.operation}" if wait.operation else ""
-    return f"{wait.who} waits for {wait.object}{held}: {call.strip()}{where} since step {wait.since}"
+    about = wait.object or "what no object tells"
+    return f"{wait.who} waits for {about}{held}: {call.strip()}{where} since step {wait.since}"
 
 
 def _circle(circle: list[Wait]) -> str:
