@@ -29,6 +29,16 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
         yield info.split()[0] if info.split() else "", body
 
 
+def printed(page: Path) -> Iterator[str]:
+    """What the page says that its programs print: after an arrow, or in a block of its own, which ``tools/page_output.py`` writes."""
+    for info, body in re.findall(r"^```(python|text output)\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE):
+        lines = body.splitlines()
+        if info == "python":
+            yield from (line.strip().removeprefix(ARROW) for line in lines if line.strip().startswith(ARROW))
+        else:
+            yield from lines
+
+
 def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
@@ -44,13 +54,11 @@ def test_block_says_what_it_is(page: Path) -> None:
 )
 def test_page_is_a_program(page: Path, tmp_path: Path) -> None:
     program = "\n".join(body for language, body in blocks(page) if language == "python")
-    path = tmp_path / "page.py"
+    path = tmp_path / f"{page.stem}.py"
     path.write_text(program)
     run = subprocess.run([sys.executable, "-W", "error", path], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.splitlines() == [
-        line.strip().removeprefix(ARROW) for line in program.splitlines() if line.strip().startswith(ARROW)
-    ]
+    assert run.stdout.splitlines() == list(printed(page))
 
 
 def test_reference_has_every_module() -> None:

@@ -118,7 +118,7 @@ class Tracer:
             happening: Happening = "runs"
             if place.point == "park" and slept:
                 happening = "sleeps"
-                self._since[which] = len(self.moments)
+                self._since[which] = number
             elif place.point == "wake":
                 happening = "wakes"
             elif place.point in ("park", "awake"):
@@ -232,4 +232,6 @@ def _call(frame: FrameType, kind: str) -> str:
     except SyntaxError:
         return kind
     called = tree.func if isinstance(tree, ast.Call) else tree
-    return f"{kind}.{called.attr}" if isinstance(called, ast.Attribute) else kind
+    if not isinstance(called, ast.Attribute):
+        return kind
+    return f"{kind}.{called.attr}" if kind else called.attr

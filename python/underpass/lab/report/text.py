@@ -121,11 +121,10 @@ def _indented(text: str, width: int, style: str = "", *, hang: int = 0) -> Itera
 
 
 def _waits(wait: Wait) -> str:
-    where = f" ({wait.where})" if wait.where else ""
     held = f", held by {', '.join(wait.holders)}" if wait.holders else ""
     call = f" in {wait.operation}" if wait.operation else ""
-    about = wait.object or "what no object tells"
-    return f"{wait.who} waits for {about}{held}: {call.strip()}{where} since step {wait.since}"
+    where = f" ({wait.where})" if wait.where else ""
+    return f"{wait.who} waits for {wait.object or 'what no object tells'}{held}:{call}{where} since step {wait.since}"
 
 
 def _circle(circle: list[Wait]) -> str:
