@@ -31,6 +31,41 @@ def test_a_lost_update_is_found_and_repeats() -> None:
     assert again.value.token == found.value.token
 
 
+def test_a_wait_names_the_step_that_the_schedule_shows() -> None:
+    def program(world: World) -> None:
+        left, done = underpass.AtomicInt(2), underpass.Event()
+
+        def work() -> None:
+            if left.add(-1) == 0:  # never: it was 1
+                done.set()
+
+        def wait() -> None:
+            done.wait()
+
+        world.process(work)
+        world.process(work)
+        world.process(wait)
+
+    with pytest.raises(Failure, match="deadlock") as found:
+        lab.explore(program, seed=1)
+    (sleeps,) = (moment for moment in found.value.trace.moments if moment.what == "sleeps")
+    (wait,) = found.value.trace.waits
+    assert wait.since == sleeps.number
+    assert wait.since != found.value.trace.moments.index(sleeps)
+
+
+def test_who_waits_for_a_name_is_told_without_an_object() -> None:
+    def program(world: World) -> None:
+        def call() -> None:
+            underpass.Gate.open("desk", timeout=None)
+
+        world.process(call)
+
+    with pytest.raises(Failure, match="deadlock") as found:
+        lab.explore(program, seed=1)
+    assert "call waits for what no object tells: in open (test_exploration.py:" in str(found.value)
+
+
 def test_a_standstill_is_told_with_who_waits_for_what() -> None:
     def program(world: World) -> None:
         unit = underpass.Semaphore(0)

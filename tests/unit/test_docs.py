@@ -31,7 +31,9 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 
 def printed(page: Path) -> Iterator[str]:
     """What the page says that its programs print: after an arrow, or in a block of its own, which ``tools/page_output.py`` writes."""
-    for info, body in re.findall(r"^```(python|text output)\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE):
+    for info, body in re.findall(
+        r"^```(python|text output)\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE
+    ):
         lines = body.splitlines()
         if info == "python":
             yield from (line.strip().removeprefix(ARROW) for line in lines if line.strip().startswith(ARROW))
