@@ -208,10 +208,13 @@ def test_a_killed_web_worker_leaves_a_whole_file() -> None:
         answers: list[bytes] = []
         status: list[str] = []
 
+        def start_response(code: str, _headers: object) -> None:
+            status.append(code)
+
         def worker() -> None:
             module: Any = imported("web_workers/app")
             module.PAGES, module.SCRATCH = Disk(world, files, "pages"), Disk(world, files, "new")
-            (answer,) = module.application({"PATH_INFO": "/"}, lambda code, _: status.append(code))
+            (answer,) = module.application({"PATH_INFO": "/"}, start_response)
             answers.append(answer)
 
         def check() -> None:
