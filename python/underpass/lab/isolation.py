@@ -147,13 +147,14 @@ class Isolation:
 
     def _inside(self, value: Any) -> list[Any] | bytes | None:
         """Return what it consists of; None: nothing that is seen to change."""
-        if isinstance(value, _CONTAINERS):
+        kind = type(value)
+        if issubclass(kind, _CONTAINERS):
             if id(value) not in self._undo:
                 self._undo[id(value)] = value, value.copy()
-            if isinstance(value, bytearray):
+            if issubclass(kind, bytearray):
                 return bytes(value)
-            return [*value, *value.values()] if isinstance(value, dict) else list(value)
-        if isinstance(value, tuple):
+            return [*value, *value.values()] if issubclass(kind, dict) else list(value)
+        if issubclass(kind, tuple):
             return list(value)
         if not isinstance(value, type) and self._has_state(value):
             return [getattr(value, name) for name in _data(value)]
@@ -192,13 +193,15 @@ class _Place:
     def value(self) -> Any:
         """What stands there now."""
         holder = self._holder
-        if isinstance(holder, dict):
+        if self.of_module:
             return holder.get(self._name, _ABSENT)
-        return vars(holder).get(self._name, _ABSENT) if isinstance(holder, type) else getattr(holder, self._name, _ABSENT)
+        return (
+            vars(holder).get(self._name, _ABSENT) if isinstance(holder, type) else getattr(holder, self._name, _ABSENT)
+        )
 
     def put(self, value: Any) -> None:
         """Have something stand there."""
-        if isinstance(self._holder, dict):
+        if self.of_module:
             if value is _ABSENT:
                 self._holder.pop(self._name, None)
             else:
@@ -227,15 +230,12 @@ def _data(value: Any) -> Iterator[str]:
 
 
 def _refill(value: Any, copy: Any) -> None:
-    if isinstance(value, dict):
-        if list(map(id, [*value, *value.values()])) != list(map(id, [*copy, *copy.values()])):
-            value.clear()
-            value.update(copy)
-    elif isinstance(value, set):
+    kind = type(value)
+    if issubclass(kind, bytearray):
+        value[:] = copy
+    elif issubclass(kind, (dict, set)):
         value.clear()
         value.update(copy)
-    elif isinstance(value, bytearray):
-        value[:] = copy
     elif len(value) != len(copy) or not all(map(is_, value, copy)):
         value.clear()
         value.extend(copy)

@@ -6,6 +6,7 @@ itself is made in `sys.call_tracing`, where a switch to another greenlet leaves 
 """
 
 import functools
+import inspect
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -153,6 +154,15 @@ class _Traced:
         return self._runs
 
 
+def _caller() -> FrameType:
+    """Return whose line is told: monitoring names the code, not the frame."""
+    told = inspect.currentframe()
+    assert told is not None
+    assert told.f_back is not None
+    assert told.f_back.f_back is not None
+    return told.f_back.f_back
+
+
 @final
 class _Monitored:
     """`sys.monitoring`."""
@@ -176,14 +186,14 @@ class _Monitored:
             if not is_own(code.co_filename):
                 return disable
             if self._tool is not None:
-                self._line(sys._getframe(1))  # noqa: SLF001 - monitoring names the code, not the frame
+                self._line(_caller())
             return None
 
         def returned(code: CodeType, _offset: int, _value: object) -> object:
             if not is_own(code.co_filename):
                 return disable
             if self._tool is not None:
-                self._returned(sys._getframe(1))  # noqa: SLF001
+                self._returned(_caller())
             return None
 
         monitoring.use_tool_id(tool, "underpass lab")
