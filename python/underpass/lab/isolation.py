@@ -147,7 +147,7 @@ class Isolation:
 
     def _inside(self, value: Any) -> list[Any] | bytes | None:
         """Return what it consists of; None: nothing that is seen to change."""
-        kind = type(value)
+        kind: type[Any] = type(value)
         if issubclass(kind, _CONTAINERS):
             if id(value) not in self._undo:
                 self._undo[id(value)] = value, value.copy()
@@ -230,7 +230,7 @@ def _data(value: Any) -> Iterator[str]:
 
 
 def _refill(value: Any, copy: Any) -> None:
-    kind = type(value)
+    kind: type[Any] = type(value)
     if issubclass(kind, bytearray):
         value[:] = copy
     elif issubclass(kind, (dict, set)):
