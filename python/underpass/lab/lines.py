@@ -65,8 +65,9 @@ class Lines:
         self._events.stop()
         self._isolation.restore()
 
-    def begin(self) -> None:
-        """Have the lines of the calling greenlet told."""
+    def begin(self, function: Callable[..., object]) -> None:
+        """Have the lines of the calling greenlet told, which is about to call a process's function."""
+        self._isolation.begin(function)
         self._events.begin()
 
     def stop(self) -> None:

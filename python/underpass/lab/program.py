@@ -81,7 +81,7 @@ class World:
         """Start a process that calls ``function(*args, **kwargs)``: in the program itself, or in one of its processes.
 
         Arguments are pickled and unpickled, as on their way to a real process: objects arrive as handles of their own. What the
-        function closes over is shared, as after a fork, and must not be changed. A port is made in the process that receives there;
+        function closes over is shared, as after a fork, and must not be changed (with ``lines`` it is told if it is). A port is made in the process that receives there;
         others open a gate to it by name, or are handed one.
 
         Args:
