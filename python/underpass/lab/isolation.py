@@ -169,7 +169,7 @@ class Isolation:
 
     def _inside(self, value: Any) -> list[Any] | bytes | None:
         """Return what it consists of; None: nothing that is seen to change."""
-        kind: Any = type(value)
+        kind: type = value.__class__
         if issubclass(kind, _CONTAINERS):
             if id(value) not in self._undo:
                 self._undo[id(value)] = value, value.copy()
@@ -260,7 +260,7 @@ def _data(value: Any) -> Iterator[str]:
 
 
 def _refill(value: Any, copy: Any) -> None:
-    kind: Any = type(value)
+    kind: type = value.__class__
     if issubclass(kind, bytearray):
         value[:] = copy
     elif issubclass(kind, (dict, set)):
