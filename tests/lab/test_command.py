@@ -1,5 +1,6 @@
 """`underpass lab run`: what it explores, prints, and exits with."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -72,6 +73,8 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def beside_them(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the command in this interpreter, and forget what it imported."""
+    # A native module is imported once: what this test is the first to import, it does not forget.
+    importlib.import_module("underpass.lab.stepping")
     monkeypatch.chdir(directory)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "modules", {**sys.modules})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from tests.lab import isolated_state
 from tests.lab.isolated_state import settings
 from underpass import lab
 from underpass.lab import Failure, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 total = 0
 latest: int
@@ -128,6 +132,51 @@ def test_what_one_writes_and_another_reads_is_told(write: object, read: object, 
     assert (total, results, table, Counter.made, state, isolated_state.level) == (0, [], {"all": []}, 0, State(), 1)
     assert settings == {}
     assert "latest" not in globals()
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("number", "number, which count closes over,"), ("names", "names, which note closes over,")]
+)
+def test_what_functions_close_over_is_no_way_to_share(kind: str, told: str) -> None:
+    def program(world: World) -> None:
+        number = 0
+        names: list[str] = []
+
+        def count() -> None:
+            nonlocal number
+            number += 1
+
+        def name() -> None:
+            note()
+
+        def note() -> None:
+            names.append("one")
+
+        for _ in range(2):
+            world.process(count if kind == "number" else name)
+
+    with pytest.raises(Failure) as found:
+        lab.explore(program, schedules=100, seed=1, lines=True)
+    assert found.value.kind == "shared global"
+    assert told in found.value.trace.summary
+
+
+def test_each_process_may_close_over_its_own() -> None:
+    def counter() -> Callable[[], None]:
+        number = 0
+
+        def count() -> None:
+            nonlocal number
+            number += 1
+            assert number == 1
+
+        return count
+
+    def program(world: World) -> None:
+        world.process(counter())
+        world.process(counter())
+
+    assert lab.explore(program, schedules=50, seed=1, lines=True).schedules == 50
 
 
 @pytest.mark.parametrize("function", [assign, append, append_inside, count_in_the_class, name_in_the_object])

@@ -7,17 +7,18 @@ import pytest
 
 pytest.importorskip("greenlet")
 
-from tests.lab.planted import deaths, inputs, orders, races, waits
+from tests.lab.planted import deaths, inputs, lines, orders, races, waits
 from tests.lab.planted.catalogue import Bug, Choice, Oracle, catalogue
 from underpass import lab
 from underpass.lab import Failure
 
 SEED = 1
 # They enter themselves.
-assert [deaths, inputs, orders, races, waits]
+assert [deaths, inputs, lines, orders, races, waits]
 
 # Their twins have more schedules than a test has time for.
 LARGE = frozenset({
+    "applied_and_not_noted",
     "barrier_of_the_dead",
     "job_of_the_dead",
     "one_bell_for_two_kinds",
@@ -39,13 +40,15 @@ def found_by(failure: Failure) -> str:
 @bugs
 def test_the_bug_is_found(bug: Bug) -> None:
     with pytest.raises(Failure) as found:
-        lab.explore(bug.broken, schedules=bug.schedules, kills=bug.kills, steps=bug.steps, seed=SEED)
+        lab.explore(bug.broken, schedules=bug.schedules, kills=bug.kills, steps=bug.steps, seed=SEED, lines=bug.lines)
     assert found_by(found.value) == bug.oracle, str(found.value)
 
 
 @bugs
 def test_nothing_is_found_in_its_twin(bug: Bug) -> None:
-    report = lab.explore(bug.fixed, schedules=bug.schedules, kills=bug.kills, steps=bug.steps, seed=SEED)
+    report = lab.explore(
+        bug.fixed, schedules=bug.schedules, kills=bug.kills, steps=bug.steps, seed=SEED, lines=bug.lines
+    )
     assert report.exhausted or report.schedules == bug.schedules
 
 
@@ -53,14 +56,20 @@ def test_nothing_is_found_in_its_twin(bug: Bug) -> None:
 def test_a_small_twin_is_right_in_every_schedule(bug: Bug) -> None:
     """With two preemptions: those that it takes to find what is found in practice (Musuvathi and Qadeer)."""
     report = lab.explore(
-        bug.fixed, schedules=4_000, kills=bug.kills, preemptions=2, steps=bug.steps, strategy="every", seed=SEED
-    )
+        bug.fixed, schedules=4_000, kills=bug.kills, preemptions=2, steps=bug.steps, strategy="every", seed=SEED,
+        lines=bug.lines,
+    )  # fmt: skip
     assert report.exhausted
 
 
 @pytest.mark.parametrize("bug", [pytest.param(bug, id=bug.name) for bug in catalogue.bugs if "kill" in bug.choices])
 def test_nothing_is_found_while_nobody_dies(bug: Bug) -> None:
-    lab.explore(bug.broken, schedules=100, steps=bug.steps, seed=SEED)
+    lab.explore(bug.broken, schedules=100, steps=bug.steps, seed=SEED, lines=bug.lines)
+
+
+@pytest.mark.parametrize("bug", [pytest.param(bug, id=bug.name) for bug in catalogue.bugs if bug.lines])
+def test_nothing_is_found_between_operations_alone(bug: Bug) -> None:
+    lab.explore(bug.broken, schedules=200, kills=bug.kills, steps=bug.steps, seed=SEED)
 
 
 def test_every_choice_and_every_oracle_is_needed_more_than_once() -> None:

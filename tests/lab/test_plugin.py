@@ -150,6 +150,37 @@ def test_the_command_line_goes_before_the_decorator(run: Run) -> None:
     assert run("--lab-schedules=0").returncode == pytest.ExitCode.USAGE_ERROR
 
 
+def test_a_failing_schedule_is_gone_through_in_pdb(directory: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "underpass_pytest", "-k", "loses"]
+    alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONWARNINGS": "error"}
+    ended = subprocess.run(
+        [*command, "--lab-step"], cwd=directory, env=alone, capture_output=True, text=True, check=False,
+        input="s\ns\np number\nn\nc\n",
+    )  # fmt: skip
+    assert ended.returncode == 1
+    stops = re.findall(r"── step \d+: (.*)", ended.stdout)
+    assert len(stops) >= 3
+    assert stops[0].startswith("add")
+    assert "is about to call AtomicInt.load of atomicint @1" in stops[0]
+    assert "-> number.store(number.load() + 1)" in ended.stdout
+    assert "<AtomicInt @1, value" in ended.stdout
+    assert "FAILED test_it.py::test_loses - ✗ test_loses: invariant" in ended.stdout
+    # Where nobody is at the terminal, nothing waits for them.
+    ended = subprocess.run(
+        [*command, "--lab-step", "--lab-lines"], cwd=directory, env=alone, capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert len(re.findall(r"── step \d+: .* is about to run this line", ended.stdout)) == 1
+    assert "--lab-lines --lab-replay=" in ended.stdout
+
+
+def test_what_passes_is_not_stepped_through(run: Run) -> None:
+    out = run("-k", "counts", "--lab-step").stdout
+    assert "1 passed" in out
+    assert "── step" not in out
+
+
 def test_it_can_be_turned_off(run: Run) -> None:
     ended = run("-p", "no:underpass_pytest", "-k", "counts")
     assert ended.returncode == 0

@@ -1,4 +1,4 @@
-"""What real processes would not share: a global variable, or what stands in one, that one writes and another reads.
+"""What real processes would not share: a variable of a module or of a closure, or what stands in it, that one writes and another reads.
 
 Processes of the lab are greenlets of one interpreter, so its modules are theirs all. The names that a line uses are in its bytecode;
 what stands there is looked at whenever somebody comes to a scheduling point. Between two of them only one process runs, so what has
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import is_
-from types import CodeType, FrameType, ModuleType
+from types import CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NamedTuple, final
 
 from underpass.lab.program import Process
@@ -33,11 +33,12 @@ _REMEDY = (
 
 
 class Use(NamedTuple):
-    """A global variable that a line names, perhaps with an attribute."""
+    """A variable that a line names, of the module or of what its function closes over, perhaps with an attribute."""
 
     name: str
     attribute: str | None
     reads: bool
+    closed: bool
 
 
 class Write(NamedTuple):
@@ -54,8 +55,27 @@ class Isolation:
     def __init__(self, is_own: Callable[[str], bool]) -> None:
         self._is_own = is_own
         self._places: dict[tuple[int, str], _Place] = {}
+        self._cells: dict[tuple[CodeType, str], CellType | None] = {}
         self._classes: dict[type, bool] = {}
         self._undo: dict[int, tuple[Any, Any]] = {}
+
+    def begin(self, function: Callable[..., object]) -> None:
+        """Look at what the function of a process closes over, and the functions among that."""
+        ahead: list[Any] = [function]
+        while ahead:
+            made = ahead.pop()
+            made = getattr(made, "__func__", made)
+            if not isinstance(made, FunctionType):
+                continue
+            for name, cell in zip(made.__code__.co_freevars, made.__closure__ or (), strict=True):
+                key = made.__code__, name
+                if key in self._cells:
+                    # Of two closures of one code, a line does not tell which runs.
+                    if self._cells[key] is not cell:
+                        self._cells[key] = None
+                    continue
+                self._cells[key] = cell
+                ahead.append(self._at(cell, name, f"{name}, which {made.__name__} closes over,").value)
 
     def changed(self, who: Process | None, where: str) -> None:
         """Note that what is different now is somebody's doing; None: nobody's."""
@@ -69,7 +89,7 @@ class Isolation:
     def read(self, who: Process, frame: FrameType, where: str) -> Verdict | None:
         """Note what the line that is about to run uses; what is wrong with that."""
         for use in _uses(frame.f_code).get(frame.f_lineno, ()):
-            for place in self._named(frame.f_globals, use):
+            for place in self._named(frame, use):
                 write = place.write
                 if use.reads and write is not None and write.who != who:
                     return _shared(place.title, write, who, where, frame)
@@ -85,12 +105,14 @@ class Isolation:
 
     # ── which places a line uses ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _named(self, variables: dict[str, Any], use: Use) -> "Iterator[_Place]":
-        value = variables.get(use.name, _ABSENT)
-        if value is _ABSENT and hasattr(builtins, use.name):
+    def _named(self, frame: FrameType, use: Use) -> "Iterator[_Place]":
+        holder: Any = self._cells.get((frame.f_code, use.name)) if use.closed else frame.f_globals
+        if holder is None or (not use.closed and use.name not in holder and hasattr(builtins, use.name)):
             return
-        module = str(variables.get("__name__", "?"))
-        yield self._at(variables, use.name, f"{use.name} of module {module}")
+        whose = f", which {frame.f_code.co_name} closes over," if use.closed else f" of module {holder.get('__name__')}"
+        variable = self._at(holder, use.name, f"{use.name}{whose}")
+        value = variable.value
+        yield variable
         if isinstance(value, ModuleType):
             if use.attribute is not None:
                 yield self._at(vars(value), use.attribute, f"{use.attribute} of module {value.__name__}")
@@ -99,7 +121,7 @@ class Isolation:
             only = [use.attribute] if use.attribute in data or not use.reads else data
             for name in only:
                 if name is not None:
-                    yield self._at(value, name, f"{use.name}.{name} of module {module}")
+                    yield self._at(value, name, f"{use.name}.{name}{whose}")
 
     def _at(self, holder: Any, name: str, title: str) -> "_Place":
         key = id(holder), name
@@ -128,7 +150,7 @@ class Isolation:
     def _picture(self, place: "_Place") -> "_Picture":
         """Return what can be compared with what stands there later."""
         value, picture = place.value, _Picture()
-        if place.of_module and self._has_state(value):
+        if place.is_variable and self._has_state(value):
             # Its attributes are places of their own.
             picture.values.append(value)
             return picture
@@ -147,13 +169,14 @@ class Isolation:
 
     def _inside(self, value: Any) -> list[Any] | bytes | None:
         """Return what it consists of; None: nothing that is seen to change."""
-        if isinstance(value, _CONTAINERS):
+        kind: type = value.__class__
+        if issubclass(kind, _CONTAINERS):
             if id(value) not in self._undo:
                 self._undo[id(value)] = value, value.copy()
-            if isinstance(value, bytearray):
+            if issubclass(kind, bytearray):
                 return bytes(value)
-            return [*value, *value.values()] if isinstance(value, dict) else list(value)
-        if isinstance(value, tuple):
+            return [*value, *value.values()] if issubclass(kind, dict) else list(value)
+        if issubclass(kind, tuple):
             return list(value)
         if not isinstance(value, type) and self._has_state(value):
             return [getattr(value, name) for name in _data(value)]
@@ -183,7 +206,7 @@ class _Place:
 
     def __init__(self, holder: Any, name: str, title: str) -> None:
         self._holder, self._name, self.title = holder, name, title
-        self.of_module = isinstance(holder, dict)
+        self.is_variable = isinstance(holder, (dict, CellType))
         self.first: Any = _ABSENT
         self.picture = _Picture()
         self.write: Write | None = None
@@ -192,13 +215,23 @@ class _Place:
     def value(self) -> Any:
         """What stands there now."""
         holder = self._holder
-        if isinstance(holder, dict):
+        if isinstance(holder, CellType):
+            try:
+                return holder.cell_contents
+            except ValueError:  # nothing yet
+                return _ABSENT
+        if self.is_variable:
             return holder.get(self._name, _ABSENT)
-        return vars(holder).get(self._name, _ABSENT) if isinstance(holder, type) else getattr(holder, self._name, _ABSENT)
+        return (
+            vars(holder).get(self._name, _ABSENT) if isinstance(holder, type) else getattr(holder, self._name, _ABSENT)
+        )
 
     def put(self, value: Any) -> None:
         """Have something stand there."""
-        if isinstance(self._holder, dict):
+        if isinstance(self._holder, CellType):
+            # The next schedule has cells of its own.
+            return
+        if self.is_variable:
             if value is _ABSENT:
                 self._holder.pop(self._name, None)
             else:
@@ -227,15 +260,12 @@ def _data(value: Any) -> Iterator[str]:
 
 
 def _refill(value: Any, copy: Any) -> None:
-    if isinstance(value, dict):
-        if list(map(id, [*value, *value.values()])) != list(map(id, [*copy, *copy.values()])):
-            value.clear()
-            value.update(copy)
-    elif isinstance(value, set):
+    kind: type = value.__class__
+    if issubclass(kind, bytearray):
+        value[:] = copy
+    elif issubclass(kind, (dict, set)):
         value.clear()
         value.update(copy)
-    elif isinstance(value, bytearray):
-        value[:] = copy
     elif len(value) != len(copy) or not all(map(is_, value, copy)):
         value.clear()
         value.extend(copy)
@@ -243,13 +273,14 @@ def _refill(value: Any, copy: Any) -> None:
 
 # ── which variables a line names ────────────────────────────────────────────────────────────────────────────────────────
 
-_LOADS, _STORES = {"LOAD_GLOBAL", "LOAD_NAME"}, {"STORE_GLOBAL", "DELETE_GLOBAL"}
+_LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"}
+_STORES = {"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"}
 _LOADS_ATTRIBUTE, _STORES_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}, {"STORE_ATTR", "DELETE_ATTR"}
 
 
 @functools.lru_cache(4_096)
 def _uses(code: CodeType) -> dict[int, tuple[Use, ...]]:
-    """The global variables that each line names."""
+    """The variables that each line names."""
     found: dict[int, list[Use]] = {}
     # `x.n += 1` loads x once, and copies it for the store.
     steps = [step for step in dis.get_instructions(code) if step.opname != "COPY"]
@@ -257,11 +288,14 @@ def _uses(code: CodeType) -> dict[int, tuple[Use, ...]]:
         line = step.positions.lineno if step.positions is not None else None
         if line is None:
             continue
+        closed = step.opname.endswith("DEREF")
         if step.opname in _STORES:
-            found.setdefault(line, []).append(Use(step.argval, None, reads=False))
+            found.setdefault(line, []).append(Use(step.argval, None, reads=False, closed=closed))
         elif step.opname in _LOADS:
             attribute = after.argval if after.opname in _LOADS_ATTRIBUTE | _STORES_ATTRIBUTE else None
-            found.setdefault(line, []).append(Use(step.argval, attribute, after.opname not in _STORES_ATTRIBUTE))
+            found.setdefault(line, []).append(
+                Use(step.argval, attribute, after.opname not in _STORES_ATTRIBUTE, closed)
+            )
     return {line: tuple(dict.fromkeys(uses)) for line, uses in found.items()}
 
 

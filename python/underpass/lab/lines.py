@@ -6,6 +6,7 @@ itself is made in `sys.call_tracing`, where a switch to another greenlet leaves 
 """
 
 import functools
+import inspect
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -64,8 +65,9 @@ class Lines:
         self._events.stop()
         self._isolation.restore()
 
-    def begin(self) -> None:
-        """Have the lines of the calling greenlet told."""
+    def begin(self, function: Callable[..., object]) -> None:
+        """Have the lines of the calling greenlet told, which is about to call a process's function."""
+        self._isolation.begin(function)
         self._events.begin()
 
     def stop(self) -> None:
@@ -153,6 +155,15 @@ class _Traced:
         return self._runs
 
 
+def _caller() -> FrameType:
+    """Return whose line is told: monitoring names the code, not the frame."""
+    told = inspect.currentframe()
+    assert told is not None
+    assert told.f_back is not None
+    assert told.f_back.f_back is not None
+    return told.f_back.f_back
+
+
 @final
 class _Monitored:
     """`sys.monitoring`."""
@@ -176,14 +187,14 @@ class _Monitored:
             if not is_own(code.co_filename):
                 return disable
             if self._tool is not None:
-                self._line(sys._getframe(1))  # noqa: SLF001 - monitoring names the code, not the frame
+                self._line(_caller())
             return None
 
         def returned(code: CodeType, _offset: int, _value: object) -> object:
             if not is_own(code.co_filename):
                 return disable
             if self._tool is not None:
-                self._returned(sys._getframe(1))  # noqa: SLF001
+                self._returned(_caller())
             return None
 
         monitoring.use_tool_id(tool, "underpass lab")

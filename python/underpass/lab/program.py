@@ -81,8 +81,8 @@ class World:
         """Start a process that calls ``function(*args, **kwargs)``: in the program itself, or in one of its processes.
 
         Arguments are pickled and unpickled, as on their way to a real process: objects arrive as handles of their own. What the
-        function closes over is shared, as after a fork, and must not be changed. A port is made in the process that receives there;
-        others open a gate to it by name, or are handed one.
+        function closes over is shared, as after a fork, and must not be changed: with ``lines`` a change that another process sees is
+        told. A port is made in the process that receives there; others open a gate to it by name, or are handed one.
 
         Args:
             function: What it runs. What it raises fails the schedule.

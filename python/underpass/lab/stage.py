@@ -113,7 +113,7 @@ class Stage:
 
     def _act(self, number: int, task: Task) -> None:
         if self._lines is not None:
-            self._lines.begin()
+            self._lines.begin(task.function)
         try:
             task.function(*task.args, **task.kwargs)
         except greenlet.GreenletExit:

@@ -5,8 +5,8 @@ What lines are to pdb elsewhere, scheduling points are here: `step` goes on to t
 its frame, as nobody's doing.
 """
 
-import pdb
-import sys
+import inspect
+import pdb  # noqa: T100 - it is what this is for
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
@@ -74,14 +74,14 @@ def _replay(
     lab = Lab.replay(token, steps=settings.steps)
     stage = Stage(lab, program, lines=settings.lines)
     if choices is not None:
-        stage.watch = Stepper(stage, choices).watch
+        stage.watch = _Stepper(stage, choices).watch
     lab.begin(greenlet.getcurrent().switch)
     stage.run(judge)
     return stage
 
 
 @final
-class Stepper(pdb.Pdb):
+class _Stepper(pdb.Pdb):
     """Stops at the scheduling points of a schedule whose choices are known."""
 
     def __init__(self, stage: Stage, choices: list[tuple[str, int, int, bool]]) -> None:
@@ -97,7 +97,7 @@ class Stepper(pdb.Pdb):
     def watch(self, task: int, point: str, about: int | None) -> None:
         """Note that a task has come to a scheduling point, and stop where the next one goes on from there."""
         lab = self._stage.lab
-        frame = own_frame(sys._getframe(1))  # noqa: SLF001 - who called the library
+        frame = own_frame(inspect.currentframe())
         if point == "end" or frame is None:
             self._frames.pop(task, None)
         else:
@@ -151,7 +151,7 @@ class Stepper(pdb.Pdb):
         self._only = None
         super().set_step()
 
-    def set_next(self, frame: FrameType) -> None:
+    def set_next(self, frame: FrameType) -> None:  # noqa: ARG002 - of pdb
         """Stop at the next scheduling point of the same process, while it lives."""
         super().set_step()
         self._only = self._task

@@ -8,11 +8,13 @@ from typing import Literal
 
 from underpass.lab import World
 
-Choice = Literal["order", "waiter", "time-out", "kill", "program"]
-"""What the lab has to choose well: who goes on, which of several waiters is woken, when a time-out fires, who dies and where, and
-what the program itself leaves open."""
+Choice = Literal["order", "waiter", "time-out", "kill", "program", "line"]
+"""What the lab has to choose well: who goes on, which of several waiters is woken, when a time-out fires, who dies and where,
+what the program itself leaves open; and that between two of its lines."""
 
-Oracle = Literal["exception", "assertion", "at the end", "always", "deadlock", "livelock", "not linearizable"]
+Oracle = Literal[
+    "exception", "assertion", "at the end", "always", "deadlock", "livelock", "not linearizable", "shared global"
+]
 """What tells that it went wrong; a check is told from another by when it was made."""
 
 Program = Callable[[World, bool], None]
@@ -29,6 +31,7 @@ class Bug:
     oracle: Oracle
     schedules: int
     kills: int = 0
+    lines: bool = False
     # A livelock is told early: nothing here takes long otherwise.
     steps: int = 400
 
@@ -49,8 +52,8 @@ class Catalogue:
         """Enter a program: the bug is found by the oracle, within so many schedules, if the lab makes such choices."""
 
         def enter(program: Program) -> Program:
-            kills = int("kill" in choices)
-            self.bugs.append(Bug(program.__name__, program, frozenset(choices), oracle, schedules, kills))
+            kills, lines = int("kill" in choices), "line" in choices
+            self.bugs.append(Bug(program.__name__, program, frozenset(choices), oracle, schedules, kills, lines))
             return program
 
         return enter
