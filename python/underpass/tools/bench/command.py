@@ -20,7 +20,7 @@ except ImportError:  # rich comes with the extra `cli`
     from underpass.tools.bench.tables_plain import show as show_on_terminal
 
 
-def run(
+def run(  # noqa: PLR0913  as many as the command has options
     *,
     json: bool = False,
     quick: bool = False,

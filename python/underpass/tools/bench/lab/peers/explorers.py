@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from underpass.tools.bench.lab.bugs import PORTFOLIO, until_found
-from underpass.tools.bench.lab.peers.examples import Example
+from underpass.tools.bench.lab.peers.examples import Example, Model
 from underpass.tools.bench.peers.shapes import needed
 from underpass.tools.bench.placement import UnavailableError
 
@@ -46,13 +46,16 @@ def _frontrun(**options: Any) -> Callable[[Example, int], int]:
         os.environ["FRONTRUN_ACTIVE"] = "1"
         parts, _ = example.threads()
 
-        def work(number: int) -> Callable[[Any], object]:
-            return lambda model: model[0][number]()
+        def work(number: int) -> Callable[[Model], object]:
+            def act(model: Model) -> object:
+                return model[0][number]()
+
+            return act
 
         result = needed("frontrun").explore(
             setup=example.threads,
             workers=[work(number) for number in range(len(parts))],
-            invariant=lambda model: model[1](),
+            invariant=_holds,
             **{name: seed if name == "seed" else value for name, value in options.items()},
             # What it would do after it has found one, and what does not matter here.
             reproduce_on_failure=0,
@@ -61,6 +64,10 @@ def _frontrun(**options: Any) -> Callable[[Example, int], int]:
         return result.num_explored if result.property_holds is False else LIMIT + 1
 
     return find
+
+
+def _holds(model: Model) -> bool:
+    return model[1]()
 
 
 def _interleave_test(example: Example, seed: int) -> int:

@@ -73,6 +73,11 @@ def _row(group: str, example: Example, name: str, found: dict[str, list[float]],
     )
 
 
+_COMPARED: tuple[tuple[str, str, Unit], ...] = (
+    (SCHEDULES, "no more schedules than", "schedules"),
+    (TIMES, "no more time than", "time"),
+)
+
 GROUPS = {
     SCHEDULES: Group(
         f"Schedules until the bug is found, {LIMIT + 1:,}: it is not", _measuring(_schedules, "schedules")
@@ -90,10 +95,7 @@ TARGETS = tuple(
         bound=times(1),
         unit=unit,
     )
-    for group, claim, unit in (
-        (SCHEDULES, "no more schedules than", "schedules"),
-        (TIMES, "no more time than", "time"),
-    )
+    for group, claim, unit in _COMPARED
     for example in EXAMPLES
     for peer in EXPLORERS
     if peer.name != OURS
