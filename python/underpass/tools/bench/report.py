@@ -83,12 +83,12 @@ def schedules(nanoseconds: float) -> str:
 
 
 def number(count: float) -> str:
-    """A whole number.
+    """A number of things; a bound may be between two.
 
-    >>> number(3000.0)
-    '3,000'
+    >>> number(3000.0), number(1.5)
+    ('3,000', '1.5')
     """
-    return f"{count:,.0f}"
+    return f"{count:,.0f}" if count == int(count) else f"{count:,.1f}"
 
 
 def size(count: float) -> str:
