@@ -1,5 +1,6 @@
 """The subcommands; each imports what it runs when it is run, so that ``underpass --help`` is quick."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -39,8 +40,15 @@ def demo(  # noqa: PLR0913  a command has its options
     raise typer.Exit(run(Choices(path, workers, seed, kill=kill, compare=compare, once=once, alter=alter)))
 
 
+class Suite(StrEnum):
+    """What else there is to measure."""
+
+    LAB = "lab"
+
+
 @app.command()
-def bench(
+def bench(  # noqa: PLR0913  a command has its options
+    what: Annotated[Suite | None, typer.Argument(help="lab: what the lab takes to find bugs.")] = None,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A second or two: too short to judge by.")] = False,
@@ -54,9 +62,9 @@ def bench(
     """Measure against C and the standard library, in one run, and compare with the targets."""
     from underpass.tools.bench import run
 
-    if plot is not None and not peers:
-        raise typer.BadParameter("there is a plot with --peers only", param_hint="--plot")
-    raise typer.Exit(run(json=json, quick=quick, only=only, peers=peers, plot=plot))
+    if plot is not None and (not peers or what is not None):
+        raise typer.BadParameter("there is a plot with --peers only, and none of the lab", param_hint="--plot")
+    raise typer.Exit(run(json=json, quick=quick, only=only, peers=peers, plot=plot, lab=what is Suite.LAB))
 
 
 _SPACE = typer.Option(help="The directory. By default UNDERPASS_DIR, or /dev/shm/underpass-<uid>.")

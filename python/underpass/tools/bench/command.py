@@ -10,7 +10,7 @@ from pathlib import Path
 
 from underpass.tools.bench import machine, tables_plain
 from underpass.tools.bench.groups import GROUPS, Group
-from underpass.tools.bench.measure import FULL, PEERS, QUICK, Absent, Effort, Row
+from underpass.tools.bench.measure import FULL, LAB, PEERS, QUICK, Absent, Effort, Row
 from underpass.tools.bench.report import Results, as_json, as_tables
 from underpass.tools.bench.targets import TARGETS, Target, judge
 
@@ -20,13 +20,14 @@ except ImportError:  # rich comes with the extra `cli`
     from underpass.tools.bench.tables_plain import show as show_on_terminal
 
 
-def run(
+def run(  # noqa: PLR0913  as many as the command has options
     *,
     json: bool = False,
     quick: bool = False,
     only: str | None = None,
     peers: bool = False,
     plot: Path | None = None,
+    lab: bool = False,
 ) -> int:
     """Measure everything in one run and print it beside its targets.
 
@@ -36,12 +37,13 @@ def run(
         only: Names of groups, separated by commas; the others are left out.
         peers: Measure against other packages, in an environment of their own, instead of C and the standard library.
         plot: Draw the peers' rows into this file, as SVG.
+        lab: Measure the lab instead.
 
     Returns:
         0 once measured, whether the targets are met or missed; 2 for an unknown group; 130 after Ctrl-C.
     """
     try:
-        contest = _against_peers(quick=quick) if peers else _Contest(GROUPS, TARGETS, QUICK if quick else FULL)
+        contest = _contest(quick=quick, peers=peers, lab=lab)
         chosen = list(contest.groups) if only is None else [name.strip() for name in only.split(",")]
         unknown = [name for name in chosen if name not in contest.groups]
         if unknown:
@@ -56,7 +58,7 @@ def run(
         return 130
     rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
     results = Results(
-        command=_command(json=json, quick=quick, only=only, peers=peers, plot=plot),
+        command=_command(json=json, quick=quick, only=only, peers=peers, plot=plot, lab=lab),
         machine=machine.facts(),
         effort=contest.effort,
         rows=rows,
@@ -84,15 +86,23 @@ class _Contest:
     effort: Effort
 
 
-def _against_peers(*, quick: bool) -> _Contest:
-    """Go on in the peers' environment, if this is not it."""
-    from underpass.tools.bench.peers import environment
+def _contest(*, quick: bool, peers: bool, lab: bool) -> _Contest:
+    """What was asked for; with peers, in their environment."""
+    if peers:
+        from underpass.tools.bench.peers import environment
 
-    if not environment.entered():
-        environment.enter()
-    from underpass.tools.bench.peers import groups
-
-    return _Contest(groups.GROUPS, groups.TARGETS, QUICK if quick else PEERS)
+        if not environment.entered():
+            environment.enter()
+    match peers, lab:
+        case False, False:
+            return _Contest(GROUPS, TARGETS, QUICK if quick else FULL)
+        case False, True:
+            from underpass.tools.bench.lab import groups
+        case True, False:
+            from underpass.tools.bench.peers import groups
+        case _:
+            from underpass.tools.bench.lab.peers import groups
+    return _Contest(groups.GROUPS, groups.TARGETS, QUICK if quick else LAB if lab else PEERS)
 
 
 def _measure(contest: _Contest, chosen: Sequence[str]) -> Iterator[Row | Absent]:
@@ -102,10 +112,12 @@ def _measure(contest: _Contest, chosen: Sequence[str]) -> Iterator[Row | Absent]
         yield from contest.groups[name].measure(name, contest.effort)
 
 
-def _command(*, json: bool, quick: bool, only: str | None, peers: bool, plot: Path | None) -> str:
+def _command(  # noqa: PLR0913  as many as there are flags
+    *, json: bool, quick: bool, only: str | None, peers: bool, plot: Path | None, lab: bool
+) -> str:
     flags = ["--peers"] * peers + ["--json"] * json + ["--quick"] * quick
     named = ([] if only is None else ["--only", only]) + ([] if plot is None else ["--plot", str(plot)])
-    return shlex.join(["underpass", "bench", *flags, *named])
+    return shlex.join(["underpass", "bench", *(["lab"] * lab), *flags, *named])
 
 
 def _print(results: Results) -> None:

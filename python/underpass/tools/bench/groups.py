@@ -29,11 +29,13 @@ class Group:
         title: What the table is called.
         measure: Measures them.
         flows: Whether operations a second are of interest, beside the time of one.
+        compares: Whether each row names what it is compared with.
     """
 
     title: str
     measure: Measure
     flows: bool = False
+    compares: bool = False
 
 
 def contests(contests: Sequence[tuple[Placement, Sequence[Contestant]]]) -> Measure:

@@ -21,8 +21,8 @@ from underpass.tools.bench.placement import Placement, Seats, UnavailableError, 
 # What ends one contestant and lets the others go on; anything else is a defect of the bench and shows as one.
 FAILURES = (UnavailableError, UnderpassError)
 
-# What a row's numbers are; those of time are nanoseconds of one operation.
-Unit = Literal["time", "messages/s", "bytes"]
+# What a row's numbers are; those of time and of what a second brings are nanoseconds of one operation.
+Unit = Literal["time", "messages/s", "bytes", "schedules", "schedules/s", "classes"]
 
 # Takes so many samples and returns each, in nanoseconds of one operation.
 Sampler = Callable[[int], list[float]]
@@ -49,6 +49,7 @@ class Effort:
 
 FULL = Effort(rounds=41, divisor=1, idle_seconds=2.0)
 PEERS = Effort(rounds=15, divisor=1, idle_seconds=2.0)
+LAB = Effort(rounds=11, divisor=1, idle_seconds=2.0)
 QUICK = Effort(rounds=2, divisor=20, idle_seconds=0.1)
 
 

@@ -73,6 +73,24 @@ def rate(nanoseconds: float) -> str:
     return f"{_digits(SECOND / nanoseconds / 1e6)} M/s" if nanoseconds else "-"
 
 
+def schedules(nanoseconds: float) -> str:
+    """Schedules a second, from the time of one.
+
+    >>> schedules(50_000)
+    '20,000 /s'
+    """
+    return f"{SECOND / nanoseconds:,.0f} /s" if nanoseconds else "-"
+
+
+def number(count: float) -> str:
+    """A number of things; a bound may be between two.
+
+    >>> number(3000.0), number(1.5)
+    ('3,000', '1.5')
+    """
+    return f"{count:,.0f}" if count == int(count) else f"{count:,.1f}"
+
+
 def size(count: float) -> str:
     """Bytes as people read them.
 
@@ -89,9 +107,15 @@ def _digits(number: float) -> str:
 
 
 def _group_table(group: Group, rows: Sequence[Row]) -> Table:
-    headings = ("", "where", "median", "p99", "ratio", "samples", *(["messages/s"] if group.flows else []))
-    cells = tuple((*_row_cells(row), *([rate(row.median)] if group.flows else [])) for row in rows)
-    return Table(group.title, headings, cells)
+    headings = ["", "where", "median", "p99", "ratio", "samples"]
+    columns = [_row_cells(row) for row in rows]
+    if group.flows:
+        headings.append("messages/s")
+        columns = [(*cells, rate(row.median)) for cells, row in zip(columns, rows, strict=True)]
+    if group.compares:
+        headings.append("compared with")
+        columns = [(*cells, row.reference or "") for cells, row in zip(columns, rows, strict=True)]
+    return Table(group.title, tuple(headings), tuple(columns))
 
 
 def _row_cells(row: Row) -> tuple[str, ...]:
@@ -111,4 +135,11 @@ def _verdict_cells(verdict: Verdict) -> tuple[str, ...]:
     return (verdict.claim, show(verdict.measured), show(verdict.limit), f"{_digits(verdict.of_limit)} x", outcome)
 
 
-_SHOWN: dict[Unit, Callable[[float], str]] = {"time": duration, "messages/s": rate, "bytes": size}
+_SHOWN: dict[Unit, Callable[[float], str]] = {
+    "time": duration,
+    "messages/s": rate,
+    "bytes": size,
+    "schedules": number,
+    "schedules/s": schedules,
+    "classes": number,
+}

@@ -46,6 +46,8 @@ def _environment() -> Path:
         complete.touch()
     # Whichever underpass this is, and what it stands on, is the one that is measured.
     paths = {_home_of(package) for package in ("underpass", "typer", "rich", "msgspec")}
+    if find_spec("greenlet") is not None:  # it comes with the extra `lab`
+        paths.add(_home_of("greenlet"))
     [site] = place.glob("lib/python*/site-packages")
     (site / "underpass-under-test.pth").write_text("".join(f"{path}\n" for path in sorted(paths)), encoding="utf-8")
     return place
