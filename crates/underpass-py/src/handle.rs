@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
 use underpass_core::linux::{Host as _, Linux};
+use underpass_lab::record::Manner;
 use underpass_shm::access::Access;
 use underpass_shm::header::{Header, Kind, PARAMETERS};
 use underpass_shm::life::Life;
@@ -319,28 +320,91 @@ impl Handle {
     /// Refuses a closed handle; a scheduling point in the lab.
     #[inline]
     pub fn check(&self, py: Python<'_>) -> PyResult<()> {
-        if self.state.load(Relaxed) == OPEN { Ok(()) } else { self.check_slow(py) }
+        self.check_for(py, Manner::Change)
+    }
+
+    /// The same for an operation that changes nothing.
+    #[inline]
+    pub fn check_look(&self, py: Python<'_>) -> PyResult<()> {
+        self.check_for(py, Manner::Look)
+    }
+
+    /// The same for an operation that uses the object so.
+    #[inline]
+    pub fn check_for(&self, py: Python<'_>, manner: Manner) -> PyResult<()> {
+        if self.is_plain() { Ok(()) } else { self.check_slow(py, manner) }
+    }
+
+    /// It is open, and does not live in the lab.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.state.load(Relaxed) == OPEN
     }
 
     #[cold]
-    fn check_slow(&self, py: Python<'_>) -> PyResult<()> {
+    fn check_slow(&self, py: Python<'_>, manner: Manner) -> PyResult<()> {
         if self.is_closed() {
             let text = format!("{}: this handle was closed here; open it anew to use it", self.title);
             return Err(plain(py, "ClosedError", &text));
         }
-        self.point(py)
+        self.point_for(py, manner)
     }
 
     /// A scheduling point in the lab and under a conductor, and nothing elsewhere.
     pub fn point(&self, py: Python<'_>) -> PyResult<()> {
+        self.point_for(py, Manner::Change)
+    }
+
+    /// The same for a look, which a closed handle allows.
+    pub fn look(&self, py: Python<'_>) -> PyResult<()> {
+        self.point_for(py, Manner::Look)
+    }
+
+    fn point_for(&self, py: Python<'_>, manner: Manner) -> PyResult<()> {
         let passed = match &self.lab {
-            Some(lab) => lab.operate(&self.region),
+            Some(lab) => lab.operate(&self.region, manner),
             None if self.state.load(Relaxed) != OPEN && kernel_conducted::is_on() => {
                 kernel_conducted::arrive("operation", Some(self.header.nonce), 0).map(drop)
             }
             None => Ok(()),
         };
-        passed.map_err(|error| raise(py, &Context::of(&self.title, "not used"), error))
+        passed.map_err(|error| self.unused(py, error))
+    }
+
+    fn unused(&self, py: Python<'_>, error: Error) -> PyErr {
+        raise(py, &Context::of(&self.title, "not used"), error)
+    }
+
+    /// In the lab, while a lock is taken by others, stands back from it if that is what is done there.
+    pub fn stand_back(&self, py: Python<'_>, is_taken: impl Fn() -> bool) -> PyResult<()> {
+        let Some(lab) = &self.lab else { return Ok(()) };
+        while lab.bars() && is_taken() {
+            lab.bar(&self.region).map_err(|error| self.unused(py, error))?;
+        }
+        Ok(())
+    }
+
+    /// The lab is told that a lock is taken; `waits`: by one who would have waited for it for ever.
+    pub fn take(&self, waits: bool) {
+        if let Some(lab) = &self.lab {
+            lab.take(&self.region, waits);
+        }
+    }
+
+    /// The same point, for who gives a lock back; `is_mine` says whether there is one to give.
+    pub fn point_to_give(&self, py: Python<'_>, is_mine: impl Fn() -> bool) -> PyResult<()> {
+        if self.is_plain() { Ok(()) } else { self.point_to_give_slow(py, is_mine) }
+    }
+
+    #[cold]
+    fn point_to_give_slow(&self, py: Python<'_>, is_mine: impl Fn() -> bool) -> PyResult<()> {
+        self.point(py)?;
+        if let Some(lab) = &self.lab
+            && is_mine()
+        {
+            lab.give(&self.region);
+        }
+        Ok(())
     }
 
     /// The lab is told that it changes, where that is no operation with a scheduling point of its own.

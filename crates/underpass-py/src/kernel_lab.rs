@@ -16,6 +16,7 @@ use underpass_core::held::{Held, held};
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
 use underpass_core::{Error, Result};
 use underpass_lab::choice::{Object, Pending, Point, Task};
+use underpass_lab::record::{Manner, Thing};
 use underpass_lab::schedule::{Next, Schedule};
 use underpass_lab::world::{Woken, World};
 use underpass_shm::header::{Header, Kind};
@@ -285,18 +286,23 @@ impl LabKernel {
     pub fn touch(&self, object: &Region) {
         let mut schedule = self.schedule();
         if let Some(object) = schedule.world.object_at(object.addresses().start) {
-            schedule.touch(object, true);
+            schedule.tie(Thing::Object(object), Manner::Change);
         }
     }
 
-    /// A scheduling point of an operation on the object with that memory.
-    pub fn operate(&self, object: &Region) -> Result<()> {
+    /// A scheduling point of an operation that uses the object with that memory so.
+    pub fn operate(&self, object: &Region, manner: Manner) -> Result<()> {
         let object = self.schedule().world.object_at(object.addresses().start);
-        self.point(Point::Operation, object)
+        self.arrive(Pending { point: Point::Operation, object, manner })
     }
 
     /// A scheduling point. No lock is held here while others run.
     pub fn point(&self, point: Point, object: Option<Object>) -> Result<()> {
+        self.arrive(Pending { point, object, manner: Manner::Change })
+    }
+
+    fn arrive(&self, pending: Pending) -> Result<()> {
+        let Pending { point, object, .. } = pending;
         let task = {
             let schedule = self.schedule();
             let Some(task) = schedule.running() else { return Ok(()) };
@@ -310,11 +316,56 @@ impl LabKernel {
             task
         };
         self.observe(task, point, object)?;
-        let next = self.schedule().arrive(Pending { point, object, writes: true });
+        let next = self.schedule().arrive(pending);
+        self.follow(next)
+    }
+
+    /// Has others go on, if they do.
+    fn follow(&self, next: Next) -> Result<()> {
         match next {
             Next::Stay => Ok(()),
             Next::Switch(other) => self.switch(Some(other)),
             Next::Over => self.switch(None),
+        }
+    }
+
+    /// Whoever finds a lock taken and would wait for nothing else stands back from it.
+    pub fn bars(&self) -> bool {
+        self.schedule().bars()
+    }
+
+    /// Stands back from a lock until somebody gives it: then it has to be looked at again.
+    pub fn bar(&self, lock: &Region) -> Result<()> {
+        if !self.is_entered_here() {
+            return Err(strange());
+        }
+        let mut schedule = self.schedule();
+        if schedule.is_over() {
+            drop(schedule);
+            return self.after_the_end(Point::Park);
+        }
+        let Some(object) = schedule.world.object_at(lock.addresses().start) else { return Ok(()) };
+        let next =
+            schedule.bar(object, Pending { point: Point::Operation, object: Some(object), manner: Manner::Change });
+        drop(schedule);
+        self.follow(next)
+    }
+
+    /// The step that is under way takes a lock; `waits`: it would have waited for nothing else.
+    pub fn take(&self, lock: &Region, waits: bool) {
+        let mut schedule = self.schedule();
+        match schedule.world.object_at(lock.addresses().start) {
+            Some(object) if waits => schedule.take(object),
+            Some(object) => schedule.grab(object),
+            None => {}
+        }
+    }
+
+    /// The step that is under way is about to give a lock back.
+    pub fn give(&self, lock: &Region) {
+        let mut schedule = self.schedule();
+        if let Some(object) = schedule.world.object_at(lock.addresses().start) {
+            schedule.give(object);
         }
     }
 

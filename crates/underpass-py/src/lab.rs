@@ -197,7 +197,7 @@ impl Lab {
     /// This schedule, as a short text.
     #[getter]
     fn token(&self) -> String {
-        token::encode(self.kernel.schedule().record.choices())
+        token::encode(self.kernel.schedule().record.told().into_iter())
     }
 
     /// This schedule's choices: what, of whom or which; how many there were to choose from; and whether it made somebody wait who
