@@ -41,6 +41,11 @@ pub trait Strategy: Send + std::fmt::Debug {
         None
     }
 
+    /// Schedules cut off, since others show what they would.
+    fn pruned(&self) -> u64 {
+        0
+    }
+
     /// The estimated part of all schedules that has been run, 0 to 1; none: it does not know.
     fn covered(&self) -> Option<f64> {
         None

@@ -188,6 +188,12 @@ impl Lab {
         self.kernel.schedule().strategy().classes()
     }
 
+    /// Schedules cut off, since others show what they would.
+    #[getter]
+    fn pruned(&self) -> u64 {
+        self.kernel.schedule().strategy().pruned()
+    }
+
     /// The estimated part of all schedules that has been run, if the strategy knows.
     #[getter]
     fn covered(&self) -> Option<f64> {

@@ -318,6 +318,10 @@ impl Strategy for Dpor {
         Some(Self::classes(self))
     }
 
+    fn pruned(&self) -> u64 {
+        Self::pruned(self)
+    }
+
     fn covered(&self) -> Option<f64> {
         Some(self.progress())
     }
