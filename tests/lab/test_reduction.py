@@ -178,17 +178,3 @@ def test_what_can_happen_at_a_mutex_happens(who: tuple[int, ...]) -> None:
         return seen
 
     assert ends(strategy="walk", schedules=2_000) == ends(strategy="dpor", schedules=2_000)
-
-
-def test_an_owner_that_ends_without_a_release_is_told() -> None:
-    def program(world: World) -> None:
-        door = underpass.Mutex()
-        world.process(door.acquire)
-
-        def inherit() -> None:
-            with door.recovering():
-                pass
-
-        world.process(inherit)
-
-    assert exhaust(program).classes == 2

@@ -109,7 +109,8 @@ impl Dpor {
     /// What took a lock last before the event of that number, and could have come after it: its end is not what the event depends
     /// on, for the other order comes before both.
     fn taken_before(&self, index: usize, object: Object, footprint: &[Tie]) -> Option<usize> {
-        let is_taking = |event: &Event| event.locks(Manner::Take).chain(event.locks(Manner::Change)).any(|it| it == object);
+        let is_taking =
+            |event: &Event| event.locks(Manner::Take).chain(event.locks(Manner::Change)).any(|it| it == object);
         let taken = (1..index).rev().find(|earlier| is_taking(&self.events[*earlier]))?;
         let of_lock = |tie: &&Tie| matches!(tie.thing, Thing::Lock(it) | Thing::Object(it) if it == object);
         let rest: Vec<Tie> = footprint.iter().filter(|tie| !of_lock(tie)).copied().collect();
