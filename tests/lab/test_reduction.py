@@ -47,6 +47,24 @@ def test_philosophers_who_all_begin_at_the_left_starve_in_one_class() -> None:
         lab.replay(partial(table, seats=3, lefthanded=0), found.value.token)
 
 
+def test_a_flag_and_an_event() -> None:
+    def program(world: World) -> None:
+        flag, told = underpass.AtomicInt(), underpass.Event()
+
+        def wait() -> None:
+            if flag.load() == 0:
+                told.wait()
+
+        def tell() -> None:
+            flag.store(1)
+            told.set()
+
+        world.process(wait)
+        world.process(tell)
+
+    assert exhaust(program).classes == 5
+
+
 @pytest.mark.parametrize("writers", [1, 2, 3])
 def test_stores_of_the_same_number_commute(writers: int) -> None:
     def program(world: World) -> None:

@@ -1,5 +1,6 @@
 //! What every object has: a name, an end, and a way to be handed to another process.
 
+mod locks;
 mod ports;
 
 use std::path::Path;
@@ -373,38 +374,6 @@ impl Handle {
 
     fn unused(&self, py: Python<'_>, error: Error) -> PyErr {
         raise(py, &Context::of(&self.title, "not used"), error)
-    }
-
-    /// In the lab, while a lock is taken by others, stands back from it if that is what is done there.
-    pub fn stand_back(&self, py: Python<'_>, is_taken: impl Fn() -> bool) -> PyResult<()> {
-        let Some(lab) = &self.lab else { return Ok(()) };
-        while lab.bars() && is_taken() {
-            lab.bar(&self.region).map_err(|error| self.unused(py, error))?;
-        }
-        Ok(())
-    }
-
-    /// The lab is told that a lock is taken; `waits`: by one who would have waited for it for ever.
-    pub fn take(&self, waits: bool) {
-        if let Some(lab) = &self.lab {
-            lab.take(&self.region, waits);
-        }
-    }
-
-    /// The same point, for who gives a lock back; `is_mine` says whether there is one to give.
-    pub fn point_to_give(&self, py: Python<'_>, is_mine: impl Fn() -> bool) -> PyResult<()> {
-        if self.is_plain() { Ok(()) } else { self.point_to_give_slow(py, is_mine) }
-    }
-
-    #[cold]
-    fn point_to_give_slow(&self, py: Python<'_>, is_mine: impl Fn() -> bool) -> PyResult<()> {
-        self.point(py)?;
-        if let Some(lab) = &self.lab
-            && is_mine()
-        {
-            lab.give(&self.region);
-        }
-        Ok(())
     }
 
     /// The lab is told that it changes, where that is no operation with a scheduling point of its own.

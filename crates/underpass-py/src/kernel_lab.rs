@@ -5,6 +5,8 @@
 //! meanwhile, so an operation may be anywhere inside its Rust code. A process that is killed is never switched to again
 //! until the schedule has ended and been looked at: whatever its frames do when they unwind then, nobody sees.
 
+mod locks;
+
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32 as Word;
 use std::sync::atomic::Ordering::SeqCst;
@@ -326,46 +328,6 @@ impl LabKernel {
             Next::Stay => Ok(()),
             Next::Switch(other) => self.switch(Some(other)),
             Next::Over => self.switch(None),
-        }
-    }
-
-    /// Whoever finds a lock taken and would wait for nothing else stands back from it.
-    pub fn bars(&self) -> bool {
-        self.schedule().bars()
-    }
-
-    /// Stands back from a lock until somebody gives it: then it has to be looked at again.
-    pub fn bar(&self, lock: &Region) -> Result<()> {
-        if !self.is_entered_here() {
-            return Err(strange());
-        }
-        let mut schedule = self.schedule();
-        if schedule.is_over() {
-            drop(schedule);
-            return self.after_the_end(Point::Park);
-        }
-        let Some(object) = schedule.world.object_at(lock.addresses().start) else { return Ok(()) };
-        let next =
-            schedule.bar(object, Pending { point: Point::Operation, object: Some(object), manner: Manner::Change });
-        drop(schedule);
-        self.follow(next)
-    }
-
-    /// The step that is under way takes a lock; `waits`: it would have waited for nothing else.
-    pub fn take(&self, lock: &Region, waits: bool) {
-        let mut schedule = self.schedule();
-        match schedule.world.object_at(lock.addresses().start) {
-            Some(object) if waits => schedule.take(object),
-            Some(object) => schedule.grab(object),
-            None => {}
-        }
-    }
-
-    /// The step that is under way is about to give a lock back.
-    pub fn give(&self, lock: &Region) {
-        let mut schedule = self.schedule();
-        if let Some(object) = schedule.world.object_at(lock.addresses().start) {
-            schedule.give(object);
         }
     }
 

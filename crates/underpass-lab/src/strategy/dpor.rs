@@ -6,6 +6,9 @@
 //! The order of two steps can matter if both use the same thing, and not both only look at it or only leave it
 //! ([`Tie::clashes`](crate::record::Tie::clashes)): what steps use stands in the record, so that no object needs a word here.
 //!
+//! A lock that is taken disables the steps that wait for it: whoever tries and stands back has not been
+//! ([`bars`](crate::schedule::Schedule::bars)). Such a step then races with what took the lock last, and not with what gave it back.
+//!
 //! Deaths, stops and sleeps that end without a cause may as well never happen. They are explored before each step whose
 //! order with them can matter, and once at the end, where all that is left is at rest. With at most one of them in a schedule
 //! no class is missed, as far as a comparison with every schedule of random programs shows; with more a class is now and then;
