@@ -126,7 +126,7 @@ def test_a_look_is_seen_to_come_before_or_after() -> None:
         world.process(lambda: seen.append(units.value))
         world.at_end(lambda: seen == [0])
 
-    with pytest.raises(Failure, match="invariant|at the end"):
+    with pytest.raises(Failure, match="at the end"):
         lab.explore(program, strategy="dpor", seed=1)
 
 
@@ -154,45 +154,55 @@ def test_a_store_that_wakes_is_not_like_one_that_does_not() -> None:
     assert {end.index(2) for end in ends} == {0, 1, 2}
 
 
+class Door:
+    """A mutex with visitors of each kind, and what became of them."""
+
+    def __init__(self) -> None:
+        self.mutex = underpass.Mutex()
+        self.inside: list[str] = []
+        self.outside = {"third": "", "fourth": ""}
+
+    def first(self) -> None:
+        with self.mutex:
+            self.inside.append("first")
+
+    def second(self) -> None:
+        with self.mutex:
+            self.inside.append("second")
+
+    def third(self) -> None:
+        try:
+            self.mutex.acquire_nowait()
+        except underpass.WouldBlock:
+            self.outside["third"] = "not in"
+        else:
+            self.inside.append("third")
+            self.mutex.release()
+
+    def fourth(self) -> None:
+        try:
+            self.mutex.acquire(timeout=1)
+        except underpass.TimedOut:
+            self.outside["fourth"] = "not in"
+        else:
+            self.inside.append("fourth")
+            self.mutex.release()
+
+
 @pytest.mark.parametrize("who", [(0, 1, 2), (0, 1, 3), (0, 2, 3)])
 def test_what_can_happen_at_a_mutex_happens(who: tuple[int, ...]) -> None:
     # What random schedules show, in which everybody sleeps who finds it taken, is the reference.
-    def ends(**options: object) -> set[tuple[str, ...]]:
+    def ends(strategy: str) -> set[tuple[str, ...]]:
         seen: set[tuple[str, ...]] = set()
 
         def program(world: World) -> None:
-            door = underpass.Mutex()
-            inside: list[str] = []
-            outside = ["", ""]
-
-            def visit(who: str) -> None:
-                with door:
-                    inside.append(who)
-
-            def try_it() -> None:
-                try:
-                    door.acquire_nowait()
-                except underpass.WouldBlock:
-                    outside[0] = "taken"
-                else:
-                    inside.append("third")
-                    door.release()
-
-            def wait_a_while() -> None:
-                try:
-                    door.acquire(timeout=1)
-                except underpass.TimedOut:
-                    outside[1] = "late"
-                else:
-                    inside.append("fourth")
-                    door.release()
-
-            users = [partial(visit, "first"), partial(visit, "second"), try_it, wait_a_while]
+            door = Door()
+            visitors = [door.first, door.second, door.third, door.fourth]
             for index in who:
-                world.process(users[index])
-            world.at_end(lambda: seen.add((*inside, *outside)) is None)
+                world.process(visitors[index])
+            world.at_end(lambda: seen.add((*door.inside, *door.outside.values())) is None)
 
-        lab.explore(program, seed=1, jobs=1, **options)  # pyright: ignore[reportArgumentType]
+        lab.explore(program, strategy=strategy, schedules=2_000, seed=1, jobs=1)
         return seen
 
-    assert ends(strategy="walk", schedules=2_000) == ends(strategy="dpor", schedules=2_000)
+    assert ends("walk") == ends("dpor")
