@@ -231,7 +231,7 @@ def test_a_reduction_says_how_much_it_covered() -> None:
             with door:
                 pass
 
-        for _ in range(3):
+        for _ in range(4):
             world.process(visit)
 
     report = lab.explore(program, strategy="dpor", schedules=10, seed=1)

@@ -1,6 +1,6 @@
 //! What can happen next.
 
-use crate::record::Record;
+use crate::record::{Manner, Record};
 use crate::schedule::Budget;
 
 /// A thread of a simulated process, by the order in which they were started.
@@ -75,18 +75,24 @@ pub struct Pending {
     pub point: Point,
     /// On what; none: on nothing that is shared.
     pub object: Option<Object>,
-    /// It may change the object.
-    pub writes: bool,
+    /// How.
+    pub manner: Manner,
 }
 
 impl Pending {
     /// The first step of a task.
-    pub const START: Self = Self { point: Point::Start, object: None, writes: false };
+    pub const START: Self = Self { point: Point::Start, object: None, manner: Manner::Look };
 
     /// Says whether the order of this and `other` can matter.
     #[must_use]
     pub fn conflicts(&self, other: &Self) -> bool {
-        self.object.is_some() && self.object == other.object && (self.writes || other.writes)
+        self.object.is_some() && self.object == other.object && (self.writes() || other.writes())
+    }
+
+    /// It may change the object.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.manner != Manner::Look
     }
 }
 

@@ -20,20 +20,13 @@ pub enum End {
     Failed,
 }
 
-/// A use of an object by a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// Which.
-    pub object: Object,
-    /// It may have changed it.
-    pub writes: bool,
-}
-
-/// What the kernel keeps, and steps use besides objects.
+/// What steps use: objects, and what the kernel keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Thing {
     /// Memory that processes share.
     Object(Object),
+    /// Who has a lock that others may stand back from: see [`Manner::Take`].
+    Lock(Object),
     /// Who sleeps on words of an object.
     Sleepers(Object),
     /// Who sleeps on a word that is part of no object.
@@ -59,8 +52,22 @@ pub enum Manner {
     Look,
     /// It takes something away, and who else does so at the same time makes no difference: a sleeper that goes, a time-out.
     Leave,
+    /// It makes it this, whatever it was, and learns nothing of that: who else makes it the same makes no difference.
+    Set(i64),
+    /// It waits for a lock, and takes it: it cannot come before whoever has the lock gives it back.
+    Take,
+    /// It gives a lock back.
+    Give,
     /// Anything else.
     Change,
+}
+
+impl Manner {
+    /// The order of two such uses makes no difference.
+    #[must_use]
+    fn is_alike(self) -> bool {
+        matches!(self, Self::Look | Self::Leave | Self::Set(_))
+    }
 }
 
 /// A use of a thing by a step.
@@ -76,7 +83,8 @@ impl Tie {
     /// Says whether the order of two steps, of which one has this and the other that, can matter.
     #[must_use]
     pub fn clashes(&self, other: &Self) -> bool {
-        self.thing == other.thing && (self.manner != other.manner || self.manner == Manner::Change)
+        let alike = self.manner == other.manner && self.manner.is_alike();
+        self.thing == other.thing && !alike
     }
 }
 
@@ -87,7 +95,6 @@ struct Step {
     running: Option<Task>,
     options: usize,
     pending: usize,
-    accesses: usize,
     ties: usize,
 }
 
@@ -97,8 +104,9 @@ pub struct Record {
     steps: Vec<Step>,
     options: Vec<Choice>,
     pending: Vec<Pending>,
-    accesses: Vec<Access>,
     ties: Vec<Tie>,
+    /// The steps that found a lock taken and stood back.
+    bars: Vec<(usize, Object)>,
     /// Which process each task belongs to.
     pub processes: Vec<Process>,
     /// How it ended.
@@ -111,8 +119,8 @@ impl Record {
         self.steps.clear();
         self.options.clear();
         self.pending.clear();
-        self.accesses.clear();
         self.ties.clear();
+        self.bars.clear();
         self.processes.clear();
         self.end = End::Open;
     }
@@ -161,14 +169,7 @@ impl Record {
         &self.pending[self.steps[step].pending..end]
     }
 
-    /// What the step used, in order; the same object may stand there twice.
-    #[must_use]
-    pub fn accesses(&self, step: usize) -> &[Access] {
-        let end = self.steps.get(step + 1).map_or(self.accesses.len(), |next| next.accesses);
-        &self.accesses[self.steps[step].accesses..end]
-    }
-
-    /// What of the kernel's the step used.
+    /// What the step used, in order; the same thing may stand there twice.
     #[must_use]
     pub fn ties(&self, step: usize) -> &[Tie] {
         let end = self.steps.get(step + 1).map_or(self.ties.len(), |next| next.ties);
@@ -182,23 +183,43 @@ impl Record {
             running,
             options: self.options.len(),
             pending: self.pending.len(),
-            accesses: self.accesses.len(),
             ties: self.ties.len(),
         });
         self.options.extend_from_slice(options);
         self.pending.extend_from_slice(pending);
     }
 
-    /// The step that has begun uses an object.
-    pub fn touch(&mut self, object: Object, writes: bool) {
-        let Some(step) = self.steps.last() else { return };
-        let access = Access { object, writes };
-        if !self.accesses[step.accesses..].contains(&access) {
-            self.accesses.push(access);
+    /// The step that has begun finds this lock taken, and stands back: for all that others see, it has not been.
+    pub fn bar(&mut self, object: Object) {
+        if let Some(step) = self.steps.len().checked_sub(1) {
+            self.bars.push((step, object));
         }
     }
 
-    /// The step that has begun uses something of the kernel's.
+    /// The lock that a step stood back from; none: it did something.
+    #[must_use]
+    pub fn barred(&self, step: usize) -> Option<Object> {
+        let place = self.bars.binary_search_by_key(&step, |(step, _)| *step).ok()?;
+        Some(self.bars[place].1)
+    }
+
+    /// Who stands back from which lock at the end.
+    pub fn left_barred(&self) -> impl Iterator<Item = (Task, Object)> + '_ {
+        let last = |task| (0..self.len()).rev().find(|step| self.choice(*step) == Choice::Run(task));
+        let tasks = (0..self.processes.len() as u32).map(Task);
+        tasks.filter_map(move |task| Some((task, self.barred(last(task)?)?)))
+    }
+
+    /// What was chosen, without the steps that stood back: a schedule that ends alike also where nobody stands back. Who waits
+    /// for a lock at the end comes to it last: with one step to it, and another to sleep.
+    #[must_use]
+    pub fn told(&self) -> Vec<Choice> {
+        let done = (0..self.len()).filter(|step| self.barred(*step).is_none()).map(|step| self.choice(step));
+        let waits = self.left_barred().filter(|_| matches!(self.end, End::Done | End::Deadlock));
+        done.chain(waits.flat_map(|(task, _)| [Choice::Run(task); 2])).collect()
+    }
+
+    /// The step that has begun uses something.
     pub fn tie(&mut self, thing: Thing, manner: Manner) {
         let Some(step) = self.steps.last() else { return };
         let tie = Tie { thing, manner };

@@ -1,8 +1,9 @@
 //! One schedule after another: what can happen next is listed, chosen, done, and written down.
 
+mod bars;
 mod ties;
 
-use crate::choice::{Choice, Crossing, Object, Pending, Process, Task};
+use crate::choice::{Choice, Crossing, Pending, Point, Process, Task};
 use crate::record::{End, Manner, Record, Thing};
 use crate::strategy::Strategy;
 use crate::world::World;
@@ -51,13 +52,18 @@ pub struct Schedule {
     /// What is asked is whether an operation is refused.
     refusal: bool,
     found: Vec<Task>,
+    /// Who finds a lock taken stands back.
+    bars: bool,
 }
 
 impl Schedule {
     /// Schedules that a strategy decides.
     #[must_use]
     pub fn new(strategy: Box<dyn Strategy>, budget: Budget) -> Self {
+        // A death or a fault can come while somebody sleeps.
+        let bars = strategy.bars() && budget.kills == 0 && budget.faults == 0 && budget.preemptions.is_none();
         Self {
+            bars,
             world: World::default(),
             record: Record::default(),
             strategy,
@@ -120,10 +126,10 @@ impl Schedule {
         self.record.end = End::Failed;
     }
 
-    /// The step that is under way uses an object.
-    pub fn touch(&mut self, object: Object, writes: bool) {
+    /// The step that is under way uses something.
+    pub fn tie(&mut self, thing: Thing, manner: Manner) {
         if !self.is_over() {
-            self.record.touch(object, writes);
+            self.record.tie(thing, manner);
         }
     }
 
@@ -131,6 +137,10 @@ impl Schedule {
     pub fn arrive(&mut self, pending: Pending) -> Next {
         if let Some(task) = self.running {
             self.world.set_pending(task, pending);
+            if let Pending { point: Point::Wake, object: Some(object), .. } = pending {
+                // Whoever does the same first owes the wake.
+                self.tie(Thing::Object(object), Manner::Change);
+            }
             if self.world.is_asleep(task) {
                 self.tie_words_of(task, Manner::Change);
                 let lives: Vec<u32> = self.world.lives_of(task).collect();
@@ -160,8 +170,8 @@ impl Schedule {
                 Choice::Run(task) => {
                     let stays = self.running == Some(task);
                     self.running = Some(task);
-                    if let Pending { object: Some(object), writes, .. } = self.world.pending()[task.index()] {
-                        self.record.touch(object, writes);
+                    if let Pending { object: Some(object), manner, .. } = self.world.pending()[task.index()] {
+                        self.record.tie(Thing::Object(object), manner);
                     }
                     return if stays { Next::Stay } else { Next::Switch(task) };
                 }

@@ -31,9 +31,19 @@ pub trait Strategy: Send + std::fmt::Debug {
     /// The schedule has ended, and this is what happened.
     fn end(&mut self, record: &Record);
 
+    /// Who finds a lock taken may stand back from it, as if it had been chosen later.
+    fn bars(&self) -> bool {
+        false
+    }
+
     /// Schedules run that differ in more than the order of steps that do not touch the same; none: it does not know.
     fn classes(&self) -> Option<u64> {
         None
+    }
+
+    /// Schedules cut off, since others show what they would.
+    fn pruned(&self) -> u64 {
+        0
     }
 
     /// The estimated part of all schedules that has been run, 0 to 1; none: it does not know.

@@ -36,6 +36,8 @@ struct TaskState {
     /// It sleeps, if `asleep`; its lists are used again.
     sleep: Sleep,
     asleep: bool,
+    /// The sleep is none of the kernel's: it stands back from a lock.
+    barred: Option<Object>,
     woken: Option<Woken>,
     baton: usize,
     finished: bool,
@@ -175,6 +177,7 @@ impl World {
             process,
             sleep: Sleep::default(),
             asleep: false,
+            barred: None,
             woken: None,
             baton: 0,
             finished: false,
@@ -294,6 +297,9 @@ impl World {
     #[must_use]
     pub fn sleeps_on(&self, task: Task) -> Option<Object> {
         let state = &self.tasks[task.index()];
+        if state.barred.is_some() {
+            return state.barred;
+        }
         let words = state.asleep.then_some(&state.sleep)?;
         words.words.iter().chain([&words.baton]).find_map(|word| self.object_at(*word))
     }
@@ -301,7 +307,8 @@ impl World {
     /// How many sleep on words of an object.
     #[must_use]
     pub(crate) fn sleepers(&self, object: Object) -> usize {
-        self.tasks().filter(|task| self.sleeps_on(*task) == Some(object)).count()
+        let sleeps = |task: &Task| self.tasks[task.index()].barred.is_none() && self.sleeps_on(*task) == Some(object);
+        self.tasks().filter(sleeps).count()
     }
 
     /// A task falls asleep; until its baton or a word of these is woken, a life of these ends, or the time comes.
@@ -326,6 +333,25 @@ impl World {
         self.sleeps += 1;
     }
 
+    /// A task goes on only after [`Self::unbar`], or after somebody's end.
+    pub(crate) fn bar(&mut self, task: Task, object: Object) {
+        let state = &mut self.tasks[task.index()];
+        state.sleep.words.clear();
+        state.sleep.lives.clear();
+        state.sleep.baton = 0;
+        state.sleep.until = None;
+        state.asleep = true;
+        state.barred = Some(object);
+    }
+
+    /// Lets those who stand back from such locks look again.
+    pub(crate) fn unbar(&mut self, wanted: impl Fn(Object) -> bool) {
+        for state in self.tasks.iter_mut().filter(|state| state.barred.is_some_and(&wanted)) {
+            state.barred = None;
+            state.asleep = false;
+        }
+    }
+
     /// What ended the sleep of a task.
     pub fn woken(&mut self, task: Task) -> Woken {
         self.tasks[task.index()].woken.take().unwrap_or(Woken::Look)
@@ -337,7 +363,7 @@ impl World {
         found.extend(self.tasks().filter(|task| {
             let state = &self.tasks[task.index()];
             // A stopped process is woken like any other; a dead one sleeps no more.
-            state.asleep && (state.sleep.baton == word || state.sleep.words.contains(&word))
+            state.asleep && state.barred.is_none() && (state.sleep.baton == word || state.sleep.words.contains(&word))
         }));
         found.sort_by_key(|task| self.tasks[task.index()].sleep.since);
     }
@@ -353,6 +379,7 @@ impl World {
     /// Ends a sleep without a cause.
     pub fn disturb(&mut self, task: Task) {
         let state = &mut self.tasks[task.index()];
+        state.barred = None;
         state.asleep = false;
         state.woken = Some(Woken::Look);
     }
@@ -394,6 +421,8 @@ impl World {
     /// A task returns: its thread's life ends, and with the last of them its process's.
     pub(crate) fn finish(&mut self, task: Task) {
         self.tasks[task.index()].finished = true;
+        // Whose locks it leaves is theirs to find out.
+        self.unbar(|_| true);
         self.end_life(task);
         let process = self.of_tasks[task.index()];
         if !self.alive(life_of(Some(process))) {

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use underpass_core::atomic as core;
 use underpass_core::kernel::Wanted;
 use underpass_core::waiters::{self, Waiters};
+use underpass_lab::record::Manner;
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::atomic::AtomicWords;
 use underpass_shm::place::Placed;
@@ -191,14 +192,15 @@ impl AtomicInt {
     /// Return the value.
     #[inline]
     fn load(&self, py: Python<'_>) -> PyResult<i64> {
-        self.handle.check(py)?;
+        self.handle.check_look(py)?;
         Ok(self.core.load())
     }
 
     /// Make it ``value``. Wakes all who wait for another one.
     #[inline]
     fn store(&self, py: Python<'_>, value: Number) -> PyResult<()> {
-        self.exchange(py, value).map(drop)
+        self.handle.check_for(py, Manner::Set(value.0))?;
+        self.told(py, self.core.exchange(self.handle.kernel(), value.0)).map(drop)
     }
 
     /// Make it ``value``; the value before. Wakes all who wait for another one.
@@ -290,8 +292,9 @@ impl AtomicInt {
     }
 
     /// A frozen snapshot.
-    fn statistics(&self) -> AtomicIntStatistics {
-        AtomicIntStatistics { value: self.core.load(), waiters: self.handle.waiters() }
+    fn statistics(&self, py: Python<'_>) -> PyResult<AtomicIntStatistics> {
+        self.handle.look(py)?;
+        Ok(AtomicIntStatistics { value: self.core.load(), waiters: self.handle.waiters() })
     }
 
     fn __int__(&self, py: Python<'_>) -> PyResult<i64> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use underpass_core::notification as core;
 use underpass_core::waiters::Wish;
+use underpass_lab::record::Manner;
 use underpass_shm::header::{Kind, PARAMETERS};
 
 use crate::error::{Context, raise};
@@ -131,21 +132,21 @@ impl Event {
     ///
     /// If the process dies inside, either nothing has happened, or everybody is told.
     fn set(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.check(py)?;
+        self.handle.check_for(py, Manner::Set(1))?;
         let before = self.core.notify(self.handle.kernel(), FLAG);
         before.map(drop).map_err(|error| self.failed(py, "not set", Timeout::NoWait, error))
     }
 
     /// Clear the flag. Idempotent; nobody is woken.
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.check(py)?;
+        self.handle.check_for(py, Manner::Set(0))?;
         let before = self.core.clear(self.handle.kernel(), FLAG);
         before.map(drop).map_err(|error| self.failed(py, "not cleared", Timeout::NoWait, error))
     }
 
     /// True while the flag is set.
     fn is_set(&self, py: Python<'_>) -> PyResult<bool> {
-        self.handle.check(py)?;
+        self.handle.check_look(py)?;
         Ok(self.core.bits() & FLAG != 0)
     }
 
@@ -167,8 +168,9 @@ impl Event {
     }
 
     /// A frozen snapshot.
-    fn statistics(&self) -> EventStatistics {
-        EventStatistics { is_set: self.core.bits() & FLAG != 0, waiters: self.handle.waiters() }
+    fn statistics(&self, py: Python<'_>) -> PyResult<EventStatistics> {
+        self.handle.look(py)?;
+        Ok(EventStatistics { is_set: self.core.bits() & FLAG != 0, waiters: self.handle.waiters() })
     }
 
     fn __repr__(&self) -> String {

@@ -379,10 +379,11 @@ impl Gate {
     }
 
     /// A frozen snapshot.
-    fn statistics(&self) -> GateStatistics {
+    fn statistics(&self, py: Python<'_>) -> PyResult<GateStatistics> {
+        self.handle.look(py)?;
         let bound = self.binding().bound.get();
         let (in_progress, abandoned, in_line) = bound.map_or((0, 0, 0), |bound| bound.client.in_progress());
-        GateStatistics {
+        Ok(GateStatistics {
             bound: bound.is_some(),
             in_progress,
             abandoned,
@@ -390,7 +391,7 @@ impl Gate {
             waiters: self.handle.waiters(),
             badge: self.badge.number,
             message_size: self.message_size,
-        }
+        })
     }
 
     /// End this handle: the server forgets what it shared with this process. Idempotent.

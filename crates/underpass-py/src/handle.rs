@@ -1,5 +1,6 @@
 //! What every object has: a name, an end, and a way to be handed to another process.
 
+mod locks;
 mod ports;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
 use underpass_core::linux::{Host as _, Linux};
+use underpass_lab::record::Manner;
 use underpass_shm::access::Access;
 use underpass_shm::header::{Header, Kind, PARAMETERS};
 use underpass_shm::life::Life;
@@ -319,28 +321,59 @@ impl Handle {
     /// Refuses a closed handle; a scheduling point in the lab.
     #[inline]
     pub fn check(&self, py: Python<'_>) -> PyResult<()> {
-        if self.state.load(Relaxed) == OPEN { Ok(()) } else { self.check_slow(py) }
+        self.check_for(py, Manner::Change)
+    }
+
+    /// The same for an operation that changes nothing.
+    #[inline]
+    pub fn check_look(&self, py: Python<'_>) -> PyResult<()> {
+        self.check_for(py, Manner::Look)
+    }
+
+    /// The same for an operation that uses the object so.
+    #[inline]
+    pub fn check_for(&self, py: Python<'_>, manner: Manner) -> PyResult<()> {
+        if self.is_plain() { Ok(()) } else { self.check_slow(py, manner) }
+    }
+
+    /// It is open, and does not live in the lab.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.state.load(Relaxed) == OPEN
     }
 
     #[cold]
-    fn check_slow(&self, py: Python<'_>) -> PyResult<()> {
+    fn check_slow(&self, py: Python<'_>, manner: Manner) -> PyResult<()> {
         if self.is_closed() {
             let text = format!("{}: this handle was closed here; open it anew to use it", self.title);
             return Err(plain(py, "ClosedError", &text));
         }
-        self.point(py)
+        self.point_for(py, manner)
     }
 
     /// A scheduling point in the lab and under a conductor, and nothing elsewhere.
     pub fn point(&self, py: Python<'_>) -> PyResult<()> {
+        self.point_for(py, Manner::Change)
+    }
+
+    /// The same for a look, which a closed handle allows.
+    pub fn look(&self, py: Python<'_>) -> PyResult<()> {
+        self.point_for(py, Manner::Look)
+    }
+
+    fn point_for(&self, py: Python<'_>, manner: Manner) -> PyResult<()> {
         let passed = match &self.lab {
-            Some(lab) => lab.operate(&self.region),
+            Some(lab) => lab.operate(&self.region, manner),
             None if self.state.load(Relaxed) != OPEN && kernel_conducted::is_on() => {
                 kernel_conducted::arrive("operation", Some(self.header.nonce), 0).map(drop)
             }
             None => Ok(()),
         };
-        passed.map_err(|error| raise(py, &Context::of(&self.title, "not used"), error))
+        passed.map_err(|error| self.unused(py, error))
+    }
+
+    fn unused(&self, py: Python<'_>, error: Error) -> PyErr {
+        raise(py, &Context::of(&self.title, "not used"), error)
     }
 
     /// The lab is told that it changes, where that is no operation with a scheduling point of its own.

@@ -5,6 +5,8 @@
 //! meanwhile, so an operation may be anywhere inside its Rust code. A process that is killed is never switched to again
 //! until the schedule has ended and been looked at: whatever its frames do when they unwind then, nobody sees.
 
+mod locks;
+
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32 as Word;
 use std::sync::atomic::Ordering::SeqCst;
@@ -16,6 +18,7 @@ use underpass_core::held::{Held, held};
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
 use underpass_core::{Error, Result};
 use underpass_lab::choice::{Object, Pending, Point, Task};
+use underpass_lab::record::{Manner, Thing};
 use underpass_lab::schedule::{Next, Schedule};
 use underpass_lab::world::{Woken, World};
 use underpass_shm::header::{Header, Kind};
@@ -285,18 +288,23 @@ impl LabKernel {
     pub fn touch(&self, object: &Region) {
         let mut schedule = self.schedule();
         if let Some(object) = schedule.world.object_at(object.addresses().start) {
-            schedule.touch(object, true);
+            schedule.tie(Thing::Object(object), Manner::Change);
         }
     }
 
-    /// A scheduling point of an operation on the object with that memory.
-    pub fn operate(&self, object: &Region) -> Result<()> {
+    /// A scheduling point of an operation that uses the object with that memory so.
+    pub fn operate(&self, object: &Region, manner: Manner) -> Result<()> {
         let object = self.schedule().world.object_at(object.addresses().start);
-        self.point(Point::Operation, object)
+        self.arrive(Pending { point: Point::Operation, object, manner })
     }
 
     /// A scheduling point. No lock is held here while others run.
     pub fn point(&self, point: Point, object: Option<Object>) -> Result<()> {
+        self.arrive(Pending { point, object, manner: Manner::Change })
+    }
+
+    fn arrive(&self, pending: Pending) -> Result<()> {
+        let Pending { point, object, .. } = pending;
         let task = {
             let schedule = self.schedule();
             let Some(task) = schedule.running() else { return Ok(()) };
@@ -310,7 +318,12 @@ impl LabKernel {
             task
         };
         self.observe(task, point, object)?;
-        let next = self.schedule().arrive(Pending { point, object, writes: true });
+        let next = self.schedule().arrive(pending);
+        self.follow(next)
+    }
+
+    /// Has others go on, if they do.
+    fn follow(&self, next: Next) -> Result<()> {
         match next {
             Next::Stay => Ok(()),
             Next::Switch(other) => self.switch(Some(other)),

@@ -188,6 +188,12 @@ impl Lab {
         self.kernel.schedule().strategy().classes()
     }
 
+    /// Schedules cut off, since others show what they would.
+    #[getter]
+    fn pruned(&self) -> u64 {
+        self.kernel.schedule().strategy().pruned()
+    }
+
     /// The estimated part of all schedules that has been run, if the strategy knows.
     #[getter]
     fn covered(&self) -> Option<f64> {
@@ -197,7 +203,7 @@ impl Lab {
     /// This schedule, as a short text.
     #[getter]
     fn token(&self) -> String {
-        token::encode(self.kernel.schedule().record.choices())
+        token::encode(self.kernel.schedule().record.told().into_iter())
     }
 
     /// This schedule's choices: what, of whom or which; how many there were to choose from; and whether it made somebody wait who

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
 use underpass_core::mutex::{self as core, Holder};
-use underpass_core::{Error, Result};
+use underpass_core::{Deadline, Error, Result};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::mutex::MutexWords;
 use underpass_shm::life::Life;
@@ -100,8 +100,10 @@ pub struct MutexRecovering {
 impl MutexRecovering {
     fn __enter__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let mutex = self.mutex.get();
-        mutex.handle.check(py)?;
-        match self.timeout.judge(mutex.core.recover(mutex.handle.kernel(), self.timeout.deadline())) {
+        let waits = mutex.approach(py, self.timeout)?;
+        let taken = mutex.core.recover(mutex.handle.kernel(), self.timeout.deadline());
+        mutex.taken(taken.is_ok() && !waits);
+        match self.timeout.judge(taken) {
             Ok(died) => Ok(died.map(|death| {
                 let detail = "repair it before this block ends".to_owned();
                 let context =
@@ -120,7 +122,7 @@ impl MutexRecovering {
         _trace: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let mutex = self.mutex.get();
-        mutex.handle.point(py)?;
+        mutex.handle.point_to_give(py, || mutex.is_given())?;
         mutex.released(py, mutex.core.end_recovery(mutex.handle.kernel(), kind.is_none()))
     }
 }
@@ -165,11 +167,59 @@ impl Object for Mutex {
 impl Mutex {
     #[inline]
     fn acquire_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
-        self.handle.check(py)?;
+        if self.handle.is_plain() { self.acquire_here(py, timeout) } else { self.acquire_in_lab(py, timeout) }
+    }
+
+    #[inline]
+    fn acquire_here(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         match timeout.judge(self.core.acquire(self.handle.kernel(), timeout.deadline())) {
             Ok(()) => Ok(true),
             Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
         }
+    }
+
+    #[cold]
+    fn acquire_in_lab(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+        let waits = self.approach(py, timeout)?;
+        let acquired = self.acquire_here(py, timeout);
+        self.taken(acquired.is_ok() && !waits);
+        acquired
+    }
+
+    /// Comes to it, in the lab, to take it; true if that is for as long as it takes: then the next step does, and the lab knows.
+    fn approach(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+        self.handle.check(py)?;
+        let waits = timeout.deadline() == Deadline::Never && !self.is_recursive();
+        if waits {
+            self.handle.stand_back(py, || self.is_others())?;
+            self.handle.take(true);
+        }
+        Ok(waits)
+    }
+
+    /// The lab is told where it cannot know.
+    fn taken(&self, news: bool) {
+        if news && !self.is_recursive() {
+            self.handle.take(false);
+        }
+    }
+
+    fn is_recursive(&self) -> bool {
+        self.handle.header.parameters[0] != 0
+    }
+
+    /// Another thread that lives holds it.
+    fn is_others(&self) -> bool {
+        self.holder().is_some_and(|holder| !holder.dead && !self.is_mine(&holder))
+    }
+
+    /// A release now gives it to others.
+    fn is_given(&self) -> bool {
+        !self.is_recursive() && self.holder().is_some_and(|holder| self.is_mine(&holder))
+    }
+
+    fn is_mine(&self, holder: &Holder) -> bool {
+        self.handle.kernel().me().is_ok_and(|me| me.thread == holder.thread)
     }
 
     #[inline]
@@ -311,25 +361,26 @@ impl Mutex {
     ///     MisuseError: This thread does not hold it; the text names who does. Or it holds it inside a block of
     ///         ``recovering``, which has to end instead. Nothing was changed.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.point(py)?;
+        self.handle.point_to_give(py, || self.is_given())?;
         self.released(py, self.core.release(self.handle.kernel()))
     }
 
     /// The thread that holds it, or None. After its death it stays, no longer alive, until a recovery.
     #[getter]
-    fn owner(&self) -> Option<Peer> {
-        self.holder().map(|holder| Peer::owner(&self.handle, holder.thread, holder.pid))
+    fn owner(&self, py: Python<'_>) -> PyResult<Option<Peer>> {
+        self.handle.look(py)?;
+        Ok(self.holder().map(|holder| Peer::owner(&self.handle, holder.thread, holder.pid)))
     }
 
     /// A frozen snapshot.
-    fn statistics(&self) -> MutexStatistics {
+    fn statistics(&self, py: Python<'_>) -> PyResult<MutexStatistics> {
+        self.handle.look(py)?;
         let state = match self.holder() {
             None => "free",
             Some(holder) if holder.dead => "owner died",
             Some(_) => "held",
         };
-        let recursive = self.handle.header.parameters[0] != 0;
-        MutexStatistics { state, recursive, waiters: self.handle.waiters() }
+        Ok(MutexStatistics { state, recursive: self.is_recursive(), waiters: self.handle.waiters() })
     }
 
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {

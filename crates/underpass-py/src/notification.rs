@@ -247,13 +247,15 @@ impl Notification {
 
     /// The flags that are set now.
     #[getter]
-    fn bits(&self) -> u64 {
-        self.core.bits()
+    fn bits(&self, py: Python<'_>) -> PyResult<u64> {
+        self.handle.look(py)?;
+        Ok(self.core.bits())
     }
 
     /// A frozen snapshot.
-    fn statistics(&self) -> NotificationStatistics {
-        NotificationStatistics { bits: self.core.bits(), waiters: self.handle.waiters() }
+    fn statistics(&self, py: Python<'_>) -> PyResult<NotificationStatistics> {
+        self.handle.look(py)?;
+        Ok(NotificationStatistics { bits: self.core.bits(), waiters: self.handle.waiters() })
     }
 
     fn __repr__(&self) -> String {

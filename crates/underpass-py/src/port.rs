@@ -356,10 +356,11 @@ impl Port {
     }
 
     /// A frozen snapshot.
-    fn statistics(&self) -> PortStatistics {
+    fn statistics(&self, py: Python<'_>) -> PyResult<PortStatistics> {
+        self.handle.look(py)?;
         let Census { clients, queued, receivers, bits, refused } = self.server.census();
         let (message_size, waiters) = (self.server.message_size(), self.handle.waiters());
-        PortStatistics { clients, queued, receivers, bits, refused, message_size, waiters }
+        Ok(PortStatistics { clients, queued, receivers, bits, refused, message_size, waiters })
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -517,8 +517,9 @@ impl Queue {
 
     /// Messages queued now, those at work not counted.
     #[getter]
-    fn depth(&self) -> u32 {
-        self.core.depth()
+    fn depth(&self, py: Python<'_>) -> PyResult<u32> {
+        self.handle.look(py)?;
+        Ok(self.core.depth())
     }
 
     /// Messages that it can hold.
@@ -536,7 +537,7 @@ impl Queue {
     /// The queue of messages that were delivered ``max_deliveries`` times. Raises MisuseError without that.
     #[getter]
     fn dead_letters(&self, py: Python<'_>) -> PyResult<Py<Self>> {
-        self.handle.check(py)?;
+        self.handle.check_look(py)?;
         if self.core.dead_letters().is_none() {
             let why = Error::Misuse("create it with max_deliveries= to have them".into());
             return Err(self.failed(py, "has no dead letters", why));
@@ -545,7 +546,8 @@ impl Queue {
     }
 
     /// A frozen snapshot: depth, and who works on what since when.
-    fn statistics(&self) -> QueueStatistics {
+    fn statistics(&self, py: Python<'_>) -> PyResult<QueueStatistics> {
+        self.handle.look(py)?;
         let (loans, leases): (Vec<_>, Vec<_>) =
             self.core.holdings().into_iter().partition(|holding| holding.delivery == 0);
         let tell = |holdings: Vec<core::Holding>| {
@@ -558,7 +560,7 @@ impl Queue {
                 })
                 .collect()
         };
-        QueueStatistics {
+        Ok(QueueStatistics {
             depth: self.core.depth(),
             capacity: self.core.capacity(),
             leases: tell(leases),
@@ -566,7 +568,7 @@ impl Queue {
             putters: self.core.putters(),
             shut_down: self.core.is_shut_down(),
             waiters: self.handle.waiters(),
-        }
+        })
     }
 
     fn __repr__(&self) -> String {

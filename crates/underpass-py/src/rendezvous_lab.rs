@@ -7,6 +7,7 @@ use underpass_core::Result;
 use underpass_core::kernel::Kernel;
 use underpass_core::port::Badge;
 use underpass_core::port::rendezvous::{Approach, Arrival, Introduced, Reception};
+use underpass_lab::record::Manner;
 use underpass_shm::header::Header;
 use underpass_shm::region::Region;
 use underpass_shm::socket::Credentials;
@@ -56,7 +57,7 @@ impl Approach for Guest<'_> {
         let arrival = Arrival { memory: self.memory.clone(), badge, peer, line: None };
         self.lab.doors.all().entry(self.port.header.nonce).or_default().push(arrival);
         // Before it is announced anything may happen, a death too.
-        self.lab.operate(&self.port.region)?;
+        self.lab.operate(&self.port.region, Manner::Change)?;
         Ok(Introduced::Known)
     }
 }

@@ -263,17 +263,19 @@ impl Semaphore {
 
     /// Units that are free now.
     #[getter]
-    fn value(&self) -> u32 {
-        self.core.value()
+    fn value(&self, py: Python<'_>) -> PyResult<u32> {
+        self.handle.look(py)?;
+        Ok(self.core.value())
     }
 
     /// A frozen snapshot.
-    fn statistics(&self) -> SemaphoreStatistics {
-        SemaphoreStatistics {
+    fn statistics(&self, py: Python<'_>) -> PyResult<SemaphoreStatistics> {
+        self.handle.look(py)?;
+        Ok(SemaphoreStatistics {
             value: self.core.value(),
             limit: self.handle.header.parameters[0] as u32,
             waiters: self.handle.waiters(),
-        }
+        })
     }
 
     fn __repr__(&self) -> String {

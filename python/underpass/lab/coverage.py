@@ -32,17 +32,20 @@ class Report:
     """Schedules that differ in more than the order of steps that touch nothing in common; None: the strategy does not tell."""
     covered: float | None = None
     """The estimated part of all schedules that was run, 0 to 1; None: the strategy does not know."""
+    pruned: int = 0
+    """Schedules that were cut off, since others show what they would; they are not among ``schedules``."""
 
     def __str__(self) -> str:
         found = bounds(self.kills, self.faults, self.preemptions)
         within = f", {found}" if found else ""
+        vain = f", {self.pruned:,} cut off" if self.pruned else ""
         if self.exhausted:
             covered = f"{self.schedules:,} schedules" if self.classes is None else f"{self.classes:,} classes"
-            return f"{self.program}: exhausted: {covered}{within}"
+            return f"{self.program}: exhausted: {covered}{vain}{within}"
         how = "interrupted" if self.interrupted else "not exhausted"
         dice = f"{self.strategy}, seed {self.seed}" + (f", {self.jobs} jobs" if self.jobs > 1 else "")
         part = f", ≈ {self.covered:.1%} of the space" if self.covered is not None else ""
-        return f"{self.program}: {how}: {self.schedules:,} schedules{part} ({dice}){within}"
+        return f"{self.program}: {how}: {self.schedules:,} schedules{vain}{part} ({dice}){within}"
 
 
 @final

@@ -121,7 +121,7 @@ def run(program: Program, settings: Settings, commands: Commands | None = None) 
         return Report(
             title, asked.strategy, seed, tally.schedules, tally.exhausted, tally.steps,
             time.perf_counter() - begun, asked.kills, asked.faults, asked.preemptions, jobs, interrupted,
-            tally.classes, tally.covered,
+            tally.classes, tally.covered, tally.pruned,
         )  # fmt: skip
 
     try:

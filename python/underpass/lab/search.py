@@ -37,6 +37,8 @@ class Tally:
 
     schedules: int = 0
     """Run to their end."""
+    pruned: int = 0
+    """Cut off, since others show what they would."""
     steps: int = 0
     """Choices made, in all of them."""
     exhausted: bool = False
@@ -82,7 +84,9 @@ class Searcher:
                     tally.exhausted = True
                     return
                 verdict = stage.run(judge)
-                tally.schedules += 1
+                pruned = lab.pruned
+                tally.schedules += pruned == tally.pruned
+                tally.pruned = pruned
                 tally.steps += lab.steps
                 if verdict is not None:
                     tally.found = Found(number, verdict, lab.token)

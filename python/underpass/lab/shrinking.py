@@ -59,7 +59,11 @@ def nearest(steps: int, others: Callable[[int], list[str]], token: str, attempt:
 
 
 def _words(token: str) -> list[str]:
-    return [word for word in token.split(".") if word]
+    words: list[str] = []
+    for part in filter(None, token.split(".")):
+        once, _, times = part.partition("r")
+        words += once.split("-") * int(times or 1)
+    return words
 
 
 def _steps(words: list[str]) -> Iterator[str]:

@@ -30,13 +30,6 @@ impl Schedule {
         self.tie(Thing::Program, Manner::Change);
     }
 
-    /// The step that is under way uses something of the kernel's.
-    pub(super) fn tie(&mut self, thing: Thing, manner: Manner) {
-        if !self.is_over() {
-            self.record.tie(thing, manner);
-        }
-    }
-
     /// It uses those who sleep on a word.
     pub(super) fn tie_word(&mut self, word: usize, manner: Manner) {
         let thing = self.world.object_at(word).map_or(Thing::Word(word), Thing::Sleepers);

@@ -84,7 +84,7 @@ impl Census {
         let spared = self.spared[task.index()];
         counts.steps += u32::from(spared);
         let Some(object) = record.pending(step)[task.index()].object else { return };
-        let writes = record.pending(step)[task.index()].writes;
+        let writes = record.pending(step)[task.index()].writes();
         let index = object.0 as usize;
         if counts.at.len() <= index {
             counts.at.resize(index + 1, 0);

@@ -6,6 +6,9 @@
 //! The order of two steps can matter if both use the same thing, and not both only look at it or only leave it
 //! ([`Tie::clashes`](crate::record::Tie::clashes)): what steps use stands in the record, so that no object needs a word here.
 //!
+//! A lock that is taken disables the steps that wait for it: whoever tries and stands back has not been
+//! ([`bars`](crate::schedule::Schedule::bars)). Such a step then races with what took the lock last, and not with what gave it back.
+//!
 //! Deaths, stops and sleeps that end without a cause may as well never happen. They are explored before each step whose
 //! order with them can matter, and once at the end, where all that is left is at rest. With at most one of them in a schedule
 //! no class is missed, as far as a comparison with every schedule of random programs shows; with more a class is now and then;
@@ -51,6 +54,8 @@ pub struct Dpor {
     faults: u32,
     /// What counts for the dependence of steps.
     sees: fn(&Tie) -> bool,
+    /// Who finds a lock taken stands back.
+    bars: bool,
     classes: u64,
     pruned: u64,
     cut: u64,
@@ -85,10 +90,17 @@ impl Dpor {
             kills: 0,
             faults: 0,
             sees,
+            bars: true,
             classes: 0,
             pruned: 0,
             cut: 0,
         }
+    }
+
+    /// The same, where it matters when somebody comes to a lock that is taken.
+    #[must_use]
+    pub fn with_every_wait(self) -> Self {
+        Self { bars: false, ..self }
     }
 
     /// Classes explored: schedules run to their ends, none of which is like another.
@@ -136,6 +148,10 @@ impl Dpor {
                 continue;
             }
             self.settle(record, step);
+            if record.barred(step).is_some() {
+                self.take_back(choice);
+                continue;
+            }
             if self.events.get(self.at + 1).is_some_and(|event| event.choice != choice) {
                 // The program did something else than before; whoever runs it looks out for that.
                 self.events.truncate(self.at + 1);
@@ -155,6 +171,19 @@ impl Dpor {
             self.at += 1;
             self.picks = 0;
             self.events[self.at].step = step;
+        }
+    }
+
+    /// What was chosen finds a lock taken and stands back: it has not happened, and something else is chosen now.
+    fn take_back(&mut self, choice: Choice) {
+        let next = self.at + 1;
+        let Some(event) = self.events.get_mut(next).filter(|event| event.choice == choice) else { return };
+        if event.done.is_empty() {
+            let event = self.events.remove(next);
+            self.events[self.at].subtree = event.tree;
+        } else {
+            event.vain = true;
+            self.blocked = Some(next + 1);
         }
     }
 
@@ -225,7 +254,9 @@ impl Strategy for Dpor {
                 break;
             }
             let explored = std::mem::replace(&mut event.explored, Explored::new(event.choice));
-            event.done.push(explored);
+            if !std::mem::take(&mut event.vain) {
+                event.done.push(explored);
+            }
             if event.tree.is_empty() {
                 self.events.pop();
             } else {
@@ -278,11 +309,20 @@ impl Strategy for Dpor {
         }
         if !self.bounded {
             self.find_races(record.end);
+            self.find_barred(record);
         }
+    }
+
+    fn bars(&self) -> bool {
+        self.bars
     }
 
     fn classes(&self) -> Option<u64> {
         Some(Self::classes(self))
+    }
+
+    fn pruned(&self) -> u64 {
+        Self::pruned(self)
     }
 
     fn covered(&self) -> Option<f64> {

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use underpass_lab::choice::{Object, Pending, Point, Task};
-use underpass_lab::record::End;
+use underpass_lab::record::{End, Manner};
 use underpass_lab::schedule::{Next, Schedule};
 use underpass_lab::world::Traits;
 
@@ -42,8 +42,8 @@ impl Word {
     }
 
     fn pending(self) -> Pending {
-        let writes = !matches!(self, Self::Read(_));
-        Pending { point: Point::Operation, object: Some(Object(self.object())), writes }
+        let manner = if matches!(self, Self::Read(_)) { Manner::Look } else { Manner::Change };
+        Pending { point: Point::Operation, object: Some(Object(self.object())), manner }
     }
 }
 
@@ -89,11 +89,13 @@ fn step(
     if counters[index] > 0 {
         let word = words[counters[index] - 1];
         let object = word.object() as usize;
+        let before = values[object];
         match word {
             Word::Read(_) => registers[index] = values[object],
             Word::Write(_, more) => values[object] = registers[index] + more,
             Word::Shift(_, more) => values[object] = values[object] * 2 + more,
             Word::Lock(_) | Word::LockFor(..) if values[object] == 0 => values[object] = 1,
+            Word::Lock(_) if schedule.bars() => return schedule.bar(Object(word.object()), word.pending()),
             Word::Lock(_) | Word::LockFor(..) => {
                 if schedule.world.pending()[index].point == Point::Awake
                     && schedule.world.woken(task) == underpass_lab::world::Woken::Expired
@@ -117,6 +119,12 @@ fn step(
             Word::Wake(_) => {
                 schedule.wake(object, u32::MAX);
             }
+        }
+        match (word, before == 0, values[object] == 0) {
+            (Word::Lock(_), true, false) => schedule.take(Object(word.object())),
+            (_, true, false) => schedule.grab(Object(word.object())),
+            (_, false, true) => schedule.give(Object(word.object())),
+            _ => {}
         }
     }
     let Some(word) = words.get(counters[index]) else {

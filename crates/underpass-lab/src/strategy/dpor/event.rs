@@ -1,7 +1,7 @@
 //! One transition of a schedule: a choice, and what was picked in the middle of its step.
 
-use crate::choice::Choice;
-use crate::record::{Thing, Tie};
+use crate::choice::{Choice, Object};
+use crate::record::{Manner, Thing, Tie};
 use crate::strategy::dpor::footprint::{Footprint, clash, is_optional};
 use crate::strategy::dpor::wakeup::Wake;
 
@@ -57,6 +57,8 @@ pub struct Event {
     pub footprint: Footprint,
     /// The event has happened, with these picks, and its footprint is known.
     pub known: bool,
+    /// It found a lock taken.
+    pub vain: bool,
     /// This and its disabled options, with all picks so far.
     pub explored: Explored,
     /// Which of the events before it happen before it: a set of bits.
@@ -86,6 +88,7 @@ impl Event {
             planned: Vec::new(),
             footprint: Vec::new(),
             known: false,
+            vain: false,
             explored,
             past: Vec::new(),
             races: Vec::new(),
@@ -99,6 +102,14 @@ impl Event {
     /// The queues of sleepers that it uses.
     pub fn queues(&self) -> impl Iterator<Item = &Tie> {
         self.footprint.iter().filter(|tie| matches!(tie.thing, Thing::Sleepers(_) | Thing::Word(_)))
+    }
+
+    /// The locks that it uses in such a manner.
+    pub fn locks(&self, manner: Manner) -> impl Iterator<Item = Object> + '_ {
+        self.footprint.iter().filter(move |tie| tie.manner == manner).filter_map(|tie| match tie.thing {
+            Thing::Lock(object) => Some(object),
+            _ => None,
+        })
     }
 
     /// Goes the way of a branch of a wakeup tree.

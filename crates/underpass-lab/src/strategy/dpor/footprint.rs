@@ -46,13 +46,9 @@ pub fn own(choice: Choice, processes: &[Process]) -> Footprint {
 /// Adds what the steps of a record from `first` to before `end` use, as far as `sees` says.
 pub fn add_steps(footprint: &mut Footprint, record: &Record, first: usize, end: usize, sees: fn(&Tie) -> bool) {
     for step in first..end {
-        let objects = record.accesses(step).iter().map(|access| Tie {
-            thing: Thing::Object(access.object),
-            manner: if access.writes { Manner::Change } else { Manner::Look },
-        });
-        for tie in objects.chain(record.ties(step).iter().copied()) {
-            if sees(&tie) && !footprint.contains(&tie) {
-                footprint.push(tie);
+        for tie in record.ties(step) {
+            if sees(tie) && !footprint.contains(tie) {
+                footprint.push(*tie);
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Which events happen before which, which pairs of them race, and what is to be explored for that.
 
-use crate::choice::{Choice, Process, Task};
-use crate::record::{End, Manner, Thing, Tie};
+use crate::choice::{Choice, Object, Process, Task};
+use crate::record::{End, Manner, Record, Thing, Tie};
 use crate::strategy::dpor::Dpor;
 use crate::strategy::dpor::event::Event;
-use crate::strategy::dpor::footprint::{clash, foreseen, is_optional, process_of, task_of};
+use crate::strategy::dpor::footprint::{clash, foreseen, is_optional, own, process_of, task_of};
 use crate::strategy::dpor::wakeup::{Standing, Wake, insert, standing};
 
 fn contains(past: &[u64], index: usize) -> bool {
@@ -23,10 +23,7 @@ impl Dpor {
         let races: Vec<_> =
             races.flat_map(|(second, event)| event.races.iter().map(move |first| (*first, second))).collect();
         for (first, second) in races {
-            let mut sequence: Vec<Wake> = (first + 1..self.events.len())
-                .filter(|between| !contains(&self.events[*between].past, first))
-                .map(|between| repeat(&self.events[between]))
-                .collect();
+            let mut sequence = self.independent_of(first, self.events.len());
             sequence.push(repeat(&self.events[second]));
             self.reverse(first, sequence);
         }
@@ -97,10 +94,49 @@ impl Dpor {
             }
             event.past.iter_mut().zip(&other.past).for_each(|(word, theirs)| *word |= theirs);
             event.past[earlier / 64] |= 1 << (earlier % 64);
-            if !enables(other, event, &self.processes) {
+            if !enables(other, event, &self.processes) && !gives(other, event) {
                 event.races.push(earlier);
             }
         }
+        let awaited: Vec<Object> = self.events[index].locks(Manner::Take).collect();
+        for object in awaited {
+            let taken = self.taken_before(index, object, &self.events[index].footprint);
+            let races = &mut self.events[index].races;
+            races.extend(taken.filter(|earlier| !races.contains(earlier)));
+        }
+    }
+
+    /// What took a lock last before the event of that number, and could have come after it: its end is not what the event depends
+    /// on, for the other order comes before both.
+    fn taken_before(&self, index: usize, object: Object, footprint: &[Tie]) -> Option<usize> {
+        let is_taking =
+            |event: &Event| event.locks(Manner::Take).chain(event.locks(Manner::Change)).any(|it| it == object);
+        let taken = (1..index).rev().find(|earlier| is_taking(&self.events[*earlier]))?;
+        let of_lock = |tie: &&Tie| matches!(tie.thing, Thing::Lock(it) | Thing::Object(it) if it == object);
+        let rest: Vec<Tie> = footprint.iter().filter(|tie| !of_lock(tie)).copied().collect();
+        let mut before = (1..index).rev().filter(|earlier| clash(&self.events[*earlier].footprint, &rest));
+        let leads = |earlier: usize| earlier == taken || contains(&self.events[earlier].past, taken);
+        (!before.any(leads)).then_some(taken)
+    }
+
+    /// Who waits for a lock at the end could have had it before whoever has it.
+    pub(super) fn find_barred(&mut self, record: &Record) {
+        for (task, object) in record.left_barred().collect::<Vec<_>>() {
+            let choice = Choice::Run(task);
+            let mut footprint = own(choice, &self.processes);
+            footprint.push(Tie { thing: Thing::Object(object), manner: Manner::Change });
+            footprint.push(Tie { thing: Thing::Lock(object), manner: Manner::Take });
+            let Some(first) = self.taken_before(self.events.len(), object, &footprint) else { continue };
+            let mut sequence = self.independent_of(first, self.events.len());
+            sequence.push(Wake { choice, picks: Vec::new(), footprint, after: Vec::new() });
+            self.reverse(first, sequence);
+        }
+    }
+
+    /// What happens from an event to before another, and not after the first.
+    fn independent_of(&self, first: usize, end: usize) -> Vec<Wake> {
+        let between = (first + 1..end).filter(|between| !contains(&self.events[*between].past, first));
+        between.map(|between| repeat(&self.events[between])).collect()
     }
 
     /// Sees to it that a sequence is explored in the stead of an event, unless it is asleep there.
@@ -134,7 +170,9 @@ impl Dpor {
         for place in 0..self.events[index].options.len() {
             let event = &self.events[index];
             let option = event.options[place];
-            if option == event.choice {
+            // A lock that is taken disables steps: those races are found by themselves.
+            let barred = self.bars && matches!(option, Choice::Run(_)) && self.kills == 0 && self.faults == 0;
+            if option == event.choice || barred {
                 continue;
             }
             let after = self.events.get(index + 1).map(|next| &next.options);
@@ -183,6 +221,11 @@ fn is_kill(choice: Choice) -> bool {
 fn repeat(event: &Event) -> Wake {
     let picks = event.picks.iter().map(|pick| pick.chosen).collect();
     Wake { choice: event.choice, picks, footprint: event.footprint.clone(), after: Vec::new() }
+}
+
+/// Says whether an event gives the lock that the next one waits for, so that they cannot be the other way round.
+fn gives(event: &Event, next: &Event) -> bool {
+    next.locks(Manner::Take).any(|lock| event.locks(Manner::Give).any(|given| given == lock))
 }
 
 /// Says whether an event is what lets the next one happen, so that they cannot be the other way round.
