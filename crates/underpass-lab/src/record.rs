@@ -1,6 +1,7 @@
 //! What has happened in one schedule.
 
 use crate::choice::{Choice, Object, Pending, Process, Task};
+use crate::token::Word;
 
 /// How a schedule ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,6 +85,8 @@ impl Tie {
 #[derive(Debug, Clone, Copy)]
 struct Step {
     choice: Choice,
+    /// It is whether an operation was refused: which chance to do so since the last choice of another kind.
+    chance: Option<u32>,
     running: Option<Task>,
     options: usize,
     pending: usize,
@@ -141,6 +144,28 @@ impl Record {
         self.steps[step].choice
     }
 
+    /// The step that has begun is a chance to refuse an operation, the n-th since the last choice of another kind.
+    pub fn mark_chance(&mut self, number: u32) {
+        if let Some(step) = self.steps.last_mut() {
+            step.chance = Some(number);
+        }
+    }
+
+    /// The step was a chance to refuse an operation.
+    #[must_use]
+    pub fn is_chance(&self, step: usize) -> bool {
+        self.steps[step].chance.is_some()
+    }
+
+    /// What has to be followed to do the same again: chances to refuse that were not used count, and are no words.
+    pub fn words(&self) -> impl Iterator<Item = Word> + '_ {
+        self.steps.iter().filter_map(|step| match (step.choice, step.chance) {
+            (Choice::Pick(0), Some(_)) => None,
+            (_, Some(number)) => Some(Word::Refuse(number)),
+            (choice, None) => Some(Word::Choice(choice)),
+        })
+    }
+
     /// Who had run before it.
     #[must_use]
     pub fn running(&self, step: usize) -> Option<Task> {
@@ -179,6 +204,7 @@ impl Record {
     pub fn push(&mut self, choice: Choice, running: Option<Task>, options: &[Choice], pending: &[Pending]) {
         self.steps.push(Step {
             choice,
+            chance: None,
             running,
             options: self.options.len(),
             pending: self.pending.len(),

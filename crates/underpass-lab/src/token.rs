@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! 0x3.1.T0.0x2.K1.P2      task 0 runs for three steps, task 1 for one, the time-out of task 0 fires, …
+//! 0x2.R1                  of the operations in that step that can be refused, the second one is
 //! ```
 //! It counts scheduling points, which are operations of the library: another version of Python makes the same.
 
@@ -9,27 +10,37 @@ use std::fmt::Write as _;
 
 use crate::choice::{Choice, Process, Task};
 
+/// One word of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// A choice.
+    Choice(Choice),
+    /// The n-th chance to refuse an operation, from 0 since the last choice, is used: that others are not needs no words.
+    Refuse(u32),
+}
+
 /// Writes a schedule down.
 #[must_use]
-pub fn encode(choices: impl Iterator<Item = Choice>) -> String {
+pub fn encode(words: impl Iterator<Item = Word>) -> String {
     let mut text = String::new();
-    let mut choices = choices.peekable();
-    while let Some(choice) = choices.next() {
+    let mut words = words.peekable();
+    while let Some(word) = words.next() {
         let mut times = 1;
-        while choices.next_if_eq(&choice).is_some() {
+        while words.next_if_eq(&word).is_some() {
             times += 1;
         }
         if !text.is_empty() {
             text.push('.');
         }
-        let (letter, number) = match choice {
-            Choice::Run(Task(task)) => ("", task),
-            Choice::Expire(Task(task)) => ("T", task),
-            Choice::Spurious(Task(task)) => ("W", task),
-            Choice::Kill(Process(process)) => ("K", process),
-            Choice::Stop(Process(process)) => ("S", process),
-            Choice::Continue(Process(process)) => ("C", process),
-            Choice::Pick(number) => ("P", number),
+        let (letter, number) = match word {
+            Word::Choice(Choice::Run(Task(task))) => ("", task),
+            Word::Choice(Choice::Expire(Task(task))) => ("T", task),
+            Word::Choice(Choice::Spurious(Task(task))) => ("W", task),
+            Word::Choice(Choice::Kill(Process(process))) => ("K", process),
+            Word::Choice(Choice::Stop(Process(process))) => ("S", process),
+            Word::Choice(Choice::Continue(Process(process))) => ("C", process),
+            Word::Choice(Choice::Pick(number)) => ("P", number),
+            Word::Refuse(number) => ("R", number),
         };
         let _ = write!(text, "{letter}{number}");
         if times > 1 {
@@ -41,8 +52,8 @@ pub fn encode(choices: impl Iterator<Item = Choice>) -> String {
 
 /// Reads a schedule; none: it is not one.
 #[must_use]
-pub fn decode(text: &str) -> Option<Vec<Choice>> {
-    let mut choices = Vec::new();
+pub fn decode(text: &str) -> Option<Vec<Word>> {
+    let mut words = Vec::new();
     for word in text.split('.').filter(|word| !word.is_empty()) {
         let (word, times) = match word.split_once('x') {
             Some((word, times)) => (word, times.parse().ok()?),
@@ -58,14 +69,18 @@ pub fn decode(text: &str) -> Option<Vec<Choice>> {
             "S" => Choice::Stop(Process(number)),
             "C" => Choice::Continue(Process(number)),
             "P" => Choice::Pick(number),
+            "R" => {
+                words.push(Word::Refuse(number));
+                continue;
+            }
             _ => return None,
         };
         if times > 1_000_000 {
             return None;
         }
-        choices.extend(std::iter::repeat_n(choice, times));
+        words.extend(std::iter::repeat_n(Word::Choice(choice), times));
     }
-    Some(choices)
+    Some(words)
 }
 
 #[cfg(test)]
@@ -74,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_schedule_is_read_as_it_was_written() {
-        let text = "0x3.1.T0.0x2.K1.S0.C0.W2.P2";
+        let text = "0x3.1.T0.0x2.R1.K1.S0.C0.W2.P2";
         assert_eq!(encode(decode(text).unwrap().into_iter()), text);
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use underpass_core::Error;
+use underpass_core::{Deadline, Error};
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
 use underpass_core::linux::{Host as _, Linux};
 use underpass_shm::access::Access;
@@ -341,6 +341,11 @@ impl Handle {
             None => Ok(()),
         };
         passed.map_err(|error| raise(py, &Context::of(&self.title, "not used"), error))
+    }
+
+    /// In the lab an operation that finds room can be refused as if there were none until its deadline; nowhere else.
+    pub fn refuses(&self, deadline: Deadline) -> bool {
+        self.lab.as_ref().is_some_and(|lab| lab.refuses(deadline))
     }
 
     /// The lab is told that it changes, where that is no operation with a scheduling point of its own.

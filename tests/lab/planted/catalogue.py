@@ -8,11 +8,13 @@ from typing import Literal
 
 from underpass.lab import World
 
-Choice = Literal["order", "waiter", "time-out", "kill", "program"]
-"""What the lab has to choose well: who goes on, which of several waiters is woken, when a time-out fires, who dies and where, and
-what the program itself leaves open."""
+Choice = Literal["order", "waiter", "time-out", "kill", "program", "queue full", "space full"]
+"""What the lab has to choose well: who goes on, which of several waiters is woken, when a time-out fires, who dies and where,
+what the program itself leaves open, and which queue or space has no room."""
 
-Oracle = Literal["exception", "assertion", "at the end", "always", "deadlock", "livelock", "not linearizable"]
+FAULTS = frozenset({"queue full", "space full"})
+
+Oracle = Literal["exception", "assertion", "at the end", "always", "deadlock", "livelock", "leak", "not linearizable"]
 """What tells that it went wrong; a check is told from another by when it was made."""
 
 Program = Callable[[World, bool], None]
@@ -29,6 +31,7 @@ class Bug:
     oracle: Oracle
     schedules: int
     kills: int = 0
+    faults: int = 0
     # A livelock is told early: nothing here takes long otherwise.
     steps: int = 400
 
@@ -49,8 +52,8 @@ class Catalogue:
         """Enter a program: the bug is found by the oracle, within so many schedules, if the lab makes such choices."""
 
         def enter(program: Program) -> Program:
-            kills = int("kill" in choices)
-            self.bugs.append(Bug(program.__name__, program, frozenset(choices), oracle, schedules, kills))
+            kills, faults = int("kill" in choices), int(not FAULTS.isdisjoint(choices))
+            self.bugs.append(Bug(program.__name__, program, frozenset(choices), oracle, schedules, kills, faults))
             return program
 
         return enter
