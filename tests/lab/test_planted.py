@@ -7,14 +7,14 @@ import pytest
 
 pytest.importorskip("greenlet")
 
-from tests.lab.planted import deaths, inputs, leaks, orders, races, refusals, waits
+from tests.lab.planted import deaths, inputs, leaks, orders, races, refusals, views, waits, wakes
 from tests.lab.planted.catalogue import Bug, Choice, Oracle, catalogue
 from underpass import lab
 from underpass.lab import Failure
 
 SEED = 1
 # They enter themselves.
-assert [deaths, inputs, leaks, orders, races, refusals, waits]
+assert [deaths, inputs, leaks, orders, races, refusals, views, waits, wakes]
 
 # Their twins have more schedules than a test has time for.
 LARGE = frozenset({
@@ -25,6 +25,8 @@ LARGE = frozenset({
     "released_without_being_held",
     "restarted_twice",
     "retried_for_ever",
+    "started_when_all_sleep",
+    "woken_if_it_sleeps",
 })  # fmt: skip
 
 bugs = pytest.mark.parametrize("bug", [pytest.param(bug, id=bug.name) for bug in catalogue.bugs])

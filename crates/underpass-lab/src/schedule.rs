@@ -352,11 +352,14 @@ impl Schedule {
         Some(choice)
     }
 
-    /// All get their turns, and whoever can go on goes on before a time-out fires.
+    /// All get their turns, and whoever can go on goes on before a time-out fires; who is stopped goes on first of all.
     fn fair(&mut self) -> usize {
+        if let Some(index) = self.options.iter().position(|option| matches!(option, Choice::Continue(_))) {
+            return index;
+        }
         let first = |able: fn(&Choice) -> bool| self.options.iter().take_while(|option| able(option)).count();
         let turns = match first(|option| matches!(option, Choice::Run(_))) {
-            0 => first(|option| matches!(option, Choice::Expire(_) | Choice::Continue(_))),
+            0 => first(|option| matches!(option, Choice::Expire(_))),
             runnable => runnable,
         };
         self.round += 1;

@@ -285,6 +285,11 @@ impl Handle {
         self.lab.as_ref().map_or_else(forks::epoch, |lab| lab.process().0)
     }
 
+    /// The process that runs, if it is one of the lab's: not its host.
+    pub fn process_in_lab(&self) -> Option<Life> {
+        self.lab.as_ref().and_then(|lab| lab.simulated())
+    }
+
     /// It lives in the lab.
     pub fn is_in_lab(&self) -> bool {
         self.lab.is_some()

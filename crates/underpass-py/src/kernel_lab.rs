@@ -174,6 +174,12 @@ impl LabKernel {
         Life(schedule.world.process_life(schedule.running()))
     }
 
+    /// Which simulated process runs.
+    pub fn simulated(&self) -> Option<Life> {
+        let schedule = self.schedule();
+        schedule.running().map(|task| Life(schedule.world.process_life(Some(task))))
+    }
+
     /// Memory that two processes share to use a port: it belongs to that object.
     pub fn channel(&self, port: &Region, size: usize) -> Result<Arc<Region>> {
         let region = self.room(size)?;

@@ -8,13 +8,13 @@ from typing import Literal
 
 from underpass.lab import World
 
-Choice = Literal["order", "waiter", "time-out", "kill", "program", "queue full", "space full"]
+Choice = Literal["order", "waiter", "time-out", "kill", "program", "queue full", "space full", "spurious wake"]
 """What the lab has to choose well: who goes on, which of several waiters is woken, when a time-out fires, who dies and where,
-what the program itself leaves open, and which queue or space has no room."""
+what the program itself leaves open, which queue or space has no room, and whose sleep ends without a cause."""
 
-FAULTS = frozenset({"queue full", "space full"})
+FAULTS = frozenset({"queue full", "space full", "spurious wake"})
 
-Oracle = Literal["exception", "assertion", "at the end", "always", "deadlock", "livelock", "leak", "not linearizable"]
+Oracle = Literal["exception", "assertion", "at the end", "always", "deadlock", "livelock", "leak", "race", "not linearizable"]
 """What tells that it went wrong; a check is told from another by when it was made."""
 
 Program = Callable[[World, bool], None]
