@@ -21,7 +21,7 @@ def woken_if_it_sleeps(world: World, fixed: bool) -> None:
     world.process(tell)
 
 
-@planted("spurious wake", oracle="assertion")
+@planted("spurious wake", oracle="assertion", schedules=3_000)
 def started_when_all_sleep(world: World, fixed: bool) -> None:
     """Those who sleep are counted, instead of those who have come."""
     gun, come = Semaphore(0), AtomicInt()
@@ -31,6 +31,8 @@ def started_when_all_sleep(world: World, fixed: bool) -> None:
         gun.acquire()
 
     def start() -> None:
+        while (now := come.load()) < 2:
+            come.wait(now)
         while gun.statistics().waiters < 2:
             world.step()
         world.step()
