@@ -7,14 +7,14 @@ import pytest
 
 pytest.importorskip("greenlet")
 
-from tests.lab.planted import deaths, inputs, lines, orders, races, waits
+from tests.lab.planted import deaths, inputs, leaks, lines, orders, races, refusals, views, waits, wakes
 from tests.lab.planted.catalogue import Bug, Choice, Oracle, catalogue
 from underpass import lab
 from underpass.lab import Failure
 
 SEED = 1
 # They enter themselves.
-assert [deaths, inputs, lines, orders, races, waits]
+assert [deaths, inputs, leaks, lines, orders, races, refusals, views, waits, wakes]
 
 # Their twins have more schedules than a test has time for.
 LARGE = frozenset({
@@ -26,6 +26,8 @@ LARGE = frozenset({
     "released_without_being_held",
     "restarted_twice",
     "retried_for_ever",
+    "started_when_all_sleep",
+    "woken_if_it_sleeps",
 })  # fmt: skip
 
 bugs = pytest.mark.parametrize("bug", [pytest.param(bug, id=bug.name) for bug in catalogue.bugs])
@@ -40,15 +42,17 @@ def found_by(failure: Failure) -> str:
 @bugs
 def test_the_bug_is_found(bug: Bug) -> None:
     with pytest.raises(Failure) as found:
-        lab.explore(bug.broken, schedules=bug.schedules, kills=bug.kills, steps=bug.steps, seed=SEED, lines=bug.lines)
+        lab.explore(
+            bug.broken, schedules=bug.schedules, kills=bug.kills, faults=bug.faults, steps=bug.steps, seed=SEED, lines=bug.lines
+        )  # fmt: skip
     assert found_by(found.value) == bug.oracle, str(found.value)
 
 
 @bugs
 def test_nothing_is_found_in_its_twin(bug: Bug) -> None:
     report = lab.explore(
-        bug.fixed, schedules=bug.schedules, kills=bug.kills, steps=bug.steps, seed=SEED, lines=bug.lines
-    )
+        bug.fixed, schedules=bug.schedules, kills=bug.kills, faults=bug.faults, steps=bug.steps, seed=SEED, lines=bug.lines
+    )  # fmt: skip
     assert report.exhausted or report.schedules == bug.schedules
 
 
@@ -56,7 +60,7 @@ def test_nothing_is_found_in_its_twin(bug: Bug) -> None:
 def test_a_small_twin_is_right_in_every_schedule(bug: Bug) -> None:
     """With two preemptions: those that it takes to find what is found in practice (Musuvathi and Qadeer)."""
     report = lab.explore(
-        bug.fixed, schedules=4_000, kills=bug.kills, preemptions=2, steps=bug.steps, strategy="every", seed=SEED,
+        bug.fixed, schedules=4_000, kills=bug.kills, faults=bug.faults, preemptions=2, steps=bug.steps, strategy="every", seed=SEED,
         lines=bug.lines,
     )  # fmt: skip
     assert report.exhausted

@@ -1,6 +1,7 @@
 //! What has happened in one schedule.
 
 use crate::choice::{Choice, Object, Pending, Process, Task};
+use crate::token::Word;
 
 /// How a schedule ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,6 +93,8 @@ impl Tie {
 #[derive(Debug, Clone, Copy)]
 struct Step {
     choice: Choice,
+    /// It is whether an operation was refused: which chance to do so since the last choice of another kind.
+    chance: Option<u32>,
     running: Option<Task>,
     options: usize,
     pending: usize,
@@ -149,6 +152,19 @@ impl Record {
         self.steps[step].choice
     }
 
+    /// The step that has begun is a chance to refuse an operation, the n-th since the last choice of another kind.
+    pub fn mark_chance(&mut self, number: u32) {
+        if let Some(step) = self.steps.last_mut() {
+            step.chance = Some(number);
+        }
+    }
+
+    /// The step was a chance to refuse an operation.
+    #[must_use]
+    pub fn is_chance(&self, step: usize) -> bool {
+        self.steps[step].chance.is_some()
+    }
+
     /// Who had run before it.
     #[must_use]
     pub fn running(&self, step: usize) -> Option<Task> {
@@ -180,6 +196,7 @@ impl Record {
     pub fn push(&mut self, choice: Choice, running: Option<Task>, options: &[Choice], pending: &[Pending]) {
         self.steps.push(Step {
             choice,
+            chance: None,
             running,
             options: self.options.len(),
             pending: self.pending.len(),
@@ -210,13 +227,19 @@ impl Record {
         tasks.filter_map(move |task| Some((task, self.barred(last(task)?)?)))
     }
 
-    /// What was chosen, without the steps that stood back: a schedule that ends alike also where nobody stands back. Who waits
-    /// for a lock at the end comes to it last: with one step to it, and another to sleep.
+    /// What has to be followed to do the same again, also where nobody stands back: the steps that stood back are left out.
+    /// Who waits for a lock at the end comes to it last, with one step to it, and another to sleep. Chances to refuse that
+    /// were not used count, and are no words.
     #[must_use]
-    pub fn told(&self) -> Vec<Choice> {
-        let done = (0..self.len()).filter(|step| self.barred(*step).is_none()).map(|step| self.choice(step));
+    pub fn words(&self) -> Vec<Word> {
+        let done = self.steps.iter().enumerate().filter(|(number, _)| self.barred(*number).is_none());
+        let done = done.filter_map(|(_, step)| match (step.choice, step.chance) {
+            (Choice::Pick(0), Some(_)) => None,
+            (_, Some(number)) => Some(Word::Refuse(number)),
+            (choice, None) => Some(Word::Choice(choice)),
+        });
         let waits = self.left_barred().filter(|_| matches!(self.end, End::Done | End::Deadlock));
-        done.chain(waits.flat_map(|(task, _)| [Choice::Run(task); 2])).collect()
+        done.chain(waits.flat_map(|(task, _)| [Word::Choice(Choice::Run(task)); 2])).collect()
     }
 
     /// The step that has begun uses something.

@@ -51,6 +51,8 @@ pub struct Schedule {
     options: Vec<Choice>,
     /// What is asked is whether an operation is refused.
     refusal: bool,
+    /// Chances to refuse one since the last choice of another kind.
+    chances: u32,
     found: Vec<Task>,
     /// Who finds a lock taken stands back.
     bars: bool,
@@ -73,6 +75,7 @@ impl Schedule {
             round: 0,
             options: Vec::new(),
             refusal: false,
+            chances: 0,
             found: Vec::new(),
         }
     }
@@ -84,6 +87,7 @@ impl Schedule {
         self.left = self.budget;
         self.running = None;
         self.round = 0;
+        self.chances = 0;
         self.strategy.begin()
     }
 
@@ -229,13 +233,18 @@ impl Schedule {
 
     /// Whether an operation is refused for want of room though there is some: a fault.
     pub fn refuses(&mut self) -> bool {
-        if self.is_over() {
+        // Whoever goes round for ever gets no more faults.
+        if self.is_over() || self.record.len() >= self.budget.steps {
             return false;
         }
         if self.budget.faults > 0 {
             self.tie(Thing::Faults, Manner::Look);
         }
         if self.left.faults == 0 {
+            return false;
+        }
+        if self.strategy.passes() {
+            self.chances += 1;
             return false;
         }
         self.refusal = true;
@@ -246,6 +255,12 @@ impl Schedule {
         }
         self.left.faults -= u32::from(refused);
         refused
+    }
+
+    /// Whoever runs has waited until a time.
+    pub fn wait_until(&mut self, time: u64) {
+        self.tie(Thing::Clock, Manner::Change);
+        self.world.wait_until(time);
     }
 
     /// Names the baton of whoever runs; one that another covers is woken. The one before.
@@ -338,14 +353,23 @@ impl Schedule {
             *preemptions = preemptions.saturating_sub(1);
         }
         self.record.push(choice, self.running, &self.options, self.world.pending());
+        if self.refusal {
+            self.record.mark_chance(self.chances);
+            self.chances += 1;
+        } else {
+            self.chances = 0;
+        }
         Some(choice)
     }
 
-    /// All get their turns, and whoever can go on goes on before a time-out fires.
+    /// All get their turns, and whoever can go on goes on before a time-out fires; who is stopped goes on first of all.
     fn fair(&mut self) -> usize {
+        if let Some(index) = self.options.iter().position(|option| matches!(option, Choice::Continue(_))) {
+            return index;
+        }
         let first = |able: fn(&Choice) -> bool| self.options.iter().take_while(|option| able(option)).count();
         let turns = match first(|option| matches!(option, Choice::Run(_))) {
-            0 => first(|option| matches!(option, Choice::Expire(_) | Choice::Continue(_))),
+            0 => first(|option| matches!(option, Choice::Expire(_))),
             runnable => runnable,
         };
         self.round += 1;

@@ -25,6 +25,11 @@ pub trait Strategy: Send + std::fmt::Debug {
     /// Which of the options happens. It is not asked where there is only one. None: this schedule need not be run to its end.
     fn choose(&mut self, crossing: &Crossing<'_>) -> Option<usize>;
 
+    /// Whether this chance to refuse an operation passes without a choice, and stands nowhere: for those who follow a schedule.
+    fn passes(&mut self) -> bool {
+        false
+    }
+
     /// There was only one option.
     fn forced(&mut self, _choice: Choice) {}
 

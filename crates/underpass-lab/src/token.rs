@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! 0x3.1.T0.0x2.K1.P2      task 0 runs for three steps, task 1 for one, the time-out of task 0 fires, …
+//! 0x2.R1                  of the operations in that step that can be refused, the second one is
 //! 0x3.1-0x2r40            …, and then task 1 for one and task 0 for two, forty times
 //! ```
 //! It counts scheduling points, which are operations of the library: another version of Python makes the same.
@@ -10,20 +11,29 @@ use std::fmt::Write as _;
 
 use crate::choice::{Choice, Process, Task};
 
-/// The longest part of a schedule that is looked for again right behind itself, in words.
+/// The longest part of a schedule that is looked for again right behind itself, in terms.
 const LONGEST_PART: usize = 12;
 /// How often a part comes at least before it is written only once.
 const OFTEN: usize = 3;
-/// Choices of the longest schedule that is read.
+/// Words of the longest schedule that is read.
 const MOST: usize = 1_000_000;
+
+/// One word of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// A choice.
+    Choice(Choice),
+    /// The n-th chance to refuse an operation, from 0 since the last choice, is used: that others are not needs no words.
+    Refuse(u32),
+}
 
 /// Writes a schedule down.
 #[must_use]
-pub fn encode(choices: impl Iterator<Item = Choice>) -> String {
-    let words = words(choices);
+pub fn encode(words: impl IntoIterator<Item = Word>) -> String {
+    let terms = terms(words);
     let (mut text, mut at) = (String::new(), 0);
-    while at < words.len() {
-        let left = &words[at..];
+    while at < terms.len() {
+        let left = &terms[at..];
         let parts = (2..=LONGEST_PART).map(|length| (length, times(left, length)));
         let best = parts.filter(|(_, times)| *times >= OFTEN).max_by_key(|(length, times)| (length * times, *times));
         let (length, times) = best.unwrap_or((1, 1));
@@ -39,79 +49,81 @@ pub fn encode(choices: impl Iterator<Item = Choice>) -> String {
     text
 }
 
-/// How often the first so many words come, one time right behind the other.
-fn times(words: &[String], length: usize) -> usize {
-    let Some(part) = words.get(..length) else { return 0 };
-    words.chunks_exact(length).take_while(|chunk| *chunk == part).count()
+/// How often the first so many terms come, one time right behind the other.
+fn times(terms: &[String], length: usize) -> usize {
+    let Some(part) = terms.get(..length) else { return 0 };
+    terms.chunks_exact(length).take_while(|chunk| *chunk == part).count()
 }
 
-/// One word for each choice that is not the one before again.
-fn words(choices: impl Iterator<Item = Choice>) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut choices = choices.peekable();
-    while let Some(choice) = choices.next() {
+/// One term for each word that is not the one before again.
+fn terms(words: impl IntoIterator<Item = Word>) -> Vec<String> {
+    let mut terms = Vec::new();
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
         let mut times = 1;
-        while choices.next_if_eq(&choice).is_some() {
+        while words.next_if_eq(&word).is_some() {
             times += 1;
         }
-        let (letter, number) = match choice {
-            Choice::Run(Task(task)) => ("", task),
-            Choice::Expire(Task(task)) => ("T", task),
-            Choice::Spurious(Task(task)) => ("W", task),
-            Choice::Kill(Process(process)) => ("K", process),
-            Choice::Stop(Process(process)) => ("S", process),
-            Choice::Continue(Process(process)) => ("C", process),
-            Choice::Pick(number) => ("P", number),
+        let (letter, number) = match word {
+            Word::Choice(Choice::Run(Task(task))) => ("", task),
+            Word::Choice(Choice::Expire(Task(task))) => ("T", task),
+            Word::Choice(Choice::Spurious(Task(task))) => ("W", task),
+            Word::Choice(Choice::Kill(Process(process))) => ("K", process),
+            Word::Choice(Choice::Stop(Process(process))) => ("S", process),
+            Word::Choice(Choice::Continue(Process(process))) => ("C", process),
+            Word::Choice(Choice::Pick(number)) => ("P", number),
+            Word::Refuse(number) => ("R", number),
         };
-        words.push(if times > 1 { format!("{letter}{number}x{times}") } else { format!("{letter}{number}") });
+        terms.push(if times > 1 { format!("{letter}{number}x{times}") } else { format!("{letter}{number}") });
     }
-    words
+    terms
 }
 
 /// Reads a schedule; none: it is not one.
 #[must_use]
-pub fn decode(text: &str) -> Option<Vec<Choice>> {
-    let mut choices = Vec::new();
+pub fn decode(text: &str) -> Option<Vec<Word>> {
+    let mut words = Vec::new();
     for part in text.split('.').filter(|part| !part.is_empty()) {
         let (part, times) = match part.split_once('r') {
             Some((part, times)) => (part, times.parse().ok()?),
             None => (part, 1_usize),
         };
         let mut once = Vec::new();
-        for word in part.split('-') {
-            let (choice, times) = read(word)?;
+        for term in part.split('-') {
+            let (word, times) = read(term)?;
             if times > MOST - once.len() {
                 return None;
             }
-            once.extend(std::iter::repeat_n(choice, times));
+            once.extend(std::iter::repeat_n(word, times));
         }
-        if once.len().checked_mul(times)? > MOST - choices.len() {
+        if once.len().checked_mul(times)? > MOST - words.len() {
             return None;
         }
-        (0..times).for_each(|_| choices.extend_from_slice(&once));
+        (0..times).for_each(|_| words.extend_from_slice(&once));
     }
-    Some(choices)
+    Some(words)
 }
 
-/// Reads a choice, and how often it comes.
-fn read(word: &str) -> Option<(Choice, usize)> {
-    let (word, times) = match word.split_once('x') {
-        Some((word, times)) => (word, times.parse().ok()?),
-        None => (word, 1),
+/// Reads a word, and how often it comes.
+fn read(term: &str) -> Option<(Word, usize)> {
+    let (term, times) = match term.split_once('x') {
+        Some((term, times)) => (term, times.parse().ok()?),
+        None => (term, 1),
     };
-    let digits = word.trim_start_matches(|letter: char| letter.is_ascii_uppercase());
+    let digits = term.trim_start_matches(|letter: char| letter.is_ascii_uppercase());
     let number = digits.parse().ok()?;
-    let choice = match &word[..word.len() - digits.len()] {
-        "" => Choice::Run(Task(number)),
-        "T" => Choice::Expire(Task(number)),
-        "W" => Choice::Spurious(Task(number)),
-        "K" => Choice::Kill(Process(number)),
-        "S" => Choice::Stop(Process(number)),
-        "C" => Choice::Continue(Process(number)),
-        "P" => Choice::Pick(number),
+    let word = match &term[..term.len() - digits.len()] {
+        "" => Word::Choice(Choice::Run(Task(number))),
+        "T" => Word::Choice(Choice::Expire(Task(number))),
+        "W" => Word::Choice(Choice::Spurious(Task(number))),
+        "K" => Word::Choice(Choice::Kill(Process(number))),
+        "S" => Word::Choice(Choice::Stop(Process(number))),
+        "C" => Word::Choice(Choice::Continue(Process(number))),
+        "P" => Word::Choice(Choice::Pick(number)),
+        "R" => Word::Refuse(number),
         _ => return None,
     };
-    Some((choice, times))
+    Some((word, times))
 }
 
 #[cfg(test)]
@@ -120,19 +132,19 @@ mod tests {
 
     #[test]
     fn a_schedule_is_read_as_it_was_written() {
-        let text = "0x3.1.T0.0x2.K1.S0.C0.W2.P2";
-        assert_eq!(encode(decode(text).unwrap().into_iter()), text);
+        let text = "0x3.1.T0.0x2.R1.K1.S0.C0.W2.P2";
+        assert_eq!(encode(decode(text).unwrap()), text);
     }
 
     #[test]
     fn a_part_that_comes_again_and_again_is_written_once() {
-        let turns = |count| (0..count).map(|turn| Choice::Run(Task(turn % 2)));
+        let turns = |count| (0..count).map(|turn| Word::Choice(Choice::Run(Task(turn % 2))));
         assert_eq!(encode(turns(4)), "0.1.0.1");
         assert_eq!(encode(turns(4001)), "0-1r2000.0");
         let text = "2x9.0x3-1-2x2r500.K1";
-        let choices = decode(text).unwrap();
-        assert_eq!(choices.len(), 9 + 500 * 6 + 1);
-        assert_eq!(encode(choices.into_iter()), text);
+        let words = decode(text).unwrap();
+        assert_eq!(words.len(), 9 + 500 * 6 + 1);
+        assert_eq!(encode(words), text);
     }
 
     #[test]

@@ -387,9 +387,15 @@ impl World {
     /// Lets the deadline of a sleeper pass; the clock moves a little beyond it, as clocks do.
     pub fn expire(&mut self, task: Task) {
         let state = &mut self.tasks[task.index()];
-        self.now = self.now.max(state.sleep.until.unwrap_or(0)) + LATE;
+        let until = state.sleep.until.unwrap_or(0);
         state.asleep = false;
         state.woken = Some(Woken::Expired);
+        self.wait_until(until);
+    }
+
+    /// Lets time pass, and a little more, as clocks do.
+    pub fn wait_until(&mut self, time: u64) {
+        self.now = self.now.max(time) + LATE;
     }
 
     /// Names the word to be woken at the death of a task; 0 ends that. The word named before.

@@ -85,7 +85,7 @@ fn a_schedule_is_followed_again() {
     for _ in 0..100 {
         let end = run(&mut walks, program, true);
         let choices: Vec<_> = walks.record.choices().collect();
-        let text = token::encode(choices.iter().copied());
+        let text = token::encode(walks.record.words());
         let replay = Replay::new(token::decode(&text).unwrap(), Follow::Exactly);
         let mut again = Schedule::new(Box::new(replay), Budget { kills: 1, faults: 1, ..NO_FAULTS });
         assert_eq!(run(&mut again, program, true), end, "{text}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use underpass_core::Error;
+use underpass_core::{Deadline, Error};
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
 use underpass_core::linux::{Host as _, Linux};
 use underpass_lab::record::Manner;
@@ -287,6 +287,11 @@ impl Handle {
         self.lab.as_ref().map_or_else(forks::epoch, |lab| lab.process().0)
     }
 
+    /// The process that runs, if it is one of the lab's: not its host.
+    pub fn process_in_lab(&self) -> Option<Life> {
+        self.lab.as_ref().and_then(|lab| lab.simulated())
+    }
+
     /// It lives in the lab.
     pub fn is_in_lab(&self) -> bool {
         self.lab.is_some()
@@ -374,6 +379,11 @@ impl Handle {
 
     fn unused(&self, py: Python<'_>, error: Error) -> PyErr {
         raise(py, &Context::of(&self.title, "not used"), error)
+    }
+
+    /// In the lab an operation that finds room can be refused as if there were none until its deadline; nowhere else.
+    pub fn refuses(&self, deadline: Deadline) -> bool {
+        self.lab.as_ref().is_some_and(|lab| lab.refuses(deadline))
     }
 
     /// The lab is told that it changes, where that is no operation with a scheduling point of its own.

@@ -16,13 +16,14 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use underpass_core::held::{Held, held};
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
-use underpass_core::{Error, Result};
+use underpass_core::{Deadline, Error, Result};
 use underpass_lab::choice::{Object, Pending, Point, Task};
 use underpass_lab::record::{Manner, Thing};
 use underpass_lab::schedule::{Next, Schedule};
 use underpass_lab::world::{Woken, World};
 use underpass_shm::header::{Header, Kind};
 use underpass_shm::life::{Life, Me};
+use underpass_shm::limits::Lack;
 use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::{Error as Shm, clock, space};
@@ -176,6 +177,12 @@ impl LabKernel {
         Life(schedule.world.process_life(schedule.running()))
     }
 
+    /// Which simulated process runs.
+    pub fn simulated(&self) -> Option<Life> {
+        let schedule = self.schedule();
+        schedule.running().map(|task| Life(schedule.world.process_life(Some(task))))
+    }
+
     /// Memory that two processes share to use a port: it belongs to that object.
     pub fn channel(&self, port: &Region, size: usize) -> Result<Arc<Region>> {
         let region = self.room(size)?;
@@ -298,6 +305,19 @@ impl LabKernel {
         self.arrive(Pending { point: Point::Operation, object, manner })
     }
 
+    /// Whether an operation that would wait until then for room, and need not, is refused as if it had waited in vain.
+    pub fn refuses(&self, deadline: Deadline) -> bool {
+        let mut schedule = self.schedule();
+        // Who waits for ever is never refused, and what sets a program up has all the room that it wants.
+        if deadline == Deadline::Never || schedule.running().is_none() || !schedule.refuses() {
+            return false;
+        }
+        if let Deadline::At(time) = deadline {
+            schedule.wait_until(time);
+        }
+        true
+    }
+
     /// A scheduling point. No lock is held here while others run.
     pub fn point(&self, point: Point, object: Option<Object>) -> Result<()> {
         self.arrive(Pending { point, object, manner: Manner::Change })
@@ -400,6 +420,12 @@ impl LabKernel {
             })
         })
     }
+}
+
+/// What is said of a space that the lab lets be full.
+fn lack(size: usize) -> Lack {
+    let remedy = "the lab lets the space be full here: let go of what was taken before, and go on without the object";
+    Lack::of_simulated_bytes(size as u64, remedy)
 }
 
 /// Refuses a thread of the system.
@@ -525,6 +551,10 @@ impl Kernel for LabKernel {
             && self.is_taken(&space::file_name(name))
         {
             return Err(Shm::Exists { what: format!("'{name}' in the lab"), path: space::file_name(name) }.into());
+        }
+        if self.refuses(Deadline::NoWait) {
+            let what = wanted.name.map_or_else(|| "an object".into(), |name| format!("'{name}'"));
+            return Err(Shm::OutOfSpace { what: format!("{what} in the lab"), lack: lack(wanted.size) }.into());
         }
         let region = self.room(wanted.size)?;
         let number = self.schedule().world.add_object(region.addresses());

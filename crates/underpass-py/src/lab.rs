@@ -13,7 +13,7 @@ use underpass_lab::strategy::{
     self, Strategy,
     replay::{Follow, Replay},
 };
-use underpass_lab::token;
+use underpass_lab::token::{self, Word};
 use underpass_lab::world::{Traits, World};
 use underpass_shm::life::Life;
 
@@ -57,11 +57,11 @@ impl Lab {
     #[staticmethod]
     #[pyo3(signature = (token, *, loosely=false, steps=2000))]
     fn replay(token: &str, loosely: bool, steps: usize) -> PyResult<Self> {
-        let choices = token::decode(token)
+        let words = token::decode(token)
             .ok_or_else(|| PyValueError::new_err(format!("'{token}' is not a schedule's token: copy it whole")))?;
         let follow = if loosely { Follow::Loosely } else { Follow::Exactly };
         let budget = Budget { kills: u32::MAX, faults: u32::MAX, early: true, preemptions: None, steps };
-        Ok(Self::over(Box::new(Replay::new(choices, follow)), budget))
+        Ok(Self::over(Box::new(Replay::new(words, follow)), budget))
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -203,7 +203,7 @@ impl Lab {
     /// This schedule, as a short text.
     #[getter]
     fn token(&self) -> String {
-        token::encode(self.kernel.schedule().record.told().into_iter())
+        token::encode(self.kernel.schedule().record.words())
     }
 
     /// This schedule's choices: what, of whom or which; how many there were to choose from; and whether it made somebody wait who
@@ -220,6 +220,7 @@ impl Lab {
                 Choice::Kill(process) => ("kill", process.0),
                 Choice::Stop(process) => ("stop", process.0),
                 Choice::Continue(process) => ("continue", process.0),
+                Choice::Pick(number) if record.is_chance(step) => ("refuse", number),
                 Choice::Pick(number) => ("pick", number),
             };
             let preempts = matches!(record.choice(step), Choice::Run(task) if record.running(step).is_some_and(|before| {
@@ -258,7 +259,7 @@ impl Lab {
         }
         let taken = record.choice(step);
         let others = record.options(step).iter().filter(|option| **option != taken);
-        others.map(|option| token::encode(std::iter::once(*option))).collect()
+        others.map(|option| token::encode([Word::Choice(*option)])).collect()
     }
 
     /// The objects, in the order in which they were made: kind, and name or file.

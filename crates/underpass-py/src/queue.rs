@@ -209,10 +209,31 @@ impl Queue {
         self.kernel().now().saturating_sub(time) as f64 / 1e9
     }
 
+    /// Lets the lab refuse what needs room, as if there were none; what fails for another reason fails for that.
+    #[inline]
+    fn have_room(&self, py: Python<'_>, failed: &str, timeout: Timeout, size: usize) -> PyResult<()> {
+        if self.handle.is_in_lab() { self.have_room_in_lab(py, failed, timeout, size) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn have_room_in_lab(&self, py: Python<'_>, failed: &str, timeout: Timeout, size: usize) -> PyResult<()> {
+        let fits = size <= self.core.message_size() && !self.core.is_shut_down();
+        if !fits || !self.handle.refuses(timeout.deadline()) {
+            return Ok(());
+        }
+        let refused = timeout.judge::<()>(Err(Error::WouldBlock)).err().unwrap_or(Error::WouldBlock);
+        let raised = self.late(py, failed, timeout, refused);
+        let error = raised.value(py);
+        let told = error.call_method1("add_note", ("the lab lets the queue be full here, as others could make it",));
+        drop(told.and_then(|_| error.setattr("refused_by_lab", true)));
+        Err(raised)
+    }
+
     #[inline]
     fn put_for(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
         self.handle.check(py)?;
         let source = Source::new(data, QUEUE)?;
+        self.have_room(py, "not put into", timeout, source.as_slice().len())?;
         match timeout.judge(self.core.put(self.kernel(), source.as_slice(), timeout.deadline())) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.late(py, "not put into", timeout, error)),
@@ -339,6 +360,8 @@ impl Queue {
         let timeout = Timeout::new(timeout)?;
         let sources = items.try_iter()?.map(|item| Source::new(&item?, QUEUE)).collect::<PyResult<Vec<_>>>()?;
         let slices: Vec<&[u8]> = sources.iter().map(Source::as_slice).collect();
+        let longest = slices.iter().map(|slice| slice.len()).max().unwrap_or(0);
+        self.have_room(py, "took no message", timeout, longest)?;
         let (put, result) = self.core.put_many(self.kernel(), &slices, timeout.deadline());
         match timeout.judge(result) {
             Ok(()) => Ok(()),
@@ -456,6 +479,7 @@ impl Queue {
         self.handle.check(py)?;
         let size = size.size("size")?;
         let timeout = Timeout::new(timeout)?;
+        self.have_room(py, "lent nothing", timeout, size)?;
         match timeout.judge(self.core.loan(self.kernel(), size, timeout.deadline())) {
             Ok(ticket) => Ok(Loan::new(self, ticket)),
             Err(error) => Err(self.late(py, "lent nothing", timeout, error)),

@@ -44,6 +44,12 @@ impl Lack {
         Self { unit: "bytes", need, free, limit, remedy: remedy.into(), errno: Errno::NOSPC }
     }
 
+    /// A simulated space that has not so many bytes left.
+    #[must_use]
+    pub fn of_simulated_bytes(need: u64, remedy: impl Into<String>) -> Self {
+        Self { unit: "bytes", need, free: 0, limit: 0, remedy: remedy.into(), errno: Errno::NOSPC }
+    }
+
     /// The file system that holds a directory has no room for one more file: no bytes for it, or no number.
     #[must_use]
     pub fn of_files(directory: impl AsFd) -> Self {

@@ -37,8 +37,11 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
 
     Each schedule runs ``program(world)`` anew, and then the processes that it has started, one at a time. Every operation
     of a shared object, and every sleep and wake inside it, is a point at which the exploration chooses: who goes on, which
-    time-out fires, and, with ``kills`` and ``faults``, who dies, stops, or wakes without cause. The objects are the real ones;
+    time-out fires, and, with ``kills`` and ``faults``, who dies, stops, wakes without cause, or finds no room. The objects are the real ones;
     only the kernel below them is simulated, with a clock that stands still until a time-out fires.
+
+    Who comes to its end by itself has to give back what it took: a lock, a lease or a loan, a registration as a putter, a call that
+    waits for its reply. What it still holds then is a leak.
 
     A terminal sees how far it is if it takes longer than a second (``pip install underpass[cli]``). Schedules beyond the first 500
     run in forked processes: what they change in this one's memory is lost.
@@ -47,7 +50,8 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
         program: Makes the objects and starts the processes: `World.process`.
         schedules: The most schedules to run.
         kills: The most deaths in one schedule.
-        faults: The most stops and wakes without cause in one schedule.
+        faults: The most faults in one schedule: stops, sleeps that end without a cause, puts and loans that may fail for want of
+            room and do, objects that cannot be made because the space is full.
         early: Time-outs may fire while somebody can go on. False: only when nobody can, for programs whose time-outs
             are meant never to fire.
         preemptions: The most times in one schedule that somebody who could go on has to wait; None: any number.

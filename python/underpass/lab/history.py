@@ -121,6 +121,10 @@ class History:
         if self.recording.listens_to(operation.who):
             operation.ended, operation.outcome = self.recording.tick(), outcome
 
+    def withdraw(self, operation: Operation) -> None:
+        """Forget an operation that did nothing."""
+        self.operations = [other for other in self.operations if other is not operation]
+
     @property
     def deaths(self) -> list[Death]:
         """The processes that were killed during it."""

@@ -201,6 +201,10 @@ def _noted(  # noqa: PLR0913 - an operation has so many parts
     try:
         result = do()
     except Exception as error:
+        if getattr(error, "refused_by_lab", False):
+            # It did nothing, and no model knows that the lab can do that.
+            history.withdraw(operation)
+            raise
         history.end(operation, Raised(error))
         raise
     history.end(operation, seen(result) if seen else history.model.seen(name, result))

@@ -75,7 +75,7 @@ def _steps(words: list[str]) -> Iterator[str]:
 def _size(token: str) -> tuple[int, int, int]:
     """Deaths and faults count most, then switches, then steps."""
     words = _words(token)
-    faults = sum(word[0] in "KSCWTP" and word != "P0" for word in words)
+    faults = sum(word[0] in "KSCWTPR" and word != "P0" for word in words)
     return faults, len(words), sum(1 for _ in _steps(words))
 
 

@@ -127,6 +127,10 @@ class Tracer:
         elif what in ("expire", "spurious"):
             happening = "times out" if what == "expire" else "wakes without cause"
             self._add(number, happening, which, self._at(which))
+        elif what == "refuse":
+            # It is told right after the step that it falls into.
+            runs = [task for choice, task, *_ in self._lab.choices[:number] if choice == "run"]
+            self._add(number, "is refused", runs[-1], self._at(runs[-1]))
         elif what == "pick":
             self.moments.append(Moment(number=number, process=WORLD, what="chooses", value=str(which)))
         else:

@@ -12,7 +12,7 @@ class Verdict:
 
     kind: str
     """``exception``, ``assertion``, ``invariant``, ``deadlock``, ``lost wake-up``, ``untold death``, ``livelock``, ``leak``,
-    ``not linearizable``."""
+    ``race``, ``not linearizable``."""
     summary: str
     details: str = ""
 
@@ -20,6 +20,8 @@ class Verdict:
     def raised(cls, who: str, error: BaseException) -> "Verdict":
         """Somebody raised."""
         kind = "assertion" if isinstance(error, AssertionError) else "exception"
+        if getattr(error, "race", False):
+            kind = "race"
         told = "".join(traceback.format_exception_only(error)).strip()
         frames = traceback.extract_tb(error.__traceback__)
         # The lab's own frames say nothing about the program.

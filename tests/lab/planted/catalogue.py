@@ -8,12 +8,26 @@ from typing import Literal
 
 from underpass.lab import World
 
-Choice = Literal["order", "waiter", "time-out", "kill", "program", "line"]
+Choice = Literal[
+    "order", "waiter", "time-out", "kill", "program", "queue full", "space full", "spurious wake", "line"
+]
 """What the lab has to choose well: who goes on, which of several waiters is woken, when a time-out fires, who dies and where,
-what the program itself leaves open; and that between two of its lines."""
+what the program itself leaves open, which queue or space has no room, whose sleep ends without a cause; and that between two of
+its lines."""
+
+FAULTS = frozenset({"queue full", "space full", "spurious wake"})
 
 Oracle = Literal[
-    "exception", "assertion", "at the end", "always", "deadlock", "livelock", "not linearizable", "shared global"
+    "exception",
+    "assertion",
+    "at the end",
+    "always",
+    "deadlock",
+    "livelock",
+    "leak",
+    "race",
+    "not linearizable",
+    "shared global",
 ]
 """What tells that it went wrong; a check is told from another by when it was made."""
 
@@ -31,6 +45,7 @@ class Bug:
     oracle: Oracle
     schedules: int
     kills: int = 0
+    faults: int = 0
     lines: bool = False
     # A livelock is told early: nothing here takes long otherwise.
     steps: int = 400
@@ -52,8 +67,8 @@ class Catalogue:
         """Enter a program: the bug is found by the oracle, within so many schedules, if the lab makes such choices."""
 
         def enter(program: Program) -> Program:
-            kills, lines = int("kill" in choices), "line" in choices
-            self.bugs.append(Bug(program.__name__, program, frozenset(choices), oracle, schedules, kills, lines))
+            kills, faults, lines = int("kill" in choices), int(not FAULTS.isdisjoint(choices)), "line" in choices
+            self.bugs.append(Bug(program.__name__, program, frozenset(choices), oracle, schedules, kills, faults, lines))
             return program
 
         return enter
