@@ -48,9 +48,9 @@ mod _core {
     #[pymodule_export]
     use crate::handle::reopen;
     #[pymodule_export]
-    use crate::lab::{Lab, in_lab};
-    #[pymodule_export]
     use crate::kernel_conducted::conduct;
+    #[pymodule_export]
+    use crate::lab::{Lab, in_lab};
     #[pymodule_export]
     use crate::lease::Lease;
     #[pymodule_export]

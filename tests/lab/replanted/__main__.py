@@ -1,4 +1,4 @@
-"""`python -m tests.lab.replanted PROGRAM [SEED]`: what the lab finds where the library has the fault that breaks it, as JSON."""
+"""`python -m tests.lab.replanted PROGRAM SEED`: what the lab finds where the library has the fault that breaks it, as JSON."""
 
 import sys
 

@@ -81,25 +81,33 @@ def kept_watch(world: World) -> None:
 
 
 def kept_watch_of_one_who_leaves(world: World) -> None:
-    """The same without a death: the thread that gets the lock ends with it."""
+    """The same without a death: a thread ends with the lock, and after all others somebody cleans up."""
     lock, over = Mutex(), Semaphore(0)
 
-    def have_it_first() -> None:
+    def have_it() -> None:
         with lock.recovering():
             pass
+
+    def have_it_first() -> None:
+        have_it()
         over.acquire()
 
     def keep_it() -> None:
         lock.recovering().__enter__()
 
     def have_it_last() -> None:
-        with lock.recovering():
-            pass
+        have_it()
         over.release()
 
+    def clean_up() -> None:
+        world.join(keeper)
+        world.join(last)
+        have_it()
+
     world.process(have_it_first)
-    world.process(keep_it)
-    world.process(have_it_last)
+    keeper = world.process(keep_it)
+    last = world.process(have_it_last)
+    world.process(clean_up)
 
 
 def lease_in_the_ring(world: World) -> None:
