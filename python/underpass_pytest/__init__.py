@@ -31,9 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--lab-seed", type=int, metavar="S", help="where the dice start, instead of what each test says")
     group.addoption("--lab-lines", action="store_true", help="lines of the tests' own code are scheduling points too")
     group.addoption(
-        "--lab-step",
-        action="store_true",
-        help="go through the schedule of a failure, or of --lab-replay's token, in pdb",
+        "--lab-step", action="store_true", help="go through the schedule of a failure, or of --lab-replay's token, in pdb"
     )
     group.addoption(
         "--lab-replay", metavar="TOKEN", help="run the schedule of a failure, of the one explored test selected"

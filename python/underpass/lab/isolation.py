@@ -194,9 +194,7 @@ class _Place:
         holder = self._holder
         if isinstance(holder, dict):
             return holder.get(self._name, _ABSENT)
-        return (
-            vars(holder).get(self._name, _ABSENT) if isinstance(holder, type) else getattr(holder, self._name, _ABSENT)
-        )
+        return vars(holder).get(self._name, _ABSENT) if isinstance(holder, type) else getattr(holder, self._name, _ABSENT)
 
     def put(self, value: Any) -> None:
         """Have something stand there."""

@@ -58,9 +58,7 @@ class Conductor:
     def start(self, task: Task) -> None:
         """Note a task that the program starts while it is set up."""
         if player.here.channel is not None:
-            raise Diverged(
-                "one of its processes starts another: only those that the program starts itself are conducted"
-            )
+            raise Diverged("one of its processes starts another: only those that the program starts itself are conducted")
         self.cast.tasks.append(task)
 
     def pick(self, count: int) -> int:
@@ -214,9 +212,7 @@ class Conductor:
         os.kill(parts[0].pid, signal.SIGSTOP if stopped else signal.SIGCONT)
         wanted = {"T", "t"}
         self._await(
-            lambda: all(
-                (asleep.state(part.pid, part.tid) in wanted) is stopped for part in parts if part.state != "ended"
-            ),
+            lambda: all((asleep.state(part.pid, part.tid) in wanted) is stopped for part in parts if part.state != "ended"),
             f"{parts[0].name} does not {'stop' if stopped else 'go on'}",
         )
         for part in parts:
@@ -255,9 +251,7 @@ class Conductor:
             part = self._parts[number]
             self._nudge(part)
             if part.detail & _CAUSED:
-                raise self._diverged(
-                    f"{part.name} cannot be put behind others that sleep: what it waits for has changed"
-                )
+                raise self._diverged(f"{part.name} cannot be put behind others that sleep: what it waits for has changed")
             self._answer(part, _SLEEP_ON)
             self._settle()
 
@@ -404,9 +398,7 @@ class Conductor:
                 continue
             self._nudge(part)
             self._answer(part, _GO)
-            self._await(
-                lambda part=part: self._hear(0.01) or part.state != "running", f"{part.name} does not look again"
-            )
+            self._await(lambda part=part: self._hear(0.01) or part.state != "running", f"{part.name} does not look again")
             if part.state != "waiting" or part.point != "park":
                 dead = [process.name for process in self.cast.processes if self._is_dead(process.number)]
                 why = f"; {', '.join(dead)} died" if dead else ""

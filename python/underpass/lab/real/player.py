@@ -121,7 +121,9 @@ def _relay() -> None:
         vars(history).update(calls)
 
 
-def _call(history: int, name: str, arguments: tuple[object, ...], options: Mapping[str, object]) -> Operation:
+def _call(
+    history: int, name: str, arguments: tuple[object, ...], options: Mapping[str, object]
+) -> Operation:
     if here.channel is not None:
         ask("call", history, name, arguments, dict(options))
     return Operation(Caller(-1, -1, ""), name, arguments, options, 0)
