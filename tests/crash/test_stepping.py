@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.stepping.planted import PLANTED
 from tests.crash.stepping.stepper import PROGRAM
+from tests.planted import PLANTED
 
 ROOT = Path(__file__).parents[2]
 # Deaths drawn, of each half of the table.
@@ -44,7 +44,7 @@ def test_drawn_deaths(dice: random.Random, part: str) -> None:
 @needs_stepper
 @needs_planted
 def test_planted_missing_baton_is_found() -> None:
-    code, told = deaths("--only", "Semaphore.release", module="tests.crash.stepping.planted")
+    code, told = deaths("missing baton", "--only", "Semaphore.release", module="tests.crash.stepping.planted")
     assert code == 1, told
     assert "the waiter sleeps on, and what it waits for is there" in told
 
@@ -52,7 +52,9 @@ def test_planted_missing_baton_is_found() -> None:
 @needs_stepper
 @needs_planted
 def test_planted_pair_of_stores_is_found() -> None:
-    code, told = deaths("--only", "Queue.get, of a full one", module="tests.crash.stepping.planted")
+    code, told = deaths(
+        "unannounced step", "--only", "Queue.get, of a full one, alone", module="tests.crash.stepping.planted"
+    )
     assert code == 1, told
     assert "FAILED Queue.get, of a full one, alone" in told
 

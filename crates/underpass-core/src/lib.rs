@@ -14,6 +14,7 @@ pub mod mutex;
 pub mod notification;
 #[cfg(not(loom))]
 pub mod outsider;
+pub mod planted;
 pub mod port;
 pub mod queue;
 pub mod semaphore;

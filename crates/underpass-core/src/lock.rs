@@ -11,6 +11,7 @@ use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::kernel::{Kernel, Owed, Watch};
+use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
@@ -104,7 +105,7 @@ impl<'a> Lock<'a> {
             if dead || owner == Life::NOBODY {
                 let kept = if slept || dead { SLEEPERS } else { word & SLEEPERS };
                 if self.0.word.compare_exchange(word, me.thread.0 | kept, Acquire, Relaxed).is_ok() {
-                    if slept || dead {
+                    if (slept || dead) && !planted(Fault::KeptWatch) {
                         // The next sleeper still watches the last owner: it has to watch this one.
                         kernel.wake(&self.0.word, 1);
                     }

@@ -13,6 +13,7 @@ use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::kernel::{Kernel, Owed};
+use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
@@ -119,14 +120,15 @@ impl Semaphore {
 
     #[cold]
     fn release_slow(&self, kernel: &dyn Kernel, count: u32) -> Result<()> {
-        // The stepper's tests plant a fault here: a release whose wake dies with it.
-        #[cfg(not(feature = "planted"))]
-        let _owed = Owed::name(kernel, &self.words.baton);
+        let _owed = (!planted(Fault::MissingBaton)).then(|| Owed::name(kernel, &self.words.baton));
+        if planted(Fault::WakeBeforeStore) {
+            kernel.wake(&self.words.word, count);
+        }
         let mut word = self.words.word.load(Relaxed);
         loop {
             let sum = self.sum(word & !SLEEPERS, count)?;
             match self.words.word.compare_exchange_weak(word, sum, AcqRel, Relaxed) {
-                Ok(_) if word & SLEEPERS != 0 => {
+                Ok(_) if word & SLEEPERS != 0 && !planted(Fault::WakeBeforeStore) => {
                     kernel.wake(&self.words.word, count);
                     return Ok(());
                 }

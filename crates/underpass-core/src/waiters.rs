@@ -23,6 +23,7 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::error::Phase;
 use crate::kernel::{Kernel, Owed, Watch};
 use crate::lock::{Held, Lock};
+use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
@@ -172,7 +173,11 @@ impl Waiters {
         let slot = &self.slots[index];
         // One who was asleep when it was woken has named the baton, and its death is told. One who was not may have
         // died long ago.
-        if kernel.wake(&slot.state, 1) > 0 || slot.state.load(Acquire) != GRANTED || kernel.alive(self.life(index)) {
+        if kernel.wake(&slot.state, 1) > 0
+            || slot.state.load(Acquire) != GRANTED
+            || planted(Fault::GrantToTheDead)
+            || kernel.alive(self.life(index))
+        {
             return true;
         }
         slot.state.compare_exchange(GRANTED, RETURNED, AcqRel, Relaxed).is_err()

@@ -64,6 +64,8 @@ pub enum Point {
     Awake,
     /// To wake those whom it owes that.
     Wake,
+    /// To go on after it has woken somebody, who may go on first.
+    Woke,
     /// Nothing of the library's: a line of the program, in the slower mode.
     Line,
 }

@@ -68,9 +68,13 @@ pub fn arrive(point: &str, object: Option<u64>, detail: u64) -> Result<u8> {
     })
 }
 
-/// The point before the wake of those who wait for a name, though on Linux a directory tells them.
+/// The points around the wake of those who wait for a name, though on Linux a directory tells them.
 pub fn announce() -> Result<()> {
-    if is_on() { arrive("wake", None, 0).map(drop) } else { Ok(()) }
+    if is_on() {
+        arrive("wake", None, 0)?;
+        arrive("woke", None, 0)?;
+    }
+    Ok(())
 }
 
 /// Linux, as one object uses it.
@@ -141,13 +145,19 @@ impl Kernel for Conducted {
     fn wake(&self, word: &AtomicU32, count: u32) -> u32 {
         // A destructor may run while an exception is on its way: it is kept.
         let raised = Python::attach(PyErr::take);
+        let mut woken = 0;
         let passed = arrive("wake", Some(self.object), 0);
+        if passed.is_ok() {
+            woken = self.linux.wake(word, count);
+        }
+        // Whether this is a point depends on the lab's sleepers: a real one may have looked for itself.
+        let passed = passed.and_then(|_| arrive("woke", Some(self.object), 0));
         Python::attach(|py| {
             if let Some(raised) = raised {
                 raised.restore(py);
             }
         });
-        if passed.is_err() { 0 } else { self.linux.wake(word, count) }
+        if passed.is_err() { 0 } else { woken }
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {

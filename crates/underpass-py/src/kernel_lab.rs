@@ -351,6 +351,20 @@ impl LabKernel {
         }
     }
 
+    /// The same where nobody expects an exception; false: it only unwinds, and ends at its next operation.
+    fn quiet_point(&self, point: Point, object: Option<Object>) -> bool {
+        // A destructor may run while an exception is on its way: it is kept.
+        let raised = Python::attach(PyErr::take);
+        let passed = self.point(point, object).is_ok();
+        Python::attach(|py| {
+            drop(PyErr::take(py));
+            if let Some(raised) = raised {
+                raised.restore(py);
+            }
+        });
+        passed
+    }
+
     /// The calling thread is the one whose greenlets are the processes.
     fn is_entered_here(&self) -> bool {
         CURRENT.with_borrow(|lab| lab.as_ref().is_some_and(|lab| std::ptr::eq(&raw const **lab, self)))
@@ -375,7 +389,7 @@ impl LabKernel {
         match (nudge, point) {
             (Nudge::None, _) => Err(unwinds()),
             // It passes on what it must on its way.
-            (_, Point::Wake) => Ok(()),
+            (_, Point::Wake | Point::Woke) => Ok(()),
             (_, Point::Park) => {
                 *locked(&self.nudge) = Nudge::Sleeps;
                 self.switch(None)
@@ -458,6 +472,7 @@ pub fn point_name(point: Point) -> &'static str {
         Point::Park => "park",
         Point::Awake => "awake",
         Point::Wake => "wake",
+        Point::Woke => "woke",
         Point::Line => "line",
     }
 }
@@ -521,17 +536,15 @@ impl Kernel for LabKernel {
     fn wake(&self, word: &AtomicU32, count: u32) -> u32 {
         // Between the store and its wake anything may happen, a death too.
         let object = self.schedule().world.object_at(address(word));
-        // A destructor may run while an exception is on its way: it is kept.
-        let raised = Python::attach(PyErr::take);
-        let passed = self.point(Point::Wake, object);
-        Python::attach(|py| {
-            // Whoever unwinds ends at its next operation: here nobody expects another exception.
-            drop(PyErr::take(py));
-            if let Some(raised) = raised {
-                raised.restore(py);
-            }
-        });
-        if passed.is_err() { 0 } else { self.schedule().wake(address(word), count) }
+        if !self.quiet_point(Point::Wake, object) {
+            return 0;
+        }
+        let woken = self.schedule().wake(address(word), count);
+        if woken > 0 {
+            // Whoever was woken may look before the waker does anything else: a store that comes after its wake.
+            self.quiet_point(Point::Woke, object);
+        }
+        woken
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {

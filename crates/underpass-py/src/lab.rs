@@ -21,7 +21,7 @@ use crate::handle::reopen_in_lab;
 use crate::kernel_lab::{self, LabKernel, point_name};
 
 /// One choice of a schedule, as [`Lab::script`] tells it.
-type Direction = (&'static str, u32, usize, Vec<u32>, &'static str, Option<u32>);
+type Direction = (&'static str, u32, usize, Vec<u32>, &'static str, Option<u32>, Vec<u32>);
 
 /// A lab kernel and its schedules: objects made while it is entered (``with lab:``) live in it.
 #[pyclass(frozen, module = "underpass._core")]
@@ -232,7 +232,7 @@ impl Lab {
     }
 
     /// This schedule, for those who force it on others: what, of whom or which; of how many; who could go on then; and, of a turn,
-    /// before which point and object the task stood.
+    /// before which point and object the task stood; and who had woken somebody and not gone on since.
     #[getter]
     fn script(&self) -> Vec<Direction> {
         let choices = self.choices();
@@ -245,7 +245,8 @@ impl Lab {
             });
             let at = record.pending(step).get(which as usize).filter(|_| what == "run");
             let (point, object) = at.map_or(("", None), |at| (point_name(at.point), at.object.map(|object| object.0)));
-            (what, which, count, able.collect(), point, object)
+            let woke = record.pending(step).iter().zip(0..).filter(|(at, _)| at.point == Point::Woke);
+            (what, which, count, able.collect(), point, object, woke.map(|(_, task)| task).collect())
         };
         choices.into_iter().enumerate().map(direct).collect()
     }

@@ -87,6 +87,8 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         underpass_shm::forks::watch();
         crate::host::meet(module.py())?;
+        #[cfg(feature = "planted")]
+        module.add_function(wrap_pyfunction!(crate::plant, module)?)?;
         match crate::futex::refusal() {
             Some(reason) => Err(PyImportError::new_err(reason)),
             None => crate::waits::warn_as_told(),
@@ -107,6 +109,16 @@ fn enter() -> PyResult<()> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Have one fault in what this thread does from now on, in place of any other: for the checkers that have to find it.
+#[cfg(feature = "planted")]
+#[pyfunction]
+fn plant(fault: &str) -> PyResult<()> {
+    let planted = underpass_core::planted::plant(fault);
+    planted
+        .then_some(())
+        .ok_or_else(|| pyo3::exceptions::PyValueError::new_err(format!("no fault is called '{fault}'")))
 }
 
 /// Remove what this process leaves behind: called at its end.

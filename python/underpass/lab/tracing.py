@@ -53,8 +53,9 @@ class Tracer:
         self._place(task, Place("end", None) if point == "end" else here(point, about, self._kind(about)))
 
     def finish(self) -> None:
-        """Note what happened after the last point."""
+        """Note what happened after the last point: what the oracles have sleepers do from here on is no part of it."""
         self._catch_up(None, "end")
+        self._stage.watch = None
 
     def taken(self, held: Held) -> str:
         """Return the line at which something that is held was taken."""
@@ -90,6 +91,12 @@ class Tracer:
             asleep.add(arrived)
         for number in range(self._seen, len(choices)):
             what, which, _, preempts = choices[number]
+            if (
+                number > 0
+                and self._at(which).point == "woke"
+                and choices[number - 1][:2] == (what, which) == ("run", which)
+            ):
+                continue  # it ends what its wake began, with nobody in between: that is told as one
             last = number == len(choices) - 1
             self._moment(number, what, which, preempts=preempts, slept=last and point == "awake" and which == arrived)
         woken = (

@@ -99,7 +99,7 @@ def run(
 def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash.stepping", description=__doc__)
-    parser.add_argument("--only", default="", help="operations whose name contains this")
+    parser.add_argument("--only", default="", help="operations whose name and company contain this")
     parser.add_argument("--draw", type=int, help="this many deaths instead of all")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("UNDERPASS_SEED", "0")), help="repeat a draw")
     parser.add_argument("--part", default="1/1", help="of the operations, the first half (1/2), the second (2/2), …")
@@ -113,8 +113,8 @@ def main() -> int:
     scenarios = [
         (operation, company)
         for operation in OPERATIONS[number - 1 :: parts]
-        if arguments.only in str(operation)
         for company in operation.companies()
+        if arguments.only in f"{operation}, {company.value}"
     ]
     draws = None
     if arguments.draw is not None:

@@ -8,6 +8,7 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use super::{CHUNK, Message, Queue, Ticket, roster};
 use crate::kernel::{Kernel, Watch};
+use crate::planted::{Fault, planted};
 use crate::wait::{Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
@@ -182,7 +183,8 @@ impl Queue {
             // The end of a lease has to tell the getters then, too.
             words.freed.word.fetch_or(JOINERS, AcqRel);
         }
-        if !self.room.drained() {
+        let over = self.room.drained() || planted(Fault::EarlyEndOfStream) && self.depth() == 0;
+        if !over {
             return Ok(None);
         }
         Ok(match putters {

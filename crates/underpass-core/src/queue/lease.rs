@@ -8,6 +8,7 @@ use super::Queue;
 use super::roster;
 use crate::kernel::Kernel;
 use crate::lock::Lock;
+use crate::planted::{Fault, planted};
 use crate::{Error, Result};
 
 /// The right to one slot, until it is settled.
@@ -143,7 +144,7 @@ impl Queue {
         for process in roster::members(&words.holders).filter(|process| *process != me.process) {
             if kernel.alive(process) {
                 living(process);
-            } else {
+            } else if !planted(Fault::LeaseOfTheDead) {
                 self.reap_holder(kernel, me, process)?;
             }
         }

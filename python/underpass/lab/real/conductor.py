@@ -342,8 +342,16 @@ class Conductor:
             self._queue.append(part.number)
         elif point == "join":
             part.state, part.point, part.joins = "joining", "awake", detail
+        elif point == "woke" and not self._stays_after_its_wake(part):
+            self._answer(part, _GO)
         else:
             part.state, part.point = "waiting", point
+
+    def _stays_after_its_wake(self, part: Part) -> bool:
+        """Say whether the schedule has others go on, now that it has woken somebody: in the lab it has only then a point there."""
+        later = self._script.directions[max(self._picks, self._step + 1) :]
+        following = next((direction for direction in later if direction.what != "pick"), None)
+        return following is not None and part.number in following.woke
 
     def _answer(self, part: Part, answer: int) -> None:
         part.state = "running"

@@ -26,6 +26,8 @@ class Direction(NamedTuple):
     """Of a turn: before which point the task stands."""
     about: int | None
     """And of which object."""
+    woke: list[int]
+    """The tasks that stand where they have woken somebody."""
 
 
 @final

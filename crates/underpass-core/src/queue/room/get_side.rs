@@ -7,6 +7,7 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::{Room, minus, plus};
 use crate::kernel::{Kernel, Owed};
+use crate::planted::{Fault, planted};
 use crate::wait::Sleepers as _;
 use crate::{Error, Result};
 
@@ -86,11 +87,9 @@ impl Room {
         intent.operand.store(operand, Relaxed);
         intent.head.store(head, Relaxed);
         intent.freed.store(self.words.freed.word.load(Relaxed) & COUNT, Relaxed);
-        // And here: two stores that nobody completes.
-        #[cfg(not(feature = "planted"))]
-        intent.step.store(step, Release);
-        #[cfg(feature = "planted")]
-        let _ = step;
+        if !planted(Fault::UnannouncedStep) {
+            intent.step.store(step, Release);
+        }
         head
     }
 

@@ -7,6 +7,7 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::{Room, minus, plus};
 use crate::kernel::{Kernel, Owed};
+use crate::planted::{Fault, planted};
 use crate::wait::Sleepers as _;
 use crate::{Error, Result};
 
@@ -16,6 +17,9 @@ impl Room {
     #[inline]
     pub fn free_slot(&self, index: u32) -> Result<Option<usize>> {
         let put = &self.words.put;
+        if planted(Fault::LeaseInTheRing) && self.is_place_leased() {
+            return Ok(None);
+        }
         let taken = plus(self.words.tail.word.load(Relaxed), put.extra.load(Relaxed));
         if minus(put.freed_seen.load(Relaxed), taken) <= index {
             // SYNC(queue-1): pairs with `free`, which wrote the ring before the count.
@@ -26,6 +30,12 @@ impl Room {
             }
         }
         self.slot_in(&self.free, plus(taken, index)).map(Some)
+    }
+
+    /// What would hold up a ring of messages that do not move: the one a round before the next is not done with.
+    fn is_place_leased(&self) -> bool {
+        let place = self.position(self.words.tail.word.load(Relaxed)) % self.slots.len();
+        self.slots[place].owner.load(Relaxed) != 0
     }
 
     /// Writes a slot that [`Self::free_slot`] found where it will be the message at `index` behind the last one.

@@ -1,0 +1,73 @@
+//! Faults that the checkers have to find: each is one line of the protocol left out, in a build of its own.
+//!
+//! Without the feature `planted` no fault is, and the compiler forgets the question. With it one can be planted at a
+//! time, per thread: so the models of loom do not disturb each other, and a fork inherits it.
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Who adds units to a semaphore that somebody sleeps on names no baton: its wake dies with it.
+    MissingBaton,
+    /// It wakes the sleepers before it adds the units: who looks at once finds none, and sleeps on.
+    WakeBeforeStore,
+    /// What a waiter was given who has died stays with it.
+    GrantToTheDead,
+    /// Of several who sleep for a lock the next does not look when it changes hands: it watches who had it before.
+    KeptWatch,
+    /// A message's slot is its place in the ring: one that is leased longer than its successors blocks who comes round.
+    LeaseInTheRing,
+    /// A queue's leases stay with a process that has died.
+    LeaseOfTheDead,
+    /// A queue that was shut down ends for its getters while a message is leased, which may come back.
+    EarlyEndOfStream,
+    /// The side of a queue that gets does not say what it is about to do: nobody completes it.
+    UnannouncedStep,
+}
+
+/// Whether that is wrong, here and now.
+#[cfg(not(feature = "planted"))]
+#[inline]
+#[must_use]
+pub(crate) const fn planted(_fault: Fault) -> bool {
+    false
+}
+
+#[cfg(feature = "planted")]
+pub use chosen::{plant, planted};
+
+#[cfg(feature = "planted")]
+mod chosen {
+    use std::cell::Cell;
+
+    use super::Fault;
+
+    /// All of them, by what they are called.
+    const FAULTS: [(&str, Fault); 8] = [
+        ("missing baton", Fault::MissingBaton),
+        ("wake before store", Fault::WakeBeforeStore),
+        ("grant to the dead", Fault::GrantToTheDead),
+        ("kept watch", Fault::KeptWatch),
+        ("lease in the ring", Fault::LeaseInTheRing),
+        ("lease of the dead", Fault::LeaseOfTheDead),
+        ("early end of stream", Fault::EarlyEndOfStream),
+        ("unannounced step", Fault::UnannouncedStep),
+    ];
+
+    thread_local! {
+        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    /// Plants one fault in what the calling thread does, in place of any other; false if none is called that.
+    #[must_use]
+    pub fn plant(name: &str) -> bool {
+        let known = FAULTS.iter().find(|(known, _)| *known == name);
+        PLANTED.set(known.map(|(_, fault)| *fault));
+        known.is_some()
+    }
+
+    /// Whether that is wrong, here and now.
+    #[must_use]
+    pub fn planted(fault: Fault) -> bool {
+        PLANTED.get() == Some(fault)
+    }
+}

@@ -1,0 +1,193 @@
+"""Programs that are right, and go wrong where the library has a fault: one for each of those that the wake protocol exists for."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from underpass import AtomicInt, EndOfStream, Mutex, Notification, Queue, Semaphore, TimedOut
+from underpass.lab import World
+
+
+@dataclass(frozen=True)
+class Replanted:
+    """A fault of the library, and a program that it breaks."""
+
+    fault: str
+    """As the native module calls it."""
+    program: Callable[[World], None]
+    kind: str
+    """What the lab says of it."""
+    kills: int = 0
+    schedules: int = 500
+    """Enough to find it."""
+
+
+def missing_baton(world: World) -> None:
+    """One of two releasers dies between its store and its wake: the other sees a unit that nobody waits for."""
+    units = Semaphore(0)
+    world.process(units.release, name="release")
+    world.process(units.release, name="release")
+    world.process(units.acquire, mortal=False, name="acquire")
+
+
+def wake_before_store(world: World) -> None:
+    """The one that is woken looks before the unit is there."""
+    unit = Semaphore(0)
+    world.process(unit.acquire, name="acquire")
+    world.process(unit.release, name="release")
+
+
+def grant_to_the_dead(world: World) -> None:
+    """A waiter is dead when it is given a flag: it has to come back for the other, who sleeps until there are two."""
+    flags = Notification()
+
+    def wait_for_one() -> None:
+        with suppress(TimedOut):
+            flags.wait(1, timeout=1)
+
+    def wait_for_two() -> None:
+        flags.wait(3, all=True)
+
+    def notify() -> None:
+        world.join(first)
+        flags.notify(1)
+        flags.notify(2)
+
+    first = world.process(wait_for_one)
+    world.process(wait_for_two, mortal=False)
+    world.process(notify, mortal=False)
+
+
+def kept_watch(world: World) -> None:
+    """Two sleep for a lock. One of them gets it, and dies with it, while the one who had it before lives on."""
+    lock, over = Mutex(), Semaphore(0)
+
+    def have_it_first() -> None:
+        with lock.recovering():
+            pass
+        over.acquire()
+
+    def have_it() -> None:
+        with lock.recovering():
+            pass
+
+    def have_it_last() -> None:
+        have_it()
+        over.release()
+
+    world.process(have_it_first, mortal=False)
+    world.process(have_it)
+    world.process(have_it_last, mortal=False)
+
+
+def kept_watch_of_one_who_leaves(world: World) -> None:
+    """The same without a death: a thread ends with the lock, and after all others somebody cleans up."""
+    lock, over = Mutex(), Semaphore(0)
+
+    def have_it() -> None:
+        with lock.recovering():
+            pass
+
+    def have_it_first() -> None:
+        have_it()
+        over.acquire()
+
+    def keep_it() -> None:
+        lock.recovering().__enter__()
+
+    def have_it_last() -> None:
+        have_it()
+        over.release()
+
+    def clean_up() -> None:
+        world.join(keeper)
+        world.join(last)
+        have_it()
+
+    world.process(have_it_first)
+    keeper = world.process(keep_it)
+    last = world.process(have_it_last)
+    world.process(clean_up)
+
+
+def lease_in_the_ring(world: World) -> None:
+    """Of two slots one is leased until something was put into the other."""
+    jobs, over = Queue(2, 8), Semaphore(0)
+    jobs.put_many([b"slow", b"quick"])
+
+    def take_slowly() -> None:
+        with jobs.take():
+            over.acquire()
+
+    def put_one_more() -> None:
+        jobs.put(b"next")
+        over.release()
+
+    world.process(take_slowly)
+    world.process(jobs.get, name="get")
+    world.process(put_one_more)
+
+
+def lease_of_the_dead(world: World) -> None:
+    """A worker dies with the only job: the other has to get it."""
+    jobs, results = Queue(1, 8), Queue(2, 8)
+    jobs.put(b"job")
+
+    def work() -> None:
+        with jobs.take() as lease:
+            results.put(lease)
+
+    world.process(work, servant=True)
+    world.process(work, servant=True)
+    world.process(results.get, mortal=False, name="collect")
+
+
+def early_end_of_stream(world: World) -> None:
+    """A worker dies with the last job of a queue that is shut down: the other must not have gone home."""
+    jobs, done = Queue(1, 8), AtomicInt()
+    jobs.put(b"job")
+    jobs.shutdown()
+
+    def work() -> None:
+        with suppress(EndOfStream):
+            while True:
+                with jobs.take():
+                    done.store(1)
+
+    world.process(work)
+    world.process(work, mortal=False)
+    world.at_end(lambda: done.load() == 1)
+
+
+def early_end_of_a_job_put_back(world: World) -> None:
+    """The same without a death: somebody else should do the job."""
+    jobs, done = Queue(1, 8), AtomicInt()
+    jobs.put(b"job")
+    jobs.shutdown()
+
+    def decline() -> None:
+        with suppress(EndOfStream):
+            jobs.take().put_back()
+
+    def work() -> None:
+        with suppress(EndOfStream):
+            while True:
+                with jobs.take():
+                    done.store(1)
+
+    world.process(decline)
+    world.process(work)
+    world.at_end(lambda: done.load() == 1)
+
+
+REPLANTED = (
+    Replanted("missing baton", missing_baton, "untold death", kills=1),
+    Replanted("wake before store", wake_before_store, "lost wake-up"),
+    Replanted("grant to the dead", grant_to_the_dead, "untold death", kills=1),
+    Replanted("kept watch", kept_watch, "untold death", kills=1, schedules=10_000),
+    Replanted("kept watch", kept_watch_of_one_who_leaves, "lost wake-up"),
+    Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
+    Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
+    Replanted("early end of stream", early_end_of_stream, "invariant", kills=1),
+    Replanted("early end of stream", early_end_of_a_job_put_back, "invariant"),
+)
