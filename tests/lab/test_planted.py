@@ -47,7 +47,9 @@ def test_the_bug_is_found(bug: Bug) -> None:
 
 @bugs
 def test_nothing_is_found_in_its_twin(bug: Bug) -> None:
-    report = lab.explore(bug.fixed, schedules=bug.schedules, kills=bug.kills, faults=bug.faults, steps=bug.steps, seed=SEED)
+    report = lab.explore(
+        bug.fixed, schedules=bug.schedules, kills=bug.kills, faults=bug.faults, steps=bug.steps, seed=SEED
+    )
     assert report.exhausted or report.schedules == bug.schedules
 
 
@@ -55,7 +57,14 @@ def test_nothing_is_found_in_its_twin(bug: Bug) -> None:
 def test_a_small_twin_is_right_in_every_schedule(bug: Bug) -> None:
     """With two preemptions: those that it takes to find what is found in practice (Musuvathi and Qadeer)."""
     report = lab.explore(
-        bug.fixed, schedules=4_000, kills=bug.kills, faults=bug.faults, preemptions=2, steps=bug.steps, strategy="every", seed=SEED
+        bug.fixed,
+        schedules=4_000,
+        kills=bug.kills,
+        faults=bug.faults,
+        preemptions=2,
+        steps=bug.steps,
+        strategy="every",
+        seed=SEED,
     )
     assert report.exhausted
 

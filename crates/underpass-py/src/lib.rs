@@ -20,6 +20,7 @@ mod object;
 mod peer;
 mod port;
 mod queue;
+mod refusal;
 mod rendezvous_lab;
 mod request;
 mod scope;
@@ -48,9 +49,9 @@ mod _core {
     #[pymodule_export]
     use crate::handle::reopen;
     #[pymodule_export]
-    use crate::lab::{Lab, in_lab};
-    #[pymodule_export]
     use crate::kernel_conducted::conduct;
+    #[pymodule_export]
+    use crate::lab::{Lab, in_lab};
     #[pymodule_export]
     use crate::lease::Lease;
     #[pymodule_export]

@@ -88,7 +88,9 @@ def write(program: Program, search: Search, token: str) -> Trace:
         moments=tuple(tracer.moments),
         waits=tuple(waits),
         token=token,
-        how=(f"lab.replay({search.title}, '{token}'{', lines=True' if search.lines else ''})",) if search.commands is None else search.commands(token),
+        how=(f"lab.replay({search.title}, '{token}'{', lines=True' if search.lines else ''})",)
+        if search.commands is None
+        else search.commands(token),
         schedules=search.schedules,
         seed=search.seed,
         budgets=search.budgets,

@@ -31,7 +31,11 @@ Where = Callable[[Held], str]
 # What is said of each: what was left, how it was come by, and how it is given back.
 _TOLD = {
     "lock": ("{} locked", "acquired", "release it on every way out, or hold it in a with block"),
-    "lease": ("a message of {} leased", "taken", "end each lease with done() or put_back(), or take it in a with block"),
+    "lease": (
+        "a message of {} leased",
+        "taken",
+        "end each lease with done() or put_back(), or take it in a with block",
+    ),
     "loan": ("a slot of {} lent", "lent", "end each loan with commit() or abandon(), or use it in a with block"),
     "registration": ("itself registered as a putter of {}", "registered", "leave the block of putting()"),
     "call": ("a call at {} unanswered", "received", "reply to each request, also where it fails"),

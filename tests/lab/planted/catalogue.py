@@ -14,7 +14,9 @@ what the program itself leaves open, which queue or space has no room, and whose
 
 FAULTS = frozenset({"queue full", "space full", "spurious wake"})
 
-Oracle = Literal["exception", "assertion", "at the end", "always", "deadlock", "livelock", "leak", "race", "not linearizable"]
+Oracle = Literal[
+    "exception", "assertion", "at the end", "always", "deadlock", "livelock", "leak", "race", "not linearizable"
+]
 """What tells that it went wrong; a check is told from another by when it was made."""
 
 Program = Callable[[World, bool], None]
