@@ -170,6 +170,6 @@ def test_a_lock_is_the_threads_and_a_lease_the_processs() -> None:
 def test_a_registration_that_is_not_ended_is_a_leak() -> None:
     def program(world: World) -> None:
         putting = Queue(2, 8).putting()
-        world.process(putting.__enter__, name="put")  # noqa: PLC2801 - without its exit
+        world.process(putting.__enter__, name="put")
 
     assert "registered as a putter" in found(program).trace.summary

@@ -60,9 +60,16 @@ def test_nothing_is_found_in_its_twin(bug: Bug) -> None:
 def test_a_small_twin_is_right_in_every_schedule(bug: Bug) -> None:
     """With two preemptions: those that it takes to find what is found in practice (Musuvathi and Qadeer)."""
     report = lab.explore(
-        bug.fixed, schedules=5_000, kills=bug.kills, faults=bug.faults, preemptions=2, steps=bug.steps, strategy="every", seed=SEED,
+        bug.fixed,
+        schedules=5_000,
+        kills=bug.kills,
+        faults=bug.faults,
+        preemptions=2,
+        steps=bug.steps,
+        strategy="every",
+        seed=SEED,
         lines=bug.lines,
-    )  # fmt: skip
+    )
     assert report.exhausted
 
 

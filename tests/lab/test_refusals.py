@@ -1,5 +1,6 @@
 """Queues and spaces that the lab lets be full."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -20,21 +21,45 @@ def refused(program: Program, *, faults: int = 1) -> Failure:
     return raised.value
 
 
+def put_nowait(queue: Queue) -> None:
+    queue.put_nowait(b"x")
+
+
+def put(queue: Queue) -> None:
+    queue.put(b"x", timeout=1)
+
+
+def put_at_once(queue: Queue) -> None:
+    queue.put(b"x", timeout=0)
+
+
+def put_many(queue: Queue) -> None:
+    queue.put_many([b"x", b"y"], timeout=1)
+
+
+def loan(queue: Queue) -> None:
+    queue.loan(1, timeout=1).abandon()
+
+
+def put_too_much(queue: Queue) -> None:
+    queue.put_nowait(b"123456789")
+
+
+def put_after_the_end(queue: Queue) -> None:
+    queue.shutdown()
+    queue.put_nowait(b"x")
+
+
 @pytest.mark.parametrize(
     ("operation", "error"),
-    [
-        (lambda queue: queue.put_nowait(b"x"), WouldBlock),
-        (lambda queue: queue.put(b"x", timeout=1), TimedOut),
-        (lambda queue: queue.put(b"x", timeout=0), TimedOut),
-        (lambda queue: queue.put_many([b"x", b"y"], timeout=1), TimedOut),
-        (lambda queue: queue.loan(1, timeout=1).abandon(), TimedOut),
-    ],
-    ids=["put_nowait", "put", "put at once", "put_many", "loan"],
+    [(put_nowait, WouldBlock), (put, TimedOut), (put_at_once, TimedOut), (put_many, TimedOut), (loan, TimedOut)],
 )
-def test_an_operation_that_can_fail_for_want_of_room_does(operation: object, error: type[Exception]) -> None:
+def test_an_operation_that_can_fail_for_want_of_room_does(
+    operation: Callable[[Queue], None], error: type[Exception]
+) -> None:
     def program(world: World) -> None:
         queue = Queue(4, 8)
-        world.process(operation, queue, name="send")  # type: ignore[arg-type]
+        world.process(operation, queue, name="send")
 
     failure = refused(program)
     assert error.__name__ in failure.trace.summary
@@ -63,20 +88,17 @@ def test_time_has_passed_for_whom_a_refusal_kept_waiting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "error"),
-    [
-        (lambda queue: queue.put_nowait(b"123456789"), MessageTooLongError),
-        (lambda queue: (queue.shutdown(), queue.put_nowait(b"x")), EndOfStream),
-    ],
-    ids=["too long", "shut down"],
+    ("operation", "error"), [(put_too_much, MessageTooLongError), (put_after_the_end, EndOfStream)]
 )
-def test_what_fails_for_another_reason_fails_for_that(operation: object, error: type[Exception]) -> None:
+def test_what_fails_for_another_reason_fails_for_that(
+    operation: Callable[[Queue], None], error: type[Exception]
+) -> None:
     def program(world: World) -> None:
         queue = Queue(4, 8)
 
         def send() -> None:
             with suppress(error):
-                operation(queue)  # type: ignore[operator]
+                operation(queue)
 
         world.process(send)
 

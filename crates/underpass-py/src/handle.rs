@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use underpass_core::{Deadline, Error};
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
 use underpass_core::linux::{Host as _, Linux};
+use underpass_core::{Deadline, Error};
 use underpass_lab::record::Manner;
 use underpass_shm::access::Access;
 use underpass_shm::header::{Header, Kind, PARAMETERS};

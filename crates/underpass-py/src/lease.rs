@@ -12,8 +12,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyMemoryView, PyType, PyWeakrefMethods, PyWeakrefReference};
-use underpass_core::kernel::Kernel;
 use underpass_core::Error;
+use underpass_core::kernel::Kernel;
 use underpass_core::queue::{self as core, Ticket};
 use underpass_shm::life::Life;
 
@@ -39,7 +39,14 @@ const SETTLED: usize = 1 << (usize::BITS - 1);
 
 impl Slot {
     pub fn new(queue: &Queue, ticket: Ticket, writable: bool) -> Self {
-        Self { handle: queue.handle.clone(), core: queue.core.clone(), ticket, writable, views: AtomicUsize::new(0), strangers: Strangers::default() }
+        Self {
+            handle: queue.handle.clone(),
+            core: queue.core.clone(),
+            ticket,
+            writable,
+            views: AtomicUsize::new(0),
+            strangers: Strangers::default(),
+        }
     }
 
     pub fn title(&self) -> &str {

@@ -20,6 +20,7 @@ mod object;
 mod peer;
 mod port;
 mod queue;
+mod refusal;
 mod rendezvous_lab;
 mod request;
 mod scope;

@@ -209,26 +209,6 @@ impl Queue {
         self.kernel().now().saturating_sub(time) as f64 / 1e9
     }
 
-    /// Lets the lab refuse what needs room, as if there were none; what fails for another reason fails for that.
-    #[inline]
-    fn have_room(&self, py: Python<'_>, failed: &str, timeout: Timeout, size: usize) -> PyResult<()> {
-        if self.handle.is_in_lab() { self.have_room_in_lab(py, failed, timeout, size) } else { Ok(()) }
-    }
-
-    #[cold]
-    fn have_room_in_lab(&self, py: Python<'_>, failed: &str, timeout: Timeout, size: usize) -> PyResult<()> {
-        let fits = size <= self.core.message_size() && !self.core.is_shut_down();
-        if !fits || !self.handle.refuses(timeout.deadline()) {
-            return Ok(());
-        }
-        let refused = timeout.judge::<()>(Err(Error::WouldBlock)).err().unwrap_or(Error::WouldBlock);
-        let raised = self.late(py, failed, timeout, refused);
-        let error = raised.value(py);
-        let told = error.call_method1("add_note", ("the lab lets the queue be full here, as others could make it",));
-        drop(told.and_then(|_| error.setattr("refused_by_lab", true)));
-        Err(raised)
-    }
-
     #[inline]
     fn put_for(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
         self.handle.check(py)?;

@@ -37,8 +37,8 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
 
     Each schedule runs ``program(world)`` anew, and then the processes that it has started, one at a time. Every operation
     of a shared object, and every sleep and wake inside it, is a point at which the exploration chooses: who goes on, which
-    time-out fires, and, with ``kills`` and ``faults``, who dies, stops, wakes without cause, or finds no room. The objects are the real ones;
-    only the kernel below them is simulated, with a clock that stands still until a time-out fires.
+    time-out fires, and, with ``kills`` and ``faults``, who dies, stops, wakes without cause, or finds no room. The objects are
+    the real ones; only the kernel below them is simulated, with a clock that stands still until a time-out fires.
 
     Who comes to its end by itself has to give back what it took: a lock, a lease or a loan, a registration as a putter, a call that
     waits for its reply. What it still holds then is a leak.

@@ -1,0 +1,30 @@
+//! What the lab refuses a queue's putters: room that there is.
+
+use pyo3::prelude::*;
+use underpass_core::Error;
+
+use crate::queue::Queue;
+use crate::timeout::Timeout;
+
+impl Queue {
+    /// Lets the lab refuse what needs room, as if there were none; what fails for another reason fails for that.
+    #[inline]
+    pub fn have_room(&self, py: Python<'_>, failed: &str, timeout: Timeout, size: usize) -> PyResult<()> {
+        if self.handle.is_in_lab() { self.have_room_in_lab(py, failed, timeout, size) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn have_room_in_lab(&self, py: Python<'_>, failed: &str, timeout: Timeout, size: usize) -> PyResult<()> {
+        let fits = size <= self.core.message_size() && !self.core.is_shut_down();
+        if !fits || !self.handle.refuses(timeout.deadline()) {
+            return Ok(());
+        }
+        let refused = timeout.judge::<()>(Err(Error::WouldBlock)).err().unwrap_or(Error::WouldBlock);
+        let raised = self.late(py, failed, timeout, refused);
+        let error = raised.value(py);
+        error.call_method1("add_note", ("the lab lets the queue be full here, as others could make it",))?;
+        // Histories leave it out: it did nothing.
+        error.setattr("refused_by_lab", true)?;
+        Err(raised)
+    }
+}
