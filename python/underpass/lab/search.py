@@ -61,6 +61,8 @@ class Searcher:
 
     program: Program
     settings: Settings
+    judge: Callable[[Stage, str], Verdict | None] = judge
+    """Says what is wrong with how a schedule ended."""
 
     def run(self, seed: int, limit: int, tally: Tally, tell: Callable[[Tally], object]) -> None:
         """Run up to ``limit`` schedules of a seed, and count in ``tally``, which is told now and then."""
@@ -83,7 +85,7 @@ class Searcher:
                 if not left:
                     tally.exhausted = True
                     return
-                verdict = stage.run(judge)
+                verdict = stage.run(self.judge)
                 pruned = lab.pruned
                 tally.schedules += pruned == tally.pruned
                 tally.pruned = pruned

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import greenlet
-
 from underpass import AtomicInt, Event, Mutex
-from underpass._core import Lab
 from underpass.lab import World
-from underpass.lab.stage import Program, Stage
+from underpass.lab.search import Searcher, Tally
+from underpass.lab.settings import Settings
+from underpass.lab.stage import Program
 from underpass.tools.bench.measure import Absent, Effort, Row
 from underpass.tools.bench.placement import Placement, pinned, seats
 
@@ -74,14 +73,11 @@ def measure(group: str, _effort: Effort) -> Iterator[Row | Absent]:
 
 def exhaust(program: Program, limit: int = LIMIT) -> int | None:
     """Return how many classes of schedules there are; None: more schedules than the limit."""
-    lab = Lab("dpor", 0)
-    stage = Stage(lab, program)
-    for _ in range(limit):
-        if not lab.begin(greenlet.getcurrent().switch):
-            return lab.classes
-        # Nobody judges: one that ends in a deadlock is a class like any other.
-        stage.run(lambda _stage, _end: None)
-    return None
+    tally = Tally()
+    # Nobody judges: one that ends in a deadlock is a class like any other.
+    searcher = Searcher(program, Settings(strategy="dpor"), judge=lambda _stage, _end: None)
+    searcher.run(0, limit, tally, lambda _: None)
+    return tally.classes if tally.exhausted else None
 
 
 def _row(group: str, name: str, classes: float) -> Row:
