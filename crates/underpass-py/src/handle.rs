@@ -2,6 +2,7 @@
 
 mod locks;
 mod ports;
+mod simulated;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use underpass_core::Error;
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
 use underpass_core::linux::{Host as _, Linux};
-use underpass_core::{Deadline, Error};
 use underpass_lab::record::Manner;
 use underpass_shm::access::Access;
 use underpass_shm::header::{Header, Kind, PARAMETERS};
@@ -287,11 +288,6 @@ impl Handle {
         self.lab.as_ref().map_or_else(forks::epoch, |lab| lab.process().0)
     }
 
-    /// The process that runs, if it is one of the lab's: not its host.
-    pub fn process_in_lab(&self) -> Option<Life> {
-        self.lab.as_ref().and_then(|lab| lab.simulated())
-    }
-
     /// It lives in the lab.
     pub fn is_in_lab(&self) -> bool {
         self.lab.is_some()
@@ -379,11 +375,6 @@ impl Handle {
 
     fn unused(&self, py: Python<'_>, error: Error) -> PyErr {
         raise(py, &Context::of(&self.title, "not used"), error)
-    }
-
-    /// In the lab an operation that finds room can be refused as if there were none until its deadline; nowhere else.
-    pub fn refuses(&self, deadline: Deadline) -> bool {
-        self.lab.as_ref().is_some_and(|lab| lab.refuses(deadline))
     }
 
     /// The lab is told that it changes, where that is no operation with a scheduling point of its own.

@@ -8,9 +8,7 @@ from typing import Literal
 
 from underpass.lab import World
 
-Choice = Literal[
-    "order", "waiter", "time-out", "kill", "program", "queue full", "space full", "spurious wake", "line"
-]
+Choice = Literal["order", "waiter", "time-out", "kill", "program", "queue full", "space full", "spurious wake", "line"]
 """What the lab has to choose well: who goes on, which of several waiters is woken, when a time-out fires, who dies and where,
 what the program itself leaves open, which queue or space has no room, whose sleep ends without a cause; and that between two of
 its lines."""
@@ -68,7 +66,9 @@ class Catalogue:
 
         def enter(program: Program) -> Program:
             kills, faults, lines = int("kill" in choices), int(not FAULTS.isdisjoint(choices)), "line" in choices
-            self.bugs.append(Bug(program.__name__, program, frozenset(choices), oracle, schedules, kills, faults, lines))
+            self.bugs.append(
+                Bug(program.__name__, program, frozenset(choices), oracle, schedules, kills, faults, lines)
+            )
             return program
 
         return enter

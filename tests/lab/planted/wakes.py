@@ -5,7 +5,7 @@ from underpass import AtomicInt, Semaphore
 from underpass.lab import World
 
 
-@planted("spurious wake", oracle="deadlock")
+@planted("spurious wake", oracle="deadlock", schedules=2_000)
 def woken_if_it_sleeps(world: World, fixed: bool) -> None:
     """Who is seen asleep once is told only if it is seen asleep again."""
     bell = Semaphore(0)

@@ -15,7 +15,7 @@ class Direction(NamedTuple):
     """One choice."""
 
     what: str
-    """``run``, ``expire``, ``spurious``, ``kill``, ``stop``, ``continue`` or ``pick``."""
+    """``run``, ``expire``, ``spurious``, ``kill``, ``stop``, ``continue``, ``refuse`` or ``pick``."""
     which: int
     """Which task, process, or number."""
     count: int
@@ -57,4 +57,8 @@ def write_script(program: Program, token: str, steps: int) -> Script:
     lab.begin(greenlet.getcurrent().switch)
     verdict = Stage(lab, program).run(look)
     directions = [Direction(*direction) for direction in lab.script]
+    if any(direction.what == "refuse" for direction in directions):
+        raise ValueError(
+            f"'{token}' has an operation refused for want of room that there is: real processes cannot be told that; replay it in the lab"
+        )
     return Script(directions, asleep, ended == "livelock", verdict, lab.token)
