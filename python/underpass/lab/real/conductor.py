@@ -5,6 +5,7 @@ then must be who could in the lab. What Linux does not let the conductor choose,
 which the schedule wakes them, since a sleeper that looks for itself goes to the queue's end, and every real one does so each second.
 """
 
+import itertools
 import os
 import signal
 import time
@@ -13,8 +14,8 @@ from ctypes import CDLL
 from multiprocessing import connection
 from typing import final
 
-from underpass.lab.history import Task as Caller
 from underpass.lab.history import Recording
+from underpass.lab.history import Task as Caller
 from underpass.lab.linearization import NotLinearizable, explain
 from underpass.lab.program import Cast, Task
 from underpass.lab.real import asleep, player
@@ -59,7 +60,7 @@ class Conductor:
         """Note a task that the program starts while it is set up."""
         if player.here.channel is not None:
             raise Diverged(
-                "one of its processes starts another: only those that the program starts itself are conducted"
+                "one of its processes starts another: only those that the program starts itself are conducted", step=0
             )
         self.cast.tasks.append(task)
 
@@ -237,29 +238,37 @@ class Conductor:
         self._await(lambda: self._hear(0.01) or part.state != "asleep", f"{part.name} is not to be woken by a signal")
 
     def _queue_up(self) -> None:
-        """Have sleepers stand in the order in which the schedule wakes them, where it chooses among them."""
-        directions = self._script.directions
-        if not any(direction.what == "pick" for direction in directions[self._step :]):
-            return
-
-        def woken(number: int) -> int:
-            for step in range(self._step, len(directions)):
-                if directions[step].what != "pick" and number in directions[step].able:
-                    return step
-            return len(directions)
-
-        wanted = sorted(self._queue, key=woken)
-        if [woken(number) for number in self._queue] == [woken(number) for number in wanted]:
-            return
-        for number in wanted:
-            part = self._parts[number]
+        """Have sleepers stand in the order in which the schedule wakes them, where it does not wake who came first."""
+        while part := self._first_to_step_back():
             self._nudge(part)
             if part.detail & _CAUSED:
-                raise self._diverged(
-                    f"{part.name} cannot be put behind others that sleep: what it waits for has changed"
-                )
-            self._answer(part, _SLEEP_ON)
-            self._settle()
+                # It has seen for itself what it will be told: it is in no queue any more, so others are woken before it.
+                part.detail |= _NAPPED
+            else:
+                self._answer(part, _SLEEP_ON)
+                self._settle()
+
+    def _first_to_step_back(self) -> Part | None:
+        queue = [self._parts[number] for number in self._queue]
+        for place, part in enumerate(queue):
+            later = [other for other in queue[place + 1 :] if other.about == part.about]
+            if any(self._is_preferred(other, part) for other in later):
+                return part
+        return None
+
+    def _is_preferred(self, later: Part, earlier: Part) -> bool:
+        """The schedule picks the later one out of those that sleep, and the earlier one sleeps on."""
+        directions, woken = self._script.directions, self._woken(later)
+        picks = itertools.takewhile(lambda step: directions[step].what == "pick", range(woken - 1, self._step, -1))
+        return woken < self._woken(earlier) and any(directions[step].which for step in picks)
+
+    def _woken(self, part: Part) -> int:
+        """The step before which it can next go on."""
+        directions = self._script.directions
+        for step in range(self._step, len(directions)):
+            if directions[step].what != "pick" and part.number in directions[step].able:
+                return step
+        return len(directions)
 
     def _kill_all(self) -> None:
         for pid in {part.pid for part in self._parts if part.pid}:
@@ -301,6 +310,9 @@ class Conductor:
         listening = {part.channel: part for part in self._parts if part.state not in {"ended", "dead"}}
         for ready in connection.wait(listening, timeout):
             part = listening[ready]  # pyright: ignore[reportArgumentType] - what it was given
+            # What is heard may make this wait for an end, and hear others meanwhile.
+            if part.state in {"ended", "dead"} or not part.channel.poll():
+                continue
             try:
                 message = part.channel.recv()
             except (EOFError, ConnectionResetError):
@@ -329,6 +341,14 @@ class Conductor:
                 _, called = self._open[part.number].pop()
                 self.recording.histories[history].end(called, outcome)
                 self._answer(part, 0)
+            case "name", _:
+                raise self._diverged(
+                    f"{part.name} waits for a name to appear, in no sleep of an object's: this is not conducted"
+                )
+            case "port", _:
+                raise self._diverged(
+                    f"{part.name} makes a port: those meet at sockets on Linux, which are not conducted"
+                )
             case point, (about, int(detail), int(tid)):
                 self._arrived(part, point, about if isinstance(about, int) else None, detail, tid)
             case _:
@@ -342,16 +362,8 @@ class Conductor:
             self._queue.append(part.number)
         elif point == "join":
             part.state, part.point, part.joins = "joining", "awake", detail
-        elif point == "woke" and not self._stays_after_its_wake(part):
-            self._answer(part, _GO)
         else:
             part.state, part.point = "waiting", point
-
-    def _stays_after_its_wake(self, part: Part) -> bool:
-        """Say whether the schedule has others go on, now that it has woken somebody: in the lab it has only then a point there."""
-        later = self._script.directions[max(self._picks, self._step + 1) :]
-        following = next((direction for direction in later if direction.what != "pick"), None)
-        return following is not None and part.number in following.woke
 
     def _answer(self, part: Part, answer: int) -> None:
         part.state = "running"
