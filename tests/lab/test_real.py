@@ -143,10 +143,10 @@ def test_its_space_is_another_and_is_removed(tmp_path: Path) -> None:
     told = tmp_path / "space"
 
     def program(world: World) -> None:
-        lock = Mutex()
+        number = AtomicInt()
         if not _core.in_lab():
             told.write_text(Space.default().path)
-        world.process(lock.acquire)
+        world.process(number.load)
 
     lab.replay(program, "0", real=True)
     space = Path(told.read_text())
@@ -242,6 +242,23 @@ def test_a_failure_that_cannot_be_forced_is_a_failure_all_the_same() -> None:
     with pytest.raises(Failure) as failed:
         lab.explore(program, schedules=5, seed=1, real=True)
     assert "starts another" in (failed.value.real or "")
+
+
+def test_what_the_lab_alone_tells_is_said() -> None:
+    def program(world: World) -> None:
+        world.process(Mutex().acquire, name="take")
+
+    with pytest.raises(Failure) as failed:
+        lab.replay(program, "0", real=True)
+    assert failed.value.real == "the same order to its end; a leak is told by the lab alone"
+
+
+def test_schedules_of_lines_are_refused() -> None:
+    def program(world: World) -> None:
+        world.process(AtomicInt().load)
+
+    with pytest.raises(Diverged, match="lines of the program are points of the lab alone"):
+        lab.replay(program, "0", lines=True, real=True)
 
 
 # ── where it is asked for ───────────────────────────────────────────────────────────────────────────────────────────────

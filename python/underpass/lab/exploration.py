@@ -94,9 +94,7 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
     return run(program, settings, real=real)
 
 
-def replay(
-    program: Program, token: str, *, steps: int = 2_000, lines: bool = False, real: bool = False
-) -> None:
+def replay(program: Program, token: str, *, steps: int = 2_000, lines: bool = False, real: bool = False) -> None:
     """Run the one schedule that a token describes, with the same ``steps`` and ``lines`` as the exploration that found it.
 
     With ``real`` it is forced on real processes as well: each is forked, sleeps in the kernel, is killed with SIGKILL and stopped with
@@ -199,8 +197,12 @@ def on_real_processes(program: Program, failure: Failure, settings: Settings) ->
 def _forced(program: Program, token: str, settings: Settings) -> str | None:
     if settings.lines:
         raise Diverged("lines of the program are points of the lab alone, where no real process can be stopped", step=0)
-    verdict = force(program, token, settings.steps).real
-    return None if verdict is None else f"the same {verdict.kind}: {verdict.summary}"
+    forced = force(program, token, settings.steps)
+    if forced.real is not None:
+        return f"the same {forced.real.kind}: {forced.real.summary}"
+    if forced.lab is not None:
+        return f"the same order to its end; a {forced.lab.kind} is told by the lab alone"
+    return None
 
 
 def name(program: Callable[[World], object]) -> str:

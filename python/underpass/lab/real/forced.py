@@ -43,6 +43,9 @@ def force(program: Program, token: str, steps: int) -> Forced:
     """
     script = write_script(program, token, steps)
     real = _in_a_host(program, script)
+    if script.verdict is not None and script.verdict.kind == "leak" and real is None:
+        # Linux gives what an ended process held to the others: who left it is in the lab's books alone.
+        return Forced(script.verdict, None)
     if not same(script.verdict, real):
         told = [verdict.summary if verdict is not None else "it passes" for verdict in (script.verdict, real)]
         step = len(script.directions)
