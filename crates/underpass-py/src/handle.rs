@@ -121,7 +121,8 @@ impl Handle {
                     if left.is_zero() {
                         return Err(missing(py, &what, &path, timeout));
                     }
-                    kernel_conducted::refuse("name").map_err(|error| raise(py, &Context::of(&what, "not opened"), error))?;
+                    kernel_conducted::refuse("name")
+                        .map_err(|error| raise(py, &Context::of(&what, "not opened"), error))?;
                     let mut looked = Ok(());
                     host::Python.detached(&mut || looked = linux.space().await_name(&file, left));
                     looked.map_err(|error| from_shm(py, error))?;
