@@ -80,6 +80,10 @@ def _in_a_host(program: Program, script: Script) -> Verdict | None:
     return outcome
 
 
+def _look_up(_number: int, _frame: object) -> None:
+    """End a sleep, and do nothing else."""
+
+
 def _host(
     program: Program, script: Script, space: str, outbox: "connection.Connection[object, object]", parent: int
 ) -> NoReturn:
@@ -89,7 +93,7 @@ def _host(
         if os.getppid() != parent:
             os._exit(1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(NUDGE, lambda *_: None)
+        signal.signal(NUDGE, _look_up)
         os.environ["UNDERPASS_DIR"] = space
         gc.disable()
         # A lost wake is one, though a real sleeper looks for itself after a second.
