@@ -19,7 +19,7 @@ from underpass.lab.verdict import Verdict
 
 # Seconds after which a process that comes to no point has hung.
 _PATIENCE = 20.0
-POINTS = frozenset({"start", "operation", "park", "sleep", "awake", "wake", "line", "join"})
+POINTS = frozenset({"start", "operation", "park", "sleep", "awake", "wake", "woke", "line", "join"})
 """What a process may say before it waits; anything else is a question."""
 
 
@@ -27,9 +27,15 @@ POINTS = frozenset({"start", "operation", "park", "sleep", "awake", "wake", "lin
 class Company:
     """All tasks, and who speaks."""
 
-    def __init__(self, answer_to: Callable[[str, tuple[Any, ...]], int], diverged: Callable[[str], Diverged]) -> None:
+    def __init__(
+        self,
+        answer_to: Callable[[str, tuple[Any, ...]], int],
+        diverged: Callable[[str], Diverged],
+        stays_after_its_wake: Callable[[Part], bool],
+    ) -> None:
         self._answer_to = answer_to
         self._diverged = diverged
+        self._stays_after_its_wake = stays_after_its_wake
         self.parts: list[Part] = []
         self.queue: list[int] = []
         """Who sleeps, in the order in which they fell asleep: Linux wakes in that order."""
@@ -168,6 +174,8 @@ class Company:
             self.queue.append(part.number)
         elif point == "join":
             part.state, part.point, part.joins = "joining", "awake", detail
+        elif point == "woke" and not self._stays_after_its_wake(part):
+            self.answer(part, 0)
         else:
             part.state, part.point = "waiting", point
 

@@ -39,7 +39,7 @@ class Conductor:
 
     def __init__(self, script: Script) -> None:
         self._script = script
-        self._company = Company(self._answer_to, self._diverged)
+        self._company = Company(self._answer_to, self._diverged, self._stays_after_its_wake)
         self._step = 0
         self._picks = 0
         self._objects: dict[int, int] = {}
@@ -87,6 +87,13 @@ class Conductor:
             self._step = self._picks
             while self._step < len(directions):
                 direction = directions[self._step]
+                if direction.what == "refuse":
+                    if direction.which:
+                        raise self._diverged(
+                            "an operation is refused for want of room that there is: Linux does not lie so"
+                        )
+                    self._step += 1
+                    continue
                 self._company.settle()
                 self._look(direction)
                 self._picks = self._step + 1
@@ -289,6 +296,12 @@ class Conductor:
 
     def _history(self, place: int) -> History:
         return self.recording.histories[place]
+
+    def _stays_after_its_wake(self, part: Part) -> bool:
+        """Say whether the schedule has others go on, now that it has woken somebody: in the lab it has only then a point there."""
+        later = self._script.directions[max(self._picks, self._step + 1) :]
+        following = next((direction for direction in later if direction.what != "pick"), None)
+        return following is not None and part.number in following.woke
 
     def _caller(self) -> Caller:
         part = self._company.speaker
