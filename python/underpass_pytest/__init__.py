@@ -36,6 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="go through the schedule of a failure, or of --lab-replay's token, in pdb",
     )
     group.addoption(
+        "--lab-real",
+        action="store_true",
+        help="force the schedule that fails, or that of --lab-replay, on real processes too, with real kills",
+    )
+    group.addoption(
         "--lab-replay", metavar="TOKEN", help="run the schedule of a failure, of the one explored test selected"
     )
 
@@ -73,7 +78,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     option: Any = item.config.getoption
     asked = Asked(
         item.nodeid, note, option("--lab-schedules"), option("--lab-seed"), option("--lab-replay"), option("--lab-lines"),
-        partial(_terminal, item.config) if option("--lab-step") else None,
+        partial(_terminal, item.config) if option("--lab-step") else None, option("--lab-real"),
     )  # fmt: skip
     with asking(asked):
         return (yield)

@@ -19,7 +19,7 @@ use underpass_shm::access::Access;
 use underpass_shm::header::{Header, Kind, PARAMETERS};
 use underpass_shm::life::Life;
 use underpass_shm::region::Region;
-use underpass_shm::{Error as Shm, clock, forks, space};
+use underpass_shm::{Error as Shm, forks, space};
 
 use crate::atomic::AtomicInt;
 use crate::error::{Context, exception, from_shm, is, plain, raise};
@@ -117,11 +117,13 @@ impl Handle {
             match linux.space().open(&file, kind) {
                 Ok((region, header)) => return Ok(Self::opened(linux, region, header, file)),
                 Err(Shm::NotFound { what, path }) => {
-                    let now = clock::monotonic();
+                    let now = kernel_lab::now();
                     let left = deadline.map_or(LOOK, |time| Duration::from_nanos(time.saturating_sub(now)).min(LOOK));
                     if left.is_zero() {
                         return Err(missing(py, &what, &path, timeout));
                     }
+                    kernel_conducted::refuse("name")
+                        .map_err(|error| raise(py, &Context::of(&what, "not opened"), error))?;
                     let mut looked = Ok(());
                     host::Python.detached(&mut || looked = linux.space().await_name(&file, left));
                     looked.map_err(|error| from_shm(py, error))?;

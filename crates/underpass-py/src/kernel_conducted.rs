@@ -77,6 +77,11 @@ pub fn announce() -> Result<()> {
     Ok(())
 }
 
+/// Tells the gate of something that no schedule can be forced on; it says so where the schedule was asked for.
+pub fn refuse(what: &str) -> Result<()> {
+    if is_on() { arrive(what, None, 0).map(drop) } else { Ok(()) }
+}
+
 /// Linux, as one object uses it.
 #[derive(Debug)]
 pub struct Conducted {

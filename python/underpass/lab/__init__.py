@@ -10,10 +10,12 @@ from underpass.lab.explored import explored
 from underpass.lab.failure import Failure
 from underpass.lab.linearization import NotLinearizable
 from underpass.lab.program import Process, World
+from underpass.lab.real import Diverged
 from underpass.lab.recorded import linearizable
 from underpass.lab.verdict import Verdict
 
 __all__ = [
+    "Diverged",
     "Failure",
     "Interrupted",
     "NotLinearizable",

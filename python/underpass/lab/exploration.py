@@ -14,6 +14,7 @@ from underpass.lab.jobs import ALONE, check_jobs, share
 from underpass.lab.judge import judge
 from underpass.lab.program import World
 from underpass.lab.progress import progress
+from underpass.lab.real import Diverged, force
 from underpass.lab.search import Found, Searcher, Tally
 from underpass.lab.settings import Settings
 from underpass.lab.stage import Program, Stage
@@ -32,6 +33,7 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
     steps: int = 2_000,
     jobs: int | None = None,
     lines: bool = False,
+    real: bool = False,
 ) -> Report:
     """Run schedules of a program until one fails.
 
@@ -64,6 +66,7 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
         lines: Every line of the program's own code is a point at which the exploration chooses, too: a process may be overtaken, or
             die, between two lines that use no shared object. Slower, by ten times and more. A global variable that one process
             writes and another reads fails the schedule: real processes would not share it.
+        real: Force a schedule that fails on real processes too, as `replay` does; the failure says what happened there.
 
     Returns:
         What was covered.
@@ -87,25 +90,49 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
         100
     """
     __tracebackhide__ = True
-    return run(program, Settings(schedules, kills, faults, early, preemptions, strategy, seed, steps, jobs, lines))
+    settings = Settings(schedules, kills, faults, early, preemptions, strategy, seed, steps, jobs, lines)
+    return run(program, settings, real=real)
 
 
-def replay(program: Program, token: str, *, steps: int = 2_000, lines: bool = False) -> None:
+def replay(program: Program, token: str, *, steps: int = 2_000, lines: bool = False, real: bool = False) -> None:
     """Run the one schedule that a token describes, with the same ``steps`` and ``lines`` as the exploration that found it.
 
+    With ``real`` it is forced on real processes as well: each is forked, sleeps in the kernel, is killed with SIGKILL and stopped with
+    SIGSTOP where the schedule says so, and its objects are files in a space that is removed afterwards. Everybody asks for a turn at
+    the same points as in the lab, and whoever should sleep is seen asleep before the next has its turn. Only the clock is the lab's: a
+    time-out fires when the schedule says so.
+
+    Args:
+        program: What was explored.
+        token: What its failure says.
+        steps: Those of the exploration.
+        lines: Those of the exploration; schedules of lines cannot be forced on real processes.
+        real: Force the schedule on real processes too.
+
     Raises:
-        Failure: It fails, as it did.
+        Failure: It fails, as it did; with ``real``, on real processes too.
+        Diverged: Real processes do something else than those of the lab, or cannot be made to: it says at which step, and why.
+        DiedError: The process that conducts the others was killed.
         ValueError: The token is not one.
+
+    Example:
+        >>> from underpass import AtomicInt, lab
+        >>> def program(world):
+        ...     number = AtomicInt()
+        ...     world.process(number.add, 1)
+        ...     world.process(number.add, 1)
+        ...     world.at_end(lambda: number.load() == 2)
+        >>> lab.replay(program, "0.1x2.0", real=True)
     """
     __tracebackhide__ = True
-    repeat(program, token, Settings(steps=steps, lines=lines))
+    repeat(program, token, Settings(steps=steps, lines=lines), real=real)
 
 
 Commands = Callable[[str], tuple[str, ...]]
 """Which commands replay a token."""
 
 
-def run(program: Program, settings: Settings, commands: Commands | None = None) -> Report:
+def run(program: Program, settings: Settings, commands: Commands | None = None, *, real: bool = False) -> Report:
     """Explore; a failure names the commands that replay it."""
     __tracebackhide__ = True
     asked = settings
@@ -141,18 +168,41 @@ def run(program: Program, settings: Settings, commands: Commands | None = None) 
         broken = tally.found
         as_found = None if broken is None else Failure(write(program, found(broken), broken.token))
         raise Interrupted(report(interrupted=True), as_found) from error
-    raise failure
+    raise on_real_processes(program, failure, asked) if real else failure
 
 
-def repeat(program: Program, token: str, settings: Settings, commands: Commands | None = None) -> None:
+def repeat(
+    program: Program, token: str, settings: Settings, commands: Commands | None = None, *, real: bool = False
+) -> None:
     """Replay; a failure names the commands that do so again."""
     __tracebackhide__ = True
     steps, lines = settings.steps, settings.lines
     lab = Lab.replay(token, steps=steps)
     lab.begin(greenlet.getcurrent().switch)
     verdict = Stage(lab, program, lines=lines).run(judge)
+    told = _forced(program, token, settings) if real else None
     if verdict is not None:
-        raise Failure(write(program, Search(name(program), steps, lines=lines, commands=commands), lab.token))
+        raise Failure(write(program, Search(name(program), steps, lines=lines, commands=commands), lab.token), told)
+
+
+def on_real_processes(program: Program, failure: Failure, settings: Settings) -> Failure:
+    """Return the failure with what happens to its schedule on real processes."""
+    try:
+        told = _forced(program, failure.token, settings)
+    except Diverged as error:
+        told = str(error)
+    return Failure(failure.trace, told)
+
+
+def _forced(program: Program, token: str, settings: Settings) -> str | None:
+    if settings.lines:
+        raise Diverged("lines of the program are points of the lab alone, where no real process can be stopped", step=0)
+    forced = force(program, token, settings.steps)
+    if forced.real is not None:
+        return f"the same {forced.real.kind}: {forced.real.summary}"
+    if forced.lab is not None:
+        return f"the same order to its end; a {forced.lab.kind} is told by the lab alone"
+    return None
 
 
 def name(program: Callable[[World], object]) -> str:

@@ -45,6 +45,7 @@ class Asked:
     lines: bool = False
     step: Callable[[], AbstractContextManager[object]] | None = None
     """Go through the schedule of a failure in pdb; inside what it returns there is a terminal."""
+    real: bool = False
 
 
 class Decorator(Protocol):
@@ -87,7 +88,7 @@ def explored(  # noqa: PLR0913 - what there is to say, each by its name
     The program takes the world first (as a method, after ``self``), and then the fixtures that pytest gives the test, as it would any
     other. They are made once, for all schedules. Arguments are those of `explore`; ``--lab-schedules N`` and ``--lab-seed S`` on
     pytest's command line go before them, ``--lab-lines`` is ``lines=True``, and ``--lab-replay TOKEN`` repeats one schedule instead,
-    with ``--lab-step`` in pdb.
+    with ``--lab-step`` in pdb. ``--lab-real`` forces a schedule that fails, or that of the token, on real processes too.
 
     Example:
         >>> from underpass import Queue, lab
@@ -138,7 +139,8 @@ def _run(program: Callable[[World], object], source: Callable[..., object], sett
 
     def commands(token: str) -> tuple[str, ...]:
         lines = " --lab-lines" if asked.lines else ""
-        return (f"pytest '{asked.test}'{lines} --lab-replay={token}",)
+        real = " --lab-real" if asked.real else ""
+        return (f"pytest '{asked.test}'{lines} --lab-replay={token}{real}",)
 
     if asked.step is not None:
         from underpass.lab.stepping import step
@@ -147,9 +149,9 @@ def _run(program: Callable[[World], object], source: Callable[..., object], sett
         if report is not None:
             asked.tell(report)
     elif asked.replay is not None:
-        repeat(program, asked.replay, settings, commands)
+        repeat(program, asked.replay, settings, commands, real=asked.real)
     else:
-        asked.tell(run(program, settings, commands))
+        asked.tell(run(program, settings, commands, real=asked.real))
 
 
 def _commands(source: Callable[..., object], token: str) -> tuple[str, ...]:

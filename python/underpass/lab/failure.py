@@ -12,16 +12,20 @@ class Failure(AssertionError):
 
     Attributes:
         trace: What happened, moment by moment: for `underpass.lab.report`.
+        real: What happened on real processes in the same order; None: it was not tried.
     """
 
     trace: Trace
+    real: str | None
 
-    def __init__(self, trace: Trace) -> None:
-        super().__init__(trace)
+    def __init__(self, trace: Trace, real: str | None = None) -> None:
+        super().__init__(trace, real)
         self.trace = trace
+        self.real = real
 
     def __str__(self) -> str:
-        return as_text(self.trace)
+        told = as_text(self.trace)
+        return told if self.real is None else f"{told.rstrip()}\n\nOn real processes: {self.real}\n"
 
     @property
     def kind(self) -> str:

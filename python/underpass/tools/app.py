@@ -135,6 +135,9 @@ def explore(  # noqa: PLR0913  a command has its options
     step: Annotated[
         bool, typer.Option("--step", help="Go through the schedule of a failure, or of --replay's token, in pdb.")
     ] = False,
+    real: Annotated[
+        bool, typer.Option("--real", help="Force the schedule that fails, or that of --replay, on real processes too.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a failure as a page to step through.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write a failure as JSON.")] = None,
 ) -> None:
@@ -143,6 +146,6 @@ def explore(  # noqa: PLR0913  a command has its options
 
     choices = Choices(
         schedules=schedules, kills=kills, faults=faults, early=early, preemptions=preemptions, strategy=strategy, seed=seed,
-        steps=steps, jobs=jobs, lines=lines, replay=replay, step=step, html=html, json=json,
+        steps=steps, jobs=jobs, lines=lines, replay=replay, step=step, real=real, html=html, json=json,
     )  # fmt: skip
     raise typer.Exit(run(target, choices))

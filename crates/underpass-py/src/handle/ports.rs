@@ -20,6 +20,7 @@ use underpass_shm::{Error as Shm, socket, space};
 use super::{Handle, check, missing, not_created};
 use crate::error::from_shm;
 use crate::host;
+use crate::kernel_conducted;
 use crate::kernel_lab;
 use crate::rendezvous_lab::{Guest, Lobby};
 use crate::space::Space;
@@ -49,6 +50,7 @@ impl Handle {
             let reception = Box::new(Lobby::new(lab.clone(), &made.header));
             return Ok((Self::born(made, None, Some(lab), wanted.name.is_none()), reception));
         }
+        kernel_conducted::refuse("port").map_err(failed)?;
         let linux = Space::or_default(py, space)?.linux;
         let made = (|| {
             let home = linux.space();

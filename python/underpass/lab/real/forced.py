@@ -43,6 +43,9 @@ def force(program: Program, token: str, steps: int) -> Forced:
     """
     script = write_script(program, token, steps)
     real = _in_a_host(program, script)
+    if script.verdict is not None and script.verdict.kind == "leak" and real is None:
+        # Linux gives what an ended process held to the others: who left it is in the lab's books alone.
+        return Forced(script.verdict, None)
     if not same(script.verdict, real):
         told = [verdict.summary if verdict is not None else "it passes" for verdict in (script.verdict, real)]
         step = len(script.directions)
@@ -77,6 +80,10 @@ def _in_a_host(program: Program, script: Script) -> Verdict | None:
     return outcome
 
 
+def _look_up(_number: int, _frame: object) -> None:
+    """End a sleep, and do nothing else."""
+
+
 def _host(
     program: Program, script: Script, space: str, outbox: "connection.Connection[object, object]", parent: int
 ) -> NoReturn:
@@ -86,7 +93,7 @@ def _host(
         if os.getppid() != parent:
             os._exit(1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(NUDGE, lambda *_: None)
+        signal.signal(NUDGE, _look_up)
         os.environ["UNDERPASS_DIR"] = space
         gc.disable()
         # A lost wake is one, though a real sleeper looks for itself after a second.

@@ -16,6 +16,7 @@ from underpass.errors import MisuseError
 from underpass.lab.history import Operation, Raised, Recording
 from underpass.lab.history import Task as Caller
 from underpass.lab.program import Task
+from underpass.lab.real.outcome import Diverged
 from underpass.lab.verdict import Verdict
 
 Channel = Connection
@@ -39,6 +40,10 @@ def gate(point: str, about: int | None, detail: int) -> tuple[int, int]:
     """Come to a point: the native side asks this, and goes on when it returns."""
     channel = here.channel
     if channel is None:
+        if point in {"name", "port"}:
+            raise Diverged(
+                "the program makes a port or waits for a name while it is set up: this is not conducted", step=0
+            )
         if point == "park":
             raise MisuseError("it would sleep for ever: what sets a program up and what looks at its end run alone")
         return 0, clock.now

@@ -1,7 +1,7 @@
 """What the lab did, as directions for those who do it again."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
 import greenlet
 
@@ -11,7 +11,9 @@ from underpass.lab.stage import Program, Stage
 from underpass.lab.verdict import Verdict
 
 
-class Direction(NamedTuple):
+@final
+@dataclass(frozen=True, slots=True)
+class Direction:
     """One choice."""
 
     what: str
@@ -47,11 +49,11 @@ def write_script(program: Program, token: str, steps: int) -> Script:
     """Run the schedule in the lab."""
     lab = Lab.replay(token, steps=steps)
     asleep: frozenset[int] = frozenset()
-    ended = ""
+    livelock = False
 
     def look(stage: Stage, end: str) -> Verdict | None:
-        nonlocal asleep, ended
-        asleep, ended = frozenset(task for task, _ in stage.lab.sleepers), end
+        nonlocal asleep, livelock
+        asleep, livelock = frozenset(task for task, _ in stage.lab.sleepers), end == "livelock"
         return judge(stage, end)
 
     lab.begin(greenlet.getcurrent().switch)
@@ -59,6 +61,7 @@ def write_script(program: Program, token: str, steps: int) -> Script:
     directions = [Direction(*direction) for direction in lab.script]
     if any(direction.what == "refuse" for direction in directions):
         raise ValueError(
-            f"'{token}' has an operation refused for want of room that there is: real processes cannot be told that; replay it in the lab"
+            f"'{token}' has an operation refused for want of room that there is: real processes cannot be told that; "
+            "replay it in the lab"
         )
-    return Script(directions, asleep, ended == "livelock", verdict, lab.token)
+    return Script(directions, asleep, livelock, verdict, lab.token)

@@ -42,6 +42,7 @@ class Choices:
     lines: bool | None = None
     replay: str | None = None
     step: bool = False
+    real: bool = False
     html: Path | None = None
     json: Path | None = None
 
@@ -73,6 +74,8 @@ def _explore(target: str, function: Callable[..., object], choices: Choices) -> 
     from underpass.lab.settings import Settings
     from underpass.lab.stepping import step
 
+    if choices.step and choices.real:
+        raise TargetError("--step goes through a schedule in the lab, and --real forces it on processes: one at a time")
     made: Explored | None = getattr(function, MARK, None)
     program, settings = (function, Settings()) if made is None else (made.program, made.settings)
     _check(target, program)
@@ -82,16 +85,18 @@ def _explore(target: str, function: Callable[..., object], choices: Choices) -> 
     def commands(token: str) -> tuple[str, ...]:
         steps = f" --steps={settings.steps}" if settings.steps != Settings().steps else ""
         lines = " --lines" if choices.lines else ""
-        return (f"underpass lab run '{target}'{steps}{lines} --replay={token}",)
+        real = " --real" if choices.real else ""
+        return (f"underpass lab run '{target}'{steps}{lines} --replay={token}{real}",)
 
     try:
         if choices.step:
             report = step(program, settings, choices.replay, commands=commands)
         elif choices.replay is None:
-            report = explore(program, settings, commands)
+            report = explore(program, settings, commands, real=choices.real)
         else:
-            report = repeat(program, choices.replay, settings, commands)
-        print(f"{target}: this schedule passes" if report is None else report)
+            report = repeat(program, choices.replay, settings, commands, real=choices.real)
+        passes = f"this schedule passes{', on real processes too' if choices.real else ''}"
+        print(f"{target}: {passes}" if report is None else report)
     except Found as failure:
         _tell(failure, choices)
         return _FAILS
@@ -108,6 +113,8 @@ def _tell(failure: Failure, choices: Choices) -> None:
         from underpass.lab.report import render
 
         Console(soft_wrap=True).print(render(failure.trace))
+        if failure.real is not None:
+            print(f"\nOn real processes: {failure.real}")
     else:
         print(failure)
     for path, form in ((choices.html, as_html), (choices.json, as_json)):
