@@ -140,8 +140,12 @@ impl Schedule {
     /// The running task comes to a scheduling point.
     pub fn arrive(&mut self, pending: Pending) -> Next {
         if let Some(task) = self.running {
+            // What an operation does after its last wake is taken to touch nothing.
+            let goes_on = self.world.pending()[task.index()].point == Point::Woke && pending.point != Point::Operation;
             self.world.set_pending(task, pending);
-            if let Pending { point: Point::Wake, object: Some(object), .. } = pending {
+            if let Pending { point, object: Some(object), .. } = pending
+                && (point == Point::Wake || goes_on)
+            {
                 // Whoever does the same first owes the wake.
                 self.tie(Thing::Object(object), Manner::Change);
             }

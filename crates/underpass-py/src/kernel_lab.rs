@@ -542,7 +542,7 @@ impl Kernel for LabKernel {
         let woken = self.schedule().wake(address(word), count);
         if woken > 0 {
             // Whoever was woken may look before the waker does anything else: a store that comes after its wake.
-            self.quiet_point(Point::Woke, object);
+            self.quiet_point(Point::Woke, None);
         }
         woken
     }
