@@ -21,6 +21,7 @@ LARGE = frozenset({
     "applied_and_not_noted",
     "barrier_of_the_dead",
     "job_of_the_dead",
+    "lock_kept_at_a_timeout",
     "one_bell_for_two_kinds",
     "queues_in_a_ring",
     "released_without_being_held",

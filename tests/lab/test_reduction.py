@@ -62,7 +62,7 @@ def test_a_flag_and_an_event() -> None:
         world.process(wait)
         world.process(tell)
 
-    assert exhaust(program).classes == 6
+    assert exhaust(program).classes == 5
 
 
 @pytest.mark.parametrize("writers", [1, 2, 3])

@@ -20,6 +20,8 @@ pub enum Fault {
     LeaseOfTheDead,
     /// A queue that was shut down ends for its getters while a message is leased, which may come back.
     EarlyEndOfStream,
+    /// Who calls a queue's sleepers for anything but a count only clears their bit: another sets it before they sleep.
+    UncountedCall,
     /// The side of a queue that gets does not say what it is about to do: nobody completes it.
     UnannouncedStep,
 }
@@ -42,7 +44,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 8] = [
+    const FAULTS: [(&str, Fault); 9] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -50,6 +52,7 @@ mod chosen {
         ("lease in the ring", Fault::LeaseInTheRing),
         ("lease of the dead", Fault::LeaseOfTheDead),
         ("early end of stream", Fault::EarlyEndOfStream),
+        ("uncounted call", Fault::UncountedCall),
         ("unannounced step", Fault::UnannouncedStep),
     ];
 

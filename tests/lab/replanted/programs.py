@@ -180,6 +180,20 @@ def early_end_of_a_job_put_back(world: World) -> None:
     world.at_end(lambda: done.load() == 1)
 
 
+def uncounted_call(world: World) -> None:
+    """A worker dies with the only job, which it was the first to lease: who was about to sleep has to watch it."""
+    jobs, results = Queue(1, 8), Queue(2, 8)
+
+    def work() -> None:
+        with jobs.take() as lease:
+            results.put(lease)
+
+    world.process(jobs.put, b"job", mortal=False, name="put")
+    world.process(work, servant=True)
+    world.process(work, servant=True)
+    world.process(results.get, mortal=False, name="collect")
+
+
 REPLANTED = (
     Replanted("missing baton", missing_baton, "untold death", kills=1),
     Replanted("wake before store", wake_before_store, "lost wake-up"),
@@ -188,6 +202,7 @@ REPLANTED = (
     Replanted("kept watch", kept_watch_of_one_who_leaves, "lost wake-up"),
     Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
     Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
+    Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=5_000),
     Replanted("early end of stream", early_end_of_stream, "invariant", kills=1),
     Replanted("early end of stream", early_end_of_a_job_put_back, "invariant"),
 )

@@ -59,9 +59,8 @@ impl Queue {
         };
         wait_until(kernel, waiting, ready, |watch, _| {
             if let Some(watch) = watch {
-                let word = words.freed.word.fetch_or(JOINERS, AcqRel) | JOINERS;
+                self.room.announce_sleeper(watch, &words.freed, JOINERS);
                 self.reap(kernel, me, |life| watch.life(life))?;
-                watch.word(&words.freed.word, word);
             }
             Ok(self.room.drained().then_some(()))
         })

@@ -151,7 +151,7 @@ impl Queue {
         wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
             let Some(watch) = watch else { return attempt() };
             // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
-            let word = words.tail.word.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
+            self.room.announce_sleeper(watch, &words.tail, SLEEPERS);
             self.reap(kernel, me, |life| watch.life(life))?;
             if let Some(done) = attempt()? {
                 if slept && self.depth() > 0 {
@@ -162,7 +162,6 @@ impl Queue {
             if let Some(error) = self.ending(kernel, me)? {
                 return Err(error);
             }
-            watch.word(&words.tail.word, word);
             Ok(None)
         })
     }

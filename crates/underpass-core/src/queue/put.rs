@@ -4,7 +4,7 @@ use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::queue::{CLOSED, COUNT, PUTTERS_LEFT, PUTTERS_PRESENT, ROSTER};
 use underpass_shm::life::Me;
 use underpass_shm::operation::Operation;
-use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
 use super::{CHUNK, Queue, Ticket, roster};
 use crate::kernel::{Kernel, Owed, Watch};
@@ -186,12 +186,10 @@ impl Queue {
             }
             let Some(watch) = watch else { return attempt(slept) };
             // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
-            let word = words.freed.word.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
+            self.room.announce_sleeper(watch, &words.freed, SLEEPERS);
             self.reap(kernel, me, |life| watch.life(life))?;
             let done = attempt(slept)?;
-            if done.is_none() {
-                watch.word(&words.freed.word, word);
-            } else if slept {
+            if done.is_some() && slept {
                 self.pass_room_on(kernel);
             }
             Ok(done)

@@ -146,6 +146,9 @@ pub struct RoomWords {
     pub baton: AtomicU32,
     /// Raised by every purge: putters that wait since before it leave with an error.
     pub purges: AtomicU32,
+    /// How often sleepers were called to look again by something that no count tells: raised before their bit is cleared.
+    /// The bit may be set once more before one of them falls asleep, which this shows; nobody sleeps on it.
+    pub calls: AtomicU64,
     /// Processes that hold or held leases; every sleeper watches them.
     pub holders: [RosterEntry; ROSTER],
     /// Registered putters; getters that sleep watch them.
@@ -216,6 +219,7 @@ impl RoomWords {
             freed: gauge(),
             baton: zero(),
             purges: zero(),
+            calls: AtomicU64::new(0),
             holders: roster(),
             putters: roster(),
         }

@@ -33,7 +33,7 @@ class _Here(threading.local):
     channel: "Channel[Any, Any] | None" = None
 
 
-here = _Here()
+here: _Here = _Here()
 
 
 def gate(point: str, about: int | None, detail: int) -> tuple[int, int]:
@@ -61,7 +61,7 @@ class Clock:
     now: int = 1_000_000_000  # as in the lab
 
 
-clock = Clock()
+clock: Clock = Clock()
 
 
 def ask(*question: object) -> int:

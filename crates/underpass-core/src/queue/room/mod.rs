@@ -18,8 +18,9 @@ use underpass_shm::sync::{
 mod get_side;
 mod put_side;
 
-use crate::kernel::{Kernel, Owed};
+use crate::kernel::{Kernel, Owed, Watch};
 use crate::lock::{Held, Lock};
+use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers};
 use crate::{Error, Result};
 
@@ -99,11 +100,20 @@ impl Room {
     /// Wakes all who sleep at the gauges: nothing will come any more, or there is somebody else to watch.
     pub fn tell_all(&self, kernel: &dyn Kernel) {
         let _owed = Owed::name(kernel, &self.words.baton);
+        call(&self.words);
         for (gauge, bits) in [(&self.words.tail, SLEEPERS), (&self.words.freed, SLEEPERS | JOINERS)] {
             if gauge.word.fetch_and(!bits, AcqRel) & bits != 0 {
                 kernel.wake(&gauge.word, u32::MAX);
             }
         }
+    }
+
+    /// Says that somebody is about to sleep at a gauge. Before it looks at anything: whoever changes that afterwards wakes
+    /// it, or has it look again.
+    pub fn announce_sleeper<'a>(&'a self, watch: &mut Watch<'a>, gauge: &'a Gauge, bit: u32) {
+        // SYNC(queue-4): pairs with `call`, which comes before the bit is cleared.
+        watch.wide = Some((&self.words.calls, self.words.calls.load(Acquire)));
+        watch.word(&gauge.word, gauge.word.fetch_or(bit, AcqRel) | bit);
     }
 
     /// Messages queued: exact at some instant of the call.
@@ -158,10 +168,19 @@ impl Room {
     /// Clears the sleepers' bit, so that who is about to sleep looks again, and wakes up to `count` who do.
     fn tell(&self, kernel: &dyn Kernel, gauge: &Gauge, count: u32) {
         let _owed = Owed::name(kernel, &self.words.baton);
+        call(&self.words);
         let word = gauge.word.fetch_and(!SLEEPERS, AcqRel);
         if word & SLEEPERS != 0 {
             kernel.wake(&gauge.word, if word & JOINERS == 0 { count } else { u32::MAX });
         }
+    }
+}
+
+/// Has everybody look again who has announced himself and does not sleep yet.
+fn call(words: &RoomWords) {
+    // SYNC(queue-4): pairs with `announce_sleeper`. Not the bit alone: another may set it before they compare.
+    if !planted(Fault::UncountedCall) {
+        words.calls.fetch_add(1, AcqRel);
     }
 }
 
@@ -173,6 +192,7 @@ impl Sleepers for RoomWords {
 
     fn recall(&self, kernel: &dyn Kernel) {
         let _owed = Owed::name(kernel, &self.baton);
+        call(self);
         for word in [&self.tail.word, &self.freed.word, &self.put.lock.word, &self.get.lock.word] {
             // A sleeper may be there though the bit is not: one that was to be told by another, who died.
             let bits = if std::ptr::eq(word, &raw const self.freed.word) { SLEEPERS | JOINERS } else { SLEEPERS };
