@@ -87,6 +87,8 @@ impl Semaphore {
                     let Some(watch) = watch.as_deref_mut() else { return Ok(None) };
                     if word == SLEEPERS || words.word.compare_exchange(0, SLEEPERS, Relaxed, Relaxed).is_ok() {
                         watch.word(&words.word, SLEEPERS);
+                        // Between this and the sleep a reset clears the bit, and who comes next sets it again.
+                        watch.word(&words.resets, resets);
                         return Ok(None);
                     }
                     continue;
