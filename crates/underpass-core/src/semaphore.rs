@@ -126,12 +126,17 @@ impl Semaphore {
         if planted(Fault::WakeBeforeStore) {
             kernel.wake(&self.words.word, count);
         }
+        let resets = self.words.resets.load(Acquire);
         let mut word = self.words.word.load(Relaxed);
         loop {
             let sum = self.sum(word & !SLEEPERS, count)?;
             match self.words.word.compare_exchange_weak(word, sum, AcqRel, Relaxed) {
                 Ok(_) if word & SLEEPERS != 0 && !planted(Fault::WakeBeforeStore) => {
                     kernel.wake(&self.words.word, count);
+                    if self.words.resets.load(Acquire) != resets {
+                        // A reset meanwhile left the sleepers to this wake, and one who came after it may have got it.
+                        kernel.wake(&self.words.word, u32::MAX);
+                    }
                     return Ok(());
                 }
                 Ok(_) => return Ok(()),

@@ -116,6 +116,15 @@ impl Room {
         watch.word(&gauge.word, gauge.word.fetch_or(bit, AcqRel) | bit);
     }
 
+    /// Wakes so many of those whose bit the caller has cleared, which it did after it read `calls`.
+    fn wake(&self, kernel: &dyn Kernel, gauge: &Gauge, count: u32, calls: u64) {
+        kernel.wake(&gauge.word, count);
+        // Whoever called meanwhile found the bit cleared and left them to this wake, which one who came later may have got.
+        if self.words.calls.load(Acquire) != calls {
+            kernel.wake(&gauge.word, u32::MAX);
+        }
+    }
+
     /// Messages queued: exact at some instant of the call.
     #[must_use]
     pub fn depth(&self) -> u32 {
