@@ -140,8 +140,7 @@ impl Room {
             }
         }
         if word & SLEEPERS != 0 {
-            // Joiners sleep on the same word, and one of them could swallow a putter's wake.
-            self.wake(kernel, gauge, if word & JOINERS == 0 { count } else { u32::MAX }, calls);
+            self.wake(kernel, gauge, word, count, calls);
         }
         if word & (JOINERS | CLOSED) != 0 && self.drained() {
             self.tell_all(kernel);

@@ -83,6 +83,7 @@ impl Room {
             words.owner.store(owner, Release);
         } else {
             put.extra.store(minus(extra, 1), Release);
+            self.tell_if_drained(kernel);
         }
         put.intent.slot.store(0, Release);
         arrived
@@ -135,7 +136,7 @@ impl Room {
             let next = word & !(COUNT | SLEEPERS) | plus(word, count);
             if tail.word.compare_exchange(word, next, AcqRel, Relaxed).is_ok() {
                 if word & SLEEPERS != 0 {
-                    self.wake(kernel, tail, count, calls);
+                    self.wake(kernel, tail, word, count, calls);
                 }
                 return Ok(());
             }
