@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -195,3 +196,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.line(f"{node}: {reason}")
     for lapse in _lapses(config):
         terminalreporter.line(f"REQUIRED: {lapse}", red=True)
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """Roll for what a test tries; UNDERPASS_SEED repeats a roll."""
+    seed = int(os.environ.get("UNDERPASS_SEED", "0")) or random.randrange(1, 2**32)
+    print(f"UNDERPASS_SEED={seed}")  # noqa: T201 - shown when it fails
+    return random.Random(seed)

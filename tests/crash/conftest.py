@@ -1,7 +1,5 @@
-"""What crash tests get: processes, and dice."""
+"""What crash tests get: processes."""
 
-import os
-import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +18,3 @@ def processes() -> Iterator[Processes]:
     world = Processes()
     yield world
     world.close()
-
-
-@pytest.fixture
-def dice() -> random.Random:
-    """Roll for the instants of death; UNDERPASS_SEED repeats a roll."""
-    seed = int(os.environ.get("UNDERPASS_SEED", "0")) or random.randrange(1, 2**32)
-    print(f"UNDERPASS_SEED={seed}")  # noqa: T201 - shown when it fails
-    return random.Random(seed)

@@ -136,9 +136,11 @@ def test_the_ledger_answers_its_client(example: ModuleType, capsys: pytest.Captu
         world.process(underpass.serve, example.Bank(), at="example/ledger", servant=True)
         world.process(example.client)
 
-    report = lab.explore(program, schedules=SCHEDULES // 4, seed=1, early=False, jobs=1)
+    lab.explore(program, schedules=SCHEDULES // 4, seed=1, early=False, jobs=1)
     printed = capsys.readouterr().out
-    assert printed.count("{'ada': 70, 'ben': 30}\nValueError: ben has only 30\n") == report.schedules
+    told = "{'ada': 70, 'ben': 30}\nValueError: ben has only 30\n"
+    # Some schedules are followed again.
+    assert printed.count(told) == printed.count("{'ada': 70") >= SCHEDULES // 4
 
 
 @of("typed_service")

@@ -255,5 +255,5 @@ def test_an_argument_that_cannot_cross_is_refused() -> None:
     def program(world: World) -> None:
         world.process(print, lambda: None)
 
-    with pytest.raises(Exception, match="local object"):
+    with pytest.raises(TypeError, match=r"cannot go to another process: .*local object"):
         lab.explore(program, schedules=1)

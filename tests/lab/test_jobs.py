@@ -16,7 +16,7 @@ pytest.importorskip("greenlet")
 from underpass import lab
 from underpass.lab import Failure, World
 from underpass.lab.jobs import ALONE, Raised, Worker, first, worker_seed
-from underpass.lab.search import Found
+from underpass.lab.search import Found, Tally
 
 
 def passes(world: World) -> None:
@@ -50,7 +50,7 @@ def test_a_seed_and_a_number_of_jobs_find_the_same() -> None:
 
 
 def test_what_is_covered_is_counted() -> None:
-    reports = [lab.explore(passes, schedules=2_001, seed=1, jobs=2) for _ in range(2)]
+    reports = [lab.explore(passes, strategy="portfolio", schedules=2_001, seed=1, jobs=2) for _ in range(2)]
     assert [report.schedules for report in reports] == [2_001, 2_001]
     assert reports[0].steps == reports[1].steps
     assert "2,001 schedules (portfolio, seed 1, 2 jobs)" in str(reports[0])
@@ -64,7 +64,9 @@ def test_what_is_short_is_not_shared() -> None:
         passes(world)
 
     assert lab.explore(program, schedules=ALONE, seed=1, jobs=2).jobs == 1
-    assert seen == [os.getpid()] * ALONE
+    # Some are followed again.
+    assert set(seen) == {os.getpid()}
+    assert len(seen) >= ALONE
 
 
 def test_jobs_have_dice_of_their_own() -> None:
@@ -81,7 +83,7 @@ class TestTheFirstCounts:
 
         worker: Any = Worker
         return [
-            worker(place, 0, 0, None, schedules, 0, False, outcome(number), over)  # noqa: FBT003 - exhausted
+            worker(place, 0, 0, None, Tally(schedules), outcome(number), over)
             for place, (schedules, number, over) in enumerate(told)
         ]
 

@@ -1,5 +1,7 @@
 """The real objects in the lab: what they promise holds in every schedule that is tried."""
 
+from contextlib import suppress
+
 import pytest
 
 import underpass
@@ -7,7 +9,11 @@ import underpass
 pytest.importorskip("greenlet")
 
 from underpass import lab
-from underpass.lab import World
+from underpass.lab import Verdict, World
+from underpass.lab.judge import judge
+from underpass.lab.search import Searcher, Tally
+from underpass.lab.settings import Settings
+from underpass.lab.stage import Stage
 
 SCHEDULES = 2_000
 
@@ -125,6 +131,35 @@ def test_lease_of_the_dead_is_delivered_again() -> None:
 
     lab.explore(program, schedules=SCHEDULES, kills=1, seed=1)
     assert deliveries == {1, 2}
+
+
+def test_a_reset_tells_also_who_is_about_to_sleep() -> None:
+    """Whoever comes after it announces itself with the same word again."""
+
+    def program(world: World) -> None:
+        permits = underpass.Semaphore(0)
+
+        def wait() -> None:
+            with suppress(underpass.ResetError):
+                permits.acquire()
+
+        def reset() -> None:
+            permits.reset()
+            with suppress(underpass.TimedOut):
+                permits.acquire(timeout=1)
+
+        world.process(wait)
+        world.process(reset)
+
+    def untold(stage: Stage, end: str) -> Verdict | None:
+        """One that comes after the reset waits for ever, and that is right."""
+        verdict = judge(stage, end)
+        return None if verdict is None or verdict.kind == "deadlock" else verdict
+
+    tally = Tally()
+    Searcher(program, Settings(), judge=untold).run("portfolio", 1, SCHEDULES, tally, lambda _: None)
+    assert tally.found is None
+    assert tally.schedules == SCHEDULES
 
 
 def test_mutex_excludes() -> None:

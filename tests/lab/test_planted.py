@@ -54,7 +54,7 @@ def test_nothing_is_found_in_its_twin(bug: Bug) -> None:
     report = lab.explore(
         bug.fixed, schedules=bug.schedules, kills=bug.kills, faults=bug.faults, steps=bug.steps, seed=SEED, lines=bug.lines
     )  # fmt: skip
-    assert report.exhausted or report.schedules == bug.schedules
+    assert report.exhausted or report.schedules + report.pruned == bug.schedules
 
 
 @pytest.mark.parametrize("bug", [pytest.param(bug, id=bug.name) for bug in catalogue.bugs if bug.name not in LARGE])

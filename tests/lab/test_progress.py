@@ -20,7 +20,7 @@ def passes(world):
     world.process(number.add, 1)
     world.process(number.add, 1)
 
-lab.explore(passes, schedules=int(sys.argv[1]), seed=1, jobs=1)
+lab.explore(passes, strategy="portfolio", schedules=int(sys.argv[1]), seed=1, jobs=1)
 """
 
 

@@ -52,4 +52,4 @@ def test_the_fault_is_found(case: Replanted) -> None:
 @cases
 def test_nothing_is_found_in_the_library_as_it_is(case: Replanted) -> None:
     report = lab.explore(case.program, schedules=max(2_000, case.schedules), kills=case.kills, seed=SEED, jobs=1)
-    assert report.schedules == max(2_000, case.schedules)
+    assert report.exhausted or report.schedules + report.pruned == max(2_000, case.schedules)

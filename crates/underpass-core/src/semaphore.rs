@@ -87,6 +87,8 @@ impl Semaphore {
                     let Some(watch) = watch.as_deref_mut() else { return Ok(None) };
                     if word == SLEEPERS || words.word.compare_exchange(0, SLEEPERS, Relaxed, Relaxed).is_ok() {
                         watch.word(&words.word, SLEEPERS);
+                        // Between this and the sleep a reset clears the bit, and who comes next sets it again.
+                        watch.word(&words.resets, resets);
                         return Ok(None);
                     }
                     continue;
@@ -124,12 +126,17 @@ impl Semaphore {
         if planted(Fault::WakeBeforeStore) {
             kernel.wake(&self.words.word, count);
         }
+        let resets = self.words.resets.load(Acquire);
         let mut word = self.words.word.load(Relaxed);
         loop {
             let sum = self.sum(word & !SLEEPERS, count)?;
             match self.words.word.compare_exchange_weak(word, sum, AcqRel, Relaxed) {
                 Ok(_) if word & SLEEPERS != 0 && !planted(Fault::WakeBeforeStore) => {
                     kernel.wake(&self.words.word, count);
+                    if self.words.resets.load(Acquire) != resets {
+                        // A reset meanwhile left the sleepers to this wake, and one who came after it may have got it.
+                        kernel.wake(&self.words.word, u32::MAX);
+                    }
                     return Ok(());
                 }
                 Ok(_) => return Ok(()),

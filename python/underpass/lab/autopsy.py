@@ -16,6 +16,8 @@ from underpass.lab.trace import Trace, Wait
 from underpass.lab.tracing import Tracer
 from underpass.lab.verdict import Verdict
 
+_CHANCE = "nondeterminism"
+
 
 @final
 @dataclass(frozen=True)
@@ -35,15 +37,17 @@ class Search:
     """Which commands replay a token, if there are some."""
 
 
-def examine(program: Program, search: Search, token: str, kind: str) -> Failure:
+def examine(program: Program, search: Search, token: str, verdict: Verdict) -> Failure:
     """Make the failing schedule small, find the nearest one that passes, and write it down."""
+    if verdict.kind == _CHANCE:
+        return Failure(write(program, search, token, verdict))
 
     def attempt(candidate: str) -> Outcome:
         lab = Lab.replay(candidate, loosely=True, steps=search.steps)
         verdict = _run(Stage(lab, program, lines=search.lines))
         return Outcome(lab.token, verdict.kind if verdict is not None else None)
 
-    small = shrink(token, kind, attempt)
+    small = shrink(token, verdict.kind, attempt)
     trace = write(program, search, small)
     lab = Lab.replay(small, steps=search.steps)
     stage = Stage(lab, program, lines=search.lines)
@@ -60,7 +64,7 @@ def _run(stage: Stage) -> Verdict | None:
     return stage.run(judge)
 
 
-def write(program: Program, search: Search, token: str) -> Trace:
+def write(program: Program, search: Search, token: str, found: Verdict | None = None) -> Trace:
     """Run a failing schedule once more, and write it down."""
     lab = Lab.replay(token, steps=search.steps)
     stage = Stage(lab, program, lines=search.lines)
@@ -75,8 +79,8 @@ def write(program: Program, search: Search, token: str) -> Trace:
     lab.begin(greenlet.getcurrent().switch)
     verdict = stage.run(look)
     if verdict is None:
-        verdict = Verdict(
-            "nondeterminism",
+        verdict = found or Verdict(
+            _CHANCE,
             "the schedule failed, and passes when it is followed again: something outside the lab decides",
         )
     return Trace(

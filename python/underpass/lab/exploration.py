@@ -10,7 +10,7 @@ from underpass._core import Lab
 from underpass.lab.autopsy import Search, examine, write
 from underpass.lab.coverage import Interrupted, Report, bounds
 from underpass.lab.failure import Failure
-from underpass.lab.jobs import ALONE, check_jobs, share
+from underpass.lab.jobs import ALONE, check_jobs, share, worker_seed
 from underpass.lab.judge import judge
 from underpass.lab.program import World
 from underpass.lab.progress import progress
@@ -18,6 +18,9 @@ from underpass.lab.real import Diverged, force
 from underpass.lab.search import Found, Searcher, Tally
 from underpass.lab.settings import Settings
 from underpass.lab.stage import Program, Stage
+
+# Who chooses where nobody was asked for.
+_RANDOM, _ORDERLY = "portfolio", "dpor"
 
 
 def explore(  # noqa: PLR0913 - what there is to say, each by its name
@@ -28,7 +31,7 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
     faults: int = 0,
     early: bool = True,
     preemptions: int | None = None,
-    strategy: str = "portfolio",
+    strategy: str | None = None,
     seed: int | None = None,
     steps: int = 2_000,
     jobs: int | None = None,
@@ -57,7 +60,9 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
         early: Time-outs may fire while somebody can go on. False: only when nobody can, for programs whose time-outs
             are meant never to fire.
         preemptions: The most times in one schedule that somebody who could go on has to wait; None: any number.
-        strategy: Who chooses.
+        strategy: Who chooses: ``walk``, ``pct``, ``pos``, ``urw``, ``surw``, or ``portfolio``, in which these take turns; ``dpor``, which
+            runs one schedule of each class; ``every``, which runs all. None: the portfolio, and for schedules beyond the first 500
+            ``dpor`` too, in one of the processes or for half of the rest: it may find that there are no more.
         seed: Where the dice start; the same seed gives, with the same ``jobs``, the same schedules. The default is drawn, and
             reported.
         steps: How long a schedule is before all get their turns in order; one twice as long is a livelock.
@@ -150,25 +155,45 @@ def run(program: Program, settings: Settings, commands: Commands | None = None, 
 
     def report(*, interrupted: bool = False) -> Report:
         return Report(
-            title, asked.strategy, seed, tally.schedules, tally.exhausted, tally.steps,
+            title, _called(asked), seed, tally.schedules, tally.exhausted, tally.steps,
             time.perf_counter() - begun, asked.kills, asked.faults, asked.preemptions, jobs, interrupted,
             tally.classes, tally.covered, tally.pruned,
         )  # fmt: skip
 
     try:
         with progress(title, asked.schedules) as tell:
-            searcher.run(seed, asked.schedules if jobs == 1 else ALONE, tally, tell)
-            if jobs > 1 and not tally.over:
-                share(searcher, seed, asked.schedules - ALONE, tally, tell, jobs)
+            _search(searcher, asked, seed, jobs, tally, tell)
         if tally.found is None:
             return report()
-        failure = examine(program, found(tally.found), tally.found.token, tally.found.verdict.kind)
+        failure = examine(program, found(tally.found), tally.found.token, tally.found.verdict)
     except KeyboardInterrupt as error:
         # Making it small may be what took too long.
         broken = tally.found
         as_found = None if broken is None else Failure(write(program, found(broken), broken.token))
         raise Interrupted(report(interrupted=True), as_found) from error
     raise on_real_processes(program, failure, asked) if real else failure
+
+
+def _search(  # noqa: PLR0913, PLR0917 - those of Searcher.run, and who searches
+    searcher: Searcher, asked: Settings, seed: int, jobs: int, tally: Tally, tell: Callable[[Tally], object]
+) -> None:
+    strategy, left = asked.strategy or _RANDOM, asked.schedules - ALONE
+    both = asked.strategy is None and left > 0
+    searcher.run(strategy, seed, ALONE if both or jobs > 1 else asked.schedules, tally, tell)
+    if left <= 0 or tally.over:
+        return
+    if jobs > 1:
+        strategies = [_ORDERLY if both else strategy] + [strategy] * (jobs - 1)
+        share(searcher, strategies, seed, left, tally, tell)
+    elif both:
+        searcher.run(_ORDERLY, seed, left // 2, tally, tell)
+        if not tally.over:
+            searcher.run(strategy, worker_seed(seed, 0), left - left // 2, tally, tell)
+
+
+def _called(asked: Settings) -> str:
+    """Return what reports call the strategies."""
+    return asked.strategy or (_RANDOM if asked.schedules <= ALONE else f"{_RANDOM}, {_ORDERLY}")
 
 
 def repeat(

@@ -77,7 +77,7 @@ def explored(  # noqa: PLR0913 - what there is to say, each by its name
     faults: int = 0,
     early: bool = True,
     preemptions: int | None = None,
-    strategy: str = "portfolio",
+    strategy: str | None = None,
     seed: int | None = None,
     steps: int = 2_000,
     jobs: int | None = None,

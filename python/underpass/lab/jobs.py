@@ -2,6 +2,7 @@
 
 What is found does not depend on who is faster. The schedules of all workers stand in one order, the first of each, then the second of
 each, ...; of the schedules that fail the first in that order counts, so a failure is believed when every worker has passed it.
+So is that there are no more, which the one that goes through them in order may find.
 """
 
 import os
@@ -14,21 +15,23 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from ctypes import CDLL
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from multiprocessing import connection
 from typing import Any, NamedTuple, final
 
-from underpass._core import Lab
 from underpass.errors import DiedError
-from underpass.lab.search import Found, Searcher, Tally
+from underpass.lab.search import IN_ORDER, Found, Searcher, Tally
 
 # Schedules that the exploring process runs by itself before it forks: what fails soon, and what is short, is done by then.
 ALONE = 500
-# Strategies whose dice a seed decides; any other goes through the schedules in an order that cannot be dealt.
-SEEDED = frozenset({"portfolio", "walk", "pct", "pos", "urw", "surw"})
 # Seconds that a worker has to end by itself once nobody listens to it.
 _GRACE = 1.0
 _PR_SET_PDEATHSIG = 1
+
+
+Search = Callable[[Tally, Callable[[Tally], object]], object]
+"""Counts what it does, and tells it."""
 
 
 class Unheard(Exception):
@@ -42,16 +45,26 @@ class Raised(NamedTuple):
     error: BaseException
 
 
-def check_jobs(jobs: int | None, strategy: str) -> int:
+class Exhausted(NamedTuple):
+    """There was no other schedule."""
+
+    number: int
+
+
+Outcome = Found | Raised | Exhausted
+"""What ends a search before its schedules are run; all have a number among those of their worker."""
+
+
+def check_jobs(jobs: int | None, strategy: str | None) -> int:
     """Return how many processes search: what was asked for, or what there is."""
+    divisible = strategy not in IN_ORDER
     if jobs is None:
         # A fork takes only the thread that makes it, and others' locks stay locked for ever.
-        alone = strategy not in SEEDED or threading.active_count() > 1
+        alone = not divisible or threading.active_count() > 1
         return 1 if alone else len(os.sched_getaffinity(0))
     if jobs < 1:
         raise ValueError(f"jobs={jobs}: one at least has to search")
-    if jobs > 1 and strategy not in SEEDED:
-        Lab(strategy, 0)  # says so if there is none of that name
+    if jobs > 1 and not divisible:
         raise ValueError(f"jobs={jobs}: '{strategy}' goes through the schedules in order and cannot be divided: jobs=1")
     return jobs
 
@@ -65,44 +78,53 @@ class Worker:
     pid: int
     pidfd: int
     inbox: "connection.Connection[Any, Any]"
-    schedules: int = 0
-    steps: int = 0
-    exhausted: bool = False
-    outcome: Found | Raised | None = None
+    tally: Tally = field(default_factory=Tally)
+    outcome: Outcome | None = None
     over: bool = False
 
 
-def share(  # noqa: PLR0913, PLR0917 - those of Searcher.run, and by how many
-    searcher: Searcher, seed: int, limit: int, tally: Tally, tell: Callable[[Tally], object], jobs: int
+def share(  # noqa: PLR0913, PLR0917 - those of Searcher.run, but for one strategy for each who searches
+    searcher: Searcher, strategies: list[str], seed: int, limit: int, tally: Tally, tell: Callable[[Tally], object]
 ) -> None:
     """Run up to ``limit`` schedules in forked workers, and count in ``tally``, which is told now and then.
 
     Raises:
         DiedError: A worker died.
     """
-    before = Tally(tally.schedules, tally.steps)
+    before, jobs = replace(tally), len(strategies)
     workers: list[Worker] = []
     try:
-        for place in range(jobs):
+        for place, strategy in enumerate(strategies):
             quota = limit // jobs + (place < limit % jobs)
-            _start(searcher, place, worker_seed(seed, place), quota, workers)
+            search = partial(searcher.run, strategy, worker_seed(seed, place), quota)
+            _start(search, place, workers)
         while (outcome := first(workers)) is None and not all(worker.over for worker in workers):
             listening = {worker.inbox: worker for worker in workers if not worker.over}
             for ready in connection.wait(listening):
                 _hear(listening[ready], jobs)  # pyright: ignore[reportArgumentType] - what it was given
-            tally.schedules = before.schedules + sum(worker.schedules for worker in workers)
-            tally.steps = before.steps + sum(worker.steps for worker in workers)
+            _add(tally, before, workers)
             tell(tally)
     except KeyboardInterrupt:
         # What has been found is found, though an earlier one may be missed.
-        tally.found = _numbered(_earliest(workers), jobs, before.schedules)
+        tally.found = _numbered(_earliest(workers), jobs, before.run)
         raise
     finally:
         _end(workers)
-    tally.exhausted = any(worker.exhausted for worker in workers)
     if outcome is not None and isinstance(outcome[1], Raised):
         raise outcome[1].error
-    tally.found = _numbered(outcome, jobs, before.schedules)
+    tally.exhausted = outcome is not None and isinstance(outcome[1], Exhausted)
+    tally.found = _numbered(outcome, jobs, before.run)
+
+
+def _add(tally: Tally, before: Tally, workers: list[Worker]) -> None:
+    """Count what all have done."""
+    told = [worker.tally for worker in workers]
+    tally.schedules = before.schedules + sum(one.schedules for one in told)
+    tally.pruned = before.pruned + sum(one.pruned for one in told)
+    tally.steps = before.steps + sum(one.steps for one in told)
+    for one in told:
+        if one.classes is not None or one.covered is not None:
+            tally.classes, tally.covered = one.classes, one.covered
 
 
 def worker_seed(seed: int, place: int) -> int:
@@ -113,8 +135,8 @@ def worker_seed(seed: int, place: int) -> int:
 # ── which failure counts ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _earliest(workers: list[Worker]) -> "tuple[Worker, Found | Raised] | None":
-    """Return who has come upon the earliest schedule that fails, as far as is known."""
+def _earliest(workers: list[Worker]) -> tuple[Worker, Outcome] | None:
+    """Return who has come upon the earliest schedule that fails, or found no more, as far as is known."""
     found = [(worker.outcome.number, worker.place, worker) for worker in workers if worker.outcome is not None]
     if not found:
         return None
@@ -123,22 +145,22 @@ def _earliest(workers: list[Worker]) -> "tuple[Worker, Found | Raised] | None":
     return worker, worker.outcome
 
 
-def first(workers: list[Worker]) -> "tuple[Worker, Found | Raised] | None":
+def first(workers: list[Worker]) -> tuple[Worker, Outcome] | None:
     """Return the same once everybody else has passed that schedule."""
     earliest = _earliest(workers)
     if earliest is None:
         return None
     place, number = earliest[0].place, earliest[1].number
-    passed = (worker.over or worker.schedules >= number + (worker.place < place) for worker in workers)
+    passed = (worker.over or worker.tally.run >= number + (worker.place < place) for worker in workers)
     return earliest if all(passed) else None
 
 
-def _numbered(outcome: "tuple[Worker, Found | Raised] | None", jobs: int, before: int) -> Found | None:
+def _numbered(outcome: tuple[Worker, Outcome] | None, jobs: int, before: int) -> Found | None:
     """Return a worker's failure with its number in the order of all schedules."""
     if outcome is None:
         return None
     worker, found = outcome
-    if isinstance(found, Raised):
+    if not isinstance(found, Found):
         return None
     return found._replace(number=before + found.number * jobs + worker.place)
 
@@ -146,7 +168,7 @@ def _numbered(outcome: "tuple[Worker, Found | Raised] | None", jobs: int, before
 # ── workers, from outside ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _start(searcher: Searcher, place: int, seed: int, quota: int, workers: list[Worker]) -> None:
+def _start(search: "Search", place: int, workers: list[Worker]) -> None:
     """Fork one more; whoever is interrupted right after that finds it among the others, and ends it."""
     inbox, outbox = connection.Pipe(duplex=False)
     sys.stdout.flush()
@@ -159,7 +181,7 @@ def _start(searcher: Searcher, place: int, seed: int, quota: int, workers: list[
                 other.inbox.close()
                 os.close(other.pidfd)
             inbox.close()
-            _work(searcher, seed, quota, outbox, parent)
+            _work(search, outbox, parent)
         outbox.close()
         workers.append(Worker(place, pid, os.pidfd_open(pid), inbox))
 
@@ -179,7 +201,7 @@ def _hear(worker: Worker, jobs: int) -> None:
         message = worker.inbox.recv()
     except (EOFError, OSError, pickle.UnpicklingError):
         raise _died(worker, jobs) from None
-    worker.schedules, worker.steps, worker.exhausted, worker.outcome, worker.over = message
+    worker.tally, worker.outcome, worker.over = message
 
 
 def _died(worker: Worker, jobs: int) -> DiedError:
@@ -188,7 +210,7 @@ def _died(worker: Worker, jobs: int) -> DiedError:
     how = f"was killed by {signal.Signals(ended.si_status).name}" if ended is not None and killed else "exited"
     hint = "; the kernel kills with SIGKILL where memory runs out" if how.endswith("SIGKILL") else ""
     return DiedError(
-        f"worker {worker.place + 1} of {jobs} (pid {worker.pid}) {how} after {worker.schedules:,} schedules{hint}: "
+        f"worker {worker.place + 1} of {jobs} (pid {worker.pid}) {how} after {worker.tally.schedules:,} schedules{hint}: "
         "jobs=1 explores without workers",
         pid=worker.pid,
     )
@@ -208,13 +230,13 @@ def _end(workers: list[Worker]) -> None:
 # ── a worker, from inside ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _work(searcher: Searcher, seed: int, quota: int, outbox: "connection.Connection[Any, Any]", parent: int) -> None:
+def _work(search: "Search", outbox: "connection.Connection[Any, Any]", parent: int) -> None:
     """Search, tell how far it is, and exit: it never returns into what the parent was doing."""
     status = 1
 
-    def tell(told: Tally, outcome: Found | Raised | None = None, *, over: bool = False) -> None:
+    def tell(told: Tally, outcome: Outcome | None = None, *, over: bool = False) -> None:
         try:
-            outbox.send((told.schedules, told.steps, told.exhausted, outcome, over))
+            outbox.send((told, outcome, over))
         except BrokenPipeError:
             raise Unheard from None
 
@@ -223,13 +245,13 @@ def _work(searcher: Searcher, seed: int, quota: int, outbox: "connection.Connect
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the parent decides
         tally = Tally()
         try:
-            searcher.run(seed, quota, tally, tell)
+            search(tally, tell)
         except Unheard:
             raise
         except BaseException as error:  # noqa: BLE001 - raised where the exploration was called
-            tell(tally, Raised(tally.schedules, _portable(error)), over=True)
+            tell(tally, Raised(tally.run, _portable(error)), over=True)
         else:
-            tell(tally, tally.found, over=True)
+            tell(tally, Exhausted(tally.run) if tally.exhausted else tally.found, over=True)
         status = 0
     except Unheard:
         status = 0  # what it would have found does not count

@@ -167,5 +167,12 @@ def _crossed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, 
     """Encode and decode, as on the way to another process."""
     if not kwargs and all(type(value) in _PLAIN for value in args):
         return args, kwargs
-    crossed: tuple[tuple[Any, ...], dict[str, Any]] = pickle.loads(pickle.dumps((args, kwargs), 5))  # noqa: S301 - our own
+    try:
+        encoded = pickle.dumps((args, kwargs), 5)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TypeError(
+            f"world.process: an argument cannot go to another process: {error}; pass what pickle takes: functions and classes of a "
+            "module, numbers, texts, handles"
+        ) from error
+    crossed: tuple[tuple[Any, ...], dict[str, Any]] = pickle.loads(encoded)  # noqa: S301 - our own
     return crossed

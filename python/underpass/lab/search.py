@@ -10,6 +10,7 @@ from typing import NamedTuple, final
 import greenlet
 
 from underpass._core import Lab
+from underpass.lab.again import differs
 from underpass.lab.judge import judge
 from underpass.lab.settings import Settings
 from underpass.lab.stage import Program, Stage
@@ -17,6 +18,8 @@ from underpass.lab.verdict import Verdict
 
 # Collections of garbage between schedules: what a schedule leaves is nearly always freed at once.
 SWEEP_EVERY = 2_000
+# Strategies that go through the schedules in an order, and let steps stand back that a schedule that is followed does not have.
+IN_ORDER = frozenset({"dpor", "every"})
 # Seconds between two words on how far it is.
 TELL_EVERY = 0.05
 
@@ -49,6 +52,11 @@ class Tally:
     found: Found | None = None
 
     @property
+    def run(self) -> int:
+        """Schedules begun, those cut off among them."""
+        return self.schedules + self.pruned
+
+    @property
     def over(self) -> bool:
         """There is nothing more to look for."""
         return self.exhausted or self.found is not None
@@ -64,11 +72,11 @@ class Searcher:
     judge: Callable[[Stage, str], Verdict | None] = judge
     """Says what is wrong with how a schedule ended."""
 
-    def run(self, seed: int, limit: int, tally: Tally, tell: Callable[[Tally], object]) -> None:
-        """Run up to ``limit`` schedules of a seed, and count in ``tally``, which is told now and then."""
+    def run(self, strategy: str, seed: int, limit: int, tally: Tally, tell: Callable[[Tally], object]) -> None:
+        """Run up to ``limit`` more schedules of a strategy and seed, and count in ``tally``, which is told now and then."""
         asked = self.settings
         lab = Lab(
-            asked.strategy,
+            strategy,
             seed,
             kills=asked.kills,
             faults=asked.faults,
@@ -78,18 +86,23 @@ class Searcher:
         )
         stage = Stage(lab, self.program, lines=asked.lines)
         due = time.perf_counter() + TELL_EVERY
+        cut = 0
         with _quiet_collector():
-            for number in range(limit):
+            for _ in range(limit):
                 left = lab.begin(greenlet.getcurrent().switch)
-                tally.classes, tally.covered = lab.classes, lab.covered
+                if lab.classes is not None or lab.covered is not None:
+                    tally.classes, tally.covered = lab.classes, lab.covered
                 if not left:
                     tally.exhausted = True
                     return
+                number = tally.run
                 verdict = stage.run(self.judge)
-                pruned = lab.pruned
-                tally.schedules += pruned == tally.pruned
-                tally.pruned = pruned
+                tally.schedules += lab.pruned == cut
+                tally.pruned += lab.pruned - cut
+                cut = lab.pruned
                 tally.steps += lab.steps
+                if verdict is None and number & (number - 1) == 0 and strategy not in IN_ORDER:
+                    verdict = differs(stage, asked.steps)
                 if verdict is not None:
                     tally.found = Found(number, verdict, lab.token)
                     return

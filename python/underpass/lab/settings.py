@@ -14,7 +14,7 @@ class Settings:
     faults: int = 0
     early: bool = True
     preemptions: int | None = None
-    strategy: str = "portfolio"
+    strategy: str | None = None
     seed: int | None = None
     steps: int = 2_000
     jobs: int | None = None

@@ -47,6 +47,12 @@ class Stage:
         self._interrupt: KeyboardInterrupt | None = None
         self.watch: Callable[[int, str, int | None], None] | None = None
 
+    def on(self, lab: Lab) -> "Stage":
+        """Return a stage of the same program on another lab, played by the same greenlets."""
+        stage = Stage(lab, self._program, lines=self._by_lines)
+        stage._actors = self._actors
+        return stage
+
     def run(self, judge: Callable[["Stage", str], Verdict | None]) -> Verdict | None:
         """Run one schedule; ``judge`` looks at its end. The lab has begun it."""
         lab = self.lab

@@ -12,7 +12,7 @@ class Verdict:
 
     kind: str
     """``exception``, ``assertion``, ``invariant``, ``deadlock``, ``lost wake-up``, ``untold death``, ``livelock``, ``leak``,
-    ``race``, ``not linearizable``."""
+    ``race``, ``not linearizable``, ``shared global``, ``nondeterminism``."""
     summary: str
     details: str = ""
 

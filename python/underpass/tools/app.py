@@ -120,7 +120,9 @@ def explore(  # noqa: PLR0913  a command has its options
         int | None,
         typer.Option(min=0, help="The most times somebody has to wait who could go on. By default any number."),
     ] = None,
-    strategy: Annotated[str | None, typer.Option(help="Who chooses. By default several in turns.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Who chooses. By default several in turns, then dpor too.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Where the dice start. By default elsewhere each time.")
     ] = None,

@@ -187,6 +187,8 @@ impl Queue {
             let Some(watch) = watch else { return attempt(slept) };
             // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
             self.room.announce_sleeper(watch, &words.freed, SLEEPERS);
+            // Who purges may die before it calls anybody.
+            watch.word(&words.purges, purges);
             self.reap(kernel, me, |life| watch.life(life))?;
             let done = attempt(slept)?;
             if done.is_some() && slept {

@@ -130,6 +130,7 @@ impl Room {
     fn free_slow(&self, kernel: &dyn Kernel, count: u32) {
         let _owed = Owed::name(kernel, &self.words.baton);
         let gauge = &self.words.freed;
+        let calls = self.words.calls.load(Acquire);
         let mut word = gauge.word.load(Relaxed);
         loop {
             let next = word & !(COUNT | SLEEPERS) | plus(word, count);
@@ -139,8 +140,7 @@ impl Room {
             }
         }
         if word & SLEEPERS != 0 {
-            // Joiners sleep on the same word, and one of them could swallow a putter's wake.
-            kernel.wake(&gauge.word, if word & JOINERS == 0 { count } else { u32::MAX });
+            self.wake(kernel, gauge, word, count, calls);
         }
         if word & (JOINERS | CLOSED) != 0 && self.drained() {
             self.tell_all(kernel);

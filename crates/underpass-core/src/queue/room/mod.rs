@@ -7,7 +7,7 @@
 //! [taken, freed), owned by a process (`SlotWords::owner`), or named by the intent of a side whose lock is held.
 
 use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::queue::{COUNT, Gauge, JOINERS, RoomWords, SlotWords};
+use underpass_shm::layout::queue::{CLOSED, COUNT, Gauge, JOINERS, RoomWords, SlotWords};
 use underpass_shm::life::Me;
 use underpass_shm::place::{Blocks, Placed, PlacedSlice};
 use underpass_shm::sync::{
@@ -100,7 +100,7 @@ impl Room {
     /// Wakes all who sleep at the gauges: nothing will come any more, or there is somebody else to watch.
     pub fn tell_all(&self, kernel: &dyn Kernel) {
         let _owed = Owed::name(kernel, &self.words.baton);
-        call(&self.words);
+        let _ = call(&self.words);
         for (gauge, bits) in [(&self.words.tail, SLEEPERS), (&self.words.freed, SLEEPERS | JOINERS)] {
             if gauge.word.fetch_and(!bits, AcqRel) & bits != 0 {
                 kernel.wake(&gauge.word, u32::MAX);
@@ -114,6 +114,28 @@ impl Room {
         // SYNC(queue-4): pairs with `call`, which comes before the bit is cleared.
         watch.wide = Some((&self.words.calls, self.words.calls.load(Acquire)));
         watch.word(&gauge.word, gauge.word.fetch_or(bit, AcqRel) | bit);
+    }
+
+    /// Tells joiners, and the getters of a queue that ends, if nothing is left: a message that was moved to the back may have
+    /// been got, and its slot freed, before it was no longer counted twice.
+    fn tell_if_drained(&self, kernel: &dyn Kernel) {
+        // SYNC(queue-5): pairs with `announce_sleeper`, both on this word: the joiner sees the count, or is seen.
+        if self.words.freed.word.fetch_or(0, AcqRel) & (JOINERS | CLOSED) != 0 && self.drained() {
+            self.tell_all(kernel);
+        }
+    }
+
+    /// Wakes so many of those whose bits the caller has cleared in `word`, which it did after it read `calls`.
+    fn wake(&self, kernel: &dyn Kernel, gauge: &Gauge, word: u32, count: u32, calls: u64) {
+        // Joiners sleep on the same word as putters, and one of them could swallow a putter's wake.
+        let mixed = word & JOINERS != 0;
+        kernel.wake(&gauge.word, if mixed { u32::MAX } else { count });
+        // So could one who came between the exchange and the wake. And whoever called somebody then found the bit cleared and
+        // left them to this wake, which one who came later may have got.
+        let joined = !mixed && gauge.word.load(Acquire) & JOINERS != 0;
+        if joined || self.words.calls.load(Acquire) != calls {
+            kernel.wake(&gauge.word, u32::MAX);
+        }
     }
 
     /// Messages queued: exact at some instant of the call.
@@ -168,20 +190,19 @@ impl Room {
     /// Clears the sleepers' bit, so that who is about to sleep looks again, and wakes up to `count` who do.
     fn tell(&self, kernel: &dyn Kernel, gauge: &Gauge, count: u32) {
         let _owed = Owed::name(kernel, &self.words.baton);
-        call(&self.words);
+        let calls = call(&self.words);
         let word = gauge.word.fetch_and(!SLEEPERS, AcqRel);
         if word & SLEEPERS != 0 {
-            kernel.wake(&gauge.word, if word & JOINERS == 0 { count } else { u32::MAX });
+            self.wake(kernel, gauge, word, count, calls);
         }
     }
 }
 
-/// Has everybody look again who has announced himself and does not sleep yet.
-fn call(words: &RoomWords) {
+/// Has everybody look again who has announced himself and does not sleep yet; how many calls there were.
+fn call(words: &RoomWords) -> u64 {
     // SYNC(queue-4): pairs with `announce_sleeper`. Not the bit alone: another may set it before they compare.
-    if !planted(Fault::UncountedCall) {
-        words.calls.fetch_add(1, AcqRel);
-    }
+    let more = u64::from(!planted(Fault::UncountedCall));
+    words.calls.fetch_add(more, AcqRel).wrapping_add(more)
 }
 
 /// All who sleep in a room: at a gauge, or for one of the two locks.
@@ -192,7 +213,7 @@ impl Sleepers for RoomWords {
 
     fn recall(&self, kernel: &dyn Kernel) {
         let _owed = Owed::name(kernel, &self.baton);
-        call(self);
+        let _ = call(self);
         for word in [&self.tail.word, &self.freed.word, &self.put.lock.word, &self.get.lock.word] {
             // A sleeper may be there though the bit is not: one that was to be told by another, who died.
             let bits = if std::ptr::eq(word, &raw const self.freed.word) { SLEEPERS | JOINERS } else { SLEEPERS };

@@ -83,6 +83,7 @@ impl Room {
             words.owner.store(owner, Release);
         } else {
             put.extra.store(minus(extra, 1), Release);
+            self.tell_if_drained(kernel);
         }
         put.intent.slot.store(0, Release);
         arrived
@@ -126,6 +127,7 @@ impl Room {
     fn arrive_slow(&self, kernel: &dyn Kernel, count: u32, refuse_closed: bool) -> Result<()> {
         let tail = &self.words.tail;
         let _owed = Owed::name(kernel, &self.words.baton);
+        let calls = self.words.calls.load(Acquire);
         loop {
             let word = tail.word.load(Relaxed);
             if refuse_closed && word & CLOSED != 0 {
@@ -134,7 +136,7 @@ impl Room {
             let next = word & !(COUNT | SLEEPERS) | plus(word, count);
             if tail.word.compare_exchange(word, next, AcqRel, Relaxed).is_ok() {
                 if word & SLEEPERS != 0 {
-                    kernel.wake(&tail.word, count);
+                    self.wake(kernel, tail, word, count, calls);
                 }
                 return Ok(());
             }

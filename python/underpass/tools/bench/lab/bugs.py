@@ -26,7 +26,7 @@ def alone(bug: Bug) -> str:
 def until_found(program: Program, strategy: str, seed: int, *, limit: int = LIMIT, kills: int = 0) -> int:
     """Return the number of the first schedule that fails, from 1; one beyond the limit if none does."""
     tally = Tally()
-    Searcher(program, Settings(kills=kills, strategy=strategy)).run(seed, limit, tally, lambda _: None)
+    Searcher(program, Settings(kills=kills)).run(strategy, seed, limit, tally, lambda _: None)
     return limit + 1 if tally.found is None else tally.found.number + 1
 
 

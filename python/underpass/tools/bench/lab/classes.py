@@ -75,8 +75,8 @@ def exhaust(program: Program, limit: int = LIMIT) -> int | None:
     """Return how many classes of schedules there are; None: more schedules than the limit."""
     tally = Tally()
     # Nobody judges: one that ends in a deadlock is a class like any other.
-    searcher = Searcher(program, Settings(strategy="dpor"), judge=lambda _stage, _end: None)
-    searcher.run(0, limit, tally, lambda _: None)
+    searcher = Searcher(program, Settings(), judge=lambda _stage, _end: None)
+    searcher.run("dpor", 0, limit, tally, lambda _: None)
     return tally.classes if tally.exhausted else None
 
 

@@ -74,7 +74,7 @@ def _contestant(name: str, program: Program) -> Contestant:
 def _time(program: Program, seed: int, schedules: int) -> float:
     searcher, tally = Searcher(program, Settings()), Tally()
     started = time.process_time_ns()
-    searcher.run(seed, schedules, tally, lambda _: None)
+    searcher.run("portfolio", seed, schedules, tally, lambda _: None)
     return (time.process_time_ns() - started) / tally.schedules
 
 

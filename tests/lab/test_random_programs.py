@@ -1,0 +1,169 @@
+"""Programs that nobody thought of: in no schedule does anybody sleep who could go on.
+
+A real sleeper looks for itself once a second, which hides a wake that is lost. Here it is told: `lost wake-up`, `untold death`.
+"""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+
+import underpass
+
+pytest.importorskip("greenlet")
+
+from underpass import UnderpassError
+from underpass.lab import Verdict, World
+from underpass.lab.judge import judge
+from underpass.lab.search import Searcher, Tally
+from underpass.lab.settings import Settings
+from underpass.lab.stage import Stage
+
+SCHEDULES = 300
+
+Operation = Callable[[Any, float | None], object]
+
+
+def visited(mutex: underpass.Mutex, timeout: float | None) -> None:
+    mutex.acquire(timeout=timeout)
+    mutex.release()
+
+
+def recovered(mutex: underpass.Mutex, timeout: float | None) -> None:
+    with mutex.recovering(timeout=timeout):
+        pass
+
+
+def worked(queue: underpass.Queue, timeout: float | None) -> None:
+    with queue.take(timeout=timeout):
+        queue.statistics()
+
+
+def registered(queue: underpass.Queue, timeout: float | None) -> None:
+    with queue.putting():
+        queue.put(b"x", timeout=timeout)
+
+
+def semaphore(dice: random.Random) -> underpass.Semaphore:
+    return underpass.Semaphore(dice.choice([0, 0, 1]))
+
+
+def queue(dice: random.Random) -> underpass.Queue:
+    made = underpass.Queue(dice.choice([1, 2]), 8)
+    if dice.random() < 0.4:
+        made.put_nowait(b"job")
+    return made
+
+
+KINDS: dict[Callable[[random.Random], object], list[Operation]] = {
+    semaphore: [
+        lambda it, timeout: it.acquire(timeout=timeout),
+        lambda it, timeout: it.acquire(timeout=timeout),
+        lambda it, _: it.release(1),
+        lambda it, _: it.release(2),
+        lambda it, _: it.reset(),
+        lambda it, _: it.acquire_nowait(),
+    ],
+    lambda _: underpass.Mutex(): [visited, visited, recovered],
+    lambda _: underpass.Event(): [
+        lambda it, timeout: it.wait(timeout=timeout),
+        lambda it, timeout: it.wait(timeout=timeout),
+        lambda it, _: it.set(),
+        lambda it, _: it.clear(),
+    ],
+    lambda _: underpass.Notification(): [
+        lambda it, timeout: it.wait(1, timeout=timeout),
+        lambda it, timeout: it.wait(3, timeout=timeout),
+        lambda it, timeout: it.wait(3, all=True, timeout=timeout),
+        lambda it, _: it.notify(1),
+        lambda it, _: it.notify(3),
+        lambda it, _: it.set(2),
+        lambda it, _: it.clear(1),
+    ],
+    lambda _: underpass.AtomicInt(): [
+        lambda it, timeout: it.wait(0, timeout=timeout),
+        lambda it, timeout: it.wait(1, timeout=timeout),
+        lambda it, _: it.add(1),
+        lambda it, _: it.store(0),
+        lambda it, _: it.wake(),
+    ],
+    queue: [
+        lambda it, timeout: it.put(b"x", timeout=timeout),
+        lambda it, timeout: it.put(b"x", timeout=timeout),
+        lambda it, timeout: it.put_many([b"x", b"y"], timeout=timeout),
+        lambda it, timeout: it.get(timeout=timeout),
+        lambda it, timeout: it.get(timeout=timeout),
+        lambda it, timeout: it.get_many(2, timeout=timeout),
+        worked,
+        worked,
+        registered,
+        lambda it, timeout: it.take(timeout=timeout).put_back(),
+        lambda it, timeout: it.take(timeout=timeout).put_back(front=False),
+        lambda it, timeout: it.loan(4, timeout=timeout).commit(),
+        lambda it, timeout: it.loan(4, timeout=timeout).abandon(),
+        lambda it, timeout: it.join(timeout=timeout),
+        lambda it, _: it.shutdown(),
+        lambda it, _: it.shutdown(immediate=True),
+        lambda it, _: it.purge(),
+    ],
+}
+# Queues have most to get wrong.
+MAKERS = [*KINDS, queue, queue]
+
+
+def program(seed: int) -> Callable[[World], None]:
+    """Two to four processes, each with one to three operations of one object."""
+    dice = random.Random(seed)
+    make = dice.choice(MAKERS)
+    plans = [
+        [(dice.choice(KINDS[make]), dice.choice([None, None, 1, 2])) for _ in range(dice.choice([1, 1, 2, 3]))]
+        for _ in range(dice.choice([2, 3, 3, 4]))
+    ]
+    mortal = [dice.random() < 0.6 for _ in plans]
+    size = dice.random()
+
+    def run(it: object, plan: list[tuple[Operation, float | None]]) -> None:
+        for operation, timeout in plan:
+            with suppress(UnderpassError):
+                operation(it, timeout)
+
+    def program(world: World) -> None:
+        it = make(random.Random(size))
+        for plan, may_die in zip(plans, mortal, strict=True):
+            # Not as an argument: the operations cannot be pickled.
+            world.process(partial(run, it, plan), mortal=may_die)
+
+    return program
+
+
+def untold(stage: Stage, end: str) -> Verdict | None:
+    """Standing still is right where nobody could go on; what is kept at the end is not looked at."""
+    verdict = judge(stage, end)
+    return verdict if verdict is not None and verdict.kind in {"lost wake-up", "untold death", "livelock"} else None
+
+
+def explore(seed: int) -> None:
+    tally = Tally()
+    searcher = Searcher(program(seed), Settings(kills=seed % 3), judge=untold)
+    searcher.run("portfolio", seed, SCHEDULES, tally, lambda _: None)
+    assert tally.found is None, f"program {seed}: {tally.found}"
+    assert tally.schedules == SCHEDULES
+
+
+def test_nobody_sleeps_who_could_go_on(dice: random.Random) -> None:
+    for _ in range(40):
+        explore(dice.randrange(2**32))
+
+
+@pytest.mark.parametrize("seed", [198, 246, 399])
+def test_programs_that_once_did(seed: int) -> None:
+    explore(seed)
+
+
+@pytest.mark.deep
+def test_nobody_sleeps_who_could_go_on_in_many_programs(dice: random.Random) -> None:
+    for _ in range(20_000):
+        explore(dice.randrange(2**32))
