@@ -125,7 +125,7 @@ def program(seed: int) -> Callable[[World], None]:
     mortal = [dice.random() < 0.6 for _ in plans]
     size = dice.random()
 
-    def run(it: object, plan: list[tuple[Operation, float | None]]) -> None:
+    def run(it: object, plan: list[tuple[Operation, int | None]]) -> None:
         for operation, timeout in plan:
             with suppress(UnderpassError):
                 operation(it, timeout)
