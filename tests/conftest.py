@@ -139,6 +139,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.config.stash[_collected].append(item.nodeid)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Set apart what collecting made: it stays, and the collection after each test would walk through all of it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
