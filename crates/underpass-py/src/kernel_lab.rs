@@ -6,31 +6,34 @@
 //! until the schedule has ended and been looked at: whatever its frames do when they unwind then, nobody sees.
 
 mod locks;
+mod objects;
+mod turns;
+mod views;
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicU32 as Word;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use underpass_core::held::{Held, held};
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
 use underpass_core::{Deadline, Error, Result};
-use underpass_lab::choice::{Object, Pending, Point, Task};
+use underpass_lab::choice::{Point, Task};
 use underpass_lab::record::{Manner, Thing};
-use underpass_lab::schedule::{Next, Schedule};
+use underpass_lab::schedule::Schedule;
 use underpass_lab::world::{Woken, World};
-use underpass_shm::header::{Header, Kind};
+use underpass_shm::clock;
 use underpass_shm::life::{Life, Me};
-use underpass_shm::limits::Lack;
 use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
-use underpass_shm::{Error as Shm, clock, space};
 
 use crate::error::plain;
 use crate::kernel_conducted;
 use crate::rendezvous_lab::Doors;
+use objects::Objects;
+pub use turns::point_name;
+use turns::{Greenlets, Nudge};
+pub use views::HeldBytes;
+use views::Views;
 
 thread_local! {
     static CURRENT: std::cell::RefCell<Option<Arc<LabKernel>>> = const { std::cell::RefCell::new(None) };
@@ -59,55 +62,11 @@ pub struct LabKernel {
     greenlets: Mutex<Greenlets>,
     objects: Mutex<Objects>,
     pub doors: Doors,
+    pub views: Views,
     /// Changes with every name.
     names: Word,
     nudge: Mutex<Nudge>,
 }
-
-/// A look of one sleeper after the end of a schedule: can it go on?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Nudge {
-    #[default]
-    None,
-    /// It has been let look.
-    Looking,
-    /// It would sleep again.
-    Sleeps,
-}
-
-/// Whom to switch to.
-#[derive(Debug, Default)]
-pub struct Greenlets {
-    /// The `switch` of whoever explores.
-    pub host: Option<Py<PyAny>>,
-    /// The `switch` of each task.
-    pub tasks: Vec<Py<PyAny>>,
-    /// Is told of each scheduling point, where somebody looks on.
-    pub observer: Option<Py<PyAny>>,
-}
-
-/// One object of the lab.
-#[derive(Debug)]
-struct Made {
-    region: Arc<Region>,
-    header: Header,
-    file: String,
-    linked: bool,
-}
-
-#[derive(Debug, Default)]
-struct Objects {
-    made: Vec<Made>,
-    /// The memory of channels.
-    channels: Vec<Arc<Region>>,
-    /// Memory of the schedule before this one, which somebody still had open when this one began.
-    kept: Vec<Arc<Region>>,
-    /// Memory of earlier schedules, by its size.
-    spare: HashMap<usize, Vec<Arc<Region>>>,
-}
-
-/// The most bytes of an object whose memory a schedule hands on to the next.
-const CLEARED: usize = 64 * 1024;
 
 fn address(word: *const AtomicU32) -> usize {
     word as usize
@@ -125,6 +84,7 @@ impl LabKernel {
             greenlets: Mutex::default(),
             objects: Mutex::default(),
             doors: Doors::default(),
+            views: Views::default(),
             names: Word::new(0),
             nudge: Mutex::default(),
         }
@@ -142,33 +102,11 @@ impl LabKernel {
 
     /// Begins the next schedule, with no objects; false: there is none.
     pub fn begin(&self) -> bool {
-        let mut objects = locked(&self.objects);
         self.doors.clear();
-        let Objects { made, channels, kept, spare } = &mut *objects;
-        let before = std::mem::take(kept);
-        let last = made.drain(..).map(|made| made.region).chain(channels.drain(..));
-        for (mut region, again) in
-            before.into_iter().map(|region| (region, true)).chain(last.map(|region| (region, false)))
-        {
-            match Arc::get_mut(&mut region) {
-                // What is larger comes cheaper from the system, which zeroes only the pages that are touched.
-                Some(memory) if memory.len() > CLEARED => {}
-                Some(memory) => {
-                    memory.clear();
-                    spare.entry(region.len()).or_default().push(region);
-                }
-                // Handles of a schedule's arguments live until the next one has begun; who still has it open then keeps it.
-                None if !again => kept.push(region),
-                None => {}
-            }
-        }
+        self.views.clear();
+        locked(&self.objects).clear();
         self.greenlets().tasks.clear();
         self.schedule().begin()
-    }
-
-    /// How many are parked on words of that object.
-    pub fn waiters(&self, object: &Region) -> usize {
-        self.schedule().sleepers(object.addresses().start)
     }
 
     /// Which process runs, of those that are simulated, or the host's.
@@ -181,96 +119,6 @@ impl LabKernel {
     pub fn simulated(&self) -> Option<Life> {
         let schedule = self.schedule();
         schedule.running().map(|task| Life(schedule.world.process_life(Some(task))))
-    }
-
-    /// Memory that two processes share to use a port: it belongs to that object.
-    pub fn channel(&self, port: &Region, size: usize) -> Result<Arc<Region>> {
-        let region = self.room(size)?;
-        let world = &mut self.schedule().world;
-        if let Some(port) = world.object_at(port.addresses().start) {
-            world.annex(port, region.addresses());
-        }
-        locked(&self.objects).channels.push(region.clone());
-        Ok(region)
-    }
-
-    /// Zeroed memory.
-    fn room(&self, size: usize) -> Result<Arc<Region>> {
-        match locked(&self.objects).spare.get_mut(&size).and_then(Vec::pop) {
-            Some(region) => Ok(region),
-            None => Ok(Region::anonymous(size)?),
-        }
-    }
-
-    /// What the objects are called, in the order in which they were made.
-    pub fn files(&self) -> Vec<(&'static str, String)> {
-        locked(&self.objects).made.iter().map(|made| (made.header.kind.name(), made.file.clone())).collect()
-    }
-
-    /// What lives hold of all objects: each object by its place among them, and what is held of it.
-    pub fn held(&self) -> Vec<(usize, Held)> {
-        let objects = locked(&self.objects);
-        let mut all = Vec::new();
-        for (about, made) in objects.made.iter().enumerate() {
-            let belongs = |channel: &&Arc<Region>| {
-                self.schedule().world.object_at(channel.addresses().start) == Some(Object(about as u32))
-            };
-            let channels: Vec<_> = match made.header.kind {
-                Kind::Port => objects.channels.iter().filter(belongs).cloned().collect(),
-                _ => Vec::new(),
-            };
-            all.extend(held(self, &made.header, &made.region, &channels).into_iter().map(|held| (about, held)));
-        }
-        all
-    }
-
-    /// An object's memory and file, by its place among all; unlinked or not.
-    pub fn nth(&self, about: usize) -> Option<(Arc<Region>, Header, String)> {
-        let objects = locked(&self.objects);
-        objects.made.get(about).map(|made| (made.region.clone(), made.header.clone(), made.file.clone()))
-    }
-
-    /// The object of a file that has not been unlinked.
-    pub fn find(&self, file: &str, kind: Kind) -> std::result::Result<(Arc<Region>, Header), Shm> {
-        let objects = locked(&self.objects);
-        let Some(made) = objects.made.iter().find(|made| made.linked && made.file == file) else {
-            let what = format!("'{}' in the lab", space::object_name(file));
-            return Err(Shm::NotFound { what, path: file.into() });
-        };
-        if made.header.kind != kind {
-            let (found, expected) = (made.header.kind.name(), kind.name());
-            return Err(Shm::Mismatch {
-                what: format!("'{}' in the lab", space::object_name(file)),
-                wanted: expected.into(),
-                found: found.into(),
-            });
-        }
-        Ok((made.region.clone(), made.header.clone()))
-    }
-
-    /// Removes a name; false: it is gone.
-    pub fn unlink(&self, file: &str) -> bool {
-        self.unlink_if(file, |_| true)
-    }
-
-    /// Removes a name if it is that object's.
-    pub fn unlink_if(&self, file: &str, wanted: impl Fn(&Header) -> bool) -> bool {
-        let mut objects = locked(&self.objects);
-        let made = objects.made.iter_mut().find(|made| made.linked && made.file == file && wanted(&made.header));
-        made.map(|made| made.linked = false).is_some()
-    }
-
-    /// Some object has that name.
-    fn is_taken(&self, file: &str) -> bool {
-        locked(&self.objects).made.iter().any(|made| made.linked && made.file == file)
-    }
-
-    /// Sleeps until a name appears, or the time comes.
-    pub fn await_name(&self, seen: u32, until: Option<u64>) -> Parked {
-        let mut watch = Watch::new();
-        watch.word(&self.names, seen);
-        // Nobody owes a wake for a name without making it.
-        self.park(&watch, None, until)
     }
 
     /// Sleeps until a task's life has ended.
@@ -286,23 +134,12 @@ impl LabKernel {
         Ok(())
     }
 
-    /// How many names have appeared.
-    pub fn names(&self) -> u32 {
-        self.names.load(SeqCst)
-    }
-
     /// The step that is under way changes the object with that memory: for what is no operation of its own.
     pub fn touch(&self, object: &Region) {
         let mut schedule = self.schedule();
         if let Some(object) = schedule.world.object_at(object.addresses().start) {
             schedule.tie(Thing::Object(object), Manner::Change);
         }
-    }
-
-    /// A scheduling point of an operation that uses the object with that memory so.
-    pub fn operate(&self, object: &Region, manner: Manner) -> Result<()> {
-        let object = self.schedule().world.object_at(object.addresses().start);
-        self.arrive(Pending { point: Point::Operation, object, manner })
     }
 
     /// Whether an operation that would wait until then for room, and need not, is refused as if it had waited in vain.
@@ -316,164 +153,6 @@ impl LabKernel {
             schedule.wait_until(time);
         }
         true
-    }
-
-    /// A scheduling point. No lock is held here while others run.
-    pub fn point(&self, point: Point, object: Option<Object>) -> Result<()> {
-        self.arrive(Pending { point, object, manner: Manner::Change })
-    }
-
-    fn arrive(&self, pending: Pending) -> Result<()> {
-        let Pending { point, object, .. } = pending;
-        let task = {
-            let schedule = self.schedule();
-            let Some(task) = schedule.running() else { return Ok(()) };
-            if !self.is_entered_here() {
-                return Err(strange());
-            }
-            if schedule.is_over() {
-                drop(schedule);
-                return self.after_the_end(point);
-            }
-            task
-        };
-        self.observe(task, point, object)?;
-        let next = self.schedule().arrive(pending);
-        self.follow(next)
-    }
-
-    /// Has others go on, if they do.
-    fn follow(&self, next: Next) -> Result<()> {
-        match next {
-            Next::Stay => Ok(()),
-            Next::Switch(other) => self.switch(Some(other)),
-            Next::Over => self.switch(None),
-        }
-    }
-
-    /// The same where nobody expects an exception; false: it only unwinds, and ends at its next operation.
-    fn quiet_point(&self, point: Point, object: Option<Object>) -> bool {
-        // A destructor may run while an exception is on its way: it is kept.
-        let raised = Python::attach(PyErr::take);
-        let passed = self.point(point, object).is_ok();
-        Python::attach(|py| {
-            drop(PyErr::take(py));
-            if let Some(raised) = raised {
-                raised.restore(py);
-            }
-        });
-        passed
-    }
-
-    /// The calling thread is the one whose greenlets are the processes.
-    fn is_entered_here(&self) -> bool {
-        CURRENT.with_borrow(|lab| lab.as_ref().is_some_and(|lab| std::ptr::eq(&raw const **lab, self)))
-    }
-
-    /// After the end of a schedule, lets one sleeper look once more: true if it then goes on with its program.
-    pub fn nudge(&self, py: Python<'_>, task: Task) -> PyResult<bool> {
-        self.schedule().world.disturb(task);
-        self.schedule().set_running(Some(task));
-        *locked(&self.nudge) = Nudge::Looking;
-        let switch = self.greenlets().tasks.get(task.index()).map(|switch| switch.clone_ref(py));
-        let switched =
-            switch.map_or_else(|| Err(plain(py, "MisuseError", "the lab is not running")), |switch| switch.call0(py));
-        self.schedule().set_running(None);
-        let nudge = std::mem::take(&mut *locked(&self.nudge));
-        switched.map(|_| nudge == Nudge::Looking)
-    }
-
-    /// A scheduling point of one who only unwinds, or looks once more.
-    fn after_the_end(&self, point: Point) -> Result<()> {
-        let nudge = *locked(&self.nudge);
-        match (nudge, point) {
-            (Nudge::None, _) => Err(unwinds()),
-            // It passes on what it must on its way.
-            (_, Point::Wake | Point::Woke) => Ok(()),
-            (_, Point::Park) => {
-                *locked(&self.nudge) = Nudge::Sleeps;
-                self.switch(None)
-            }
-            (_, _) => self.switch(None),
-        }
-    }
-
-    /// Tells whoever looks on.
-    fn observe(&self, task: Task, point: Point, object: Option<Object>) -> Result<()> {
-        if self.greenlets().observer.is_none() {
-            return Ok(());
-        }
-        Python::attach(|py| {
-            let Some(observer) = self.greenlets().observer.as_ref().map(|observer| observer.clone_ref(py)) else {
-                return Ok(());
-            };
-            // What it does with the objects is no step of anybody.
-            self.schedule().set_running(None);
-            let told = observer.call1(py, (task.0, point_name(point), object.map(|object| object.0)));
-            self.schedule().set_running(Some(task));
-            told.map(drop).map_err(|error| {
-                error.restore(py);
-                Error::Interrupted
-            })
-        })
-    }
-
-    /// Lets a task go on, or the host; comes back when this one is to go on.
-    fn switch(&self, task: Option<Task>) -> Result<()> {
-        Python::attach(|py| {
-            let switch = {
-                let greenlets = self.greenlets();
-                let switch = task.map_or(greenlets.host.as_ref(), |task| greenlets.tasks.get(task.index()));
-                switch.map(|switch| switch.clone_ref(py))
-            };
-            let switched = switch
-                .map_or_else(|| Err(plain(py, "MisuseError", "the lab is not running")), |switch| switch.call0(py));
-            switched.map(drop).map_err(|error| {
-                error.restore(py);
-                Error::Interrupted
-            })
-        })
-    }
-}
-
-/// What is said of a space that the lab lets be full.
-fn lack(size: usize) -> Lack {
-    let remedy = "the lab lets the space be full here: let go of what was taken before, and go on without the object";
-    Lack::of_simulated_bytes(size as u64, remedy)
-}
-
-/// Refuses a thread of the system.
-fn strange() -> Error {
-    Python::attach(|py| {
-        let why = "it lives in the lab, which runs no threads of the system: start threads of its processes with world.thread";
-        plain(py, "MisuseError", why).restore(py);
-    });
-    Error::Interrupted
-}
-
-/// Raises what unwinds a greenlet.
-fn unwinds() -> Error {
-    static EXIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    Python::attach(|py| {
-        let exit = EXIT.get_or_try_init(py, || Ok(py.import("greenlet")?.getattr("GreenletExit")?.unbind()));
-        match exit.and_then(|exit| exit.bind(py).call0()) {
-            Ok(value) => PyErr::from_value(value).restore(py),
-            Err(error) => error.restore(py),
-        }
-    });
-    Error::Interrupted
-}
-
-/// What a point is called in Python.
-pub fn point_name(point: Point) -> &'static str {
-    match point {
-        Point::Start => "start",
-        Point::Operation => "operation",
-        Point::Park => "park",
-        Point::Awake => "awake",
-        Point::Wake => "wake",
-        Point::Woke => "woke",
-        Point::Line => "line",
     }
 }
 
@@ -560,35 +239,6 @@ impl Kernel for LabKernel {
     }
 
     fn memory(&self, wanted: &Wanted<'_>) -> Result<Memory> {
-        if let Some(name) = wanted.name
-            && self.is_taken(&space::file_name(name))
-        {
-            return Err(Shm::Exists { what: format!("'{name}' in the lab"), path: space::file_name(name) }.into());
-        }
-        if self.refuses(Deadline::NoWait) {
-            let what = wanted.name.map_or_else(|| "an object".into(), |name| format!("'{name}'"));
-            return Err(Shm::OutOfSpace { what: format!("{what} in the lab"), lack: lack(wanted.size) }.into());
-        }
-        let region = self.room(wanted.size)?;
-        let number = self.schedule().world.add_object(region.addresses());
-        let me = self.me()?.process;
-        let header = Header {
-            kind: wanted.kind,
-            space: 0,
-            nonce: u64::from(number.0),
-            creator: me.0,
-            creator_pid: self.pid(me),
-            parameters: wanted.parameters,
-        };
-        header.write(&region, "an object of the lab")?;
-        (wanted.format)(&region)?;
-        let file = wanted.name.map_or_else(|| format!("@{}", number.0 + 1), space::file_name);
-        let made = Made { region: region.clone(), header: header.clone(), file: file.clone(), linked: true };
-        locked(&self.objects).made.push(made);
-        if wanted.name.is_some() {
-            self.names.fetch_add(1, SeqCst);
-            self.wake(&self.names, u32::MAX);
-        }
-        Ok(Memory { region, header, file })
+        self.make(wanted)
     }
 }

@@ -1,205 +1,18 @@
 //! `underpass.Lease`: a message being worked on, read in place.
 
-use std::ffi::{c_int, c_void};
-use std::sync::atomic::{
-    AtomicUsize,
-    Ordering::{AcqRel, Acquire, Release},
-};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ffi::c_int;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyMemoryView, PyType, PyWeakrefMethods, PyWeakrefReference};
 use underpass_core::Error;
-use underpass_core::kernel::Kernel;
-use underpass_core::queue::{self as core, Ticket};
-use underpass_shm::life::Life;
+use underpass_core::queue::Ticket;
 
-use crate::error::{Context, raise};
-use crate::handle::Handle;
 use crate::queue::Queue;
+use crate::slot::Slot;
 use crate::timeout::Timeout;
-
-/// One slot of a queue that this process holds, as a buffer of Python: the base of leases and loans.
-#[derive(Debug)]
-pub struct Slot {
-    handle: Arc<Handle>,
-    core: Arc<core::Queue>,
-    pub ticket: Ticket,
-    writable: bool,
-    /// Views of the bytes that Python has, or `SETTLED`: one word, so that no view is given while the slot is settled.
-    views: AtomicUsize,
-    /// Views that other processes of the lab have, which got at this Python object as a forked child does.
-    strangers: Strangers,
-}
-
-const SETTLED: usize = 1 << (usize::BITS - 1);
-
-impl Slot {
-    pub fn new(queue: &Queue, ticket: Ticket, writable: bool) -> Self {
-        Self {
-            handle: queue.handle.clone(),
-            core: queue.core.clone(),
-            ticket,
-            writable,
-            views: AtomicUsize::new(0),
-            strangers: Strangers::default(),
-        }
-    }
-
-    pub fn title(&self) -> &str {
-        &self.handle.title
-    }
-
-    pub fn is_settled(&self) -> bool {
-        self.views.load(Acquire) & SETTLED != 0
-    }
-
-    /// Settles the slot, once, and only when nobody looks at its bytes any more.
-    pub fn settle(
-        &self,
-        py: Python<'_>,
-        failed: &str,
-        action: impl FnOnce(&core::Queue, &dyn underpass_core::Kernel, &Ticket) -> underpass_core::Result<()>,
-    ) -> PyResult<()> {
-        let refused = |why: &str| raise(py, &Context::of(self.title(), failed), Error::Misuse(why.into()));
-        self.handle.point(py)?;
-        match self.views.compare_exchange(0, SETTLED, AcqRel, Acquire) {
-            Ok(_) => {
-                if let Some(other) = self.strangers.alive(self.handle.kernel()) {
-                    let pid = self.handle.kernel().pid(other);
-                    return Err(self.race(py, &format!("it ends while pid {pid} still views its bytes")));
-                }
-            }
-            Err(views) if views & SETTLED == 0 => {
-                let why = format!("{views} views of its bytes are still in use: release or delete them first");
-                return Err(refused(&why));
-            }
-            Err(_) => {
-                return Err(refused("it was settled before, or belongs to the process that this one was forked from"));
-            }
-        }
-        action(&self.core, self.handle.kernel(), &self.ticket).map_err(|error| {
-            // Ctrl-C came before it was done: it can be settled again.
-            if error == Error::Interrupted {
-                self.views.store(0, Release);
-            }
-            raise(py, &Context::of(self.title(), failed), error)
-        })
-    }
-
-    /// Gives the bytes to Python.
-    ///
-    /// # Safety
-    /// `view` is the one that Python asks to have filled in, and `owner` is the object that contains this slot.
-    pub unsafe fn export(&self, owner: *mut ffi::PyObject, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let counted = |views: usize| (views & SETTLED == 0).then_some(views + 1);
-        if let Some(other) = self.stranger() {
-            return Python::attach(|py| {
-                if self.is_settled() {
-                    let pid = self.handle.kernel().pid(other);
-                    return Err(self.race(py, &format!("pid {pid} views its bytes after it has ended")));
-                }
-                // SAFETY: as for the owner; the lab tells if the slot is settled meanwhile.
-                unsafe { self.fill(owner, view, flags) }?;
-                self.strangers.add(other);
-                Ok(())
-            });
-        }
-        if self.views.fetch_update(AcqRel, Acquire, counted).is_err() {
-            return Err(PyBufferError::new_err(format!("{}: the lease or loan has ended", self.title())));
-        }
-        // SAFETY: S7, the block is this process's until the slot is settled, and that waits for all exports.
-        unsafe { self.fill(owner, view, flags) }.inspect_err(|_| self.unexport())
-    }
-
-    /// Fills a view in.
-    ///
-    /// # Safety
-    /// As for [`Self::export`].
-    unsafe fn fill(&self, owner: *mut ffi::PyObject, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let start = self.core.blocks().start(self.ticket.slot).cast::<c_void>();
-        let length = self.ticket.length.cast_signed();
-        // SAFETY: S7, the caller sees to it that the block is not used otherwise while the view lasts.
-        let code = unsafe { ffi::PyBuffer_FillInfo(view, owner, start, length, c_int::from(!self.writable), flags) };
-        if code == 0 { Ok(()) } else { Err(Python::attach(PyErr::fetch)) }
-    }
-
-    pub fn unexport(&self) {
-        match self.stranger() {
-            Some(other) => self.strangers.remove(other),
-            None => {
-                self.views.fetch_sub(1, AcqRel);
-            }
-        }
-    }
-
-    /// The process that runs, if it is one of the lab's and not the one whose slot this is.
-    fn stranger(&self) -> Option<Life> {
-        let running = self.handle.process_in_lab()?;
-        (running != self.ticket.process).then_some(running)
-    }
-
-    /// Two processes use the same bytes, and nothing orders that.
-    fn race(&self, py: Python<'_>, what: &str) -> PyErr {
-        let why = format!(
-            "a race on its bytes: {what}, and the next message in the slot overwrites them: wait for the other process first, or give it a copy"
-        );
-        let raised = raise(py, &Context::of(self.title(), "lease or loan used by two"), Error::Misuse(why));
-        // The lab's verdict says so.
-        drop(raised.value(py).setattr("race", true));
-        raised
-    }
-
-    /// For one that Python forgot: nobody can look at the bytes any more.
-    pub fn forget(&self, lease: bool) {
-        if self.views.swap(SETTLED, AcqRel) & SETTLED == 0 {
-            let kernel = self.handle.kernel();
-            Python::attach(|py| {
-                // Collected while an exception is under way, or interrupted by one: neither may meet the other.
-                let under_way = PyErr::take(py);
-                // A forked copy is refused, and that is right: the slot is the parent's.
-                let _ = if lease {
-                    self.core.put_back(kernel, &self.ticket, true)
-                } else {
-                    self.core.abandon(kernel, &self.ticket)
-                };
-                drop(PyErr::take(py));
-                if let Some(error) = under_way {
-                    error.restore(py);
-                }
-            });
-        }
-    }
-}
-
-/// Who has views of a slot that is another's: only the lab, whose processes share the Python objects, can count them.
-#[derive(Debug, Default)]
-struct Strangers(Mutex<Vec<Life>>);
-
-impl Strangers {
-    fn all(&self) -> MutexGuard<'_, Vec<Life>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, process: Life) {
-        self.all().push(process);
-    }
-
-    fn remove(&self, process: Life) {
-        let mut all = self.all();
-        if let Some(place) = all.iter().position(|other| *other == process) {
-            all.swap_remove(place);
-        }
-    }
-
-    /// One that lives: the dead look no more.
-    fn alive(&self, kernel: &dyn Kernel) -> Option<Life> {
-        self.all().iter().copied().find(|process| kernel.alive(*process))
-    }
-}
 
 /// A message being worked on. A normal exit is ``done``, an exception ``put_back``, the process's death puts it back in front.
 ///
@@ -243,7 +56,7 @@ impl Lease {
     #[getter]
     fn value<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyMemoryView>> {
         let py = slf.py();
-        if slf.get().slot.stranger().is_some() {
+        if slf.get().slot.is_strange() {
             // A forked child has its own.
             return PyMemoryView::from(slf.as_any());
         }
@@ -305,8 +118,9 @@ impl Lease {
         unsafe { slf.get().slot.export(slf.as_ptr(), view, flags) }
     }
 
-    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
-        self.slot.unexport();
+    unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
+        // SAFETY: S7, Python passes a view that `__getbuffer__` filled in.
+        unsafe { self.slot.unexport(view) }
     }
 
     fn __len__(&self) -> usize {

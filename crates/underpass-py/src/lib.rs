@@ -26,6 +26,7 @@ mod request;
 mod scope;
 mod semaphore;
 mod serving;
+mod slot;
 mod space;
 mod timeout;
 mod waits;

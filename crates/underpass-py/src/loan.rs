@@ -8,9 +8,9 @@ use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::queue::Ticket;
 
-use crate::lease::Slot;
 use crate::number::Whole;
 use crate::queue::Queue;
+use crate::slot::Slot;
 
 /// Bytes to write in place. It is a writable buffer (``memoryview(loan)``, ``numpy.frombuffer(loan)``); leaving its
 /// ``with`` block commits them as a message, an exception or the process's death abandons them.
@@ -105,8 +105,9 @@ impl Loan {
         unsafe { slf.get().slot.export(slf.as_ptr(), view, flags) }
     }
 
-    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
-        self.slot.unexport();
+    unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
+        // SAFETY: S7, Python passes a view that `__getbuffer__` filled in.
+        unsafe { self.slot.unexport(view) }
     }
 
     fn __len__(&self) -> usize {

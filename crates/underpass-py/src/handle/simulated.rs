@@ -1,9 +1,9 @@
 //! What a handle of the lab is asked beside what every handle is.
 
 use underpass_core::Deadline;
-use underpass_shm::life::Life;
 
 use super::Handle;
+use crate::kernel_lab::LabKernel;
 
 impl Handle {
     /// In the lab an operation that finds room can be refused as if there were none until its deadline; nowhere else.
@@ -11,8 +11,8 @@ impl Handle {
         self.lab.as_ref().is_some_and(|lab| lab.refuses(deadline))
     }
 
-    /// The process that runs, if it is one of the lab's: not its host.
-    pub fn process_in_lab(&self) -> Option<Life> {
-        self.lab.as_ref().and_then(|lab| lab.simulated())
+    /// The lab that it lives in.
+    pub fn lab(&self) -> Option<&LabKernel> {
+        self.lab.as_deref()
     }
 }

@@ -5,7 +5,8 @@ use underpass_lab::choice::{Pending, Point};
 use underpass_lab::record::Manner;
 use underpass_shm::region::Region;
 
-use crate::kernel_lab::{LabKernel, strange};
+use super::LabKernel;
+use super::turns::strange;
 
 impl LabKernel {
     /// Whoever finds a lock taken and would wait for nothing else stands back from it.

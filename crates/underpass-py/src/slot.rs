@@ -1,0 +1,200 @@
+//! One slot of a queue that a process holds: what leases and loans have in common.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire, Release},
+};
+
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use underpass_core::Error;
+use underpass_core::queue::{self as core, Ticket};
+use underpass_shm::life::Life;
+
+use crate::error::{Context, exception, raise};
+use crate::handle::Handle;
+use crate::kernel_lab::{HeldBytes, LabKernel};
+use crate::queue::Queue;
+
+/// Its bytes are a buffer of Python's.
+#[derive(Debug)]
+pub struct Slot {
+    handle: Arc<Handle>,
+    core: Arc<core::Queue>,
+    pub ticket: Ticket,
+    writable: bool,
+    /// Views of the bytes that Python has, or `SETTLED`: one word, so that no view is given while the slot is settled.
+    views: AtomicUsize,
+}
+
+const SETTLED: usize = 1 << (usize::BITS - 1);
+
+impl Slot {
+    pub fn new(queue: &Queue, ticket: Ticket, writable: bool) -> Self {
+        Self { handle: queue.handle.clone(), core: queue.core.clone(), ticket, writable, views: AtomicUsize::new(0) }
+    }
+
+    pub fn title(&self) -> &str {
+        &self.handle.title
+    }
+
+    pub fn is_settled(&self) -> bool {
+        self.views.load(Acquire) & SETTLED != 0
+    }
+
+    /// Settles the slot, once, and only when nobody looks at its bytes any more.
+    pub fn settle(
+        &self,
+        py: Python<'_>,
+        failed: &str,
+        action: impl FnOnce(&core::Queue, &dyn underpass_core::Kernel, &Ticket) -> underpass_core::Result<()>,
+    ) -> PyResult<()> {
+        let refused = |why: &str| raise(py, &Context::of(self.title(), failed), Error::Misuse(why.into()));
+        self.handle.point(py)?;
+        match self.views.compare_exchange(0, SETTLED, AcqRel, Acquire) {
+            Ok(_) => {
+                if let Some(viewer) = self.handle.lab().and_then(|lab| lab.viewer_of(self.bytes())) {
+                    let pid = self.handle.kernel().pid(viewer);
+                    return Err(self.race(py, &format!("it ends while pid {pid} still views its bytes")));
+                }
+            }
+            Err(views) if views & SETTLED == 0 => {
+                let why = format!("{views} views of its bytes are still in use: release or delete them first");
+                return Err(refused(&why));
+            }
+            Err(_) => {
+                return Err(refused("it was settled before, or belongs to the process that this one was forked from"));
+            }
+        }
+        action(&self.core, self.handle.kernel(), &self.ticket).map_err(|error| {
+            // Ctrl-C came before it was done: it can be settled again.
+            if error == Error::Interrupted {
+                self.views.store(0, Release);
+            }
+            raise(py, &Context::of(self.title(), failed), error)
+        })
+    }
+
+    /// Gives the bytes to Python.
+    ///
+    /// # Safety
+    /// `view` is the one that Python asks to have filled in, and `owner` is the object that contains this slot.
+    pub unsafe fn export(&self, owner: *mut ffi::PyObject, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let counted = |views: usize| (views & SETTLED == 0).then_some(views + 1);
+        if let Some((lab, viewer)) = self.stranger() {
+            // SAFETY: as for the owner; the lab tells if the slot is settled meanwhile.
+            return unsafe { self.export_to(lab, viewer, owner, view, flags) };
+        }
+        if self.views.fetch_update(AcqRel, Acquire, counted).is_err() {
+            return Err(PyBufferError::new_err(format!("{}: the lease or loan has ended", self.title())));
+        }
+        // SAFETY: S7, the block is this process's until the slot is settled, and that waits for all exports.
+        unsafe { self.fill(owner, view, flags) }.inspect_err(|_| self.uncount())
+    }
+
+    /// Gives the bytes to a process of the lab that does not hold them; the view remembers whose it is.
+    ///
+    /// # Safety
+    /// As for [`Self::export`].
+    #[cold]
+    unsafe fn export_to(
+        &self,
+        lab: &LabKernel,
+        viewer: Life,
+        owner: *mut ffi::PyObject,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        if self.is_settled() {
+            let what = format!("pid {} views its bytes after it has ended", self.handle.kernel().pid(viewer));
+            return Err(Python::attach(|py| self.race(py, &what)));
+        }
+        // SAFETY: as the caller promises.
+        unsafe { self.fill(owner, view, flags) }?;
+        // SAFETY: S7, the view is the one that Python passed, and `internal` is for whoever exports.
+        unsafe { (*view).internal = ptr::without_provenance_mut(viewer.0 as usize) };
+        lab.views.add(self.bytes(), viewer);
+        Ok(())
+    }
+
+    /// Fills a view in.
+    ///
+    /// # Safety
+    /// As for [`Self::export`].
+    unsafe fn fill(&self, owner: *mut ffi::PyObject, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let start = self.core.blocks().start(self.ticket.slot).cast::<c_void>();
+        let length = self.ticket.length.cast_signed();
+        // SAFETY: S7, the caller sees to it that the block is not used otherwise while the view lasts.
+        let code = unsafe { ffi::PyBuffer_FillInfo(view, owner, start, length, c_int::from(!self.writable), flags) };
+        if code == 0 { Ok(()) } else { Err(Python::attach(PyErr::fetch)) }
+    }
+
+    /// Takes a view back.
+    ///
+    /// # Safety
+    /// `view` is one that [`Self::export`] filled in.
+    pub unsafe fn unexport(&self, view: *const ffi::Py_buffer) {
+        // SAFETY: S7, as the caller promises.
+        let stranger = unsafe { (*view).internal }.addr();
+        match (u32::try_from(stranger), self.handle.lab()) {
+            (Ok(viewer @ 1..), Some(lab)) => lab.views.remove(self.bytes(), Life(viewer)),
+            _ => self.uncount(),
+        }
+    }
+
+    fn uncount(&self) {
+        self.views.fetch_sub(1, AcqRel);
+    }
+
+    /// Whoever asks is a process of the lab, and not the one whose slot this is.
+    pub fn is_strange(&self) -> bool {
+        self.stranger().is_some()
+    }
+
+    fn stranger(&self) -> Option<(&LabKernel, Life)> {
+        let lab = self.handle.lab()?;
+        Some((lab, lab.stranger_to(self.bytes())?))
+    }
+
+    /// How the lab knows what this process holds.
+    fn bytes(&self) -> HeldBytes {
+        let Ticket { slot, number, process, .. } = self.ticket;
+        HeldBytes { start: self.core.blocks().start(slot).addr(), number, holder: process }
+    }
+
+    /// Two processes use the same bytes, and nothing orders that.
+    fn race(&self, py: Python<'_>, what: &str) -> PyErr {
+        let title = self.title();
+        let message = format!(
+            "{title} lease or loan used by two: a race on its bytes: {what}, and the next message in the slot overwrites them: \
+             wait for the other process first, or give it a copy"
+        );
+        // The lab's verdict says so.
+        exception(py, "MisuseError", &message, |attributes| attributes.set_item("race", true))
+    }
+
+    /// For one that Python forgot: nobody can look at the bytes any more.
+    pub fn forget(&self, lease: bool) {
+        if self.views.swap(SETTLED, AcqRel) & SETTLED == 0 {
+            let kernel = self.handle.kernel();
+            Python::attach(|py| {
+                // Collected while an exception is under way, or interrupted by one: neither may meet the other.
+                let under_way = PyErr::take(py);
+                // A forked copy is refused, and that is right: the slot is the parent's.
+                let _ = if lease {
+                    self.core.put_back(kernel, &self.ticket, true)
+                } else {
+                    self.core.abandon(kernel, &self.ticket)
+                };
+                drop(PyErr::take(py));
+                if let Some(error) = under_way {
+                    error.restore(py);
+                }
+            });
+        }
+    }
+}
