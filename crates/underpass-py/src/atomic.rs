@@ -15,7 +15,7 @@ use underpass_shm::place::Placed;
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::notification::describe;
-use crate::number::Whole;
+use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -161,9 +161,8 @@ impl AtomicInt {
         name: &str,
         value: Number,
         space: Option<&Bound<'_, Space>>,
-        mode: Option<Whole>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         Py::new(py, Self::make(py, value, space.map(Bound::get), Some(name), mode)?)
     }
 
@@ -182,9 +181,8 @@ impl AtomicInt {
         name: &str,
         value: Number,
         space: Option<&Bound<'_, Space>>,
-        mode: Option<Whole>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         let create = || Self::make(py, value, space.map(Bound::get), Some(name), mode);
         object::open_or_create(py, name, space, [0; PARAMETERS], create)
     }

@@ -11,7 +11,7 @@ use underpass_shm::header::{Kind, PARAMETERS};
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::notification;
-use crate::number::Whole;
+use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -102,8 +102,12 @@ impl Event {
     /// Make a named event. Raises ExistsError if the name is taken.
     #[staticmethod]
     #[pyo3(signature = (name, *, space=None, mode=None))]
-    fn create(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, mode: Option<Whole>) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+    fn create(
+        py: Python<'_>,
+        name: &str,
+        space: Option<&Bound<'_, Space>>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
+    ) -> PyResult<Py<Self>> {
         Py::new(py, Self::make(py, space.map(Bound::get), Some(name), mode)?)
     }
 
@@ -121,9 +125,8 @@ impl Event {
         py: Python<'_>,
         name: &str,
         space: Option<&Bound<'_, Space>>,
-        mode: Option<Whole>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         let create = || Self::make(py, space.map(Bound::get), Some(name), mode);
         object::open_or_create(py, name, space, [0; PARAMETERS], create)
     }

@@ -1,43 +1,29 @@
 //! What every object has: a name, an end, and a way to be handed to another process.
 
 mod locks;
+mod opening;
 mod ports;
 mod simulated;
+mod travel;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
-use std::time::Duration;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::Error;
-use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
-use underpass_core::linux::{Host as _, Linux};
+use underpass_core::kernel::Kernel;
+use underpass_core::linux::Linux;
 use underpass_lab::record::Manner;
-use underpass_shm::access::Access;
 use underpass_shm::header::{Header, Kind, PARAMETERS};
 use underpass_shm::life::Life;
 use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, forks, space};
 
-use crate::atomic::AtomicInt;
-use crate::error::{Context, exception, from_shm, is, plain, raise};
-use crate::event::Event;
-use crate::gate::Gate;
-use crate::host;
+use crate::error::{Context, exception, from_shm, plain, raise};
 use crate::kernel_conducted::{self, Conducted};
-use crate::kernel_lab::{self, LabKernel};
-use crate::mutex::Mutex;
-use crate::notification::Notification;
-use crate::object::opened;
-use crate::queue::{LETTERS, Queue};
-use crate::semaphore::Semaphore;
-use crate::space::Space;
-use crate::timeout::Timeout;
-
-/// How long one look for a name may take before signal handlers run again.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::kernel_lab::LabKernel;
+pub use travel::{Travel, reopen, reopen_in_lab};
 
 /// The states of a handle. Whatever is not open takes the slow path.
 const OPEN: u8 = 0;
@@ -67,154 +53,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Makes an object; without a name it is anonymous.
-    pub fn create(py: Python<'_>, space: Option<&Space>, wanted: &Wanted<'_>) -> PyResult<Self> {
-        check(wanted)?;
-        let lab = if space.is_none() { kernel_lab::current() } else { None };
-        let home = if lab.is_none() { Some(Space::or_default(py, space)?.linux) } else { None };
-        let made = match (&lab, &home) {
-            (Some(lab), _) => lab.memory(wanted),
-            (None, Some(home)) => home.memory(wanted),
-            (None, None) => unreachable!("an object lives in the lab or in a space"),
-        };
-        let made = made.and_then(|made| {
-            if wanted.name.is_some() && lab.is_none() {
-                kernel_conducted::announce()?;
-            }
-            Ok(made)
-        });
-        Ok(Self::born(made.map_err(|error| not_created(py, wanted, error))?, home, lab, wanted.name.is_none()))
-    }
-
-    fn born(made: Memory, home: Option<Arc<Linux>>, lab: Option<Arc<LabKernel>>, anonymous: bool) -> Self {
-        let mut handle = Self::over(home, lab, made.region, made.header, made.file);
-        handle.owned_in = anonymous.then(forks::epoch);
-        handle
-    }
-
-    /// Opens a named object, waiting for the name if `timeout` says so.
-    pub fn open(py: Python<'_>, space: Option<&Space>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Self> {
-        Self::open_until(py, space, name, kind, timeout, timeout.deadline().time())
-    }
-
-    fn open_until(
-        py: Python<'_>,
-        space: Option<&Space>,
-        name: &str,
-        kind: Kind,
-        timeout: Timeout,
-        deadline: Option<u64>,
-    ) -> PyResult<Self> {
-        check_name(name)?;
-        if space.is_none()
-            && let Some(lab) = kernel_lab::current()
-        {
-            return Self::await_in_lab(py, lab, name, kind, timeout, deadline);
-        }
-        let linux = Space::or_default(py, space)?.linux;
-        let file = space::file_name(name);
-        loop {
-            match linux.space().open(&file, kind) {
-                Ok((region, header)) => return Ok(Self::opened(linux, region, header, file)),
-                Err(Shm::NotFound { what, path }) => {
-                    let now = kernel_lab::now();
-                    let left = deadline.map_or(LOOK, |time| Duration::from_nanos(time.saturating_sub(now)).min(LOOK));
-                    if left.is_zero() {
-                        return Err(missing(py, &what, &path, timeout));
-                    }
-                    kernel_conducted::refuse("name")
-                        .map_err(|error| raise(py, &Context::of(&what, "not opened"), error))?;
-                    let mut looked = Ok(());
-                    host::Python.detached(&mut || looked = linux.space().await_name(&file, left));
-                    looked.map_err(|error| from_shm(py, error))?;
-                    py.check_signals()?;
-                }
-                Err(error) => return Err(from_shm(py, error)),
-            }
-        }
-    }
-
-    /// Opens the object of a file of the lab, for a handle that came from another of its processes.
-    fn open_in_lab(py: Python<'_>, file: &str, kind: Kind, nonce: u64) -> PyResult<Self> {
-        let lab = kernel_lab::current();
-        let found = lab.as_ref().and_then(|lab| lab.find(file, kind).ok());
-        match found {
-            Some((region, header)) if header.nonce == nonce => Ok(Self::over(None, lab, region, header, file.into())),
-            _ => {
-                let what = format!(
-                    "{} of the lab is gone: its schedule has ended, or it was unlinked",
-                    title(kind, None, file)
-                );
-                Err(plain(py, "NotFoundError", &what))
-            }
-        }
-    }
-
-    fn await_in_lab(
-        py: Python<'_>,
-        lab: Arc<LabKernel>,
-        name: &str,
-        kind: Kind,
-        timeout: Timeout,
-        deadline: Option<u64>,
-    ) -> PyResult<Self> {
-        let file = space::file_name(name);
-        loop {
-            let seen = lab.names();
-            match lab.find(&file, kind) {
-                Ok((region, header)) => return Ok(Self::over(None, Some(lab), region, header, file)),
-                Err(Shm::NotFound { what, path }) => {
-                    let parked = if deadline.is_some_and(|time| lab.now() >= time) {
-                        Parked::Expired
-                    } else {
-                        lab.await_name(seen, deadline)
-                    };
-                    match parked {
-                        Parked::Expired => return Err(missing(py, &what, &path, timeout)),
-                        Parked::Interrupted => return Err(PyErr::fetch(py)),
-                        Parked::Look | Parked::Baton => {}
-                    }
-                }
-                Err(error) => return Err(from_shm(py, error)),
-            }
-        }
-    }
-
-    /// Opens the object of a file, for a handle that came from another process.
-    fn open_file(
-        py: Python<'_>,
-        space: &Space,
-        file: &str,
-        kind: Kind,
-        nonce: u64,
-        creator: (u32, u32),
-    ) -> PyResult<Self> {
-        let linux = space.linux.clone();
-        let opened = linux.space().open(file, kind);
-        match opened {
-            Ok((region, header)) if header.nonce == nonce => Ok(Self::opened(linux, region, header, file.into())),
-            Ok(_) | Err(Shm::NotFound { .. }) => {
-                let what = linux.space().describe(&space::object_name(file));
-                let (life, pid) = creator;
-                let fate = if linux.alive(Life(life)) {
-                    format!(
-                        "its creator, pid {pid}, closed or unlinked it before this handle arrived: keep it open there"
-                    )
-                } else {
-                    format!("its creator, pid {pid}, has died and what it left was swept")
-                };
-                Err(exception(py, "NotFoundError", &format!("{what} is gone: {fate}"), |attributes| {
-                    attributes.set_item("filename", linux.space().path_of(file))
-                }))
-            }
-            Err(error) => Err(from_shm(py, error)),
-        }
-    }
-
-    fn opened(linux: Arc<Linux>, region: Arc<Region>, header: Header, file: String) -> Self {
-        Self::over(Some(linux), None, region, header, file)
-    }
-
+    /// A hold on what is mapped.
     fn over(
         home: Option<Arc<Linux>>,
         lab: Option<Arc<LabKernel>>,
@@ -418,32 +257,6 @@ impl Handle {
         self.home(py)?.space().unlink(&self.file).map_err(|error| from_shm(py, error))
     }
 
-    /// How the handle travels: the function that opens it there, and its arguments.
-    pub fn reduce<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
-        self.check(py)?;
-        let open = py.import("underpass._core")?.getattr("reopen")?;
-        let (file, part, header) = (self.file.clone(), self.part.to_owned(), &self.header);
-        if self.lab.is_some() {
-            let (creator, pid) = (header.creator, header.creator_pid);
-            return Ok((open, (String::new(), file, header.kind as u32, header.nonce, creator, pid, part)));
-        }
-        let space = self.home(py)?.space();
-        if !space.exists(&self.file).map_err(|error| from_shm(py, error))? {
-            let message = format!(
-                "{} cannot be handed on: its file is gone, since its creator, pid {}, dropped it or somebody unlinked it: \
-                 keep a handle there, or give the object a name",
-                self.title, self.header.creator_pid
-            );
-            return Err(exception(py, "NotFoundError", &message, |attributes| {
-                attributes.set_item("filename", space.path_of(&self.file))
-            }));
-        }
-        self.kept.store(true, Relaxed);
-        let place = space.path().display().to_string();
-        let travel = (place, file, header.kind as u32, header.nonce, header.creator, header.creator_pid, part);
-        Ok((open, travel))
-    }
-
     /// Refuses parameters that are not the existing object's.
     pub fn same(&self, py: Python<'_>, wanted: [u64; PARAMETERS], names: &[&str]) -> PyResult<()> {
         let tell = |values: &[u64; PARAMETERS]| {
@@ -496,83 +309,6 @@ impl Drop for Handle {
     }
 }
 
-/// Place, file, kind, nonce, creator's life and pid, and which part of the object.
-pub type Travel = (String, String, u32, u64, u32, u32, String);
-
-/// Open a handle that came from another process.
-#[pyfunction]
-#[pyo3(name = "reopen")]
-#[expect(clippy::too_many_arguments, reason = "what a pickle carries, written by `reduce`")]
-#[expect(clippy::needless_pass_by_value, reason = "a path of Python's is converted")]
-pub fn reopen(
-    py: Python<'_>,
-    place: std::path::PathBuf,
-    file: &str,
-    kind: u32,
-    nonce: u64,
-    creator: u32,
-    pid: u32,
-    part: &str,
-) -> PyResult<Py<PyAny>> {
-    let kind =
-        Kind::from_number(kind).ok_or_else(|| PyValueError::new_err("a handle of a kind that does not exist"))?;
-    if place.as_os_str().is_empty() {
-        return awaken(py, Handle::open_in_lab(py, file, kind, nonce)?, part);
-    }
-    let space = match Space::at(py, &place, Access::Found) {
-        // Another user's port can be called by those who may read its space.
-        Err(error) if kind == Kind::Port && is(py, &error, "AccessDeniedError") => Space::look_at(py, &place)?,
-        entered => entered?,
-    };
-    awaken(py, Handle::open_file(py, &space, file, kind, nonce, (creator, pid))?, part)
-}
-
-/// A handle of an object of the lab, for those who look on.
-pub fn reopen_in_lab(py: Python<'_>, lab: &Arc<LabKernel>, about: usize) -> PyResult<Py<PyAny>> {
-    let (region, header, file) =
-        lab.nth(about).ok_or_else(|| PyValueError::new_err(format!("there is no object {about}")))?;
-    awaken(py, Handle::over(None, Some(lab.clone()), region, header, file), "")
-}
-
-/// The Python object of a handle that came from another process.
-fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
-    let kind = handle.header.kind;
-    match kind {
-        Kind::Semaphore => Ok(opened::<Semaphore>(py, handle)?.into_any()),
-        Kind::Queue if part == LETTERS => Ok(opened::<Queue>(py, handle.of_part(LETTERS))?.into_any()),
-        Kind::Queue => Ok(opened::<Queue>(py, handle)?.into_any()),
-        Kind::Port => Ok(Gate::arrived(py, handle, part)?.into_any()),
-        Kind::Mutex => Ok(opened::<Mutex>(py, handle)?.into_any()),
-        Kind::Notification => Ok(opened::<Notification>(py, handle)?.into_any()),
-        Kind::Event => Ok(opened::<Event>(py, handle)?.into_any()),
-        Kind::AtomicInt => Ok(opened::<AtomicInt>(py, handle)?.into_any()),
-        Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
-    }
-}
-
-fn not_created(py: Python<'_>, wanted: &Wanted<'_>, error: Error) -> PyErr {
-    raise(py, &Context::of(&title(wanted.kind, wanted.name, ""), "not created"), error)
-}
-
-fn check(wanted: &Wanted<'_>) -> PyResult<()> {
-    if let Some(name) = wanted.name {
-        check_name(name)?;
-    }
-    match wanted.mode {
-        None | Some(0o600 | 0o660 | 0o606 | 0o666) => Ok(()),
-        Some(mode) => Err(PyValueError::new_err(format!(
-            "mode=0o{mode:o}: who may use an object reads and writes it: pass 0o600, 0o660 or 0o666"
-        ))),
-    }
-}
-
-fn check_name(name: &str) -> PyResult<()> {
-    match space::check_name(name) {
-        Some(why) => Err(PyValueError::new_err(format!("{name:?} cannot be a name: {why}"))),
-        None => Ok(()),
-    }
-}
-
 fn title(kind: Kind, name: Option<&str>, file: &str) -> String {
     let kind = kind.name().to_lowercase();
     match name {
@@ -580,17 +316,4 @@ fn title(kind: Kind, name: Option<&str>, file: &str) -> String {
         None if file.is_empty() => format!("anonymous {kind}"),
         None => format!("{kind} {file}"),
     }
-}
-
-fn missing(py: Python<'_>, what: &str, path: &str, timeout: Timeout) -> PyErr {
-    if timeout.expired_scope().is_some() {
-        return plain(py, "TimedOut", &format!("{what} does not exist and did not appear {}", timeout.text()));
-    }
-    let advice = match timeout {
-        Timeout::Seconds(Some(seconds)) if seconds > 0.0 => format!("and did not appear within {seconds} s"),
-        _ => "now: pass timeout= to wait for it".into(),
-    };
-    exception(py, "NotFoundError", &format!("{what} does not exist {advice}"), |attributes| {
-        attributes.set_item("filename", path)
-    })
 }

@@ -14,7 +14,7 @@ use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise, seconds};
 use crate::handle::Handle;
-use crate::number::Whole;
+use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::space::Space;
@@ -287,9 +287,8 @@ impl Mutex {
         name: &str,
         recursive: bool,
         space: Option<&Bound<'_, Space>>,
-        mode: Option<Whole>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         Py::new(py, create(py, space, Some(name), mode, recursive)?)
     }
 
@@ -308,9 +307,8 @@ impl Mutex {
         name: &str,
         recursive: bool,
         space: Option<&Bound<'_, Space>>,
-        mode: Option<Whole>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         let make = || create(py, space, Some(name), mode, recursive);
         object::open_or_create(py, name, space, parameters(recursive), make)
     }

@@ -13,7 +13,7 @@ use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
 use crate::handle::Handle;
-use crate::number::Whole;
+use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -169,8 +169,12 @@ impl Notification {
     /// Make a named notification. Raises ExistsError if the name is taken.
     #[staticmethod]
     #[pyo3(signature = (name, *, space=None, mode=None))]
-    fn create(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, mode: Option<Whole>) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
+    fn create(
+        py: Python<'_>,
+        name: &str,
+        space: Option<&Bound<'_, Space>>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
+    ) -> PyResult<Py<Self>> {
         Py::new(py, Self::make(py, space.map(Bound::get), Some(name), mode)?)
     }
 
@@ -188,9 +192,8 @@ impl Notification {
         py: Python<'_>,
         name: &str,
         space: Option<&Bound<'_, Space>>,
-        mode: Option<Whole>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         let create = || Self::make(py, space.map(Bound::get), Some(name), mode);
         object::open_or_create(py, name, space, [0; PARAMETERS], create)
     }

@@ -25,6 +25,11 @@ pub fn whole(value: &Bound<'_, PyAny>) -> PyResult<i64> {
     value.extract::<Whole>().map(|Whole(number)| number)
 }
 
+/// The permissions of an object's file, for `from_py_with`; none: what its space says.
+pub fn mode(value: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
+    value.extract::<Option<Whole>>()?.map(|mode| mode.word("mode")).transpose()
+}
+
 impl Whole {
     /// As a size or an index of the argument `name`.
     pub fn size(self, name: &str) -> PyResult<usize> {

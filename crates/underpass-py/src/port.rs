@@ -19,7 +19,7 @@ use crate::admit::{Admit, Asked};
 use crate::error::{Context, raise};
 use crate::gate::Gate;
 use crate::handle::Handle;
-use crate::number::{Whole, whole};
+use crate::number::{mode, whole};
 use crate::object::{self, SharedObject};
 use crate::request::{self, Notified, Request};
 use crate::serving;
@@ -229,9 +229,8 @@ impl Port {
         #[pyo3(from_py_with = whole)] message_size: i64,
         admit: Option<Py<PyAny>>,
         space: Option<&Bound<'_, Space>>,
-        mode: Option<Whole>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         Py::new(py, create(py, space.map(Bound::get), Some(name), message_size, mode, admit)?)
     }
 

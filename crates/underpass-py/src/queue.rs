@@ -1,5 +1,9 @@
 //! `underpass.Queue`.
 
+mod making;
+mod putting;
+mod statistics;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -7,19 +11,21 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use underpass_core::Error;
-use underpass_core::kernel::{Kernel, Wanted};
-use underpass_core::queue::{self as core, Message, Shape};
-use underpass_shm::header::{Kind, PARAMETERS};
+use underpass_core::kernel::Kernel;
+use underpass_core::queue::{self as core, Message};
 
 use crate::bytes::{QUEUE, Source, Target};
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::lease::{Lease, Leases};
 use crate::loan::Loan;
-use crate::number::{Whole, whole};
-use crate::object::{self, Object, SharedObject};
+use crate::number::{Whole, mode, whole};
+use crate::object::{self, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
+use making::{create, parameters, shape};
+pub use putting::Putting;
+pub use statistics::{Holding, QueueStatistics};
 
 /// The part of a handle that is the room of the dead letters.
 pub const LETTERS: &str = "dead_letters";
@@ -57,129 +63,6 @@ pub const LETTERS: &str = "dead_letters";
 pub struct Queue {
     pub handle: Arc<Handle>,
     pub core: Arc<core::Queue>,
-}
-
-/// Somebody's lease or loan.
-#[pyclass(frozen, get_all, module = "underpass")]
-#[derive(Debug, Clone)]
-pub struct Holding {
-    /// The process that holds it.
-    pid: u32,
-    /// Which delivery of the message it is; 0: a loan.
-    deliveries: u32,
-    /// Seconds since it began.
-    held_for: f64,
-}
-
-#[pymethods]
-impl Holding {
-    fn __repr__(&self) -> String {
-        format!("Holding(pid={}, deliveries={}, held_for={:.3})", self.pid, self.deliveries, self.held_for)
-    }
-}
-
-/// A snapshot of a queue.
-#[pyclass(frozen, get_all, module = "underpass")]
-#[derive(Debug)]
-pub struct QueueStatistics {
-    /// Messages queued.
-    depth: u32,
-    /// Messages it can hold.
-    capacity: u32,
-    /// Messages being worked on, oldest first, and by whom.
-    leases: Vec<Holding>,
-    /// Slots being written in place, oldest first, and by whom.
-    loans: Vec<Holding>,
-    /// Processes registered by ``putting``, also one that has died and whose death nobody who waits has noticed yet.
-    putters: usize,
-    /// True once it was shut down.
-    shut_down: bool,
-    /// Threads that sleep here, wherever they are: getters, putters, and who joins.
-    waiters: usize,
-}
-
-#[pymethods]
-impl QueueStatistics {
-    fn __repr__(&self) -> String {
-        format!(
-            "QueueStatistics(depth={}, capacity={}, leases={}, loans={}, putters={}, shut_down={}, waiters={})",
-            self.depth,
-            self.capacity,
-            self.leases.len(),
-            self.loans.len(),
-            self.putters,
-            self.shut_down,
-            self.waiters
-        )
-    }
-}
-
-/// Registers a putter while the block runs.
-#[pyclass(frozen, module = "underpass")]
-#[derive(Debug)]
-pub struct Putting {
-    queue: Py<Queue>,
-}
-
-#[pymethods]
-impl Putting {
-    fn __enter__(&self, py: Python<'_>) -> PyResult<()> {
-        let queue = self.queue.get();
-        queue.handle.check(py)?;
-        queue.core.join_putters(queue.kernel()).map_err(|error| queue.failed(py, "cannot register a putter", error))
-    }
-
-    fn __exit__(&self, py: Python<'_>, _kind: Py<PyAny>, _error: Py<PyAny>, _trace: Py<PyAny>) -> PyResult<()> {
-        let queue = self.queue.get();
-        queue.core.leave_putters(queue.kernel()).map_err(|error| queue.failed(py, "cannot unregister a putter", error))
-    }
-}
-
-fn shape(capacity: i64, message_size: i64, max_deliveries: Option<Whole>) -> PyResult<Shape> {
-    let shape = Shape {
-        capacity: Whole(capacity).word("capacity")?,
-        message_size: Whole(message_size).word("message_size")? as usize,
-        max_deliveries: max_deliveries.map(|most| most.word("max_deliveries")).transpose()?,
-    };
-    match shape.check() {
-        Err(Error::Invalid(why)) => Err(PyValueError::new_err(why)),
-        _ => Ok(shape),
-    }
-}
-
-fn parameters(shape: &Shape) -> [u64; PARAMETERS] {
-    let most = u64::from(shape.max_deliveries.unwrap_or(0));
-    [u64::from(shape.capacity), shape.message_size as u64, most, 0, 0, 0, 0, 0]
-}
-
-fn create(
-    py: Python<'_>,
-    space: Option<&Space>,
-    name: Option<&str>,
-    mode: Option<u32>,
-    shape: &Shape,
-) -> PyResult<PyClassInitializer<Queue>> {
-    let format = |region: &Arc<_>| shape.format(region);
-    let (size, parameters) = (shape.size(), parameters(shape));
-    let wanted = Wanted { name, kind: Kind::Queue, size, parameters, mode, format: &format };
-    Queue::over(py, Arc::new(Handle::create(py, space, &wanted)?))
-}
-
-impl Object for Queue {
-    const KIND: Kind = Kind::Queue;
-    const PARAMETERS: &'static [&'static str] = &["capacity", "message_size", "max_deliveries"];
-
-    fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
-        let opened = (|| {
-            let wrong = || Error::Corrupted("its parameters are out of range".into());
-            let queue = Shape::read(handle.header.parameters)?.queue(&handle.region)?;
-            if handle.part() == LETTERS { queue.dead_letters().ok_or_else(wrong) } else { Ok(queue) }
-        })();
-        match opened {
-            Ok(core) => Ok(object::base(&handle).add_subclass(Self { core: Arc::new(core), handle })),
-            Err(error) => Err(raise(py, &Context::of(&handle.title, "not opened"), error)),
-        }
-    }
 }
 
 impl Queue {
@@ -279,9 +162,8 @@ impl Queue {
         #[pyo3(from_py_with = whole)] message_size: i64,
         max_deliveries: Option<Whole>,
         space: Option<&Bound<'_, Space>>,
-        mode: Option<Whole>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         Py::new(
             py,
             create(py, space.map(Bound::get), Some(name), mode, &shape(capacity, message_size, max_deliveries)?)?,
@@ -305,9 +187,8 @@ impl Queue {
         #[pyo3(from_py_with = whole)] message_size: i64,
         max_deliveries: Option<Whole>,
         space: Option<&Bound<'_, Space>>,
-        mode: Option<Whole>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         let shape = shape(capacity, message_size, max_deliveries)?;
         let create = || create(py, space.map(Bound::get), Some(name), mode, &shape);
         object::open_or_create(py, name, space, parameters(&shape), create)
@@ -340,15 +221,17 @@ impl Queue {
         let timeout = Timeout::new(timeout)?;
         let sources = items.try_iter()?.map(|item| Source::new(&item?, QUEUE)).collect::<PyResult<Vec<_>>>()?;
         let slices: Vec<&[u8]> = sources.iter().map(Source::as_slice).collect();
-        let longest = slices.iter().map(|slice| slice.len()).max().unwrap_or(0);
-        self.have_room(py, "took no message", timeout, longest)?;
+        if !self.handle.is_plain() {
+            let longest = slices.iter().map(|slice| slice.len()).max().unwrap_or(0);
+            self.have_room(py, "took no message", timeout, longest)?;
+        }
         let (put, result) = self.core.put_many(self.kernel(), &slices, timeout.deadline());
         match timeout.judge(result) {
             Ok(()) => Ok(()),
             Err(error) => {
                 let raised =
                     self.late(py, &format!("took {put} of {} messages and no more", slices.len()), timeout, error);
-                let _ = raised.value(py).setattr("transferred", put);
+                raised.value(py).setattr("transferred", put)?;
                 Err(raised)
             }
         }
@@ -552,27 +435,7 @@ impl Queue {
     /// A frozen snapshot: depth, and who works on what since when.
     fn statistics(&self, py: Python<'_>) -> PyResult<QueueStatistics> {
         self.handle.look(py)?;
-        let (loans, leases): (Vec<_>, Vec<_>) =
-            self.core.holdings().into_iter().partition(|holding| holding.delivery == 0);
-        let tell = |holdings: Vec<core::Holding>| {
-            holdings
-                .into_iter()
-                .map(|holding| Holding {
-                    pid: self.kernel().pid(holding.process),
-                    deliveries: holding.delivery,
-                    held_for: self.seconds_since(holding.since),
-                })
-                .collect()
-        };
-        Ok(QueueStatistics {
-            depth: self.core.depth(),
-            capacity: self.core.capacity(),
-            leases: tell(leases),
-            loans: tell(loans),
-            putters: self.core.putters(),
-            shut_down: self.core.is_shut_down(),
-            waiters: self.handle.waiters(),
-        })
+        Ok(QueueStatistics::of(self))
     }
 
     fn __repr__(&self) -> String {

@@ -13,7 +13,7 @@ use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
 use crate::handle::Handle;
-use crate::number::{Whole, whole};
+use crate::number::{Whole, mode, whole};
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -181,9 +181,8 @@ impl Semaphore {
         limit: Option<Whole>,
         saturate: bool,
         space: Option<&Bound<'_, Space>>,
-        mode: Option<Whole>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         Py::new(py, Parameters::new(value, limit, saturate)?.create(py, space.map(Bound::get), Some(name), mode)?)
     }
 
@@ -204,9 +203,8 @@ impl Semaphore {
         limit: Option<Whole>,
         saturate: bool,
         space: Option<&Bound<'_, Space>>,
-        mode: Option<Whole>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let mode = mode.map(|mode| mode.word("mode")).transpose()?;
         let parameters = Parameters::new(value, limit, saturate)?;
         let create = || parameters.create(py, space.map(Bound::get), Some(name), mode);
         object::open_or_create(py, name, space, parameters.words(), create)

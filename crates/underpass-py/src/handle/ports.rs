@@ -17,7 +17,8 @@ use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, socket, space};
 
-use super::{Handle, check, missing, not_created};
+use super::Handle;
+use super::opening::{check, missing, not_created};
 use crate::error::from_shm;
 use crate::host;
 use crate::kernel_conducted;

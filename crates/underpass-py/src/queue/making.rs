@@ -1,0 +1,64 @@
+//! How a queue is made, and found again: its shape in words and in a header.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use underpass_core::Error;
+use underpass_core::kernel::Wanted;
+use underpass_core::queue::Shape;
+use underpass_shm::header::{Kind, PARAMETERS};
+
+use super::{LETTERS, Queue};
+use crate::error::{Context, raise};
+use crate::handle::Handle;
+use crate::number::Whole;
+use crate::object::{self, Object};
+use crate::space::Space;
+
+pub fn shape(capacity: i64, message_size: i64, max_deliveries: Option<Whole>) -> PyResult<Shape> {
+    let shape = Shape {
+        capacity: Whole(capacity).word("capacity")?,
+        message_size: Whole(message_size).word("message_size")? as usize,
+        max_deliveries: max_deliveries.map(|most| most.word("max_deliveries")).transpose()?,
+    };
+    match shape.check() {
+        Err(Error::Invalid(why)) => Err(PyValueError::new_err(why)),
+        _ => Ok(shape),
+    }
+}
+
+pub fn parameters(shape: &Shape) -> [u64; PARAMETERS] {
+    let most = u64::from(shape.max_deliveries.unwrap_or(0));
+    [u64::from(shape.capacity), shape.message_size as u64, most, 0, 0, 0, 0, 0]
+}
+
+pub fn create(
+    py: Python<'_>,
+    space: Option<&Space>,
+    name: Option<&str>,
+    mode: Option<u32>,
+    shape: &Shape,
+) -> PyResult<PyClassInitializer<Queue>> {
+    let format = |region: &Arc<_>| shape.format(region);
+    let (size, parameters) = (shape.size(), parameters(shape));
+    let wanted = Wanted { name, kind: Kind::Queue, size, parameters, mode, format: &format };
+    Queue::over(py, Arc::new(Handle::create(py, space, &wanted)?))
+}
+
+impl Object for Queue {
+    const KIND: Kind = Kind::Queue;
+    const PARAMETERS: &'static [&'static str] = &["capacity", "message_size", "max_deliveries"];
+
+    fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
+        let opened = (|| {
+            let wrong = || Error::Corrupted("its parameters are out of range".into());
+            let queue = Shape::read(handle.header.parameters)?.queue(&handle.region)?;
+            if handle.part() == LETTERS { queue.dead_letters().ok_or_else(wrong) } else { Ok(queue) }
+        })();
+        match opened {
+            Ok(core) => Ok(object::base(&handle).add_subclass(Self { core: Arc::new(core), handle })),
+            Err(error) => Err(raise(py, &Context::of(&handle.title, "not opened"), error)),
+        }
+    }
+}
