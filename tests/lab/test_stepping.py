@@ -40,6 +40,20 @@ def dies(world):
     world.process(jobs.put, b"job", mortal=False, name="producer")
     world.process(work, jobs)
     world.at_end(lambda: False)
+
+
+def offer(jobs):
+    try:
+        jobs.put_nowait(b"job")
+    except underpass.WouldBlock:
+        jobs.put(b"later")
+
+
+def chooses(world):
+    jobs = underpass.Queue()
+    world.process(offer, jobs)
+    world.process(lambda: world.choose(3), name="chooser")
+    world.at_end(lambda: False)
 """
 
 Step = Callable[..., list[str]]
@@ -140,6 +154,12 @@ def test_lines_are_steps_too(step: Step) -> None:
 def test_deaths_are_told_on_the_way(step: Step) -> None:
     told = "".join(step("dies", "--replay=0x2.1x2.K1", commands="s, s, s, s, s, s, s, s"))
     assert re.search(r"── step \d+: work dies\n", told)
+
+
+def test_a_refusal_and_a_choice_of_the_program_are_told_apart(step: Step) -> None:
+    told = "".join(step("chooses", "--replay=0x2.R0.0.1.P2", commands=", ".join("s" * 9)))
+    assert re.search(r"── step \d+: offer finds no room\n", told)
+    assert re.search(r"── step \d+: the program chooses 2\n", told)
 
 
 def test_the_first_failure_is_stepped_through(step: Step) -> None:

@@ -3,8 +3,6 @@
 from itertools import zip_longest
 from typing import final
 
-import greenlet
-
 from underpass._core import Lab
 from underpass.lab.stage import Stage
 from underpass.lab.tracing import Place, here
@@ -23,8 +21,7 @@ def differs(passed: Stage, steps: int) -> Verdict | None:
     lab = Lab.replay(passed.lab.token, steps=steps)
     stage = passed.on(lab)
     look = _Look(stage)
-    lab.begin(greenlet.getcurrent().switch)
-    stage.run(lambda _stage, _end: None)
+    stage.replay(lambda _stage, _end: None)
     for number, (first, then) in enumerate(zip_longest(before, _script(lab), fillvalue=_OVER)):
         if first != then:
             where = look.where(then if then[0] == "run" else first)
@@ -55,13 +52,13 @@ class _Look:
     """Notes where everybody was last seen."""
 
     def __init__(self, stage: Stage) -> None:
-        self._lab = stage.lab
+        self._stage = stage
         self._places: dict[int, Place] = {}
         stage.watch = self._watch
 
     def _watch(self, task: int, point: str, about: int | None) -> None:
         if point != "end":
-            self._places[task] = here(point, about, self._lab.objects[about][0] if about is not None else "")
+            self._places[task] = here(self._stage, point, about)
 
     def where(self, step: Step) -> str:
         place = self._places.get(step[1])

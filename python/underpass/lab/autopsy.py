@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-import greenlet
 from msgspec.structs import replace
 
 from underpass._core import Lab
@@ -21,7 +20,7 @@ _CHANCE = "nondeterminism"
 
 @final
 @dataclass(frozen=True)
-class Search:
+class Origin:
     """What found a failing schedule."""
 
     title: str
@@ -37,21 +36,21 @@ class Search:
     """Which commands replay a token, if there are some."""
 
 
-def examine(program: Program, search: Search, token: str, verdict: Verdict) -> Failure:
+def examine(program: Program, origin: Origin, token: str, verdict: Verdict) -> Failure:
     """Make the failing schedule small, find the nearest one that passes, and write it down."""
     if verdict.kind == _CHANCE:
-        return Failure(write(program, search, token, verdict))
+        return Failure(write(program, origin, token, verdict))
 
     def attempt(candidate: str) -> Outcome:
-        lab = Lab.replay(candidate, loosely=True, steps=search.steps)
-        verdict = _run(Stage(lab, program, lines=search.lines))
+        lab = Lab.replay(candidate, loosely=True, steps=origin.steps)
+        verdict = Stage(lab, program, lines=origin.lines).replay(judge)
         return Outcome(lab.token, verdict.kind if verdict is not None else None)
 
     small = shrink(token, verdict.kind, attempt)
-    trace = write(program, search, small)
-    lab = Lab.replay(small, steps=search.steps)
-    stage = Stage(lab, program, lines=search.lines)
-    _run(stage)
+    trace = write(program, origin, small)
+    lab = Lab.replay(small, steps=origin.steps)
+    stage = Stage(lab, program, lines=origin.lines)
+    stage.replay(judge)
     found = nearest(lab.steps, lab.others, small, attempt)
     if found is not None:
         step, other = found
@@ -59,15 +58,10 @@ def examine(program: Program, search: Search, token: str, verdict: Verdict) -> F
     return Failure(trace)
 
 
-def _run(stage: Stage) -> Verdict | None:
-    stage.lab.begin(greenlet.getcurrent().switch)
-    return stage.run(judge)
-
-
-def write(program: Program, search: Search, token: str, found: Verdict | None = None) -> Trace:
+def write(program: Program, origin: Origin, token: str, found: Verdict | None = None) -> Trace:
     """Run a failing schedule once more, and write it down."""
-    lab = Lab.replay(token, steps=search.steps)
-    stage = Stage(lab, program, lines=search.lines)
+    lab = Lab.replay(token, steps=origin.steps)
+    stage = Stage(lab, program, lines=origin.lines)
     tracer = Tracer(stage)
     waits: list[Wait] = []
 
@@ -76,15 +70,14 @@ def write(program: Program, search: Search, token: str, found: Verdict | None = 
         waits.extend(tracer.waits())
         return judge(stage, end, tracer.taken)
 
-    lab.begin(greenlet.getcurrent().switch)
-    verdict = stage.run(look)
+    verdict = stage.replay(look)
     if verdict is None:
         verdict = found or Verdict(
             _CHANCE,
             "the schedule failed, and passes when it is followed again: something outside the lab decides",
         )
     return Trace(
-        title=search.title,
+        title=origin.title,
         kind=verdict.kind,
         summary=verdict.summary,
         details=verdict.details,
@@ -92,12 +85,12 @@ def write(program: Program, search: Search, token: str, found: Verdict | None = 
         moments=tuple(tracer.moments),
         waits=tuple(waits),
         token=token,
-        how=(f"lab.replay({search.title}, '{token}'{', lines=True' if search.lines else ''})",)
-        if search.commands is None
-        else search.commands(token),
-        schedules=search.schedules,
-        seed=search.seed,
-        budgets=search.budgets,
+        how=(f"lab.replay({origin.title}, '{token}'{', lines=True' if origin.lines else ''})",)
+        if origin.commands is None
+        else origin.commands(token),
+        schedules=origin.schedules,
+        seed=origin.seed,
+        budgets=origin.budgets,
     )
 
 

@@ -4,10 +4,8 @@ import random
 import time
 from collections.abc import Callable
 
-import greenlet
-
 from underpass._core import Lab
-from underpass.lab.autopsy import Search, examine, write
+from underpass.lab.autopsy import Origin, examine, write
 from underpass.lab.coverage import Interrupted, Report, bounds
 from underpass.lab.failure import Failure
 from underpass.lab.jobs import ALONE, check_jobs, share, worker_seed
@@ -150,8 +148,8 @@ def run(program: Program, settings: Settings, commands: Commands | None = None, 
     tally = Tally()
     begun = time.perf_counter()
 
-    def found(broken: Found) -> Search:
-        return Search(title, asked.steps, broken.number + 1, seed, budgets, asked.lines, commands)
+    def found(broken: Found) -> Origin:
+        return Origin(title, asked.steps, broken.number + 1, seed, budgets, asked.lines, commands)
 
     def report(*, interrupted: bool = False) -> Report:
         return Report(
@@ -203,11 +201,10 @@ def repeat(
     __tracebackhide__ = True
     steps, lines = settings.steps, settings.lines
     lab = Lab.replay(token, steps=steps)
-    lab.begin(greenlet.getcurrent().switch)
-    verdict = Stage(lab, program, lines=lines).run(judge)
+    verdict = Stage(lab, program, lines=lines).replay(judge)
     told = _forced(program, token, settings) if real else None
     if verdict is not None:
-        raise Failure(write(program, Search(name(program), steps, lines=lines, commands=commands), lab.token), told)
+        raise Failure(write(program, Origin(name(program), steps, lines=lines, commands=commands), lab.token), told)
 
 
 def on_real_processes(program: Program, failure: Failure, settings: Settings) -> Failure:

@@ -82,7 +82,7 @@ def explored(  # noqa: PLR0913 - what there is to say, each by its name
     steps: int = 2_000,
     jobs: int | None = None,
     lines: bool = False,
-) -> "Decorator":
+) -> Decorator:
     """Make a test of a program: calling it explores the program, and raises `Failure` if a schedule fails.
 
     The program takes the world first (as a method, after ``self``), and then the fixtures that pytest gives the test, as it would any

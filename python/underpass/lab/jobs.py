@@ -168,7 +168,7 @@ def _numbered(outcome: tuple[Worker, Outcome] | None, jobs: int, before: int) ->
 # ── workers, from outside ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _start(search: "Search", place: int, workers: list[Worker]) -> None:
+def _start(search: Search, place: int, workers: list[Worker]) -> None:
     """Fork one more; whoever is interrupted right after that finds it among the others, and ends it."""
     inbox, outbox = connection.Pipe(duplex=False)
     sys.stdout.flush()
@@ -230,7 +230,7 @@ def _end(workers: list[Worker]) -> None:
 # ── a worker, from inside ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _work(search: "Search", outbox: "connection.Connection[Any, Any]", parent: int) -> None:
+def _work(search: Search, outbox: "connection.Connection[Any, Any]", parent: int) -> None:
     """Search, tell how far it is, and exit: it never returns into what the parent was doing."""
     status = 1
 

@@ -16,8 +16,8 @@ __all__ = ["linearizable"]
 
 T = TypeVar("T")
 
-# Methods that are no operations of any model: they are done and not noted.
 NOTHING: Mapping[str, object] = MappingProxyType({})
+# Methods that are no operations of any model: they are done and not noted.
 BESIDE = frozenset({"close", "unlink", "statistics"})
 
 

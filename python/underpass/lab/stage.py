@@ -77,6 +77,11 @@ class Stage:
                 self._unwind()
         return verdict
 
+    def replay(self, judge: Callable[["Stage", str], Verdict | None]) -> Verdict | None:
+        """Run the one schedule of a lab that follows a token."""
+        self.lab.begin(greenlet.getcurrent().switch)
+        return self.run(judge)
+
     def name(self, task: int) -> str:
         """Return what a task's process is called."""
         return self.cast.tasks[task].process.name
@@ -85,6 +90,10 @@ class Stage:
         """Return what an object is called, by its place among all."""
         kind, file = self.lab.objects[about]
         return f"{kind.lower()} {file}" if file.startswith("@") else f"{kind.lower()} '{file}'"
+
+    def kind(self, about: int | None) -> str:
+        """Return what kind of object that is; empty for none."""
+        return self.lab.objects[about][0] if about is not None else ""
 
     def is_servant(self, task: int) -> bool:
         """Say whether the end need not wait for it."""

@@ -12,8 +12,6 @@ from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 from typing import final
 
-import greenlet
-
 from underpass._core import Lab
 from underpass.lab.coverage import Report
 from underpass.lab.exploration import Commands, repeat, run
@@ -75,8 +73,7 @@ def _replay(
     stage = Stage(lab, program, lines=settings.lines)
     if choices is not None:
         stage.watch = _Stepper(stage, choices).watch
-    lab.begin(greenlet.getcurrent().switch)
-    stage.run(judge)
+    stage.replay(judge)
     return stage
 
 
@@ -90,6 +87,7 @@ class _Stepper(pdb.Pdb):
         self._frames: dict[int, FrameType] = {}
         self._places: dict[int, Place] = {}
         self._task = 0
+        self._told = 0
         self._only: int | None = None
         self.reset()
         self.message(f"{len(choices)} steps: step (s) to the next, next (n) to the next of the same process, quit (q)")
@@ -102,13 +100,16 @@ class _Stepper(pdb.Pdb):
             self._frames.pop(task, None)
         else:
             self._frames[task] = frame
-        self._places[task] = here(point, about, lab.objects[about][0] if about is not None else "")
-        for number in range(lab.steps, len(self._choices)):
+        self._places[task] = here(self._stage, point, about)
+        for number in range(self._told, len(self._choices)):
             what, which, *_ = self._choices[number]
-            if what == "run":
+            if what == "run" and number >= lab.steps:
+                self._told = number
                 self._goes_on(number, which)
                 return
-            self._tell(number, self._befalls(what, which))
+            if what != "run":
+                self._tell(number, self._befalls(number, what, which))
+        self._told = len(self._choices)
 
     def _goes_on(self, number: int, task: int) -> None:
         frame = self._frames.get(task)
@@ -131,11 +132,15 @@ class _Stepper(pdb.Pdb):
         if not self.quitting:
             self.message(f"── step {number}: {what}")
 
-    def _befalls(self, what: str, which: int) -> str:
+    def _befalls(self, number: int, what: str, which: int) -> str:
         if what in _ALARMS:
             return f"{self._stage.name(which)} {_ALARMS[what]}"
         if what in _FATES:
             return f"{self._stage.cast.processes[which].name} {_FATES[what]}"
+        if what == "refuse":
+            # It falls into the step of whoever went on last.
+            runs = [task for choice, task, *_ in self._choices[:number] if choice == "run"]
+            return f"{self._stage.name(runs[-1])} finds no room"
         return f"the program chooses {which}"
 
     def _stands(self, place: Place) -> str:

@@ -14,7 +14,7 @@ from underpass.lab.leaks import Held
 from underpass.lab.stage import Stage
 from underpass.lab.trace import WORLD, Happening, Moment, Wait
 
-_HERE = str(Path(__file__).parent.parent)
+_LIBRARY = str(Path(__file__).parent.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Tracer:
     def _watch(self, task: int, point: str, about: int | None) -> None:
         """Note that a task has come to a scheduling point: what it did since the last one is over."""
         self._catch_up(task, point)
-        self._place(task, Place("end", None) if point == "end" else here(point, about, self._kind(about)))
+        self._place(task, Place("end", None) if point == "end" else here(self._stage, point, about))
 
     def finish(self) -> None:
         """Note what happened after the last point: what the oracles have sleepers do from here on is no part of it."""
@@ -63,25 +63,22 @@ class Tracer:
 
     def waits(self) -> tuple[Wait, ...]:
         """Return who still waits, and for whom."""
-        names = [process.name for process in self._stage.cast.processes]
-        rows: list[tuple[int, Wait]] = []
-        for task, _ in self._lab.sleepers:
-            place = self._at(task)
-            rows.append(
-                (
-                    task,
-                    Wait(
-                        who=self._stage.name(task),
-                        object=self._title(place.about),
-                        operation=place.call,
-                        since=self._since.get(task, 0),
-                        where=place.where,
-                        holders=self._holders(place.about),
-                    ),
-                )
-            )
-        waited = {wait.who: wait.holders for _, wait in rows}
-        return tuple(_marked(wait, waited, names) for _, wait in rows)
+        waits = [self._wait(task) for task, _ in self._lab.sleepers]
+        waited: dict[str, set[str]] = {}
+        for wait in waits:
+            waited.setdefault(wait.who, set()).update(wait.holders)
+        return tuple(_marked(wait, waited) for wait in waits)
+
+    def _wait(self, task: int) -> Wait:
+        place = self._at(task)
+        return Wait(
+            who=self._stage.name(task),
+            object=self._title(place.about),
+            operation=place.call,
+            since=self._since.get(task, 0),
+            where=place.where,
+            holders=self._holders(place.about),
+        )
 
     def _catch_up(self, arrived: int | None, point: str) -> None:
         """Write down the choices made since the last look; the last of them led here."""
@@ -154,6 +151,7 @@ class Tracer:
             Moment(
                 number=number,
                 process=process,
+                thread=self._thread(task),
                 what=what,
                 where=place.where,
                 source=place.source,
@@ -163,6 +161,12 @@ class Tracer:
                 preempts=preempts,
             )
         )
+
+    def _thread(self, task: int) -> str:
+        """Name a thread that is not the first of its process."""
+        process = self._stage.cast.tasks[task].process
+        before = sum(other.process == process for other in self._stage.cast.tasks[:task])
+        return f"thread {before + 1}" if before else ""
 
     def _changes(self) -> None:
         """Add to the last moment what has changed."""
@@ -189,9 +193,6 @@ class Tracer:
             self._places.append(_NOWHERE)
         self._places[task] = place
 
-    def _kind(self, about: int | None) -> str:
-        return self._lab.objects[about][0] if about is not None else ""
-
     def _title(self, about: int | None) -> str:
         return self._stage.title(about) if about is not None else ""
 
@@ -205,28 +206,28 @@ class Tracer:
         return (names[number],) if 0 <= number < len(names) else ()
 
 
-def _marked(wait: Wait, waited: dict[str, tuple[str, ...]], names: list[str]) -> Wait:
+def _marked(wait: Wait, waited: dict[str, set[str]]) -> Wait:
     """Mark it if it waits for itself, over others perhaps."""
     reached: set[str] = set()
     ahead = list(wait.holders)
     while ahead:
         name = ahead.pop()
-        if name not in reached and name in names:
+        if name not in reached:
             reached.add(name)
             ahead.extend(waited.get(name, ()))
     return replace(wait, cycle=wait.who in reached)
 
 
-def here(point: str, about: int | None, kind: str) -> Place:
+def here(stage: Stage, point: str, about: int | None) -> Place:
     """Return the line of the program that is under way."""
     frame = inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+    while frame is not None and frame.f_code.co_filename.startswith(_LIBRARY):
         frame = frame.f_back
     if frame is None:
         return Place(point, about)
     file, line = frame.f_code.co_filename, frame.f_lineno
     source = linecache.getline(file, line).strip()
-    return Place(point, about, f"{Path(file).name}:{line}", source, _call(frame, kind))
+    return Place(point, about, f"{Path(file).name}:{line}", source, _call(frame, stage.kind(about)))
 
 
 def _call(frame: FrameType, kind: str) -> str:

@@ -1,8 +1,12 @@
 """What was wrong with a schedule."""
 
+import os
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
+
+_LAB = str(Path(__file__).parent) + os.sep
 
 
 @final
@@ -25,7 +29,7 @@ class Verdict:
         told = "".join(traceback.format_exception_only(error)).strip()
         frames = traceback.extract_tb(error.__traceback__)
         # The lab's own frames say nothing about the program.
-        own = [frame for frame in frames if "/underpass/lab/" not in frame.filename]
+        own = [frame for frame in frames if not frame.filename.startswith(_LAB)]
         details = "".join(traceback.format_list(own)) + told
         return cls(kind, f"{who}: {told.splitlines()[0]}", details)
 
