@@ -44,7 +44,7 @@ def test_drawn_deaths(dice: random.Random, part: str) -> None:
 @needs_stepper
 @needs_planted
 def test_planted_missing_baton_is_found() -> None:
-    code, told = deaths("missing baton", "--only", "Semaphore.release", module="tests.crash.stepping.planted")
+    code, told = deaths("missing baton", "--only", "Semaphore.release, waiter", module="tests.crash.stepping.planted")
     assert code == 1, told
     assert "the waiter sleeps on, and what it waits for is there" in told
 

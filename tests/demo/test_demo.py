@@ -48,7 +48,7 @@ def demo(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess
     return run
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.deep) for seed in range(6, 20))])
 def test_nothing_is_lost_and_nothing_counted_twice(tree: Path, seed: int) -> None:
     run = demo(tree, "--once", "--seed", str(seed))
     assert run.stderr == ""
