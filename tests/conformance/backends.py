@@ -58,6 +58,27 @@ def sleeps_in_library(pid: int, tid: int) -> bool:
         return False
 
 
+def disturbed(threads: Threads, wait: Callable[[], T], end: Callable[[], object]) -> T:
+    """Wait here, in the main thread, while another interrupts the sleep by handlers that raise nothing, and then ends it."""
+    me, heard = threading.get_native_id(), list[int]()
+    before = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
+
+    def disturb() -> None:
+        for times in range(1, 4):
+            until(lambda: sleeps_in_library(os.getpid(), me), "the sleep of the main thread")
+            os.kill(os.getpid(), signal.SIGUSR1)
+            until(lambda times=times: len(heard) == times, "the handler")
+        end()
+
+    try:
+        actor = threads.start(disturb)
+        got = wait()
+        actor.result()
+        return got
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 class Actor(Generic[T]):
     """A function that runs beside the test."""
 

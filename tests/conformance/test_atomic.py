@@ -1,15 +1,13 @@
 """AtomicInt: what Zephyr's suite asserts of `k_futex`, and the arithmetic of 64 bits."""
 
-import os
 import pickle
 import signal
-import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
-from tests.conformance.backends import SOON, Actor, Processes, Threads, sleeps_in_library, until
+from tests.conformance.backends import SOON, Actor, Processes, Threads, disturbed
 from underpass import AtomicInt, ClosedError, MismatchError, Semaphore, TimedOut, WouldBlock
 
 World = Threads | Processes
@@ -208,22 +206,8 @@ def test_ctrl_c_ends_a_wait(processes: Processes) -> None:
 
 
 def test_wait_goes_on_after_a_handler(threads: Threads) -> None:
-    number, me = AtomicInt(), threading.get_native_id()
-    heard = list[int]()
-    before = signal.signal(signal.SIGUSR1, lambda signum, _frame: heard.append(signum))
-
-    def disturb() -> None:
-        until(lambda: sleeps_in_library(os.getpid(), me), "the sleep of the main thread")
-        os.kill(os.getpid(), signal.SIGUSR1)
-        until(lambda: heard, "the handler")
-        number.add(1)
-
-    try:
-        actor = threads.start(disturb)
-        assert number.wait(0) is True
-        actor.result()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    number = AtomicInt()
+    assert disturbed(threads, lambda: number.wait(0), lambda: number.add(1)) is True
 
 
 def test_by_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -24,7 +25,7 @@ from underpass import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterator
 
 World = Threads | Processes
 
@@ -73,13 +74,12 @@ class Darkroom(Interface):
         return bool(data.flags.writeable)
 
 
-@pytest.fixture
-def darkroom(world: World) -> Any:
+@contextmanager
+def darkroom_in(world: World) -> Generator[Any]:
     stop = world.flag()
 
     def run() -> None:
-        port = Port.create("darkroom", message_size=ROOM)
-        with serving(Darkroom(), at=port):
+        with serving(Darkroom(), at=Port.create("darkroom", message_size=ROOM)):
             stop.wait()
 
     server = world.start(run)
@@ -87,6 +87,12 @@ def darkroom(world: World) -> Any:
         yield proxy
     stop.raise_()
     server.result()
+
+
+@pytest.fixture
+def darkroom(world: World) -> Iterator[Any]:
+    with darkroom_in(world) as proxy:
+        yield proxy
 
 
 # ── what crosses ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -304,19 +310,10 @@ def near(copies: int) -> Any:
 
 
 @pytest.fixture
-def remote(processes: Processes) -> Any:
+def remote(processes: Processes) -> Iterator[Any]:
     """A darkroom whose memory is not this process's."""
-    stop = processes.flag()
-
-    def run() -> None:
-        with serving(Darkroom(), at=Port.create("darkroom", message_size=ROOM)):
-            stop.wait()
-
-    server = processes.start(run)
-    with connect(Darkroom, "darkroom", timeout=PATIENCE) as proxy:
+    with darkroom_in(processes) as proxy:
         yield proxy
-    stop.raise_()
-    server.result()
 
 
 def test_a_caller_makes_no_copy_of_its_own_of_what_it_sends(remote: Darkroom) -> None:

@@ -6,12 +6,11 @@ import pickle
 import random
 import re
 import signal
-import threading
 import time
 
 import pytest
 
-from tests.conformance.backends import SOON, Actor, Processes, Threads, sleeps_in_library, until
+from tests.conformance.backends import SOON, Actor, Processes, Threads, disturbed
 from underpass import ClosedError, MismatchError, MisuseError, Mutex, TimedOut, WouldBlock
 
 World = Threads | Processes
@@ -309,24 +308,10 @@ def test_ctrl_c_ends_a_wait_and_holds_nothing(processes: Processes) -> None:
 
 
 def test_wait_goes_on_after_a_handler(threads: Threads) -> None:
-    mutex, me, heard = Mutex(), threading.get_native_id(), list[int]()
+    mutex = Mutex()
     held = Held(threads, mutex)
-    before = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
-
-    def disturb() -> None:
-        for times in range(1, 4):
-            until(lambda: sleeps_in_library(os.getpid(), me), "the sleep of the main thread")
-            os.kill(os.getpid(), signal.SIGUSR1)
-            until(lambda times=times: len(heard) == times, "the handler")
-        held.release()
-
-    try:
-        actor = threads.start(disturb)
-        assert mutex.acquire() is True
-        actor.result()
-        mutex.release()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    assert disturbed(threads, mutex.acquire, held.release) is True
+    mutex.release()
 
 
 def test_closed_handle_refuses_and_others_go_on() -> None:

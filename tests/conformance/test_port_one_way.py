@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tests.conformance.backends import SOON, Processes, Threads, until
+from tests.conformance.backends import SOON, ProcessActor, Processes, Threads, until
 from tests.conformance.servers import STACKS
 from underpass import (
     CallAbortedError,
@@ -141,15 +141,19 @@ def test_close_fails_a_send_that_waits(world: World) -> None:
         sender.result()
 
 
-def test_death_of_the_server_is_told_to_a_sender(processes: Processes) -> None:
+def deaf(processes: Processes) -> tuple[ProcessActor[None], Gate]:
+    """Start a server that never receives, and open its gate."""
     never = processes.flag()
 
     def own() -> None:
         with Port.create("desk"):
             never.wait()
 
-    server = processes.start(own)
-    gate = Gate.open("desk", timeout=20)
+    return processes.start(own), Gate.open("desk", timeout=20)
+
+
+def test_death_of_the_server_is_told_to_a_sender(processes: Processes) -> None:
+    server, gate = deaf(processes)
     sender = processes.start(lambda: gate.send(b"x"))
     sender.until_asleep()
     server.kill()
@@ -256,14 +260,7 @@ def test_receive_leaves_bits_to_receive_any(threads: Threads) -> None:
 
 
 def test_notify_never_waits_for_a_server_that_does_not_receive(processes: Processes) -> None:
-    never = processes.flag()
-
-    def own() -> None:
-        with Port.create("desk"):
-            never.wait()
-
-    server = processes.start(own)
-    gate = Gate.open("desk", timeout=20)
+    server, gate = deaf(processes)
     for _ in range(10_000):
         gate.notify(1)
     server.kill()

@@ -5,12 +5,11 @@ import os
 import pickle
 import random
 import signal
-import threading
 import time
 
 import pytest
 
-from tests.conformance.backends import SOON, Processes, Threads, sleeps_in_library, until
+from tests.conformance.backends import SOON, Processes, Threads, disturbed, until
 from underpass import ClosedError, MisuseError, ResetError, Semaphore, TimedOut, WouldBlock
 
 World = Threads | Processes
@@ -274,22 +273,8 @@ def test_ctrl_c_ends_a_wait(processes: Processes) -> None:
 
 
 def test_wait_goes_on_after_a_handler(threads: Threads) -> None:
-    semaphore, me, heard = Semaphore(0), threading.get_native_id(), list[int]()
-    before = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
-
-    def disturb() -> None:
-        for times in range(1, 4):
-            until(lambda: sleeps_in_library(os.getpid(), me), "the sleep of the main thread")
-            os.kill(os.getpid(), signal.SIGUSR1)
-            until(lambda times=times: len(heard) == times, "the handler")
-        semaphore.release()
-
-    try:
-        actor = threads.start(disturb)
-        assert semaphore.acquire() is True
-        actor.result()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    semaphore = Semaphore(0)
+    assert disturbed(threads, semaphore.acquire, semaphore.release) is True
 
 
 def test_time_that_is_left_counts_after_a_handler(processes: Processes) -> None:

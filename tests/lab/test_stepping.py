@@ -56,6 +56,7 @@ def chooses(world):
     world.at_end(lambda: False)
 """
 
+STEP = [sys.executable, "-m", "underpass.tools.cli", "lab", "run", "--step"]
 Step = Callable[..., list[str]]
 
 # Begins, loads; the other does all of it; stores.
@@ -68,16 +69,7 @@ def step(tmp_path: Path) -> Step:
     (tmp_path / "jobs.py").write_text(PROGRAMS)
 
     def step(target: str, *arguments: str, commands: str, exits: int = 1) -> list[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "underpass.tools.cli",
-            "lab",
-            "run",
-            f"jobs.py::{target}",
-            "--step",
-            *arguments,
-        ]
+        command = [*STEP, f"jobs.py::{target}", *arguments]
         ended = subprocess.run(
             command,
             cwd=tmp_path,
@@ -170,16 +162,7 @@ def test_the_first_failure_is_stepped_through(step: Step) -> None:
 
 def test_it_works_at_a_terminal(step: Step, tmp_path: Path) -> None:
     assert step
-    command = [
-        sys.executable,
-        "-m",
-        "underpass.tools.cli",
-        "lab",
-        "run",
-        "jobs.py::loses",
-        "--step",
-        f"--replay={LOST}",
-    ]
+    command = [*STEP, "jobs.py::loses", f"--replay={LOST}"]
     ours, theirs = pty.openpty()
     try:
         running = subprocess.Popen(

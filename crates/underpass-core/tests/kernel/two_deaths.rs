@@ -6,6 +6,7 @@
 use underpass_core::kernel::{Kernel, Owed};
 use underpass_core::wait::Sleepers;
 use underpass_shm::clock;
+use underpass_shm::life::{Life, Me};
 use underpass_shm::sync::Ordering::{AcqRel, SeqCst};
 
 use crate::process::{PATIENCE, Process, affinity, pin, state, until};
@@ -55,13 +56,14 @@ fn play(mut scene: impl FnMut() -> bool) {
     assert!((0..SCENES).any(|_| scene()), "the chosen sleeper acted in every one of {SCENES} scenes");
 }
 
-#[test]
-fn test_two_deaths_the_chosen_watcher_is_killed_and_the_others_are_told() {
+/// Three watch a life of a process that is killed, and the one that the kernel chose to tell is killed before it can act.
+fn kill_with_the_chosen_watcher(watched: fn(&Me) -> Life) {
     let world = World::new();
     play(|| {
         let (process, me) = world.mortal(|| {});
-        let chosen = world.watcher(me.thread, OFF, 0);
-        let others = [world.watcher(me.thread, OFF, 1), world.watcher(me.thread, OFF, 2)];
+        let life = watched(&me);
+        let chosen = world.watcher(life, OFF, 0);
+        let others = [world.watcher(life, OFF, 1), world.watcher(life, OFF, 2)];
         strike(&chosen, libc::SIGKILL, || process.signal(libc::SIGKILL));
         process.kill();
         until("the chosen watcher has ended", || chosen.has_ended());
@@ -71,21 +73,15 @@ fn test_two_deaths_the_chosen_watcher_is_killed_and_the_others_are_told() {
     });
 }
 
+#[test]
+fn test_two_deaths_the_chosen_watcher_is_killed_and_the_others_are_told() {
+    kill_with_the_chosen_watcher(|me| me.thread);
+}
+
 /// By the process's life, as a client watches its server.
 #[test]
 fn test_two_deaths_of_a_process_and_its_chosen_watcher() {
-    let world = World::new();
-    play(|| {
-        let (process, me) = world.mortal(|| {});
-        let chosen = world.watcher(me.process, OFF, 0);
-        let others = [world.watcher(me.process, OFF, 1), world.watcher(me.process, OFF, 2)];
-        strike(&chosen, libc::SIGKILL, || process.signal(libc::SIGKILL));
-        process.kill();
-        until("the chosen watcher has ended", || chosen.has_ended());
-        (1..=2).for_each(|report| world.until_told(report));
-        others.into_iter().for_each(Process::join);
-        world.word(0).load(SeqCst) == WATCHING
-    });
+    kill_with_the_chosen_watcher(|me| me.process);
 }
 
 #[test]

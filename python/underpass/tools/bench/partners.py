@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from typing import Self, TypeVarTuple
 
 from underpass.tools.bench.placement import UnavailableError, pin
+from underpass.tools.interrupts import interrupts_held
 
 Args = TypeVarTuple("Args")
 
@@ -53,16 +54,6 @@ def partner(serve: Callable[[*Args], object], *arguments: *Args, cpu: int | None
         process.kill()
         process.join()
         process.close()
-
-
-@contextlib.contextmanager
-def interrupts_held() -> Generator[None]:
-    """Keep Ctrl-C waiting for the length of a block: for what must not be left in the middle."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class SleepWatch:

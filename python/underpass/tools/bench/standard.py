@@ -10,8 +10,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 
 from underpass.tools.bench.measure import Contestant, Sampler, timed
-from underpass.tools.bench.partners import interrupts_held, partner
+from underpass.tools.bench.partners import partner
 from underpass.tools.bench.placement import Seats
+from underpass.tools.interrupts import interrupts_held
 
 PIPE = "multiprocessing.Pipe"
 QUEUE = "multiprocessing.Queue"

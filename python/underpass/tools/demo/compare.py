@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from underpass.tools.demo import roles
 from underpass.tools.demo.index import Index, IndexServer, Progress, Work
 from underpass.tools.demo.job import HEADER_BYTES, unpack
-from underpass.tools.demo.pipeline import PipelineError, interrupts_held, interrupts_ignored
+from underpass.tools.demo.pipeline import PipelineError
+from underpass.tools.interrupts import interrupts_held, interrupts_ignored
 
 if TYPE_CHECKING:
     from collections.abc import Callable

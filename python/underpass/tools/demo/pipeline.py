@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -20,13 +20,14 @@ from underpass.tools.demo.corpus import Corpus, CorpusError
 from underpass.tools.demo.death import Death, Killing
 from underpass.tools.demo.index import Index, Progress
 from underpass.tools.demo.job import JOB_BYTES
+from underpass.tools.interrupts import interrupts_held, interrupts_ignored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.context import SpawnProcess
     from types import TracebackType
 
-__all__ = ["Outcome", "Pipeline", "PipelineError", "Plan", "interrupts_held", "interrupts_ignored"]
+__all__ = ["Outcome", "Pipeline", "PipelineError", "Plan"]
 
 T = TypeVar("T", Queue, Semaphore)
 R = TypeVar("R")
@@ -232,23 +233,3 @@ class Pipeline:
 def _ending(process: SpawnProcess) -> str:
     code = process.exitcode or 0
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-@contextmanager
-def interrupts_held() -> Generator[None]:
-    """Keep Ctrl-C until the block ends; processes and threads that start in it never see it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def interrupts_ignored() -> Generator[None]:
-    """Do without Ctrl-C in the block: it is what answers one."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
