@@ -9,6 +9,8 @@ import pytest
 from tests.crash.test_lives import NAMESPACE
 from tests.crash.test_stepping import ROOT, deaths, needs_stepper
 
+pytestmark = pytest.mark.timeout(180)
+
 
 def seed(dice: random.Random) -> str:
     return str(dice.randrange(1, 2**32))
