@@ -237,3 +237,16 @@ def test_a_reduction_says_how_much_it_covered() -> None:
     report = lab.explore(program, strategy="dpor", schedules=10, seed=1)
     assert not report.exhausted
     assert "of the space" in str(report)
+
+
+def test_threads_of_one_process_are_told_apart() -> None:
+    def program(world: World) -> None:
+        done, never = underpass.Event(), underpass.Event()
+        process = world.process(done.wait, name="worker")
+        world.thread(process, never.wait)
+
+    with pytest.raises(Failure, match="deadlock") as found:
+        lab.explore(program, seed=1)
+    sleeps = {moment.thread: moment.object for moment in found.value.trace.moments if moment.what == "sleeps"}
+    assert sleeps == {"": "event @1", "thread 2": "event @2"}
+    assert "‹thread 2›" in str(found.value)
