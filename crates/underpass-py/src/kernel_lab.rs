@@ -23,13 +23,13 @@ use underpass_lab::schedule::{Next, Schedule};
 use underpass_lab::world::{Woken, World};
 use underpass_shm::header::{Header, Kind};
 use underpass_shm::life::{Life, Me};
-use underpass_shm::limits::Lack;
 use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::{Error as Shm, clock, space};
 
 use crate::error::plain;
 use crate::kernel_conducted;
+use crate::refusal::lack;
 use crate::rendezvous_lab::Doors;
 
 thread_local! {
@@ -288,7 +288,19 @@ impl LabKernel {
 
     /// How many names have appeared.
     pub fn names(&self) -> u32 {
+        self.schedule().tie(Thing::Word(address(&raw const self.names)), Manner::Look);
         self.names.load(SeqCst)
+    }
+
+    /// A name has appeared: on Linux the directory tells those who listen in the same instant, whoever dies.
+    fn announce(&self) {
+        let names = address(&raw const self.names);
+        self.names.fetch_add(1, SeqCst);
+        self.schedule().tie(Thing::Word(names), Manner::Change);
+        let woken = self.schedule().wake(names, u32::MAX);
+        if woken > 0 {
+            self.quiet_point(Point::Woke, None);
+        }
     }
 
     /// The step that is under way changes the object with that memory: for what is no operation of its own.
@@ -436,12 +448,6 @@ impl LabKernel {
     }
 }
 
-/// What is said of a space that the lab lets be full.
-fn lack(size: usize) -> Lack {
-    let remedy = "the lab lets the space be full here: let go of what was taken before, and go on without the object";
-    Lack::of_simulated_bytes(size as u64, remedy)
-}
-
 /// Refuses a thread of the system.
 fn strange() -> Error {
     Python::attach(|py| {
@@ -586,8 +592,7 @@ impl Kernel for LabKernel {
         let made = Made { region: region.clone(), header: header.clone(), file: file.clone(), linked: true };
         locked(&self.objects).made.push(made);
         if wanted.name.is_some() {
-            self.names.fetch_add(1, SeqCst);
-            self.wake(&self.names, u32::MAX);
+            self.announce();
         }
         Ok(Memory { region, header, file })
     }

@@ -20,7 +20,7 @@ use underpass_shm::{Error as Shm, socket, space};
 use super::{Handle, check, missing, not_created};
 use crate::error::from_shm;
 use crate::host;
-use crate::kernel_conducted;
+use crate::kernel_conducted::{self, Visitor};
 use crate::kernel_lab;
 use crate::rendezvous_lab::{Guest, Lobby};
 use crate::space::Space;
@@ -50,8 +50,8 @@ impl Handle {
             let reception = Box::new(Lobby::new(lab.clone(), &made.header));
             return Ok((Self::born(made, None, Some(lab), wanted.name.is_none()), reception));
         }
-        kernel_conducted::refuse("port").map_err(failed)?;
         let linux = Space::or_default(py, space)?.linux;
+        Self::have_space(&linux, wanted).map_err(failed)?;
         let made = (|| {
             let home = linux.space();
             let newborn = home.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters, wanted.mode)?;
@@ -75,13 +75,19 @@ impl Handle {
             Ok((Memory { region, header, file: published? }, listener))
         })();
         let (made, listener) = made.map_err(|error: Shm| failed(error.into()))?;
+        if wanted.name.is_some() {
+            kernel_conducted::announce().map_err(failed)?;
+        }
         Ok((Self::born(made, Some(linux), None, wanted.name.is_none()), Box::new(listener)))
     }
 
     /// A way to this port's door, with so much memory for a channel.
     pub fn approach(&self, size: usize, foreign: bool) -> underpass_core::Result<Box<dyn Approach + '_>> {
         Ok(match (&self.home, &self.lab) {
-            (Some(home), _) => Box::new(Visit::new(home.space(), space::socket_name(&self.header), size, foreign)?),
+            (Some(home), _) => {
+                let visit = Visit::new(home.space(), space::socket_name(&self.header), size, foreign)?;
+                if self.is_stepped() { Box::new(Visitor::new(visit, self.header.nonce)) } else { Box::new(visit) }
+            }
             (None, Some(lab)) => Box::new(Guest::new(lab, self, size)?),
             (None, None) => unreachable!("an object lives in the lab or in a space"),
         })
@@ -98,6 +104,10 @@ impl Handle {
         let deadline = timeout.deadline().time();
         loop {
             let seen = kernel_lab::current().map(|lab| lab.names());
+            let news = match seen {
+                Some(_) => None,
+                None => kernel_conducted::news(py, &Space::or_default(py, space)?.linux)?,
+            };
             let handle = Self::open_until(py, space, name, kind, timeout, deadline)?;
             if receives(handle.kernel(), &handle.region, &handle.header) {
                 return Ok(handle);
@@ -114,6 +124,10 @@ impl Handle {
                 continue;
             }
             let home = handle.home(py)?.space();
+            if let Some(news) = news {
+                kernel_conducted::await_name(&news, deadline).map_err(|error| handle.unused(py, error))?;
+                continue;
+            }
             // The next incarnation is a new file of that name.
             let mut looked = Ok(());
             host::Python.detached(&mut || looked = home.await_change(Duration::from_millis(100)));
@@ -146,7 +160,7 @@ impl Handle {
 }
 
 /// True while the process that made the port lives and has not closed it.
-fn receives(kernel: &dyn Kernel, region: &Arc<Region>, port: &Header) -> bool {
+pub(super) fn receives(kernel: &dyn Kernel, region: &Arc<Region>, port: &Header) -> bool {
     let words: Option<Placed<PortWords>> = Placed::at(region, WORDS);
     let open = words.is_some_and(|words| words.state.load(Relaxed) != PORT_CLOSED);
     open && kernel.alive(Life(port.creator))

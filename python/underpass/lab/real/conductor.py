@@ -24,7 +24,7 @@ from underpass.lab.stage import HOST, checked
 from underpass.lab.verdict import Verdict
 
 # What a gate is answered; kernel_conducted.rs has the same numbers.
-_GO, _EXPIRED, _SLEEP_ON = 0, 1, 2
+_GO, _EXPIRED, _SLEEP_ON, _REFUSED = 0, 1, 2, 3
 # What is told of a sleep's end, there as well.
 _CAUSED, _NAPPED = 1, 2
 # Seconds that a sleeper has to look for itself, where nothing would tell it of a death: it naps for up to one.
@@ -42,6 +42,7 @@ class Conductor:
         self._company = Company(self._answer_to, self._diverged, self._stays_after_its_wake)
         self._step = 0
         self._picks = 0
+        self._chances = 0
         self._objects: dict[int, int] = {}
         self._open: dict[int, list[Operation]] = {}
         self.recording: Recording = Recording(self._caller, self._is_dead)
@@ -66,7 +67,20 @@ class Conductor:
         if picked.count != count:
             raise self._diverged(f"a choice of {count} is asked for, where the schedule has one of {picked.count}")
         self._picks += 1
+        self._chances = 0
         return picked.which
+
+    def _refuse(self, until: int) -> int:
+        """Answer one who could be refused for want of room, after a wait until that time; 0: at once."""
+        directions, chance = self._script.directions, self._chances
+        self._chances += 1
+        next_ = directions[self._picks] if self._picks < len(directions) else None
+        if next_ is None or (next_.what, next_.which) != ("refuse", chance):
+            return _GO
+        self._picks += 1
+        if until:
+            player.clock.now = max(player.clock.now, until) + _LATE
+        return _REFUSED
 
     def is_left(self, task: int) -> bool:
         """Say whether a task has neither returned nor died."""
@@ -87,21 +101,16 @@ class Conductor:
             self._step = self._picks
             while self._step < len(directions):
                 direction = directions[self._step]
-                if direction.what == "refuse":
-                    if direction.which:
-                        raise self._diverged(
-                            "an operation is refused for want of room that there is: Linux does not lie so"
-                        )
-                    self._step += 1
-                    continue
                 self._company.settle()
                 self._look(direction)
-                self._picks = self._step + 1
+                self._picks, self._chances = self._step + 1, 0
                 self._do(direction, directions)
                 self._rest()
                 self._step = max(self._picks, self._step + 1)
                 while self._step < len(directions) and directions[self._step].what == "pick":
                     self._step += 1
+                if self._step < len(directions) and directions[self._step].what == "refuse":
+                    raise self._diverged("nobody asks for room, where somebody is refused it in the lab")
             self._company.settle()
             return self._end()
         finally:
@@ -124,9 +133,11 @@ class Conductor:
                     raise self._diverged(f"{part.name} could go on, where it sleeps in the lab")
                 # It looked for itself, and goes back to the end of its queue.
                 self._company.answer(part, _SLEEP_ON)
-            if missing and time.monotonic() > due:
+            gone = any(part.state in {"ended", "dead"} for part in missing)
+            if gone or (missing and time.monotonic() > due):
                 name, state = missing[0].name, missing[0].state
-                raise self._diverged(f"{name} is {state}, where it can go on in the lab: Linux has not woken it")
+                why = "" if gone else ": Linux has not woken it"
+                raise self._diverged(f"{name} is {state}, where it can go on in the lab{why}")
             connection.wait([part.channel for part in missing], 0.01)
             self._company.settle()
         self._queue_up()
@@ -134,7 +145,8 @@ class Conductor:
     @staticmethod
     def _is_held(part: Part) -> bool:
         """It saw for itself what it will be told: it waits here for the schedule to wake it."""
-        return part.point == "awake" and part.detail & (_CAUSED | _NAPPED) == _CAUSED | _NAPPED
+        looked = part.detail & _NAPPED or part.restarted
+        return part.state == "waiting" and part.point == "awake" and bool(part.detail & _CAUSED and looked)
 
     def _do(self, direction: Direction, directions: Sequence[Direction]) -> None:
         match direction.what:
@@ -165,7 +177,7 @@ class Conductor:
         if part.point == "wake" and self._picks < len(directions) and directions[self._picks].what == "pick":
             # Which of several is woken: they stand in the queue accordingly.
             self._picks += 1
-        expired, part.expired, part.disturbed = part.expired, False, False
+        expired, part.expired, part.restarted = part.expired, False, False
         self._company.answer(part, _EXPIRED if expired else _GO)
 
     def _rest(self) -> None:
@@ -183,7 +195,6 @@ class Conductor:
             self._company.nudge(part)
         elif not self._is_held(part):
             raise self._diverged(f"{part.name} is {part.state}, where it sleeps in the lab")
-        part.disturbed = True
 
     def _queue_up(self) -> None:
         """Have sleepers stand in the order in which the schedule wakes them, where it does not wake who came first."""
@@ -238,14 +249,9 @@ class Conductor:
                 place, outcome = told
                 self._history(place).end(self._open[part.number].pop(), outcome)
                 return 0
-            case "name":
-                raise self._diverged(
-                    f"{part.name} waits for a name to appear, in no sleep of an object's: this is not conducted"
-                )
-            case "port":
-                raise self._diverged(
-                    f"{part.name} makes a port: those meet at sockets on Linux, which are not conducted"
-                )
+            case "refuse":
+                _, until, _ = told
+                return self._refuse(until)
             case _:
                 raise self._diverged(f"{part.name} asks for {what}")
 
@@ -257,7 +263,7 @@ class Conductor:
         if self._company.verdict is not None:
             return self._company.verdict
         left = [part for part in self._company.parts if part.state not in {"ended", "dead"}]
-        waking = [part for part in left if part.state == "waiting" and not self._is_held(part)]
+        waking = [part for part in left if part.state == "waiting" and not part.stopped and not self._is_held(part)]
         if waking and self._script.livelock:
             steps = len(self._script.directions)
             return Verdict(
@@ -277,7 +283,7 @@ class Conductor:
     def _standstill(self, left: list[Part]) -> Verdict:
         """Tell who waits in vain for what cannot come from who waits though it is there."""
         names = ", ".join(part.name for part in left)
-        pids = ", ".join(f"{part.name} is pid {part.pid}, asleep in futex_waitv" for part in left)
+        pids = ", ".join(f"{part.name} is pid {part.pid}, asleep in {'poll' if part.listens else 'futex_waitv'}" for part in left)
         for part in left:
             if part.state == "joining":
                 continue
@@ -301,7 +307,8 @@ class Conductor:
         """Say whether the schedule has others go on, now that it has woken somebody: in the lab it has only then a point there."""
         later = self._script.directions[max(self._picks, self._step + 1) :]
         following = next((direction for direction in later if direction.what != "pick"), None)
-        return following is not None and part.number in following.woke
+        # Whoever has ended since stands there for ever.
+        return following is not None and part.number in following.woke and part.number in following.able
 
     def _caller(self) -> Caller:
         part = self._company.speaker

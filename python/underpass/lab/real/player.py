@@ -12,11 +12,11 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn, final
 
+from underpass import _core
 from underpass.errors import MisuseError
 from underpass.lab.history import Operation, Raised, Recording
 from underpass.lab.history import Task as Caller
 from underpass.lab.program import Task
-from underpass.lab.real.outcome import Diverged
 from underpass.lab.verdict import Verdict
 
 Channel = Connection
@@ -27,6 +27,9 @@ NUDGE = signal.SIGURG
 
 PR_SET_PDEATHSIG = 1
 
+SLEEPS = frozenset({"sleep", "listen"})
+"""What is said before a sleep: on words, and for a name. Nobody answers, and what follows it is the point after the sleep."""
+
 
 class _Here(threading.local):
     task: int | None = None
@@ -36,29 +39,32 @@ class _Here(threading.local):
 here: _Here = _Here()
 
 
-def gate(point: str, about: int | None, detail: int) -> tuple[int, int]:
+def gate(point: str, about: int | None, detail: int) -> int:
     """Come to a point: the native side asks this, and goes on when it returns."""
     channel = here.channel
     if channel is None:
-        if point in {"name", "port"}:
-            raise Diverged(
-                "the program makes a port or waits for a name while it is set up: this is not conducted", step=0
-            )
         if point == "park":
             raise MisuseError("it would sleep for ever: what sets a program up and what looks at its end run alone")
-        return 0, clock.now
+        return 0
     channel.send((point, about, detail, threading.get_native_id()))
-    if point == "sleep":
-        return 0, clock.now
-    answer, clock.now = channel.recv()
-    return answer, clock.now
+    return 0 if point in SLEEPS else _answer(channel)
 
 
 @final
 class Clock:
-    """The schedule's time, as this process heard it last."""
+    """The schedule's time, as this process heard it last; the native side computes deadlines by it."""
 
-    now: int = 1_000_000_000  # as in the lab
+    _now = 1_000_000_000  # as in the lab
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds."""
+        return self._now
+
+    @now.setter
+    def now(self, now: int) -> None:
+        self._now = now
+        _core.set_conducted_time(now)
 
 
 clock: Clock = Clock()
@@ -69,6 +75,10 @@ def ask(*question: object) -> int:
     channel = here.channel
     assert channel is not None, "only the program's processes ask"
     channel.send(question)
+    return _answer(channel)
+
+
+def _answer(channel: "Channel[Any, Any]") -> int:
     answer, clock.now = channel.recv()
     return answer
 

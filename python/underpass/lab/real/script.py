@@ -19,7 +19,7 @@ class Direction:
     what: str
     """``run``, ``expire``, ``spurious``, ``kill``, ``stop``, ``continue``, ``refuse`` or ``pick``."""
     which: int
-    """Which task, process, or number."""
+    """Which task, process, or number; of a refusal, which chance to refuse since the last choice of another kind."""
     count: int
     """Of how many."""
     able: list[int]
