@@ -1,19 +1,19 @@
 //! What every object has: a name, an end, and a way to be handed to another process.
 
 mod locks;
+mod names;
 mod ports;
 mod simulated;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
-use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::Error;
-use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
-use underpass_core::linux::{Host as _, Linux};
+use underpass_core::kernel::{Kernel, Memory, Wanted};
+use underpass_core::linux::Linux;
 use underpass_lab::record::Manner;
 use underpass_shm::access::Access;
 use underpass_shm::header::{Header, Kind, PARAMETERS};
@@ -25,7 +25,6 @@ use crate::atomic::AtomicInt;
 use crate::error::{Context, exception, from_shm, is, plain, raise};
 use crate::event::Event;
 use crate::gate::Gate;
-use crate::host;
 use crate::kernel_conducted::{self, Conducted};
 use crate::kernel_lab::{self, LabKernel};
 use crate::mutex::Mutex;
@@ -34,10 +33,8 @@ use crate::object::opened;
 use crate::queue::{LETTERS, Queue};
 use crate::semaphore::Semaphore;
 use crate::space::Space;
-use crate::timeout::Timeout;
 
-/// How long one look for a name may take before signal handlers run again.
-const LOOK: Duration = Duration::from_secs(1);
+pub use ports::is_taken_over;
 
 /// The states of a handle. Whatever is not open takes the slow path.
 const OPEN: u8 = 0;
@@ -92,54 +89,6 @@ impl Handle {
         handle
     }
 
-    /// Opens a named object, waiting for the name if `timeout` says so.
-    pub fn open(py: Python<'_>, space: Option<&Space>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Self> {
-        Self::open_until(py, space, name, kind, timeout, timeout.deadline().time())
-    }
-
-    fn open_until(
-        py: Python<'_>,
-        space: Option<&Space>,
-        name: &str,
-        kind: Kind,
-        timeout: Timeout,
-        deadline: Option<u64>,
-    ) -> PyResult<Self> {
-        check_name(name)?;
-        if space.is_none()
-            && let Some(lab) = kernel_lab::current()
-        {
-            return Self::await_in_lab(py, lab, name, kind, timeout, deadline);
-        }
-        let linux = Space::or_default(py, space)?.linux;
-        let file = space::file_name(name);
-        loop {
-            let news = kernel_conducted::news(py, &linux)?;
-            match linux.space().open(&file, kind) {
-                Ok((region, header)) => return Ok(Self::opened(linux, region, header, file)),
-                Err(Shm::NotFound { what, path }) => {
-                    let now = kernel_lab::now();
-                    let left = deadline.map_or(LOOK, |time| Duration::from_nanos(time.saturating_sub(now)).min(LOOK));
-                    if left.is_zero() {
-                        return Err(missing(py, &what, &path, timeout));
-                    }
-                    if let Some(news) = news {
-                        let parked = kernel_conducted::await_name(&news, deadline);
-                        match parked.map_err(|error| raise(py, &Context::of(&what, "not opened"), error))? {
-                            Parked::Expired => return Err(missing(py, &what, &path, timeout)),
-                            _ => continue,
-                        }
-                    }
-                    let mut looked = Ok(());
-                    host::Python.detached(&mut || looked = linux.space().await_name(&file, left));
-                    looked.map_err(|error| from_shm(py, error))?;
-                    py.check_signals()?;
-                }
-                Err(error) => return Err(from_shm(py, error)),
-            }
-        }
-    }
-
     /// Opens the object of a file of the lab, for a handle that came from another of its processes.
     fn open_in_lab(py: Python<'_>, file: &str, kind: Kind, nonce: u64) -> PyResult<Self> {
         let lab = kernel_lab::current();
@@ -152,36 +101,6 @@ impl Handle {
                     title(kind, None, file)
                 );
                 Err(plain(py, "NotFoundError", &what))
-            }
-        }
-    }
-
-    fn await_in_lab(
-        py: Python<'_>,
-        lab: Arc<LabKernel>,
-        name: &str,
-        kind: Kind,
-        timeout: Timeout,
-        deadline: Option<u64>,
-    ) -> PyResult<Self> {
-        let file = space::file_name(name);
-        loop {
-            let seen = lab.names();
-            match lab.find(&file, kind) {
-                Ok((region, header)) => return Ok(Self::over(None, Some(lab), region, header, file)),
-                Err(Shm::NotFound { what, path }) => {
-                    let parked = if deadline.is_some_and(|time| lab.now() >= time) {
-                        Parked::Expired
-                    } else {
-                        lab.await_name(seen, deadline)
-                    };
-                    match parked {
-                        Parked::Expired => return Err(missing(py, &what, &path, timeout)),
-                        Parked::Interrupted => return Err(PyErr::fetch(py)),
-                        Parked::Look | Parked::Baton => {}
-                    }
-                }
-                Err(error) => return Err(from_shm(py, error)),
             }
         }
     }
@@ -587,17 +506,4 @@ fn title(kind: Kind, name: Option<&str>, file: &str) -> String {
         None if file.is_empty() => format!("anonymous {kind}"),
         None => format!("{kind} {file}"),
     }
-}
-
-fn missing(py: Python<'_>, what: &str, path: &str, timeout: Timeout) -> PyErr {
-    if timeout.expired_scope().is_some() {
-        return plain(py, "TimedOut", &format!("{what} does not exist and did not appear {}", timeout.text()));
-    }
-    let advice = match timeout {
-        Timeout::Seconds(Some(seconds)) if seconds > 0.0 => format!("and did not appear within {seconds} s"),
-        _ => "now: pass timeout= to wait for it".into(),
-    };
-    exception(py, "NotFoundError", &format!("{what} does not exist {advice}"), |attributes| {
-        attributes.set_item("filename", path)
-    })
 }

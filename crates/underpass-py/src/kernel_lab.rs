@@ -6,6 +6,7 @@
 //! until the schedule has ended and been looked at: whatever its frames do when they unwind then, nobody sees.
 
 mod locks;
+mod names;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32 as Word;
@@ -260,19 +261,6 @@ impl LabKernel {
         made.map(|made| made.linked = false).is_some()
     }
 
-    /// Some object has that name.
-    fn is_taken(&self, file: &str) -> bool {
-        locked(&self.objects).made.iter().any(|made| made.linked && made.file == file)
-    }
-
-    /// Sleeps until a name appears, or the time comes.
-    pub fn await_name(&self, seen: u32, until: Option<u64>) -> Parked {
-        let mut watch = Watch::new();
-        watch.word(&self.names, seen);
-        // Nobody owes a wake for a name without making it.
-        self.park(&watch, None, until)
-    }
-
     /// Sleeps until a task's life has ended.
     pub fn join(&self, task: Task) -> Result<()> {
         let life = Life(World::thread_life(Some(task)));
@@ -284,23 +272,6 @@ impl LabKernel {
             }
         }
         Ok(())
-    }
-
-    /// How many names have appeared.
-    pub fn names(&self) -> u32 {
-        self.schedule().tie(Thing::Word(address(&raw const self.names)), Manner::Look);
-        self.names.load(SeqCst)
-    }
-
-    /// A name has appeared: on Linux the directory tells those who listen in the same instant, whoever dies.
-    fn announce(&self) {
-        let names = address(&raw const self.names);
-        self.names.fetch_add(1, SeqCst);
-        self.schedule().tie(Thing::Word(names), Manner::Change);
-        let woken = self.schedule().wake(names, u32::MAX);
-        if woken > 0 {
-            self.quiet_point(Point::Woke, None);
-        }
     }
 
     /// The step that is under way changes the object with that memory: for what is no operation of its own.
@@ -567,7 +538,7 @@ impl Kernel for LabKernel {
 
     fn memory(&self, wanted: &Wanted<'_>) -> Result<Memory> {
         if let Some(name) = wanted.name
-            && self.is_taken(&space::file_name(name))
+            && self.is_taken(&space::file_name(name), wanted.kind)
         {
             return Err(Shm::Exists { what: format!("'{name}' in the lab"), path: space::file_name(name) }.into());
         }
@@ -589,6 +560,7 @@ impl Kernel for LabKernel {
         header.write(&region, "an object of the lab")?;
         (wanted.format)(&region)?;
         let file = wanted.name.map_or_else(|| format!("@{}", number.0 + 1), space::file_name);
+        self.unlink(&file);
         let made = Made { region: region.clone(), header: header.clone(), file: file.clone(), linked: true };
         locked(&self.objects).made.push(made);
         if wanted.name.is_some() {

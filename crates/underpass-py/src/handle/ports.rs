@@ -17,7 +17,8 @@ use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, socket, space};
 
-use super::{Handle, check, missing, not_created};
+use super::names::missing;
+use super::{Handle, check, not_created};
 use crate::error::from_shm;
 use crate::host;
 use crate::kernel_conducted::{self, Visitor};
@@ -40,12 +41,6 @@ impl Handle {
         if space.is_none()
             && let Some(lab) = kernel_lab::current()
         {
-            let file = wanted.name.map(space::file_name).unwrap_or_default();
-            if let Ok((region, old)) = lab.find(&file, Kind::Port)
-                && !receives(&*lab, &region, &old)
-            {
-                lab.unlink(&file);
-            }
             let made = lab.memory(wanted).map_err(failed)?;
             let reception = Box::new(Lobby::new(lab.clone(), &made.header));
             return Ok((Self::born(made, None, Some(lab), wanted.name.is_none()), reception));
@@ -61,7 +56,7 @@ impl Handle {
             let (region, header) = (newborn.region.clone(), newborn.header.clone());
             let published = home.exclusively(|| {
                 let dead = match home.open(newborn.file_name(), Kind::Port) {
-                    Ok((region, old)) if !receives(&*linux, &region, &old) => Some(old),
+                    Ok((region, old)) if is_taken_over(&*linux, Kind::Port, &region, &old) => Some(old),
                     _ => None,
                 };
                 if let Some(old) = &dead {
@@ -159,8 +154,13 @@ impl Handle {
     }
 }
 
+/// The name of that object goes to a new one of this kind: one port's to the next, once nobody receives there.
+pub fn is_taken_over(kernel: &dyn Kernel, by: Kind, region: &Arc<Region>, old: &Header) -> bool {
+    (by, old.kind) == (Kind::Port, Kind::Port) && !receives(kernel, region, old)
+}
+
 /// True while the process that made the port lives and has not closed it.
-pub(super) fn receives(kernel: &dyn Kernel, region: &Arc<Region>, port: &Header) -> bool {
+fn receives(kernel: &dyn Kernel, region: &Arc<Region>, port: &Header) -> bool {
     let words: Option<Placed<PortWords>> = Placed::at(region, WORDS);
     let open = words.is_some_and(|words| words.state.load(Relaxed) != PORT_CLOSED);
     open && kernel.alive(Life(port.creator))

@@ -4,12 +4,11 @@ use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
 use underpass_core::linux::Linux;
 use underpass_core::{Deadline, Result};
-use underpass_shm::header::Kind;
 use underpass_shm::life::Life;
 use underpass_shm::{Error as Shm, space};
 
 use super::Handle;
-use super::ports::receives;
+use super::ports::is_taken_over;
 use crate::kernel_conducted;
 use crate::refusal::lack;
 
@@ -27,9 +26,7 @@ impl Handle {
     pub fn have_space(linux: &Linux, wanted: &Wanted<'_>) -> Result<()> {
         let is_taken = |name| {
             let there = linux.space().map(&space::file_name(name));
-            there.is_ok_and(|(region, header)| {
-                (header.kind, wanted.kind) != (Kind::Port, Kind::Port) || receives(linux, &region, &header)
-            })
+            there.is_ok_and(|(region, header)| !is_taken_over(linux, wanted.kind, &region, &header))
         };
         if wanted.name.is_some_and(is_taken) || !kernel_conducted::refuses(Deadline::NoWait)? {
             return Ok(());

@@ -43,8 +43,8 @@ class Company:
         self.verdict: Verdict | None = None
         """What the first one that failed said."""
 
-    def fork(self, cast: Cast) -> None:
-        """Start the processes."""
+    def fork(self, cast: Cast, *, lines: bool) -> None:
+        """Start the processes; with ``lines`` their lines are points."""
         host = os.getpid()
         for process in cast.processes:
             mine: list[tuple[int, Task, player.Channel]] = []
@@ -57,7 +57,7 @@ class Company:
             if pid == 0:
                 for part in self.parts:
                     part.channel.close()
-                player.play(mine, host)
+                player.play(mine, host, lines=lines)
             for number, _, theirs in mine:
                 theirs.close()
                 next(part for part in self.parts if part.number == number).pid = pid

@@ -96,7 +96,7 @@ class Conductor:
         """Force the schedule on the processes of the cast; what was wrong at its end."""
         directions = self._script.directions
         try:
-            self._company.fork(self.cast)
+            self._company.fork(self.cast, lines=self._script.lines)
             # What the program itself picked.
             self._step = self._picks
             while self._step < len(directions):

@@ -24,7 +24,7 @@ from underpass.lab.stage import Program
 from underpass.lab.verdict import Verdict
 
 # The file system that spaces are made for.
-_MEMORY = "/dev/shm"  # noqa: S108
+_MEMORY = "/dev/shm"  # noqa: S108 - no file in it has a name that others could guess
 
 
 class Forced(NamedTuple):
@@ -34,14 +34,14 @@ class Forced(NamedTuple):
     real: Verdict | None
 
 
-def force(program: Program, token: str, steps: int) -> Forced:
+def force(program: Program, token: str, steps: int, *, lines: bool = False) -> Forced:
     """Run a schedule in the lab, and then on real processes.
 
     Raises:
         Diverged: They do not do the same, or cannot be made to.
         DiedError: The process that conducts them was killed.
     """
-    script = write_script(program, token, steps)
+    script = write_script(program, token, steps, lines=lines)
     real = _in_a_host(program, script)
     if script.verdict is not None and script.verdict.kind == "leak" and real is None:
         # Linux gives what an ended process held to the others: who left it is in the lab's books alone.

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from ctypes import CDLL
 from functools import partial
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any, NoReturn, final
 
 from underpass import _core
 from underpass.errors import MisuseError
 from underpass.lab.history import Operation, Raised, Recording
 from underpass.lab.history import Task as Caller
+from underpass.lab.line_events import LineEvents, line_events
 from underpass.lab.program import Task
 from underpass.lab.verdict import Verdict
 
@@ -83,19 +85,22 @@ def _answer(channel: "Channel[Any, Any]") -> int:
     return answer
 
 
-def play(tasks: "list[tuple[int, Task, Channel[Any, Any]]]", host: int) -> NoReturn:
-    """Be one process of the program: run its tasks, each when it is let, and exit."""
+def play(tasks: "list[tuple[int, Task, Channel[Any, Any]]]", host: int, *, lines: bool) -> NoReturn:
+    """Be one process of the program: run its tasks, each when it is let, and exit; with ``lines`` their lines are points."""
     status = 1
+    told = line_events(_line, _returned) if lines else None
     try:
         CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != host:
             os._exit(1)
         _relay()
+        if told is not None:
+            told.start()
         if len(tasks) == 1:
-            _act(*tasks[0])
+            _act(*tasks[0], told)
         else:
             # The life of a thread ends with it: the first one is none of the program's, since it stays.
-            threads = [threading.Thread(target=_act, args=task) for task in tasks]
+            threads = [threading.Thread(target=_act, args=(*task, told)) for task in tasks]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -109,11 +114,13 @@ def play(tasks: "list[tuple[int, Task, Channel[Any, Any]]]", host: int) -> NoRet
         os._exit(status)
 
 
-def _act(number: int, task: Task, channel: "Channel[Any, Any]") -> None:
+def _act(number: int, task: Task, channel: "Channel[Any, Any]", lines: LineEvents | None) -> None:
     here.task, here.channel = number, channel
     verdict = None
     try:
         gate("start", None, 0)
+        if lines is not None:
+            lines.begin()
         _run(task)
     except BaseException as error:  # noqa: BLE001 - told as the failure that it is
         verdict = Verdict.raised(task.process.name, error)
@@ -124,6 +131,15 @@ def _act(number: int, task: Task, channel: "Channel[Any, Any]") -> None:
 def _run(task: Task) -> None:
     # Its frame is gone, and what it held on to with it, before the end is told.
     task.function(*task.args, **task.kwargs)
+
+
+def _line(_frame: FrameType) -> None:
+    """Come to the point before a line of the program."""
+    gate("line", None, 0)
+
+
+def _returned(_frame: FrameType) -> None:
+    """Nothing is told of it."""
 
 
 # ── histories ───────────────────────────────────────────────────────────────────────────────────────────────────────────

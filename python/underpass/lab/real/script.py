@@ -41,11 +41,13 @@ class Script:
     asleep: frozenset[int]
     """The tasks that slept at its end."""
     livelock: bool
+    lines: bool
+    """Lines of the program are points too."""
     verdict: Verdict | None
     token: str
 
 
-def write_script(program: Program, token: str, steps: int) -> Script:
+def write_script(program: Program, token: str, steps: int, *, lines: bool) -> Script:
     """Run the schedule in the lab."""
     lab = Lab.replay(token, steps=steps)
     asleep: frozenset[int] = frozenset()
@@ -57,6 +59,6 @@ def write_script(program: Program, token: str, steps: int) -> Script:
         return judge(stage, end)
 
     lab.begin(greenlet.getcurrent().switch)
-    verdict = Stage(lab, program).run(look)
+    verdict = Stage(lab, program, lines=lines).run(look)
     directions = [Direction(*direction) for direction in lab.script]
-    return Script(directions, asleep, livelock, verdict, lab.token)
+    return Script(directions, asleep, livelock, lines, verdict, lab.token)

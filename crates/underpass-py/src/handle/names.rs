@@ -1,0 +1,115 @@
+//! How a name is opened: at once, or when it comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use underpass_core::kernel::{Kernel as _, Parked};
+use underpass_core::linux::Host as _;
+use underpass_shm::header::Kind;
+use underpass_shm::{Error as Shm, space};
+
+use super::{Handle, check_name};
+use crate::error::{Context, exception, from_shm, plain, raise};
+use crate::host;
+use crate::kernel_conducted;
+use crate::kernel_lab::{self, LabKernel};
+use crate::space::Space;
+use crate::timeout::Timeout;
+
+/// How long one look for a name may take before signal handlers run again.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Handle {
+    /// Opens a named object, waiting for the name if `timeout` says so.
+    pub fn open(py: Python<'_>, space: Option<&Space>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Self> {
+        Self::open_until(py, space, name, kind, timeout, timeout.deadline().time())
+    }
+
+    pub(super) fn open_until(
+        py: Python<'_>,
+        space: Option<&Space>,
+        name: &str,
+        kind: Kind,
+        timeout: Timeout,
+        deadline: Option<u64>,
+    ) -> PyResult<Self> {
+        check_name(name)?;
+        if space.is_none()
+            && let Some(lab) = kernel_lab::current()
+        {
+            return Self::await_in_lab(py, lab, name, kind, timeout, deadline);
+        }
+        let linux = Space::or_default(py, space)?.linux;
+        let file = space::file_name(name);
+        loop {
+            let news = kernel_conducted::news(py, &linux)?;
+            match linux.space().open(&file, kind) {
+                Ok((region, header)) => return Ok(Self::opened(linux, region, header, file)),
+                Err(Shm::NotFound { what, path }) => {
+                    let now = kernel_lab::now();
+                    let left = deadline.map_or(LOOK, |time| Duration::from_nanos(time.saturating_sub(now)).min(LOOK));
+                    if left.is_zero() {
+                        return Err(missing(py, &what, &path, timeout));
+                    }
+                    if let Some(news) = news {
+                        let parked = kernel_conducted::await_name(&news, deadline);
+                        match parked.map_err(|error| raise(py, &Context::of(&what, "not opened"), error))? {
+                            Parked::Expired => return Err(missing(py, &what, &path, timeout)),
+                            _ => continue,
+                        }
+                    }
+                    let mut looked = Ok(());
+                    host::Python.detached(&mut || looked = linux.space().await_name(&file, left));
+                    looked.map_err(|error| from_shm(py, error))?;
+                    py.check_signals()?;
+                }
+                Err(error) => return Err(from_shm(py, error)),
+            }
+        }
+    }
+
+    fn await_in_lab(
+        py: Python<'_>,
+        lab: Arc<LabKernel>,
+        name: &str,
+        kind: Kind,
+        timeout: Timeout,
+        deadline: Option<u64>,
+    ) -> PyResult<Self> {
+        let file = space::file_name(name);
+        loop {
+            let seen = lab.names();
+            match lab.find(&file, kind) {
+                Ok((region, header)) => return Ok(Self::over(None, Some(lab), region, header, file)),
+                Err(Shm::NotFound { what, path }) => {
+                    let parked = if deadline.is_some_and(|time| lab.now() >= time) {
+                        Parked::Expired
+                    } else {
+                        lab.await_name(seen, deadline)
+                    };
+                    match parked {
+                        Parked::Expired => return Err(missing(py, &what, &path, timeout)),
+                        Parked::Interrupted => return Err(PyErr::fetch(py)),
+                        Parked::Look | Parked::Baton => {}
+                    }
+                }
+                Err(error) => return Err(from_shm(py, error)),
+            }
+        }
+    }
+}
+
+/// What is said of a name that is not there, and did not come in time.
+pub(super) fn missing(py: Python<'_>, what: &str, path: &str, timeout: Timeout) -> PyErr {
+    if timeout.expired_scope().is_some() {
+        return plain(py, "TimedOut", &format!("{what} does not exist and did not appear {}", timeout.text()));
+    }
+    let advice = match timeout {
+        Timeout::Seconds(Some(seconds)) if seconds > 0.0 => format!("and did not appear within {seconds} s"),
+        _ => "now: pass timeout= to wait for it".into(),
+    };
+    exception(py, "NotFoundError", &format!("{what} does not exist {advice}"), |attributes| {
+        attributes.set_item("filename", path)
+    })
+}
