@@ -5,19 +5,18 @@
 //! the schedule's and not Linux's: the clock, which stands still until a time-out fires; when a sleep ends for no other cause,
 //! of which the gate is asked after every sleep; and whether there is room, where others could have taken it.
 
+pub mod door;
+pub mod leftovers;
+
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
 use underpass_core::linux::{Host as _, Linux};
-use underpass_core::port::Badge;
-use underpass_core::port::rendezvous::{Approach, Introduced};
-use underpass_core::port::sockets::Visit;
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::life::{Life, Me};
-use underpass_shm::region::Region;
 use underpass_shm::space::News;
 use underpass_shm::sync::AtomicU32;
 
@@ -125,36 +124,6 @@ fn listen(news: &News) -> underpass_shm::Result<bool> {
         if news.take()? {
             return Ok(true);
         }
-    }
-}
-
-/// A way to a port's door, with the lab's point between the introduction and its announcement.
-#[derive(Debug)]
-pub struct Visitor<'a> {
-    visit: Visit<'a>,
-    port: u64,
-}
-
-impl<'a> Visitor<'a> {
-    /// By that visit, to the port with that nonce.
-    pub fn new(visit: Visit<'a>, port: u64) -> Self {
-        Self { visit, port }
-    }
-}
-
-impl Approach for Visitor<'_> {
-    fn memory(&self) -> &Arc<Region> {
-        self.visit.memory()
-    }
-
-    fn introduce(&self, badge: Badge) -> Result<Introduced> {
-        let introduced = self.visit.introduce(badge)?;
-        arrive("operation", Some(self.port), 0)?;
-        Ok(introduced)
-    }
-
-    fn is_foreign(&self) -> bool {
-        self.visit.is_foreign()
     }
 }
 

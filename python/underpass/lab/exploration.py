@@ -224,7 +224,7 @@ def _forced(program: Program, token: str, settings: Settings) -> str | None:
     if forced.real is not None:
         return f"the same {forced.real.kind}: {forced.real.summary}"
     if forced.lab is not None:
-        return f"the same order to its end; a {forced.lab.kind} is told by the lab alone"
+        return f"not tried: a {forced.lab.kind} is told of Python objects that only the lab's processes share"
     return None
 
 

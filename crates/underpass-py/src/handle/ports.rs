@@ -21,7 +21,7 @@ use super::names::missing;
 use super::{Handle, check, not_created};
 use crate::error::from_shm;
 use crate::host;
-use crate::kernel_conducted::{self, Visitor};
+use crate::kernel_conducted::{self, door};
 use crate::kernel_lab;
 use crate::rendezvous_lab::{Guest, Lobby};
 use crate::space::Space;
@@ -73,7 +73,12 @@ impl Handle {
         if wanted.name.is_some() {
             kernel_conducted::announce().map_err(failed)?;
         }
-        Ok((Self::born(made, Some(linux), None, wanted.name.is_none()), Box::new(listener)))
+        let reception: Box<dyn Reception> = if kernel_conducted::is_on() {
+            Box::new(door::Host::new(listener, &made.header))
+        } else {
+            Box::new(listener)
+        };
+        Ok((Self::born(made, Some(linux), None, wanted.name.is_none()), reception))
     }
 
     /// A way to this port's door, with so much memory for a channel.
@@ -81,7 +86,7 @@ impl Handle {
         Ok(match (&self.home, &self.lab) {
             (Some(home), _) => {
                 let visit = Visit::new(home.space(), space::socket_name(&self.header), size, foreign)?;
-                if self.is_stepped() { Box::new(Visitor::new(visit, self.header.nonce)) } else { Box::new(visit) }
+                if self.is_stepped() { Box::new(door::Visitor::new(visit, self.header.nonce)) } else { Box::new(visit) }
             }
             (None, Some(lab)) => Box::new(Guest::new(lab, self, size)?),
             (None, None) => unreachable!("an object lives in the lab or in a space"),

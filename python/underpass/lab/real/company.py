@@ -42,6 +42,8 @@ class Company:
         self.speaker: Part | None = None
         self.verdict: Verdict | None = None
         """What the first one that failed said."""
+        self.calls: dict[int, list[int]] = {}
+        """By pid, the ports whose calls a process had in hand when it ended: their channels go with it."""
 
     def fork(self, cast: Cast, *, lines: bool) -> None:
         """Start the processes; with ``lines`` their lines are points."""
@@ -170,7 +172,8 @@ class Company:
         self.speaker = part
         if what == "end":
             self._ended(part)
-            self.verdict = self.verdict or told[0]
+            verdict, self.calls[part.pid] = told
+            self.verdict = self.verdict or verdict
         elif what in POINTS:
             self._arrived(part, what, *told)
         else:

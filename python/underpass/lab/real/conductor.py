@@ -9,10 +9,13 @@ import itertools
 import time
 from collections.abc import Sequence
 from multiprocessing import connection
+from operator import itemgetter
 from typing import Any, final
 
+from underpass import _core
 from underpass.lab.history import History, Operation, Recording
 from underpass.lab.history import Task as Caller
+from underpass.lab.leaks import Left, tell
 from underpass.lab.linearization import NotLinearizable, explain
 from underpass.lab.program import Cast, Task
 from underpass.lab.real import player
@@ -273,12 +276,27 @@ class Conductor:
             raise self._diverged(f"{waking[0].name} could go on at the end, where nobody can in the lab")
         if any(not part.task.process.servant for part in left):
             return self._standstill([part for part in left if not part.task.process.servant])
+        if leak := self._leak():
+            return leak
         for history in self.recording:
             try:
                 explain(history)
             except NotLinearizable as error:
                 return Verdict.disordered(error)
         return checked(self.cast.at_end, "at the end")
+
+    def _leak(self) -> Verdict | None:
+        """Tell what is held by those who have come to their end by themselves."""
+        parts = self._company.parts
+        by_tid, by_pid = {part.tid: [part] for part in parts}, {part.pid: self._company.of(part.task.process.number) for part in parts}
+        found: list[tuple[int, Left]] = []
+        calls = [(about, "call", pid, 0, 0) for pid, abouts in self._company.calls.items() for about in abouts]
+        for about, hold, pid, tid, _ in [*_core.conducted_held(), *calls]:
+            holders = by_tid.get(tid) or by_pid.get(pid, [])
+            if holders and all(part.state == "ended" for part in holders):
+                place = self._objects[about]
+                found.append((place, Left(holders[0].name, hold, self._script.objects[place], "")))
+        return tell([left for _, left in sorted(found, key=itemgetter(0))]) if found else None
 
     def _standstill(self, left: list[Part]) -> Verdict:
         """Tell who waits in vain for what cannot come from who waits though it is there."""

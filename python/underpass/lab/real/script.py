@@ -7,7 +7,7 @@ import greenlet
 
 from underpass._core import Lab
 from underpass.lab.judge import judge
-from underpass.lab.stage import Program, Stage
+from underpass.lab.stage import Program, Stage, title
 from underpass.lab.verdict import Verdict
 
 
@@ -38,6 +38,8 @@ class Script:
     """A schedule, and how it ended in the lab."""
 
     directions: list[Direction]
+    objects: list[str]
+    """What the objects are called, by their place among all."""
     asleep: frozenset[int]
     """The tasks that slept at its end."""
     livelock: bool
@@ -61,4 +63,5 @@ def write_script(program: Program, token: str, steps: int, *, lines: bool) -> Sc
     lab.begin(greenlet.getcurrent().switch)
     verdict = Stage(lab, program, lines=lines).run(look)
     directions = [Direction(*direction) for direction in lab.script]
-    return Script(directions, asleep, livelock, lines, verdict, lab.token)
+    objects = [title(kind, file) for kind, file in lab.objects]
+    return Script(directions, objects, asleep, livelock, lines, verdict, lab.token)
