@@ -34,7 +34,6 @@ from underpass.lab.judge import judge
 from underpass.lab.real import force
 from underpass.lab.stage import Program, Stage
 
-
 TESTS = """
 import underpass
 from underpass import lab

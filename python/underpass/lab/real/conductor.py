@@ -288,7 +288,10 @@ class Conductor:
     def _leak(self) -> Verdict | None:
         """Tell what is held by those who have come to their end by themselves."""
         parts = self._company.parts
-        by_tid, by_pid = {part.tid: [part] for part in parts}, {part.pid: self._company.of(part.task.process.number) for part in parts}
+        by_tid, by_pid = (
+            {part.tid: [part] for part in parts},
+            {part.pid: self._company.of(part.task.process.number) for part in parts},
+        )
         found: list[tuple[int, Left]] = []
         calls = [(about, "call", pid, 0, 0) for pid, abouts in self._company.calls.items() for about in abouts]
         for about, hold, pid, tid, _ in [*_core.conducted_held(), *calls]:
@@ -301,7 +304,9 @@ class Conductor:
     def _standstill(self, left: list[Part]) -> Verdict:
         """Tell who waits in vain for what cannot come from who waits though it is there."""
         names = ", ".join(part.name for part in left)
-        pids = ", ".join(f"{part.name} is pid {part.pid}, asleep in {'poll' if part.listens else 'futex_waitv'}" for part in left)
+        pids = ", ".join(
+            f"{part.name} is pid {part.pid}, asleep in {'poll' if part.listens else 'futex_waitv'}" for part in left
+        )
         for part in left:
             if part.state == "joining":
                 continue
