@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.lab.planted import deaths, inputs, orders, races, waits
+from tests.lab.planted import deaths, inputs, leaks, lines, orders, races, refusals, views, waits, wakes
 from tests.lab.planted.catalogue import Bug, catalogue
 from underpass import lab
 from underpass.lab import Failure
@@ -18,7 +18,7 @@ FILE = Path(__file__).with_suffix(".json")
 COMMAND = "python -m tests.lab.counterexamples"
 SEED = 1
 # They enter themselves.
-assert [deaths, inputs, orders, races, waits]
+assert [deaths, inputs, leaks, lines, orders, races, refusals, views, waits, wakes]
 
 bugs: dict[str, Bug] = {bug.name: bug for bug in catalogue.bugs}
 
@@ -26,7 +26,9 @@ bugs: dict[str, Bug] = {bug.name: bug for bug in catalogue.bugs}
 def find(bug: Bug) -> dict[str, str]:
     """Return the schedule that fails, and how."""
     try:
-        lab.explore(bug.broken, schedules=bug.schedules, kills=bug.kills, steps=bug.steps, seed=SEED, jobs=1)
+        lab.explore(
+            bug.broken, schedules=bug.schedules, kills=bug.kills, faults=bug.faults, steps=bug.steps, seed=SEED, jobs=1, lines=bug.lines
+        )  # fmt: skip
     except Failure as failure:
         return {"token": failure.token, "kind": failure.kind, "summary": failure.trace.summary}
     raise AssertionError(f"{bug.name}: nothing found")

@@ -20,7 +20,7 @@ def test_there_is_one_for_every_planted_bug() -> None:
 def test_it_fails_as_it_did(name: str) -> None:
     bug, found = counterexamples.bugs[name], known[name]
     with pytest.raises(Failure) as failed:
-        lab.replay(bug.broken, found["token"], steps=bug.steps)
+        lab.replay(bug.broken, found["token"], steps=bug.steps, lines=bug.lines)
     again = failed.value
     assert (again.kind, again.trace.summary, again.token) == (found["kind"], found["summary"], found["token"])
 
@@ -28,4 +28,4 @@ def test_it_fails_as_it_did(name: str) -> None:
 @names
 def test_its_corrected_twin_passes(name: str) -> None:
     bug = counterexamples.bugs[name]
-    lab.replay(bug.fixed, known[name]["token"], steps=bug.steps)
+    lab.replay(bug.fixed, known[name]["token"], steps=bug.steps, lines=bug.lines)

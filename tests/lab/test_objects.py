@@ -8,7 +8,7 @@ import underpass
 
 pytest.importorskip("greenlet")
 
-from underpass import lab
+from underpass import NotFoundError, Semaphore, lab
 from underpass.lab import Verdict, World
 from underpass.lab.judge import judge
 from underpass.lab.search import Searcher, Tally
@@ -221,3 +221,20 @@ def test_mutex_tells_of_its_owner_s_death() -> None:
 
     lab.explore(program, schedules=SCHEDULES, kills=1, seed=1)
     assert outcomes == {"held", "recovered"}
+
+
+def test_a_name_and_the_wake_of_those_who_wait_for_it_are_one_act() -> None:
+    """On Linux the directory tells them: whoever makes it cannot die between the two."""
+
+    def program(world: World) -> None:
+        def is_there() -> bool:
+            with suppress(NotFoundError):
+                Semaphore.open("name").close()
+                return True
+            return False
+
+        world.process(lambda: Semaphore.create("name", 1), name="make")
+        use = world.process(lambda: Semaphore.open("name", timeout=None), name="use", servant=True, mortal=False)
+        world.at_end(lambda: not (world.asleep(use) and is_there()))
+
+    lab.explore(program, schedules=500, kills=1, seed=1)

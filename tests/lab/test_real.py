@@ -1,8 +1,11 @@
 """Schedules of the lab, forced on real processes: they fail there as they do in the lab, and what passes there passes."""
 
 import os
+import random
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import greenlet
@@ -10,15 +13,26 @@ import pytest
 
 pytest.importorskip("greenlet")
 
-from tests.lab import counterexamples
-from underpass import AtomicInt, Gate, Mutex, Port, Queue, Semaphore, Space, _core, lab
+import underpass
+from underpass import (
+    AtomicInt,
+    Gate,
+    Mutex,
+    NotFoundError,
+    OutOfSpaceError,
+    Port,
+    Queue,
+    Semaphore,
+    Space,
+    TimedOut,
+    UnderpassError,
+    _core,
+    lab,
+)
 from underpass.lab import Diverged, Failure, World
 from underpass.lab.judge import judge
 from underpass.lab.real import force
 from underpass.lab.stage import Program, Stage
-
-known = counterexamples.known()
-names = pytest.mark.parametrize("name", known)
 
 TESTS = """
 import underpass
@@ -36,24 +50,6 @@ def test_loses(world):
     world.process(add)
     world.at_end(lambda: number.load() == 2)
 """
-
-
-# ── the planted bugs ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@names
-def test_a_planted_bug_fails_on_real_processes_too(name: str) -> None:
-    bug = counterexamples.bugs[name]
-    with pytest.raises(Failure) as failed:
-        lab.replay(bug.broken, known[name]["token"], steps=bug.steps, real=True)
-    assert failed.value.kind == known[name]["kind"]
-    assert (failed.value.real or "").startswith(f"the same {failed.value.kind}: ")
-
-
-@names
-def test_its_corrected_twin_passes_there(name: str) -> None:
-    bug = counterexamples.bugs[name]
-    lab.replay(bug.fixed, known[name]["token"], steps=bug.steps, real=True)
 
 
 # ── any schedule ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -94,6 +90,97 @@ def messages(world: World) -> None:
     world.process(put)
 
 
+def names_come(world: World) -> None:
+    def make() -> None:
+        Semaphore.create("other", 1)
+        Semaphore.create("name", 1)
+
+    def use() -> None:
+        with suppress(NotFoundError):
+            Semaphore.open("name", timeout=5).acquire()
+
+    world.process(make)
+    world.process(use)
+    world.process(use)
+
+
+def calls(world: World) -> None:
+    def serve() -> None:
+        with Port.create("desk") as port, suppress(TimedOut):
+            port.receive(timeout=5).reply(b"once")
+            port.serve_bytes(lambda data: data * 2)
+
+    def serve_again() -> None:
+        world.join(server)
+        with suppress(OutOfSpaceError):
+            serve()
+
+    def call() -> None:
+        with suppress(UnderpassError):
+            gate = Gate.open("desk", timeout=5)
+            gate.call(b"word", timeout=3)
+            gate.send(b"word")
+
+    server = world.process(serve, servant=True)
+    world.process(serve_again, servant=True, mortal=False)
+    world.process(call)
+    world.process(call)
+
+
+class Desk(underpass.Interface):
+    """What is asked there."""
+
+    def add(self, left: int, right: int) -> int:
+        """Add."""
+        return left + right
+
+    def fail(self) -> None:
+        """Raise."""
+        raise LookupError("not on this desk")
+
+
+def typed(world: World) -> None:
+    def serve() -> None:
+        with suppress(OutOfSpaceError):
+            underpass.serve(Desk(), at="desk")
+
+    def call() -> None:
+        with suppress(UnderpassError):
+            desk = underpass.connect(Desk, "desk", timeout=5)
+            assert desk.add(1, 2) == 3
+            with suppress(LookupError):
+                desk.fail()
+
+    world.process(serve, servant=True)
+    world.process(call)
+    world.process(call)
+
+
+def full(world: World) -> None:
+    jobs = Queue(2, 8)
+
+    def put() -> None:
+        for _ in range(2):
+            with suppress(TimedOut):
+                jobs.put(b"job", timeout=1)
+        with suppress(OutOfSpaceError):
+            Queue(1, 8)
+
+    def get() -> None:
+        for _ in range(2):
+            with suppress(TimedOut):
+                jobs.get(timeout=2)
+
+    world.process(put)
+    world.process(put)
+    world.process(get)
+
+
+def outcome(call: Callable[[], object]) -> None:
+    with suppress(UnderpassError):
+        call()
+
+
 def walk(program: Program, seed: int, *, kills: int = 0, faults: int = 0) -> str:
     """Return the token of a random schedule."""
     machine = _core.Lab("walk", seed, kills=kills, faults=faults, steps=200)
@@ -102,11 +189,63 @@ def walk(program: Program, seed: int, *, kills: int = 0, faults: int = 0) -> str
     return machine.token
 
 
-@pytest.mark.parametrize("program", [threads, messages])
-@pytest.mark.parametrize("kills", [0, 2])
+PROGRAMS = pytest.mark.parametrize("program", [threads, messages, names_come, calls, typed, full])
+BUDGETS = pytest.mark.parametrize("kills", [0, 2])
+
+
+@PROGRAMS
+@BUDGETS
 def test_random_schedules_end_alike(program: Program, kills: int) -> None:
-    for seed in range(10):
+    for seed in range(3):
         force(program, walk(program, seed, kills=kills), 200)
+
+
+@pytest.mark.deep
+@PROGRAMS
+@BUDGETS
+def test_many_random_schedules_end_alike(program: Program, kills: int, dice: random.Random) -> None:
+    for _ in range(100):
+        force(program, walk(program, dice.randrange(2**32), kills=kills), 200)
+
+
+def test_refusals_are_forced() -> None:
+    tokens = [walk(full, seed, faults=3) for seed in range(100)]
+    refused = [token for token in tokens if "R" in token]
+    for token in refused[:5]:
+        force(full, token, 200)
+    assert len(refused) >= 5
+
+
+def test_what_is_told_of_a_call_in_hand_is_told_there_too() -> None:
+    """Only its server has the channel, which goes with it."""
+
+    def program(world: World) -> None:
+        kept: list[object] = []
+
+        def serve() -> None:
+            with Port.create("desk") as port:
+                kept.append(port.receive())
+
+        world.process(serve)
+        world.process(lambda: outcome(Gate.open("desk", timeout=None).call), name="call")
+
+    with pytest.raises(Failure) as failed:
+        lab.replay(program, "0", real=True)
+    assert failed.value.real == "the same leak: serve ended and left a call at port 'desk' unanswered"
+
+
+def test_what_only_garbage_holds_is_no_leak_there_either() -> None:
+    def program(world: World) -> None:
+        jobs = Queue(1, 8)
+        jobs.put(b"job")
+
+        def take() -> None:
+            ring: list[object] = [jobs.take()]
+            ring.append(ring)
+
+        world.process(take)
+
+    lab.replay(program, "0", real=True)
 
 
 def test_sleeps_that_end_without_a_cause_and_stops_are_forced() -> None:
@@ -199,39 +338,14 @@ def test_a_process_that_ends_by_itself_is_told() -> None:
         lab.replay(program, "0", real=True)
 
 
-def named(world: World) -> None:
-    world.process(lambda: Semaphore.create("name", 1), name="make")
-    world.process(lambda: Semaphore.open("name", timeout=5), name="use")
-
-
-def port(world: World) -> None:
-    def serve() -> None:
-        with Port.create("port"):
-            pass
-
-    def call() -> None:
-        Gate.open("port").close()
-
-    world.process(serve)
-    world.process(call)
-
-
 def nested(world: World) -> None:
     number = AtomicInt()
     world.process(lambda: world.process(number.load), name="start")
 
 
-@pytest.mark.parametrize(
-    ("program", "token", "why"),
-    [
-        (named, "1.0", "use waits for a name to appear"),
-        (port, "0", "serve makes a port"),
-        (nested, "0", "starts another"),
-    ],
-)
-def test_what_is_not_conducted_is_told(program: Program, token: str, why: str) -> None:
-    with pytest.raises(Diverged, match=why):
-        lab.replay(program, token, real=True)
+def test_processes_that_start_others_are_told() -> None:
+    with pytest.raises(Diverged, match="starts another"):
+        lab.replay(nested, "0", real=True)
 
 
 def test_a_failure_that_cannot_be_forced_is_a_failure_all_the_same() -> None:
@@ -242,23 +356,6 @@ def test_a_failure_that_cannot_be_forced_is_a_failure_all_the_same() -> None:
     with pytest.raises(Failure) as failed:
         lab.explore(program, schedules=5, seed=1, real=True)
     assert "starts another" in (failed.value.real or "")
-
-
-def test_what_the_lab_alone_tells_is_said() -> None:
-    def program(world: World) -> None:
-        world.process(Mutex().acquire, name="take")
-
-    with pytest.raises(Failure) as failed:
-        lab.replay(program, "0", real=True)
-    assert failed.value.real == "the same order to its end; a leak is told by the lab alone"
-
-
-def test_schedules_of_lines_are_refused() -> None:
-    def program(world: World) -> None:
-        world.process(AtomicInt().load)
-
-    with pytest.raises(Diverged, match="lines of the program are points of the lab alone"):
-        lab.replay(program, "0", lines=True, real=True)
 
 
 # ── where it is asked for ───────────────────────────────────────────────────────────────────────────────────────────────

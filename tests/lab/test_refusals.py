@@ -7,7 +7,18 @@ import pytest
 
 pytest.importorskip("greenlet")
 
-from underpass import EndOfStream, MessageTooLongError, OutOfSpaceError, Queue, TimedOut, WouldBlock, lab
+from underpass import (
+    EndOfStream,
+    Gate,
+    MessageTooLongError,
+    NotFoundError,
+    OutOfSpaceError,
+    Port,
+    Queue,
+    TimedOut,
+    WouldBlock,
+    lab,
+)
 from underpass.lab import Failure, World, models
 from underpass.lab.stage import Program
 
@@ -126,6 +137,31 @@ def test_an_object_cannot_always_be_made() -> None:
         world.process(Queue, 4, 8, name="make")
 
     assert OutOfSpaceError.__name__ in refused(program).trace.summary
+
+
+def test_a_port_that_cannot_be_made_takes_nobody_s_name() -> None:
+    """The name of one who died stays where it was until there is another."""
+    told: set[bool] = set()
+
+    def program(world: World) -> None:
+        def serve() -> None:
+            with suppress(OutOfSpaceError):
+                Port.create("desk").receive()
+
+        def serve_again() -> None:
+            world.join(first)
+            try:
+                Port.create("desk")
+            except OutOfSpaceError:
+                with pytest.raises(NotFoundError) as missing:
+                    Gate.open("desk")
+                told.add("has lost its receiver" in str(missing.value))
+
+        first = world.process(serve, servant=True)
+        world.process(serve_again, servant=True, mortal=False)
+
+    lab.explore(program, schedules=SCHEDULES, kills=1, faults=1, seed=1)
+    assert True in told
 
 
 def test_there_are_no_more_refusals_than_faults() -> None:

@@ -22,8 +22,8 @@ SEED = 1
 cases = pytest.mark.parametrize("case", [pytest.param(case, id=case.program.__name__) for case in REPLANTED])
 
 
-def explored(case: Replanted, seed: int) -> Trace | None:
-    """Explore a program in a process whose library has the fault; what breaks it."""
+def explored(case: Replanted, seed: int) -> tuple[Trace, str] | None:
+    """Explore a program in a process whose library has the fault; what breaks it, and what that does on real processes."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.lab.replanted", case.program.__name__, str(seed)],
         cwd=ROOT,
@@ -34,15 +34,17 @@ def explored(case: Replanted, seed: int) -> Trace | None:
     if not run.stdout:
         assert not run.stderr, run.stderr.decode()
         return None
-    return msgspec.json.decode(run.stdout, type=Trace)
+    return msgspec.json.decode(run.stdout, type=tuple[Trace, str])
 
 
 @pytest.mark.skipif(not PLANTED.exists(), reason="no module with planted faults: `make test` builds it")
 @cases
 def test_the_fault_is_found(case: Replanted) -> None:
-    trace = explored(case, SEED)
-    assert trace is not None
+    found = explored(case, SEED)
+    assert found is not None
+    trace, real = found
     assert trace.kind == case.kind, as_text(trace)
+    assert real.startswith(f"the same {case.kind}: "), real
     # Made small: nobody dies without need, and what is left is shown whole.
     deaths = [moment for moment in trace.moments if moment.what == "dies"]
     assert len(deaths) == trace.token.count("K") == case.kills

@@ -159,10 +159,10 @@ impl Record {
         }
     }
 
-    /// The step was a chance to refuse an operation.
+    /// Which chance to refuse an operation the step was, since the last choice of another kind; none: it was another choice.
     #[must_use]
-    pub fn is_chance(&self, step: usize) -> bool {
-        self.steps[step].chance.is_some()
+    pub fn chance(&self, step: usize) -> Option<u32> {
+        self.steps[step].chance
     }
 
     /// Who had run before it.

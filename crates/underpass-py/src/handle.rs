@@ -23,6 +23,7 @@ use underpass_shm::{Error as Shm, forks, space};
 use crate::error::{Context, exception, from_shm, plain, raise};
 use crate::kernel_conducted::{self, Conducted};
 use crate::kernel_lab::LabKernel;
+pub use ports::is_taken_over;
 pub use travel::{Travel, reopen, reopen_in_lab};
 
 /// The states of a handle. Whatever is not open takes the slow path.
@@ -129,9 +130,10 @@ impl Handle {
         self.lab.as_ref().map_or_else(forks::epoch, |lab| lab.process().0)
     }
 
-    /// It lives in the lab.
-    pub fn is_in_lab(&self) -> bool {
-        self.lab.is_some()
+    /// Its operations are scheduling points: of the lab, or of a conductor.
+    #[inline]
+    pub fn is_stepped(&self) -> bool {
+        self.state.load(Relaxed) == STEPPED
     }
 
     /// Other users take part in its space.

@@ -1,9 +1,12 @@
 //! Linux under a conductor: the kernel of the product, with the lab's scheduling points.
 //!
 //! Everything is done by Linux: memory, lives, sleeps, wakes, deaths. But before each scheduling point of the lab the
-//! caller asks a gate, which is Python's: it comes back when the schedule says that it is the caller's turn. Two things are the
-//! schedule's and not Linux's: the clock, which stands still until a time-out fires, and when a sleep ends for no other cause;
-//! the gate is asked after every sleep whether it has.
+//! caller asks a gate, which is Python's: it comes back when the schedule says that it is the caller's turn. Three things are
+//! the schedule's and not Linux's: the clock, which stands still until a time-out fires; when a sleep ends for no other cause,
+//! of which the gate is asked after every sleep; and whether there is room, where others could have taken it.
+
+pub mod door;
+pub mod leftovers;
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -11,14 +14,19 @@ use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
-use underpass_core::linux::Linux;
-use underpass_core::{Error, Result};
+use underpass_core::linux::{Host as _, Linux};
+use underpass_core::{Deadline, Error, Result};
 use underpass_shm::life::{Life, Me};
+use underpass_shm::space::News;
 use underpass_shm::sync::AtomicU32;
+
+use crate::error::from_shm;
+use crate::host;
 
 /// What the gate answers.
 const EXPIRED: u8 = 1;
 const SLEEP_ON: u8 = 2;
+const REFUSED: u8 = 3;
 
 /// What the gate is told of a sleep's end, as bits: something that was waited for has happened; it looked for itself.
 const CAUSED: u64 = 1;
@@ -32,11 +40,17 @@ static NOW: AtomicU64 = AtomicU64::new(BIRTH);
 static GATE: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
 
 /// Have objects that are made or opened from here on ask ``gate(point, object, detail)`` for their turns; None ends it. It answers
-/// with a number and the time in nanoseconds.
+/// with a number.
 #[pyfunction]
 pub fn conduct(gate: Option<Py<PyAny>>) {
     ON.store(gate.is_some(), Release);
     *GATE.lock().unwrap_or_else(PoisonError::into_inner) = gate;
+}
+
+/// Set the schedule's time, in nanoseconds, as it is in this process.
+#[pyfunction]
+pub fn set_conducted_time(now: u64) {
+    NOW.store(now, Relaxed);
 }
 
 /// Somebody conducts this process.
@@ -54,32 +68,63 @@ pub fn arrive(point: &str, object: Option<u64>, detail: u64) -> Result<u8> {
     Python::attach(|py| {
         let gate = GATE.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|gate| gate.clone_ref(py));
         let Some(gate) = gate else { return Ok(0) };
-        let answer = gate.call1(py, (point, object, detail)).and_then(|answer| answer.extract::<(u8, u64)>(py));
-        answer.map_or_else(
-            |error| {
-                error.restore(py);
-                Err(Error::Interrupted)
-            },
-            |(answer, now)| {
-                NOW.store(now, Relaxed);
-                Ok(answer)
-            },
-        )
+        let answer = gate.call1(py, (point, object, detail)).and_then(|answer| answer.extract(py));
+        answer.map_err(|error: PyErr| {
+            error.restore(py);
+            Error::Interrupted
+        })
     })
 }
 
-/// The points around the wake of those who wait for a name, though on Linux a directory tells them.
-pub fn announce() -> Result<()> {
-    if is_on() {
-        arrive("wake", None, 0)?;
-        arrive("woke", None, 0)?;
+/// Whether an operation that would wait until then for room, and need not, is refused as if it had waited in vain: as the
+/// schedule says, since Linux has that room.
+pub fn refuses(deadline: Deadline) -> Result<bool> {
+    // As in the lab: who waits for ever is never refused.
+    if !is_on() || deadline == Deadline::Never {
+        return Ok(false);
     }
-    Ok(())
+    Ok(arrive("refuse", None, deadline.time().unwrap_or(0))? == REFUSED)
 }
 
-/// Tells the gate of something that no schedule can be forced on; it says so where the schedule was asked for.
-pub fn refuse(what: &str) -> Result<()> {
-    if is_on() { arrive(what, None, 0).map(drop) } else { Ok(()) }
+/// The point after a name has come, which has woken those who listen for one.
+pub fn announce() -> Result<()> {
+    if is_on() { arrive("woke", None, 0).map(drop) } else { Ok(()) }
+}
+
+/// Listens for names from now on, if somebody conducts this process.
+pub fn news(py: Python<'_>, linux: &Linux) -> PyResult<Option<News>> {
+    is_on().then(|| linux.space().news()).transpose().map_err(|error| from_shm(py, error))
+}
+
+/// Sleeps until a name comes, or the time does. `news` were listened for since before the look that found none.
+pub fn await_name(news: &News, until: Option<u64>) -> Result<Parked> {
+    arrive("park", None, 0)?;
+    if news.take()? {
+        return Ok(Parked::Look);
+    }
+    loop {
+        arrive("listen", None, until.unwrap_or(0))?;
+        let mut named = Ok(false);
+        host::Python.detached(&mut || named = listen(news));
+        match arrive("awake", None, if named? { CAUSED } else { 0 })? {
+            SLEEP_ON => {}
+            EXPIRED => return Ok(Parked::Expired),
+            _ => return Ok(Parked::Look),
+        }
+    }
+}
+
+/// Sleeps until a name comes, and says so, or until a signal does.
+fn listen(news: &News) -> underpass_shm::Result<bool> {
+    loop {
+        if !news.wait(None)? {
+            return Ok(false);
+        }
+        // What has no name wakes nobody in the lab.
+        if news.take()? {
+            return Ok(true);
+        }
+    }
 }
 
 /// Linux, as one object uses it.

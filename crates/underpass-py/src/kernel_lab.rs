@@ -6,6 +6,7 @@
 //! until the schedule has ended and been looked at: whatever its frames do when they unwind then, nobody sees.
 
 mod locks;
+mod names;
 mod objects;
 mod turns;
 mod views;

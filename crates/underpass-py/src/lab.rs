@@ -220,7 +220,7 @@ impl Lab {
                 Choice::Kill(process) => ("kill", process.0),
                 Choice::Stop(process) => ("stop", process.0),
                 Choice::Continue(process) => ("continue", process.0),
-                Choice::Pick(number) if record.is_chance(step) => ("refuse", number),
+                Choice::Pick(number) if record.chance(step).is_some() => ("refuse", number),
                 Choice::Pick(number) => ("pick", number),
             };
             let preempts = matches!(record.choice(step), Choice::Run(task) if record.running(step).is_some_and(|before| {
@@ -232,7 +232,8 @@ impl Lab {
     }
 
     /// This schedule, for those who force it on others: what, of whom or which; of how many; who could go on then; and, of a turn,
-    /// before which point and object the task stood; and who had woken somebody and not gone on since.
+    /// before which point and object the task stood; and who had woken somebody and not gone on since. Of a refusal: which chance
+    /// it was since the last choice of another kind.
     #[getter]
     fn script(&self) -> Vec<Direction> {
         let choices = self.choices();
@@ -244,6 +245,7 @@ impl Lab {
                 _ => None,
             });
             let at = record.pending(step).get(which as usize).filter(|_| what == "run");
+            let which = record.chance(step).unwrap_or(which);
             let (point, object) = at.map_or(("", None), |at| (point_name(at.point), at.object.map(|object| object.0)));
             let woke = record.pending(step).iter().zip(0..).filter(|(at, _)| at.point == Point::Woke);
             (what, which, count, able.collect(), point, object, woke.map(|(_, task)| task).collect())

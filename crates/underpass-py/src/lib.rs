@@ -50,7 +50,9 @@ mod _core {
     #[pymodule_export]
     use crate::handle::reopen;
     #[pymodule_export]
-    use crate::kernel_conducted::conduct;
+    use crate::kernel_conducted::leftovers::{claim_life, conducted_held};
+    #[pymodule_export]
+    use crate::kernel_conducted::{conduct, set_conducted_time};
     #[pymodule_export]
     use crate::lab::{Lab, in_lab};
     #[pymodule_export]

@@ -122,7 +122,7 @@ fn create(
         None => Box::new(SameUser),
     };
     let server = Server::new(words, size, reception, admission, handle.is_shared());
-    let (maker, unanswered) = (handle.asker(), request::unanswered(handle.is_in_lab()));
+    let (maker, unanswered) = (handle.asker(), request::unanswered(handle.is_stepped()));
     Ok(object::base(&handle).add_subclass(Port { handle, server, admit, maker, unanswered }))
 }
 
@@ -296,7 +296,7 @@ impl Port {
     #[pyo3(signature = (handler, *, threads=1))]
     fn serve(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
         callable(handler)?;
-        let run = if slf.get().handle.is_in_lab() { serving::requests::<true> } else { serving::requests::<false> };
+        let run = if slf.get().handle.is_stepped() { serving::requests::<true> } else { serving::requests::<false> };
         serving::serve(slf, handler, threads, run)
     }
 
@@ -307,7 +307,7 @@ impl Port {
     #[pyo3(signature = (handler, *, threads=1))]
     fn serve_bytes(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
         callable(handler)?;
-        let run = if slf.get().handle.is_in_lab() { serving::bytes::<true> } else { serving::bytes::<false> };
+        let run = if slf.get().handle.is_stepped() { serving::bytes::<true> } else { serving::bytes::<false> };
         serving::serve(slf, handler, threads, run)
     }
 

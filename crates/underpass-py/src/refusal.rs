@@ -1,22 +1,29 @@
-//! What the lab refuses a queue's putters: room that there is.
+//! What the lab refuses, and a conductor as the lab did: room that there is.
 
 use pyo3::prelude::*;
 use underpass_core::Error;
+use underpass_shm::limits::Lack;
 
 use crate::queue::Queue;
 use crate::timeout::Timeout;
+
+/// What is said of a space that the lab lets be full.
+pub fn lack(size: usize) -> Lack {
+    let remedy = "the lab lets the space be full here: let go of what was taken before, and go on without the object";
+    Lack::of_simulated_bytes(size as u64, remedy)
+}
 
 impl Queue {
     /// Lets the lab refuse what needs room, as if there were none; what fails for another reason fails for that.
     #[inline]
     pub fn have_room(&self, py: Python<'_>, failed: &str, timeout: Timeout, size: usize) -> PyResult<()> {
-        if self.handle.is_in_lab() { self.have_room_in_lab(py, failed, timeout, size) } else { Ok(()) }
+        if self.handle.is_stepped() { self.have_room_there(py, failed, timeout, size) } else { Ok(()) }
     }
 
     #[cold]
-    fn have_room_in_lab(&self, py: Python<'_>, failed: &str, timeout: Timeout, size: usize) -> PyResult<()> {
+    fn have_room_there(&self, py: Python<'_>, failed: &str, timeout: Timeout, size: usize) -> PyResult<()> {
         let fits = size <= self.core.message_size() && !self.core.is_shut_down();
-        if !fits || !self.handle.refuses(timeout.deadline()) {
+        if !fits || !self.handle.refuses(py, timeout.deadline())? {
             return Ok(());
         }
         let refused = timeout.judge::<()>(Err(Error::WouldBlock)).err().unwrap_or(Error::WouldBlock);

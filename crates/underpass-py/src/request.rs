@@ -15,14 +15,14 @@ use crate::error::{Context, raise};
 use crate::peer::Peer;
 use crate::port::Port;
 
-/// The states of a request. In the lab to answer one is an operation: its first answer takes the slow path.
+/// The states of a request. In the lab, and under a conductor, to answer one is an operation: its first answer takes the slow path.
 const UNANSWERED: u8 = 0;
 const SETTLED: u8 = 1;
-const UNANSWERED_IN_LAB: u8 = 2;
+const UNANSWERED_STEPPED: u8 = 2;
 
 /// The state in which requests are born.
-pub fn unanswered(in_lab: bool) -> u8 {
-    if in_lab { UNANSWERED_IN_LAB } else { UNANSWERED }
+pub fn unanswered(stepped: bool) -> u8 {
+    if stepped { UNANSWERED_STEPPED } else { UNANSWERED }
 }
 
 /// A call that was received. Reply once; one that is forgotten fails at its caller with CallAbortedError.
@@ -110,7 +110,7 @@ impl Request {
         }
         match self.state.swap(SETTLED, AcqRel) {
             UNANSWERED => {}
-            UNANSWERED_IN_LAB => port.handle.point(py)?,
+            UNANSWERED_STEPPED => port.handle.point(py)?,
             _ => return Err(raise(py, &context, Error::Misuse("it was answered before".into()))),
         }
         port.server.reply(port.handle.kernel(), &self.call, &data).map_err(|error| raise(py, &context, error))

@@ -25,7 +25,7 @@ pub fn serve(port: &Bound<'_, Port>, handler: &Bound<'_, PyAny>, threads: i64, r
         return Err(PyValueError::new_err(format!("threads={threads} is not a number of threads: pass 1 or more")));
     }
     port.get().check(py)?;
-    if threads > 1 && port.get().handle.is_in_lab() {
+    if threads > 1 && port.get().handle.is_stepped() {
         let why = format!(
             "threads={threads}: the lab runs no threads of the system: pass threads=1, and start others of the \
              process with world.thread"
@@ -115,7 +115,7 @@ fn next(port: &Port, py: Python<'_>, last: Option<&Call>, stop: &AtomicU32) -> P
 }
 
 /// Requests in, replies out.
-pub fn requests<const IN_LAB: bool>(
+pub fn requests<const STEPPED: bool>(
     slf: &Bound<'_, Port>,
     handler: &Bound<'_, PyAny>,
     stop: &AtomicU32,
@@ -138,7 +138,7 @@ pub fn requests<const IN_LAB: bool>(
         }
         // A handler that runs no Python code would keep Ctrl-C out.
         py.check_signals()?;
-        if IN_LAB {
+        if STEPPED {
             port.handle.point(py)?;
         }
         last = Some(request.get().call.clone());
@@ -147,7 +147,7 @@ pub fn requests<const IN_LAB: bool>(
 }
 
 /// Bytes in, bytes out: the fastest loop.
-pub fn bytes<const IN_LAB: bool>(slf: &Bound<'_, Port>, handler: &Bound<'_, PyAny>, stop: &AtomicU32) -> PyResult<()> {
+pub fn bytes<const STEPPED: bool>(slf: &Bound<'_, Port>, handler: &Bound<'_, PyAny>, stop: &AtomicU32) -> PyResult<()> {
     let (py, port) = (slf.py(), slf.get());
     let kernel = port.handle.kernel();
     let mut last: Option<Call> = None;
@@ -157,7 +157,7 @@ pub fn bytes<const IN_LAB: bool>(slf: &Bound<'_, Port>, handler: &Bound<'_, PyAn
                 return Ok(());
             }
             let data = Parcel::new(&reply)?;
-            if IN_LAB {
+            if STEPPED {
                 port.handle.point(py)?;
             }
             port.server
@@ -172,7 +172,7 @@ pub fn bytes<const IN_LAB: bool>(slf: &Bound<'_, Port>, handler: &Bound<'_, PyAn
         }
         // A handler that runs no Python code would keep Ctrl-C out.
         py.check_signals()?;
-        if IN_LAB {
+        if STEPPED {
             port.handle.point(py)?;
         }
         last = Some(call);

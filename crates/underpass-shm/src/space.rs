@@ -2,6 +2,7 @@
 //! is dead by the kernel's word.
 
 mod look;
+mod news;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -10,10 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify;
 use rustix::fs::{AtFlags, Dir, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -25,6 +23,8 @@ use crate::limits::Lack;
 use crate::lives::{Lives, TABLE_SIZE};
 use crate::region::Region;
 use crate::{Error, Result, forks};
+
+pub use news::News;
 
 /// The table's name; no object can have it, since names do not start with a dot.
 pub const LIVES_FILE: &str = ".lives";
@@ -333,38 +333,6 @@ impl Space {
         let turn = rustix::fs::openat(self.directory()?, ".", flags, Mode::empty()).map_err(failed)?;
         rustix::fs::flock(&turn, rustix::fs::FlockOperation::LockExclusive).map_err(failed)?;
         action()
-    }
-
-    /// Sleeps until something may have been named `file` here, or `patience` is over.
-    pub fn await_name(&self, file: &str, patience: Duration) -> Result<()> {
-        let directory = self.directory()?;
-        self.await_news(patience, || rustix::fs::statat(directory, file, AtFlags::SYMLINK_NOFOLLOW).is_ok())
-    }
-
-    /// Sleeps until something is named here, or `patience` is over.
-    pub fn await_change(&self, patience: Duration) -> Result<()> {
-        self.await_news(patience, || false)
-    }
-
-    fn await_news(&self, patience: Duration, there: impl FnOnce() -> bool) -> Result<()> {
-        let failed = |errno| Error::system("watch", self.path.display().to_string(), errno);
-        let directory = self.directory()?;
-        let limited = |errno| match Lack::of_watches(errno, directory.as_fd()) {
-            Some(lack) => Error::OutOfSpace { what: format!("waiting for a name in {}", self.path.display()), lack },
-            None => failed(errno),
-        };
-        let news = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(limited)?;
-        let events = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&news, &self.path, events).map_err(limited)?;
-        // Looked for after the watch is set, so that a name that appears in between is not missed.
-        if there() {
-            return Ok(());
-        }
-        let time = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: patience.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&news, PollFlags::IN)], Some(&time)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(failed(errno)),
-        }
     }
 
     /// The directory. If the program closed its descriptor, it is opened again.

@@ -109,7 +109,7 @@ def replay(program: Program, token: str, *, steps: int = 2_000, lines: bool = Fa
         program: What was explored.
         token: What its failure says.
         steps: Those of the exploration.
-        lines: Those of the exploration; schedules of lines cannot be forced on real processes.
+        lines: Those of the exploration.
         real: Force the schedule on real processes too.
 
     Raises:
@@ -217,13 +217,11 @@ def on_real_processes(program: Program, failure: Failure, settings: Settings) ->
 
 
 def _forced(program: Program, token: str, settings: Settings) -> str | None:
-    if settings.lines:
-        raise Diverged("lines of the program are points of the lab alone, where no real process can be stopped", step=0)
-    forced = force(program, token, settings.steps)
+    forced = force(program, token, settings.steps, lines=settings.lines)
     if forced.real is not None:
         return f"the same {forced.real.kind}: {forced.real.summary}"
     if forced.lab is not None:
-        return f"the same order to its end; a {forced.lab.kind} is told by the lab alone"
+        return f"not tried: a {forced.lab.kind} is told of Python objects that only the lab's processes share"
     return None
 
 

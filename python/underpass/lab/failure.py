@@ -3,6 +3,8 @@
 from typing import final
 
 from underpass.lab.report import as_text
+from underpass.lab.report.cells import wrap
+from underpass.lab.report.text import WIDTH
 from underpass.lab.trace import Trace
 
 
@@ -25,7 +27,11 @@ class Failure(AssertionError):
 
     def __str__(self) -> str:
         told = as_text(self.trace)
-        return told if self.real is None else f"{told.rstrip()}\n\nOn real processes: {self.real}\n"
+        if self.real is None:
+            return told
+        lines = f"On real processes: {self.real}".splitlines()
+        real = "\n  ".join(part for line in lines for part in wrap(line, WIDTH - 2))
+        return f"{told.rstrip()}\n\n{real}\n"
 
     @property
     def kind(self) -> str:

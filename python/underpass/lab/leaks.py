@@ -4,7 +4,7 @@ Whoever was killed leaves things behind, and the library gives them to survivors
 """
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from underpass.lab.stage import Stage
@@ -23,6 +23,18 @@ class Held(NamedTuple):
     """The task that alone can give it back; None: any of the process."""
     number: int
     """Which of several of this kind."""
+
+
+class Left(NamedTuple):
+    """The same, as it is told."""
+
+    name: str
+    """Who left it."""
+    hold: str
+    title: str
+    """What the object is called."""
+    line: str
+    """Where it was taken; empty if that is not known."""
 
 
 Where = Callable[[Held], str]
@@ -50,8 +62,14 @@ def leaked(stage: Stage, where: Where) -> Verdict | None:
     left = _left(stage)
     if not left:
         return None
-    lines = [_told(stage, held, where) for held in left]
-    remedies = dict.fromkeys(_TOLD[held.hold][2] for held in left)
+    names = {process.number: process.name for process in stage.cast.processes}
+    return tell([Left(names[held.process], held.hold, stage.title(held.about), where(held)) for held in left])
+
+
+def tell(left: Sequence[Left]) -> Verdict:
+    """Say what was left, the first one first, and how it is given back."""
+    lines = [_told(one) for one in left]
+    remedies = dict.fromkeys(_TOLD[one.hold][2] for one in left)
     return Verdict("leak", lines[0], "\n".join([*lines[1:], *remedies]))
 
 
@@ -68,9 +86,7 @@ def _collect(stage: Stage) -> None:
     stage.lab.set_running(None)
 
 
-def _told(stage: Stage, held: Held, where: Where) -> str:
-    left, how, _ = _TOLD[held.hold]
-    name = next(process.name for process in stage.cast.processes if process.number == held.process)
-    line = where(held)
-    told = f"{name} ended and left {left.format(stage.title(held.about))}"
-    return f"{told}, {how} at {line}" if line else told
+def _told(left: Left) -> str:
+    what, how, _ = _TOLD[left.hold]
+    told = f"{left.name} ended and left {what.format(left.title)}"
+    return f"{told}, {how} at {left.line}" if left.line else told

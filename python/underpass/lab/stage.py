@@ -32,6 +32,11 @@ def checked(checks: list[Check], when: str) -> Verdict | None:
     return None
 
 
+def title(kind: str, file: str) -> str:
+    """Return what an object is called."""
+    return f"{kind.lower()} {file}" if file.startswith("@") else f"{kind.lower()} '{file}'"
+
+
 @final
 class Stage:
     """Where a program's schedules run: the same program, a new world each time."""
@@ -88,8 +93,7 @@ class Stage:
 
     def title(self, about: int) -> str:
         """Return what an object is called, by its place among all."""
-        kind, file = self.lab.objects[about]
-        return f"{kind.lower()} {file}" if file.startswith("@") else f"{kind.lower()} '{file}'"
+        return title(*self.lab.objects[about])
 
     def kind(self, about: int | None) -> str:
         """Return what kind of object that is; empty for none."""

@@ -17,7 +17,7 @@ from underpass.lab.coverage import Report
 from underpass.lab.exploration import Commands, repeat, run
 from underpass.lab.failure import Failure
 from underpass.lab.judge import judge
-from underpass.lab.lines import own_frame
+from underpass.lab.line_events import own_frame
 from underpass.lab.settings import Settings
 from underpass.lab.stage import Program, Stage
 from underpass.lab.tracing import Place, here

@@ -1,4 +1,5 @@
-"""`python -m tests.lab.replanted PROGRAM SEED`: what the lab finds where the library has the fault that breaks it, as JSON."""
+"""`python -m tests.lab.replanted PROGRAM SEED`: what the lab finds where the library has the fault that breaks it, and what the same
+schedule does on real processes, as JSON."""
 
 import sys
 
@@ -18,9 +19,9 @@ def main(name: str, seed: int) -> int:
     case = next(case for case in REPLANTED if case.program.__name__ == name)
     plant(case.fault)
     try:
-        lab.explore(case.program, schedules=case.schedules, kills=case.kills, seed=seed, jobs=1)
+        lab.explore(case.program, schedules=case.schedules, kills=case.kills, seed=seed, jobs=1, real=True)
     except lab.Failure as failure:
-        sys.stdout.write(msgspec.json.encode(failure.trace).decode())
+        sys.stdout.write(msgspec.json.encode((failure.trace, failure.real)).decode())
         return 0
     return 1
 

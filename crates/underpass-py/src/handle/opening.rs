@@ -31,7 +31,7 @@ impl Handle {
         let home = if lab.is_none() { Some(Space::or_default(py, space)?.linux) } else { None };
         let made = match (&lab, &home) {
             (Some(lab), _) => lab.memory(wanted),
-            (None, Some(home)) => home.memory(wanted),
+            (None, Some(home)) => Self::have_space(home, wanted).and_then(|()| home.memory(wanted)),
             (None, None) => unreachable!("an object lives in the lab or in a space"),
         };
         let made = made.and_then(|made| {
@@ -71,6 +71,7 @@ impl Handle {
         let linux = Space::or_default(py, space)?.linux;
         let file = space::file_name(name);
         loop {
+            let news = kernel_conducted::news(py, &linux)?;
             match linux.space().open(&file, kind) {
                 Ok((region, header)) => return Ok(Self::opened(linux, region, header, file)),
                 Err(Shm::NotFound { what, path }) => {
@@ -79,8 +80,13 @@ impl Handle {
                     if left.is_zero() {
                         return Err(missing(py, &what, &path, timeout));
                     }
-                    kernel_conducted::refuse("name")
-                        .map_err(|error| raise(py, &Context::of(&what, "not opened"), error))?;
+                    if let Some(news) = news {
+                        let parked = kernel_conducted::await_name(&news, deadline);
+                        match parked.map_err(|error| raise(py, &Context::of(&what, "not opened"), error))? {
+                            Parked::Expired => return Err(missing(py, &what, &path, timeout)),
+                            _ => continue,
+                        }
+                    }
                     let mut looked = Ok(());
                     host::Python.detached(&mut || looked = linux.space().await_name(&file, left));
                     looked.map_err(|error| from_shm(py, error))?;

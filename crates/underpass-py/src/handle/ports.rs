@@ -21,7 +21,7 @@ use super::Handle;
 use super::opening::{check, missing, not_created};
 use crate::error::from_shm;
 use crate::host;
-use crate::kernel_conducted;
+use crate::kernel_conducted::{self, door};
 use crate::kernel_lab;
 use crate::rendezvous_lab::{Guest, Lobby};
 use crate::space::Space;
@@ -41,18 +41,12 @@ impl Handle {
         if space.is_none()
             && let Some(lab) = kernel_lab::current()
         {
-            let file = wanted.name.map(space::file_name).unwrap_or_default();
-            if let Ok((region, old)) = lab.find(&file, Kind::Port)
-                && !receives(&*lab, &region, &old)
-            {
-                lab.unlink(&file);
-            }
             let made = lab.memory(wanted).map_err(failed)?;
             let reception = Box::new(Lobby::new(lab.clone(), &made.header));
             return Ok((Self::born(made, None, Some(lab), wanted.name.is_none()), reception));
         }
-        kernel_conducted::refuse("port").map_err(failed)?;
         let linux = Space::or_default(py, space)?.linux;
+        Self::have_space(&linux, wanted).map_err(failed)?;
         let made = (|| {
             let home = linux.space();
             let newborn = home.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters, wanted.mode)?;
@@ -62,7 +56,7 @@ impl Handle {
             let (region, header) = (newborn.region.clone(), newborn.header.clone());
             let published = home.exclusively(|| {
                 let dead = match home.open(newborn.file_name(), Kind::Port) {
-                    Ok((region, old)) if !receives(&*linux, &region, &old) => Some(old),
+                    Ok((region, old)) if is_taken_over(&*linux, Kind::Port, &region, &old) => Some(old),
                     _ => None,
                 };
                 if let Some(old) = &dead {
@@ -76,13 +70,24 @@ impl Handle {
             Ok((Memory { region, header, file: published? }, listener))
         })();
         let (made, listener) = made.map_err(|error: Shm| failed(error.into()))?;
-        Ok((Self::born(made, Some(linux), None, wanted.name.is_none()), Box::new(listener)))
+        if wanted.name.is_some() {
+            kernel_conducted::announce().map_err(failed)?;
+        }
+        let reception: Box<dyn Reception> = if kernel_conducted::is_on() {
+            Box::new(door::Host::new(listener, &made.header))
+        } else {
+            Box::new(listener)
+        };
+        Ok((Self::born(made, Some(linux), None, wanted.name.is_none()), reception))
     }
 
     /// A way to this port's door, with so much memory for a channel.
     pub fn approach(&self, size: usize, foreign: bool) -> underpass_core::Result<Box<dyn Approach + '_>> {
         Ok(match (&self.home, &self.lab) {
-            (Some(home), _) => Box::new(Visit::new(home.space(), space::socket_name(&self.header), size, foreign)?),
+            (Some(home), _) => {
+                let visit = Visit::new(home.space(), space::socket_name(&self.header), size, foreign)?;
+                if self.is_stepped() { Box::new(door::Visitor::new(visit, self.header.nonce)) } else { Box::new(visit) }
+            }
             (None, Some(lab)) => Box::new(Guest::new(lab, self, size)?),
             (None, None) => unreachable!("an object lives in the lab or in a space"),
         })
@@ -99,6 +104,10 @@ impl Handle {
         let deadline = timeout.deadline().time();
         loop {
             let seen = kernel_lab::current().map(|lab| lab.names());
+            let news = match seen {
+                Some(_) => None,
+                None => kernel_conducted::news(py, &Space::or_default(py, space)?.linux)?,
+            };
             let handle = Self::open_until(py, space, name, kind, timeout, deadline)?;
             if receives(handle.kernel(), &handle.region, &handle.header) {
                 return Ok(handle);
@@ -115,6 +124,10 @@ impl Handle {
                 continue;
             }
             let home = handle.home(py)?.space();
+            if let Some(news) = news {
+                kernel_conducted::await_name(&news, deadline).map_err(|error| handle.unused(py, error))?;
+                continue;
+            }
             // The next incarnation is a new file of that name.
             let mut looked = Ok(());
             host::Python.detached(&mut || looked = home.await_change(Duration::from_millis(100)));
@@ -144,6 +157,11 @@ impl Handle {
             None => (format!("'{name}' in the lab"), self.file.clone()),
         }
     }
+}
+
+/// The name of that object goes to a new one of this kind: one port's to the next, once nobody receives there.
+pub fn is_taken_over(kernel: &dyn Kernel, by: Kind, region: &Arc<Region>, old: &Header) -> bool {
+    (by, old.kind) == (Kind::Port, Kind::Port) && !receives(kernel, region, old)
 }
 
 /// True while the process that made the port lives and has not closed it.

@@ -2,32 +2,31 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 
 use underpass_core::held::{Held, held};
-use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
+use underpass_core::kernel::{Kernel, Memory, Wanted};
 use underpass_core::{Deadline, Result};
 use underpass_lab::choice::Object;
 use underpass_shm::header::{Header, Kind};
-use underpass_shm::limits::Lack;
 use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, space};
 
 use super::{LabKernel, locked};
+use crate::refusal::lack;
 
 /// One object of the lab.
 #[derive(Debug)]
-struct Made {
-    region: Arc<Region>,
-    header: Header,
-    file: String,
-    linked: bool,
+pub struct Made {
+    pub region: Arc<Region>,
+    pub header: Header,
+    pub file: String,
+    pub linked: bool,
 }
 
 /// All objects of a schedule, and memory for those of the next.
 #[derive(Debug, Default)]
 pub struct Objects {
-    made: Vec<Made>,
+    pub made: Vec<Made>,
     /// The memory of channels.
     channels: Vec<Arc<Region>>,
     /// Memory of the schedule before this one, which somebody still had open when this one began.
@@ -67,7 +66,7 @@ impl LabKernel {
     /// Makes an object.
     pub fn make(&self, wanted: &Wanted<'_>) -> Result<Memory> {
         if let Some(name) = wanted.name
-            && self.is_taken(&space::file_name(name))
+            && self.is_taken(&space::file_name(name), wanted.kind)
         {
             return Err(Shm::Exists { what: format!("'{name}' in the lab"), path: space::file_name(name) }.into());
         }
@@ -89,6 +88,7 @@ impl LabKernel {
         header.write(&region, "an object of the lab")?;
         (wanted.format)(&region)?;
         let file = wanted.name.map_or_else(|| format!("@{}", number.0 + 1), space::file_name);
+        self.unlink(&file);
         let made = Made { region: region.clone(), header: header.clone(), file: file.clone(), linked: true };
         locked(&self.objects).made.push(made);
         if wanted.name.is_some() {
@@ -178,34 +178,4 @@ impl LabKernel {
         let made = objects.made.iter_mut().find(|made| made.linked && made.file == file && wanted(&made.header));
         made.map(|made| made.linked = false).is_some()
     }
-
-    /// Some object has that name.
-    fn is_taken(&self, file: &str) -> bool {
-        locked(&self.objects).made.iter().any(|made| made.linked && made.file == file)
-    }
-
-    /// Sleeps until a name appears, or the time comes.
-    pub fn await_name(&self, seen: u32, until: Option<u64>) -> Parked {
-        let mut watch = Watch::new();
-        watch.word(&self.names, seen);
-        // Nobody owes a wake for a name without making it.
-        self.park(&watch, None, until)
-    }
-
-    /// How many names have appeared.
-    pub fn names(&self) -> u32 {
-        self.names.load(SeqCst)
-    }
-
-    /// A name has appeared.
-    fn announce(&self) {
-        self.names.fetch_add(1, SeqCst);
-        self.wake(&self.names, u32::MAX);
-    }
-}
-
-/// What is said of a space that the lab lets be full.
-fn lack(size: usize) -> Lack {
-    let remedy = "the lab lets the space be full here: let go of what was taken before, and go on without the object";
-    Lack::of_simulated_bytes(size as u64, remedy)
 }

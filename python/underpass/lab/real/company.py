@@ -19,7 +19,7 @@ from underpass.lab.verdict import Verdict
 
 # Seconds after which a process that comes to no point has hung.
 _PATIENCE = 20.0
-POINTS = frozenset({"start", "operation", "park", "sleep", "awake", "wake", "woke", "line", "join"})
+POINTS = frozenset({"start", "operation", "park", "awake", "wake", "woke", "line", "join"}) | player.SLEEPS
 """What a process may say before it waits; anything else is a question."""
 
 
@@ -42,9 +42,11 @@ class Company:
         self.speaker: Part | None = None
         self.verdict: Verdict | None = None
         """What the first one that failed said."""
+        self.calls: dict[int, list[int]] = {}
+        """By pid, the ports whose calls a process had in hand when it ended: their channels go with it."""
 
-    def fork(self, cast: Cast) -> None:
-        """Start the processes."""
+    def fork(self, cast: Cast, *, lines: bool) -> None:
+        """Start the processes; with ``lines`` their lines are points."""
         host = os.getpid()
         for process in cast.processes:
             mine: list[tuple[int, Task, player.Channel]] = []
@@ -57,7 +59,7 @@ class Company:
             if pid == 0:
                 for part in self.parts:
                     part.channel.close()
-                player.play(mine, host)
+                player.play(mine, host, lines=lines)
             for number, _, theirs in mine:
                 theirs.close()
                 next(part for part in self.parts if part.number == number).pid = pid
@@ -92,10 +94,18 @@ class Company:
         )
         for part in parts:
             part.stopped = stopped
+            if part.state == "asleep":
+                # Linux takes who is stopped out of its queue, and has it look and queue up again.
+                self._leave(part)
+                part.restarted = True
+                if not stopped:
+                    self.queue.append(part.number)
 
     def nudge(self, part: Part) -> None:
-        """End a sleep by a signal."""
+        """End a sleep by a signal: one who is stopped gets it when it goes on."""
         CDLL(None).tgkill(part.pid, part.tid, player.NUDGE)
+        if part.stopped:
+            return
         self.wait_until(
             lambda: self.hear(0.01) or part.state != "asleep", f"{part.name} is not to be woken by a signal"
         )
@@ -128,7 +138,9 @@ class Company:
 
     @staticmethod
     def _rests(part: Part) -> bool:
-        return part.state != "running" and (part.state != "asleep" or asleep.sleeps(part.pid, part.tid))
+        return part.state != "running" and (
+            part.state != "asleep" or asleep.sleeps(part.pid, part.tid, listens=part.listens)
+        )
 
     def wait_until(self, come: Callable[[], bool], what: str) -> None:
         """Listen until it has come; `what` is what is the matter if it does not."""
@@ -160,7 +172,8 @@ class Company:
         self.speaker = part
         if what == "end":
             self._ended(part)
-            self.verdict = self.verdict or told[0]
+            verdict, self.calls[part.pid] = told
+            self.verdict = self.verdict or verdict
         elif what in POINTS:
             self._arrived(part, what, *told)
         else:
@@ -169,8 +182,8 @@ class Company:
     def _arrived(self, part: Part, point: str, about: int | None, detail: int, tid: int) -> None:
         part.about, part.detail, part.tid = about, detail, tid
         self._leave(part)
-        if point == "sleep":
-            part.state, part.point, part.until = "asleep", "awake", detail
+        if point in player.SLEEPS:
+            part.state, part.point, part.until, part.listens = "asleep", "awake", detail, point == "listen"
             self.queue.append(part.number)
         elif point == "join":
             part.state, part.point, part.joins = "joining", "awake", detail

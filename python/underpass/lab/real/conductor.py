@@ -9,10 +9,13 @@ import itertools
 import time
 from collections.abc import Sequence
 from multiprocessing import connection
+from operator import itemgetter
 from typing import Any, final
 
+from underpass import _core
 from underpass.lab.history import History, Operation, Recording
 from underpass.lab.history import Task as Caller
+from underpass.lab.leaks import Left, tell
 from underpass.lab.linearization import NotLinearizable, explain
 from underpass.lab.program import Cast, Task
 from underpass.lab.real import player
@@ -24,7 +27,7 @@ from underpass.lab.stage import HOST, checked
 from underpass.lab.verdict import Verdict
 
 # What a gate is answered; kernel_conducted.rs has the same numbers.
-_GO, _EXPIRED, _SLEEP_ON = 0, 1, 2
+_GO, _EXPIRED, _SLEEP_ON, _REFUSED = 0, 1, 2, 3
 # What is told of a sleep's end, there as well.
 _CAUSED, _NAPPED = 1, 2
 # Seconds that a sleeper has to look for itself, where nothing would tell it of a death: it naps for up to one.
@@ -42,6 +45,7 @@ class Conductor:
         self._company = Company(self._answer_to, self._diverged, self._stays_after_its_wake)
         self._step = 0
         self._picks = 0
+        self._chances = 0
         self._objects: dict[int, int] = {}
         self._open: dict[int, list[Operation]] = {}
         self.recording: Recording = Recording(self._caller, self._is_dead)
@@ -66,7 +70,20 @@ class Conductor:
         if picked.count != count:
             raise self._diverged(f"a choice of {count} is asked for, where the schedule has one of {picked.count}")
         self._picks += 1
+        self._chances = 0
         return picked.which
+
+    def _refuse(self, until: int) -> int:
+        """Answer one who could be refused for want of room, after a wait until that time; 0: at once."""
+        directions, chance = self._script.directions, self._chances
+        self._chances += 1
+        next_ = directions[self._picks] if self._picks < len(directions) else None
+        if next_ is None or (next_.what, next_.which) != ("refuse", chance):
+            return _GO
+        self._picks += 1
+        if until:
+            player.clock.now = max(player.clock.now, until) + _LATE
+        return _REFUSED
 
     def is_left(self, task: int) -> bool:
         """Say whether a task has neither returned nor died."""
@@ -82,26 +99,21 @@ class Conductor:
         """Force the schedule on the processes of the cast; what was wrong at its end."""
         directions = self._script.directions
         try:
-            self._company.fork(self.cast)
+            self._company.fork(self.cast, lines=self._script.lines)
             # What the program itself picked.
             self._step = self._picks
             while self._step < len(directions):
                 direction = directions[self._step]
-                if direction.what == "refuse":
-                    if direction.which:
-                        raise self._diverged(
-                            "an operation is refused for want of room that there is: Linux does not lie so"
-                        )
-                    self._step += 1
-                    continue
                 self._company.settle()
                 self._look(direction)
-                self._picks = self._step + 1
+                self._picks, self._chances = self._step + 1, 0
                 self._do(direction, directions)
                 self._rest()
                 self._step = max(self._picks, self._step + 1)
                 while self._step < len(directions) and directions[self._step].what == "pick":
                     self._step += 1
+                if self._step < len(directions) and directions[self._step].what == "refuse":
+                    raise self._diverged("nobody asks for room, where somebody is refused it in the lab")
             self._company.settle()
             return self._end()
         finally:
@@ -124,9 +136,11 @@ class Conductor:
                     raise self._diverged(f"{part.name} could go on, where it sleeps in the lab")
                 # It looked for itself, and goes back to the end of its queue.
                 self._company.answer(part, _SLEEP_ON)
-            if missing and time.monotonic() > due:
+            gone = any(part.state in {"ended", "dead"} for part in missing)
+            if gone or (missing and time.monotonic() > due):
                 name, state = missing[0].name, missing[0].state
-                raise self._diverged(f"{name} is {state}, where it can go on in the lab: Linux has not woken it")
+                why = "" if gone else ": Linux has not woken it"
+                raise self._diverged(f"{name} is {state}, where it can go on in the lab{why}")
             connection.wait([part.channel for part in missing], 0.01)
             self._company.settle()
         self._queue_up()
@@ -134,7 +148,8 @@ class Conductor:
     @staticmethod
     def _is_held(part: Part) -> bool:
         """It saw for itself what it will be told: it waits here for the schedule to wake it."""
-        return part.point == "awake" and part.detail & (_CAUSED | _NAPPED) == _CAUSED | _NAPPED
+        looked = part.detail & _NAPPED or part.restarted
+        return part.state == "waiting" and part.point == "awake" and bool(part.detail & _CAUSED and looked)
 
     def _do(self, direction: Direction, directions: Sequence[Direction]) -> None:
         match direction.what:
@@ -165,7 +180,7 @@ class Conductor:
         if part.point == "wake" and self._picks < len(directions) and directions[self._picks].what == "pick":
             # Which of several is woken: they stand in the queue accordingly.
             self._picks += 1
-        expired, part.expired, part.disturbed = part.expired, False, False
+        expired, part.expired, part.restarted = part.expired, False, False
         self._company.answer(part, _EXPIRED if expired else _GO)
 
     def _rest(self) -> None:
@@ -183,7 +198,6 @@ class Conductor:
             self._company.nudge(part)
         elif not self._is_held(part):
             raise self._diverged(f"{part.name} is {part.state}, where it sleeps in the lab")
-        part.disturbed = True
 
     def _queue_up(self) -> None:
         """Have sleepers stand in the order in which the schedule wakes them, where it does not wake who came first."""
@@ -238,14 +252,9 @@ class Conductor:
                 place, outcome = told
                 self._history(place).end(self._open[part.number].pop(), outcome)
                 return 0
-            case "name":
-                raise self._diverged(
-                    f"{part.name} waits for a name to appear, in no sleep of an object's: this is not conducted"
-                )
-            case "port":
-                raise self._diverged(
-                    f"{part.name} makes a port: those meet at sockets on Linux, which are not conducted"
-                )
+            case "refuse":
+                _, until, _ = told
+                return self._refuse(until)
             case _:
                 raise self._diverged(f"{part.name} asks for {what}")
 
@@ -257,7 +266,7 @@ class Conductor:
         if self._company.verdict is not None:
             return self._company.verdict
         left = [part for part in self._company.parts if part.state not in {"ended", "dead"}]
-        waking = [part for part in left if part.state == "waiting" and not self._is_held(part)]
+        waking = [part for part in left if part.state == "waiting" and not part.stopped and not self._is_held(part)]
         if waking and self._script.livelock:
             steps = len(self._script.directions)
             return Verdict(
@@ -267,6 +276,8 @@ class Conductor:
             raise self._diverged(f"{waking[0].name} could go on at the end, where nobody can in the lab")
         if any(not part.task.process.servant for part in left):
             return self._standstill([part for part in left if not part.task.process.servant])
+        if leak := self._leak():
+            return leak
         for history in self.recording:
             try:
                 explain(history)
@@ -274,10 +285,28 @@ class Conductor:
                 return Verdict.disordered(error)
         return checked(self.cast.at_end, "at the end")
 
+    def _leak(self) -> Verdict | None:
+        """Tell what is held by those who have come to their end by themselves."""
+        parts = self._company.parts
+        by_tid, by_pid = (
+            {part.tid: [part] for part in parts},
+            {part.pid: self._company.of(part.task.process.number) for part in parts},
+        )
+        found: list[tuple[int, Left]] = []
+        calls = [(about, "call", pid, 0, 0) for pid, abouts in self._company.calls.items() for about in abouts]
+        for about, hold, pid, tid, _ in [*_core.conducted_held(), *calls]:
+            holders = by_tid.get(tid) or by_pid.get(pid, [])
+            if holders and all(part.state == "ended" for part in holders):
+                place = self._objects[about]
+                found.append((place, Left(holders[0].name, hold, self._script.objects[place], "")))
+        return tell([left for _, left in sorted(found, key=itemgetter(0))]) if found else None
+
     def _standstill(self, left: list[Part]) -> Verdict:
         """Tell who waits in vain for what cannot come from who waits though it is there."""
         names = ", ".join(part.name for part in left)
-        pids = ", ".join(f"{part.name} is pid {part.pid}, asleep in futex_waitv" for part in left)
+        pids = ", ".join(
+            f"{part.name} is pid {part.pid}, asleep in {'poll' if part.listens else 'futex_waitv'}" for part in left
+        )
         for part in left:
             if part.state == "joining":
                 continue
@@ -301,7 +330,8 @@ class Conductor:
         """Say whether the schedule has others go on, now that it has woken somebody: in the lab it has only then a point there."""
         later = self._script.directions[max(self._picks, self._step + 1) :]
         following = next((direction for direction in later if direction.what != "pick"), None)
-        return following is not None and part.number in following.woke
+        # Whoever has ended since stands there for ever.
+        return following is not None and part.number in following.woke and part.number in following.able
 
     def _caller(self) -> Caller:
         part = self._company.speaker

@@ -24,7 +24,11 @@ from underpass.lab.stage import Program
 from underpass.lab.verdict import Verdict
 
 # The file system that spaces are made for.
-_MEMORY = "/dev/shm"  # noqa: S108
+_MEMORY = "/dev/shm"  # noqa: S108 - no file in it has a name that others could guess
+
+
+UNSHARED = frozenset({"race", "shared global"})
+"""Failures that are told of Python objects: the lab's processes share them, and each real one has its own."""
 
 
 class Forced(NamedTuple):
@@ -34,18 +38,17 @@ class Forced(NamedTuple):
     real: Verdict | None
 
 
-def force(program: Program, token: str, steps: int) -> Forced:
-    """Run a schedule in the lab, and then on real processes.
+def force(program: Program, token: str, steps: int, *, lines: bool = False) -> Forced:
+    """Run a schedule in the lab, and then on real processes, unless it fails by what those do not share.
 
     Raises:
         Diverged: They do not do the same, or cannot be made to.
         DiedError: The process that conducts them was killed.
     """
-    script = write_script(program, token, steps)
-    real = _in_a_host(program, script)
-    if script.verdict is not None and script.verdict.kind == "leak" and real is None:
-        # Linux gives what an ended process held to the others: who left it is in the lab's books alone.
+    script = write_script(program, token, steps, lines=lines)
+    if script.verdict is not None and script.verdict.kind in UNSHARED:
         return Forced(script.verdict, None)
+    real = _in_a_host(program, script)
     if not same(script.verdict, real):
         told = [verdict.summary if verdict is not None else "it passes" for verdict in (script.verdict, real)]
         step = len(script.directions)
@@ -102,6 +105,8 @@ def _host(
         conductor = Conductor(script)
         with conductor.recording:
             program(World(RealMachine(conductor), conductor.cast, conductor.start))
+            # What was there before is nothing that the processes have to look through.
+            gc.freeze()
             outcome = conductor.conduct()
     except Diverged as error:
         outcome = error

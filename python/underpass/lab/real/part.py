@@ -28,10 +28,12 @@ class Part:
     about: int | None = None
     detail: int = 0
     until: int = 0
+    listens: bool = False
+    """It sleeps until a name comes."""
     joins: int = 0
     expired: bool = False
-    disturbed: bool = False
-    """Its sleep was ended because the schedule says so."""
+    restarted: bool = False
+    """It was stopped in its sleep: when it goes on it looks for itself."""
 
     @property
     def name(self) -> str:

@@ -1,5 +1,6 @@
 """The side of a real process: it asks the conductor before every point, and does what it does."""
 
+import gc
 import os
 import pickle
 import signal
@@ -10,13 +11,15 @@ from collections.abc import Callable, Mapping
 from ctypes import CDLL
 from functools import partial
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any, NoReturn, final
 
+from underpass import _core
 from underpass.errors import MisuseError
 from underpass.lab.history import Operation, Raised, Recording
 from underpass.lab.history import Task as Caller
+from underpass.lab.line_events import LineEvents, line_events
 from underpass.lab.program import Task
-from underpass.lab.real.outcome import Diverged
 from underpass.lab.verdict import Verdict
 
 Channel = Connection
@@ -27,6 +30,9 @@ NUDGE = signal.SIGURG
 
 PR_SET_PDEATHSIG = 1
 
+SLEEPS = frozenset({"sleep", "listen"})
+"""What is said before a sleep: on words, and for a name. Nobody answers, and what follows it is the point after the sleep."""
+
 
 class _Here(threading.local):
     task: int | None = None
@@ -36,29 +42,32 @@ class _Here(threading.local):
 here: _Here = _Here()
 
 
-def gate(point: str, about: int | None, detail: int) -> tuple[int, int]:
+def gate(point: str, about: int | None, detail: int) -> int:
     """Come to a point: the native side asks this, and goes on when it returns."""
     channel = here.channel
     if channel is None:
-        if point in {"name", "port"}:
-            raise Diverged(
-                "the program makes a port or waits for a name while it is set up: this is not conducted", step=0
-            )
         if point == "park":
             raise MisuseError("it would sleep for ever: what sets a program up and what looks at its end run alone")
-        return 0, clock.now
+        return 0
     channel.send((point, about, detail, threading.get_native_id()))
-    if point == "sleep":
-        return 0, clock.now
-    answer, clock.now = channel.recv()
-    return answer, clock.now
+    return 0 if point in SLEEPS else _answer(channel)
 
 
 @final
 class Clock:
-    """The schedule's time, as this process heard it last."""
+    """The schedule's time, as this process heard it last; the native side computes deadlines by it."""
 
-    now: int = 1_000_000_000  # as in the lab
+    _now = 1_000_000_000  # as in the lab
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds."""
+        return self._now
+
+    @now.setter
+    def now(self, now: int) -> None:
+        self._now = now
+        _core.set_conducted_time(now)
 
 
 clock: Clock = Clock()
@@ -69,23 +78,30 @@ def ask(*question: object) -> int:
     channel = here.channel
     assert channel is not None, "only the program's processes ask"
     channel.send(question)
+    return _answer(channel)
+
+
+def _answer(channel: "Channel[Any, Any]") -> int:
     answer, clock.now = channel.recv()
     return answer
 
 
-def play(tasks: "list[tuple[int, Task, Channel[Any, Any]]]", host: int) -> NoReturn:
-    """Be one process of the program: run its tasks, each when it is let, and exit."""
+def play(tasks: "list[tuple[int, Task, Channel[Any, Any]]]", host: int, *, lines: bool) -> NoReturn:
+    """Be one process of the program: run its tasks, each when it is let, and exit; with ``lines`` their lines are points."""
     status = 1
+    told = line_events(_line, _returned) if lines else None
     try:
         CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != host:
             os._exit(1)
         _relay()
+        if told is not None:
+            told.start()
         if len(tasks) == 1:
-            _act(*tasks[0])
+            _act(*tasks[0], told)
         else:
             # The life of a thread ends with it: the first one is none of the program's, since it stays.
-            threads = [threading.Thread(target=_act, args=task) for task in tasks]
+            threads = [threading.Thread(target=_act, args=(*task, told)) for task in tasks]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -99,21 +115,37 @@ def play(tasks: "list[tuple[int, Task, Channel[Any, Any]]]", host: int) -> NoRet
         os._exit(status)
 
 
-def _act(number: int, task: Task, channel: "Channel[Any, Any]") -> None:
+def _act(number: int, task: Task, channel: "Channel[Any, Any]", lines: LineEvents | None) -> None:
     here.task, here.channel = number, channel
     verdict = None
+    # Before anybody ends, so that no two have the same place one after the other.
+    _core.claim_life()
     try:
         gate("start", None, 0)
+        if lines is not None:
+            lines.begin()
         _run(task)
     except BaseException as error:  # noqa: BLE001 - told as the failure that it is
         verdict = Verdict.raised(task.process.name, error)
     here.channel = None
-    channel.send(("end", verdict))
+    # What only garbage still holds is no leak, as in the lab.
+    gc.collect()
+    calls = [about for about, hold, pid, _, _ in _core.conducted_held() if hold == "call" and pid == os.getpid()]
+    channel.send(("end", verdict, calls))
 
 
 def _run(task: Task) -> None:
     # Its frame is gone, and what it held on to with it, before the end is told.
     task.function(*task.args, **task.kwargs)
+
+
+def _line(_frame: FrameType) -> None:
+    """Come to the point before a line of the program."""
+    gate("line", None, 0)
+
+
+def _returned(_frame: FrameType) -> None:
+    """Nothing is told of it."""
 
 
 # ── histories ───────────────────────────────────────────────────────────────────────────────────────────────────────────

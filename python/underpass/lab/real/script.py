@@ -7,7 +7,7 @@ import greenlet
 
 from underpass._core import Lab
 from underpass.lab.judge import judge
-from underpass.lab.stage import Program, Stage
+from underpass.lab.stage import Program, Stage, title
 from underpass.lab.verdict import Verdict
 
 
@@ -19,7 +19,7 @@ class Direction:
     what: str
     """``run``, ``expire``, ``spurious``, ``kill``, ``stop``, ``continue``, ``refuse`` or ``pick``."""
     which: int
-    """Which task, process, or number."""
+    """Which task, process, or number; of a refusal, which chance to refuse since the last choice of another kind."""
     count: int
     """Of how many."""
     able: list[int]
@@ -38,14 +38,18 @@ class Script:
     """A schedule, and how it ended in the lab."""
 
     directions: list[Direction]
+    objects: list[str]
+    """What the objects are called, by their place among all."""
     asleep: frozenset[int]
     """The tasks that slept at its end."""
     livelock: bool
+    lines: bool
+    """Lines of the program are points too."""
     verdict: Verdict | None
     token: str
 
 
-def write_script(program: Program, token: str, steps: int) -> Script:
+def write_script(program: Program, token: str, steps: int, *, lines: bool) -> Script:
     """Run the schedule in the lab."""
     lab = Lab.replay(token, steps=steps)
     asleep: frozenset[int] = frozenset()
@@ -57,6 +61,7 @@ def write_script(program: Program, token: str, steps: int) -> Script:
         return judge(stage, end)
 
     lab.begin(greenlet.getcurrent().switch)
-    verdict = Stage(lab, program).run(look)
+    verdict = Stage(lab, program, lines=lines).run(look)
     directions = [Direction(*direction) for direction in lab.script]
-    return Script(directions, asleep, livelock, verdict, lab.token)
+    objects = [title(kind, file) for kind, file in lab.objects]
+    return Script(directions, objects, asleep, livelock, lines, verdict, lab.token)

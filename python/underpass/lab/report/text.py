@@ -14,12 +14,14 @@ from underpass.lab.trace import Trace, Wait
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["as_text", "render"]
+__all__ = ["WIDTH", "as_text", "render"]
 
+WIDTH = 100
+"""The most cells that a line takes, where nobody says."""
 _LEAST = 40
 
 
-def as_text(trace: Trace, width: int = 100) -> str:
+def as_text(trace: Trace, width: int = WIDTH) -> str:
     """Write a failure for people, readable without colour.
 
     Args:
