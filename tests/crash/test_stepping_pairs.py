@@ -19,7 +19,7 @@ def seed(dice: random.Random) -> str:
 
 
 @needs_stepper
-@pytest.mark.parametrize("part", ["1/3", "2/3", "3/3"])
+@pytest.mark.parametrize("part", [f"{number}/6" for number in range(1, 7)])
 def test_pairs_of_deaths(dice: random.Random, part: str) -> None:
     code, told = deaths("--one-fate", "--part", part, "--seed", seed(dice), module="tests.crash.stepping.pairing")
     assert code == 0, told
