@@ -127,7 +127,7 @@ class Clerk(Desk):
     def fail(self, kind: str) -> int:
         match kind:
             case "long":
-                raise ValueError("long " * 100_000)
+                raise ValueError("long " * 100_000 + "and short")
             case "rude":
                 raise RudeError
             case "surrogate":
@@ -222,7 +222,7 @@ def test_an_implementations_own_methods_are_for_who_connects_with_its_class() ->
         ("join", (["a"], "-"), {}, "too many positional arguments"),
         ("join", (["a", 1],), {}, r"argument 'words\[1\]': Expected str, got int"),
         ("move", (Point(cast("int", "x")), None), {}, r"argument 'point\.x'"),
-        ("note", (object(),), {}, "object is unsupported"),
+        ("note", (object(),), {}, "argument 'text': Expected str, got object"),
         ("note", (b"bytes",), {}, "Expected str, got bytes"),
     ],
 )
@@ -259,7 +259,10 @@ def test_exceptions_that_hardly_travel_travel(world: World) -> None:
         with pytest.raises(RemoteError) as long:
             desk.fail("long")
         assert long.value.text.startswith("long long")
-        assert long.value.text.endswith("…")
+        assert " … " in long.value.text
+        assert long.value.text.endswith("long and short")
+        assert "in fail" in long.value.traceback
+        assert long.value.traceback.rstrip().endswith("long and short")
         with pytest.raises(RemoteError) as rude:
             desk.fail("rude")
         assert rude.value.type.endswith("test_interface.RudeError")
@@ -281,6 +284,26 @@ def test_a_long_traceback_keeps_its_end() -> None:
         assert caught.value.text == "integer division or modulo by zero"
         assert caught.value.traceback.startswith("…")
         assert caught.value.traceback.rstrip().endswith("ZeroDivisionError: integer division or modulo by zero")
+
+
+@pytest.mark.parametrize("size", [200, 400, 600, 1_000, 3_000])
+@pytest.mark.parametrize("letter", ["x", "é", "\n"])
+def test_a_long_text_and_a_long_traceback_share_a_short_message(size: int, letter: str) -> None:
+    def deep(depth: int) -> int:
+        if depth == 0:
+            raise ValueError("begins" + letter * 5_000 + "ends")
+        return deep(depth - 1) + 1
+
+    class Deep(Clerk):
+        def whoami(self) -> int:
+            return deep(40)
+
+    with Port(message_size=size) as port, serving(Deep(), at=port), pytest.raises(RemoteError) as caught:
+        connect(Desk, port.gate()).whoami()
+    assert caught.value.text.startswith("begins")
+    assert caught.value.text.endswith("ends")
+    assert caught.value.traceback.rstrip().endswith("ends")
+    assert size < 600 or "in deep" in caught.value.traceback
 
 
 def test_result_of_another_type_is_the_servers_error(world: World) -> None:

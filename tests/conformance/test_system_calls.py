@@ -1,6 +1,7 @@
 """No system call while nobody has to wait: counted by a tracer, as strace does, in 10⁵ operations of each kind.
 
-One line for each kind of operation: what is made, what is done without waiting, and what waits, which must be counted.
+One line for each kind of operation: what is made, what is done without waiting, and what waits, which must be counted. A call waits for its
+server, and makes none while both run.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import signal
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
-from underpass import AtomicInt, Event, Mutex, Notification, Queue, Semaphore, TimedOut
+from tests.conformance.backends import PATIENCE, Processes
+from underpass import AtomicInt, Event, Gate, Mutex, Notification, Port, Queue, Semaphore, TimedOut
 
 OPERATIONS = 100_000
 # Until the interpreter has the memory that the operation needs, and the thread has a life.
@@ -39,8 +41,9 @@ def mark() -> None:
         os.lseek(-1, MARK, 0)
 
 
-def calls_of(make: Callable[[], Any], operation: Callable[[Any], object], times: int, warm: int) -> Counter[int]:
-    """Count the system calls, by number, that a process makes which only does that."""
+@contextmanager
+def traced(body: Callable[[], object]) -> Generator[Iterator[Counter[int]]]:
+    """A process that does that: between each of its marks and the next, the system calls that it makes, by number."""
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
     ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     ptrace.restype = ctypes.c_long
@@ -50,14 +53,7 @@ def calls_of(make: Callable[[], Any], operation: Callable[[Any], object], times:
         try:
             ptrace(TRACE_ME, 0, None, None)
             os.kill(os.getpid(), signal.SIGSTOP)
-            it = make()
-            for _ in range(warm):
-                operation(it)
-            mark()
-            for _ in range(times):
-                operation(it)
-            mark()
-            it.close()
+            body()
             status = 0
         finally:
             os._exit(status)
@@ -65,25 +61,63 @@ def calls_of(make: Callable[[], Any], operation: Callable[[Any], object], times:
     if not os.WIFSTOPPED(status):
         pytest.skip("tracing is not permitted")
     assert ptrace(SET_OPTIONS, child, None, GOOD_STOPS | KILL_WITH_TRACER) == 0
-    calls: Counter[int] = Counter()
-    info = ctypes.create_string_buffer(88)
-    counting, marks, pass_on = False, 0, 0
-    while True:
-        assert ptrace(SYSCALL, child, None, pass_on) == 0
-        _, status = os.waitpid(child, 0)
-        if not os.WIFSTOPPED(status):
-            break
-        pass_on = os.WSTOPSIG(status)
-        if pass_on != SYSCALL_STOP:
-            continue
+
+    ended = False
+
+    def entries() -> Iterator[tuple[int, int]]:
+        nonlocal ended
+        info = ctypes.create_string_buffer(88)
         pass_on = 0
-        assert ptrace(SYSCALL_INFO, child, len(info), ctypes.addressof(info)) > 0
-        what, number, _, position = struct.unpack_from("<B23xQQQ", info)
-        if what == ENTRY and position == MARK:
-            counting, marks = not counting, marks + 1
-        elif what == ENTRY and counting:
+        while True:
+            assert ptrace(SYSCALL, child, None, pass_on) == 0
+            _, status = os.waitpid(child, 0)
+            if not os.WIFSTOPPED(status):
+                ended = True
+                assert status == 0, "the traced process failed"
+                return
+            pass_on = os.WSTOPSIG(status)
+            if pass_on == SYSCALL_STOP:
+                pass_on = 0
+                assert ptrace(SYSCALL_INFO, child, len(info), ctypes.addressof(info)) > 0
+                what, number, _, position = struct.unpack_from("<B23xQQQ", info)
+                if what == ENTRY:
+                    yield number, position
+
+    try:
+        yield between_marks(entries())
+    finally:
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def between_marks(entries: Iterable[tuple[int, int]]) -> Iterator[Counter[int]]:
+    """Count the calls by number, from each mark to the next."""
+    calls: Counter[int] | None = None
+    for number, position in entries:
+        if position == MARK:
+            if calls is not None:
+                yield calls
+            calls = Counter()
+        elif calls is not None:
             calls[number] += 1
-    assert (status, marks) == (0, 2), "the traced process failed"
+
+
+def calls_of(make: Callable[[], Any], operation: Callable[[Any], object], times: int, warm: int) -> Counter[int]:
+    """Count the system calls, by number, that a process makes which only does that."""
+
+    def body() -> None:
+        it = make()
+        for _ in range(warm):
+            operation(it)
+        mark()
+        for _ in range(times):
+            operation(it)
+        mark()
+        it.close()
+
+    with traced(body) as intervals:
+        [calls] = intervals
     return calls
 
 
@@ -188,3 +222,67 @@ def test_no_system_call_while_nobody_waits(kind: str) -> None:
 def test_waiting_is_counted(kind: str) -> None:
     make, operation = SOMETHING_TO_WAIT_FOR[kind]
     assert calls_of(make, operation, 3, 1).total() >= 3
+
+
+# Calls in a row. The scheduler may take either partner off its processor at any time, and then the other one sleeps, which is right: it is
+# not to happen in all of them.
+SERIES = 500
+SCHED_GETAFFINITY = 204
+# Who spins asks once in 256 times which processors it may use.
+LOOKS = 256
+
+
+def call_for_ever() -> None:
+    gate = Gate.open("desk", timeout=PATIENCE)
+    while True:
+        mark()
+        for _ in range(SERIES):
+            gate.call(b"x")
+
+
+def serve_for_ever() -> None:
+    served = 0
+
+    def handle(data: bytes) -> bytes:
+        nonlocal served
+        served += 1
+        if served % SERIES == 0:
+            mark()
+        return data
+
+    Port.create("desk").serve_bytes(handle)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: whoever waits has to sleep")
+@pytest.mark.parametrize(("body", "partner"), [(call_for_ever, serve_for_ever), (serve_for_ever, call_for_ever)])
+def test_no_system_call_in_calls_between_partners_that_run(
+    body: Callable[[], None], partner: Callable[[], None], processes: Processes
+) -> None:
+    one, other, *_ = sorted(os.sched_getaffinity(0))
+
+    def on(cpu: int, run: Callable[[], None]) -> Callable[[], None]:
+        return lambda: (os.sched_setaffinity(0, {cpu}), run())[1]
+
+    untraced = processes.start(on(other, partner))
+    with traced(on(one, body)) as intervals:
+        # The watchdog ends it where there is none.
+        spun = next(calls for calls in intervals if not {*calls} - {SCHED_GETAFFINITY})
+        assert spun.total() <= 2 * SERIES // LOOKS + 1
+    untraced.kill()
+    Port.create("desk").close()
+
+
+def test_waiting_in_a_call_is_counted(processes: Processes) -> None:
+    def keep() -> None:
+        port = Port.create("desk")
+        requests = [port.receive() for _ in range(100)]
+        assert not requests, "more calls than were made"
+
+    server = processes.start(keep)
+
+    def call() -> Gate:
+        return Gate.open("desk", timeout=PATIENCE)
+
+    assert calls_of(call, late(lambda it: it.call(b"x", timeout=SHORT)), 3, 0).total() >= 3
+    server.kill()
+    Port.create("desk").close()

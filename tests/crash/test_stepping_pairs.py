@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from tests.crash.stepping import pairing
+from tests.crash.stepping.children import Hang
+from tests.crash.stepping.operation import AnyOperation
+from tests.crash.stepping.pairs import First, Pair
 from tests.crash.test_lives import NAMESPACE
 from tests.crash.test_stepping import ROOT, deaths, needs_stepper
 
@@ -17,9 +21,21 @@ def seed(dice: random.Random) -> str:
 
 
 @needs_stepper
-def test_pairs_of_deaths(dice: random.Random) -> None:
-    code, told = deaths("--seed", seed(dice), module="tests.crash.stepping.pairing")
+@pytest.mark.parametrize("part", [f"{number}/6" for number in range(1, 7)])
+def test_pairs_of_deaths(dice: random.Random, part: str) -> None:
+    code, told = deaths("--one-fate", "--part", part, "--seed", seed(dice), module="tests.crash.stepping.pairing")
     assert code == 0, told
+
+
+def test_a_hang_before_the_first_pair_is_a_failure_of_that_operation_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(operation: AnyOperation) -> Pair:
+        raise Hang(f"nobody comes back from {operation}")
+
+    monkeypatch.setattr(pairing, "Pair", hangs)
+    operation, *_ = pairing.paired()
+    assert [*pairing.draw(operation, [First.KILLED], random.Random(1), lambda: None)] == [
+        f"not one pair can be prepared: nobody comes back from {operation}"
+    ]
 
 
 @needs_stepper
@@ -29,13 +45,29 @@ def test_many_pairs_of_deaths(dice: random.Random) -> None:
     assert code == 0, told
 
 
+# A namespace changes what the kernel tells of processes, and every kind of object asks it.
+KINDS = (
+    "Semaphore.",
+    "Mutex.",
+    "Notification.",
+    "Event.",
+    "AtomicInt.",
+    "Queue.",
+    "Lease.",
+    "Gate.",
+    "Port.",
+    "Space.",
+)
+
+
 @needs_stepper
-def test_deaths_in_a_pid_namespace(dice: random.Random) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_deaths_in_a_pid_namespace(dice: random.Random, kind: str) -> None:
     tried = subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, check=False)
     if tried.returncode != 0:
         pytest.skip(f"no pid namespace for this user: {tried.stderr.strip()}")
     command = [*NAMESPACE, "--kill-child", sys.executable, "-m", "tests.crash.stepping"]
-    arguments = ["--only", "Queue.", "--draw", "20", "--seed", seed(dice)]
+    arguments = ["--only", kind, "--draw", "4", "--seed", seed(dice)]
     run = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 

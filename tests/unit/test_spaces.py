@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -230,6 +231,23 @@ def test_a_directory_that_is_no_space_is_left_alone(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "does not exist" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("objects", [1, 300])
+@pytest.mark.parametrize("arguments", [["ls", "--json"], ["ls"], ["sweep"]])
+def test_a_reader_that_leaves_ends_the_command_without_a_word(arguments: list[str], objects: int) -> None:
+    kept = [Queue.create(f"jobs/{number}", 1, 8) for number in range(objects)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "underpass.tools.cli", *arguments]
+    try:
+        ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+    for queue in kept:
+        queue.unlink()
+        queue.close()
 
 
 AS_NOBODY = """

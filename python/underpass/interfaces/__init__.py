@@ -16,8 +16,9 @@ For example::
 
 From the outside in: `interface` is the base class, `serving` and `proxy` are the two sides, `channel` is a proxy's binding to a
 server, `dispatch` is the server's answer to one request, `schema` reads methods off a class, `shapes` writes their types down,
-`difference` compares two schemas, `codec` packs values, `buffers` keeps the large ones out of it, `wire` is what the bytes mean. All
-but the first three need msgspec, and are imported when the first interface is served or called.
+`difference` compares two schemas, `codec` packs values, `checks` finds those that are not of their type, `buffers` keeps the large ones
+out of it, `wire` is what the bytes mean. All but the first three need msgspec, and are imported when the first interface is served or
+called.
 """
 
 from underpass.interfaces.interface import Interface, oneway

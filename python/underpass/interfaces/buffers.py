@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-__all__ = ["ArrayHead", "Slot", "as_slot"]
+__all__ = ["ArrayHead", "Slot", "as_slot", "unfolded"]
 
 _Size = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -64,7 +64,7 @@ class Slot(Protocol):
 
 def as_slot(annotation: object) -> Slot | None:
     """Return how values of this type travel if they do so beside the message, also where None is allowed in their place."""
-    annotation = _unfolded(annotation)
+    annotation = unfolded(annotation)
     if typing.get_origin(annotation) in {types.UnionType, typing.Union}:
         inner = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
         if len(inner) == 1 and (slot := as_slot(inner[0])) is not None:
@@ -78,13 +78,13 @@ def as_slot(annotation: object) -> Slot | None:
     return None
 
 
-def _unfolded(annotation: object) -> object:
+def unfolded(annotation: object) -> object:
     """Return what an alias of Python 3.12 (`type A[T] = ...`, as numpy's NDArray is by now) stands for."""
     value: Any = getattr(typing.get_origin(annotation) or annotation, "__value__", None)
     if value is None:
         return annotation
     arguments = typing.get_args(annotation)
-    return _unfolded(value[arguments] if arguments else value)
+    return unfolded(value[arguments] if arguments else value)
 
 
 class _Bytes:

@@ -14,7 +14,8 @@ from underpass.errors import (
     RemoteError,
 )
 from underpass.interfaces import wire
-from underpass.interfaces.codec import UNREADABLE
+from underpass.interfaces.checks import UnfitError
+from underpass.interfaces.codec import UNREADABLE, Message
 from underpass.interfaces.difference import mismatch
 from underpass.interfaces.wire import encode
 from underpass.ports import Gate
@@ -85,12 +86,7 @@ class Channel:
 
     def call(self, method: Method, positional: tuple[object, ...], named: dict[str, object]) -> object:
         """Call ``method`` and wait for its result."""
-        if named or len(positional) != method.positional:
-            positional = method.arrange(positional, named)
-        try:
-            arguments = method.arguments.write(positional)
-        except (TypeError, msgspec.DecodeError) as error:
-            raise method.blame(error) from None
+        arguments = _pack(method, positional, named)
         binding = self._binding or self._bind()
         request = method.arguments.prefixed(bytes((binding.schema, method.index)), arguments)
         try:
@@ -148,6 +144,20 @@ class Channel:
         except UNREADABLE:
             theirs = None
         raise mismatch(self.to if isinstance(self.to, str) else repr(self.to), ours, theirs)
+
+
+def _pack(method: Method, positional: tuple[object, ...], named: dict[str, object]) -> Message:
+    if named or len(positional) != method.positional:
+        positional = method.arrange(positional, named)
+    try:
+        return method.arguments.write(positional)
+    except (UnfitError, msgspec.ValidationError) as error:
+        raise method.blame(error) from None
+    except MemoryError:
+        raise
+    except Exception as error:
+        # The check of an argument's own class.
+        raise method.blame(error) from error
 
 
 def _read_failure(method: Method, reply: bytes) -> RemoteError | MessageTooLongError:

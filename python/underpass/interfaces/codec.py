@@ -1,17 +1,18 @@
 """Values into messages and back, by the types of one method: its arguments, or its result.
 
-Both sides use the same codec and both look: who sends reads what it is about to send as the receiver will, which is the check that
-the values are what the annotations say, and faster than any other.
+Both sides use the same codec and both look: who sends reads what it is about to send as the receiver will. That shows whether the values
+are what the annotations say, and `checks` looks at those of which it does not.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from underpass.interfaces.checks import HEAD, Check, UnfitError, check, unpackable
 from underpass.interfaces.wire import encode
 
 if TYPE_CHECKING:
@@ -33,18 +34,56 @@ _LENGTH = struct.Struct("<I")
 _START = _PREFIX + _LENGTH.size
 
 
+class _Packer:
+    """Packs values that are what their annotations say, and no others."""
+
+    def __init__(self, wire: object, checks: Sequence[Check]) -> None:
+        self._checks = checks
+        self._comparable = all(declared.comparable for declared in checks)
+        self._decode = msgspec.msgpack.Decoder(cast("type[tuple[object, ...]]", wire)).decode
+
+    def pack(self, values: tuple[object, ...]) -> bytes:
+        """Pack values.
+
+        Raises:
+            UnfitError: One is not of its type, or has no form on the wire.
+            msgspec.ValidationError: One is not in the range that its annotation names. A struct's own check raises what it likes.
+        """
+        try:
+            packed = encode(values)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            self._look(values)
+            raise unpackable(values, error, encode) from None
+        try:
+            read = self._decode(packed)
+        except msgspec.ValidationError:
+            self._look(values)
+            raise
+        if not self._comparable or read != values:
+            self._look(values)
+        return packed
+
+    def _look(self, values: Sequence[object]) -> None:
+        for index, (declared, value) in enumerate(zip(self._checks, values, strict=True)):
+            if type(value) in declared.exact:
+                continue
+            try:
+                declared.look(value)
+            except UnfitError as error:
+                error.index = index
+                raise
+            except RecursionError:
+                continue  # packing stumbles over it too
+
+
 class Inline:
     """Values that are packed whole: a prefix, then msgpack."""
 
-    def __init__(self, wire: object, prefix: int) -> None:
+    def __init__(self, wire: object, checks: Sequence[Check], prefix: int) -> None:
         self._prefix = prefix
+        # Packs values, all but the prefix.
+        self.write: Callable[[tuple[object, ...]], Message] = _Packer(wire, checks).pack
         self._decode = msgspec.msgpack.Decoder(cast("type[tuple[object, ...]]", wire)).decode
-
-    def write(self, values: Sequence[object]) -> Message:
-        """Pack values, all but the prefix. Raises what msgspec raises for one that is not of its type."""
-        packed = encode(values)
-        self._decode(packed)
-        return packed
 
     def prefixed(self, prefix: bytes, message: Message) -> Message:
         """Put the prefix in front."""
@@ -58,23 +97,22 @@ class Inline:
 class Beside:
     """Values some of which are buffers: the packed part has their heads, and they follow."""
 
-    def __init__(self, wire: object, slots: Sequence[Slot | None]) -> None:
-        self._slots = slots
+    def __init__(self, wire: object, checks: Sequence[Check], slots: Sequence[Slot | None]) -> None:
+        self._packer = _Packer(wire, checks)
         self._buffers = tuple((index, slot) for index, slot in enumerate(slots) if slot is not None)
         self._decode = msgspec.msgpack.Decoder(cast("type[list[object]]", wire)).decode
 
-    def write(self, values: Sequence[object]) -> Message:
+    def write(self, arguments: tuple[object, ...]) -> Message:
         """Pack values into the pieces of a message, the first of which is for the prefix."""
-        values = list(values)
+        values = list(arguments)
         buffers: list[bytes | memoryview] = []
         for index, slot in self._buffers:
             try:
                 values[index], data = slot.give(values[index])
             except TypeError as error:
-                raise msgspec.ValidationError(f"{error} - at `$[{index}]`") from None
+                raise UnfitError(str(error), index=index) from None
             buffers.append(data)
-        packed = encode(values)
-        self._decode(packed)
+        packed = self._packer.pack(tuple(values))
         pieces: list[bytes | memoryview] = [b"", _LENGTH.pack(len(packed)), packed]
         end = _START + len(packed)
         for data in buffers:
@@ -114,4 +152,6 @@ def codec(annotations: Sequence[object], slots: Sequence[Slot | None], prefix: i
     """Make the codec of a sequence of values."""
     heads = [annotation if slot is None else slot.head for annotation, slot in zip(annotations, slots, strict=True)]
     wire = tuple[tuple(heads)] if heads else tuple[()]
-    return Beside(wire, slots) if any(slots) else Inline(wire, prefix)
+    # What travels beside the message has checked its values itself when their heads are packed.
+    checks = [check(annotation) if slot is None else HEAD for annotation, slot in zip(annotations, slots, strict=True)]
+    return Beside(wire, checks, slots) if any(slots) else Inline(wire, checks, prefix)

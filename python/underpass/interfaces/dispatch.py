@@ -160,13 +160,12 @@ def _raised(error: Exception, trace: str, limit: int) -> bytes:
     whole = reply(text, trace)
     if len(whole) <= limit:
         return whole
-    # The end of a traceback tells most, and so does the beginning of a text.
-    room = max(0, limit - len(reply(text, "")))
-    shorter = reply(text, _last_bytes(trace, room - _SHORTENING))
-    if len(shorter) <= limit:
-        return shorter
-    room = max(0, limit - len(reply("", "")))
-    shorter = reply(_first_bytes(text, room - _SHORTENING), "")
+    # A long text is cut, also where the traceback ends with it, so that where it was raised is told in any case.
+    text, trace = _encodable(text), _encodable(trace)
+    room = max(0, limit - len(reply("", "")) - _HEADERS)
+    short = _ends(text, max(room // 3, (room - len(trace.encode()) + len(text.encode())) // 2))
+    trace = _last_bytes(trace.replace(text, short), room - len(short.encode()))
+    shorter = reply(short, trace)
     return shorter if len(shorter) <= limit else _too_long(len(whole), limit)
 
 
@@ -175,16 +174,27 @@ def _encodable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-# What the mark of omission and a longer msgpack header take.
-_SHORTENING = 16
+# What longer msgpack headers take.
+_HEADERS = 16
+_OMISSION = " … "
+
+
+def _ends(text: str, size: int) -> str:
+    """Keep the beginning and the end of a text of more bytes."""
+    whole = text.encode()
+    if len(whole) <= size:
+        return text
+    half = (size - len(_OMISSION.encode())) // 2
+    return whole[:half].decode(errors="ignore") + _OMISSION + whole[-half:].decode(errors="ignore") if half > 0 else ""
 
 
 def _last_bytes(text: str, size: int) -> str:
-    return "… " + text.encode(errors="replace")[-size:].decode(errors="ignore") if size > 0 else ""
-
-
-def _first_bytes(text: str, size: int) -> str:
-    return text.encode(errors="replace")[:size].decode(errors="ignore") + " …" if size > 0 else ""
+    """Keep the end, which tells most of a traceback."""
+    whole = text.encode()
+    if len(whole) <= size:
+        return text
+    kept = size - len(_OMISSION.encode())
+    return _OMISSION.lstrip() + whole[-kept:].decode(errors="ignore") if kept > 0 else ""
 
 
 def _traceback(error: Exception) -> str:

@@ -47,6 +47,10 @@ class Interface:
     Every public method is one call. All its parameters and its result are annotated with types that msgspec knows:
     numbers, ``str``, ``bytes``, ``None``, containers and unions of them, enums, dataclasses, TypedDicts,
     ``msgspec.Struct``, ``datetime``, ``UUID``. Annotations are read when the interface is first served or called.
+    Both sides check what they send, and refuse what is of another type, also where the wire could not tell: a dict is no dataclass, a str
+    no member of an enum, a tuple no list, a bool no int. What a type checker accepts goes, and arrives as the declared class: an
+    instance of a subclass, an int for a ``float``, a tuple or a list for a ``Sequence`` (a list arrives), a set or a frozenset for a
+    ``collections.abc.Set`` (a set arrives). What is passed as ``Any`` arrives in its plain form, a dataclass as a dict.
     ``-> None`` sends no result: whatever the method returns, the caller gets None. `oneway` marks a method whose callers do not wait.
 
     ``bytes``, ``bytearray``, ``memoryview`` and ``numpy.ndarray`` (also ``NDArray[...]``, whose type of items is checked) travel beside the

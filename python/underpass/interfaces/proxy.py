@@ -35,11 +35,13 @@ def connect(interface: type[I], to: str | Gate, *, timeout: float | None = 0) ->
 
     Raises:
         NotFoundError: Nobody serves that name, or did within ``timeout``.
-        TypeError: ``interface`` is none, or a method of it has no annotations.
+        TypeError: ``interface`` is none, or a method of it has no annotations; or ``to`` is neither a name nor a gate.
 
     Calls raise, beside what `Gate.call` raises:
 
     - TypeError: the arguments are not what the method takes. Nothing was sent.
+    - ValueError: an argument has no form on the wire: an int of more than 64 bits, text with a lone surrogate, a value that holds itself.
+      Nothing was sent.
     - MismatchError: the server means something else by this interface; the text shows the difference.
     - RemoteError: the method raised an exception; the text shows it with the server's traceback.
     - MessageTooLongError: the arguments or the result do not fit a message of the server's port. The next call goes through.
@@ -60,8 +62,15 @@ def connect(interface: type[I], to: str | Gate, *, timeout: float | None = 0) ->
     """
     from underpass.interfaces.channel import Channel
     from underpass.interfaces.schema import schema_of
+    from underpass.ports import Gate, Port
 
-    channel = Channel(schema_of(interface), to, timeout)
+    schema = schema_of(interface)
+    if not isinstance(to, str | Gate):  # pyright: ignore[reportUnnecessaryIsInstance]  who has no type checker
+        raise TypeError(
+            f"connect({interface.__name__}, {to!r}): a server is named by a str or reached by a Gate, not by a "
+            f"{type(to).__name__}; pass the name that it serves at{', or port.gate()' if isinstance(to, Port) else ''}"
+        )
+    channel = Channel(schema, to, timeout)
     try:
         channel.find()
     except NotFoundError as error:
@@ -126,4 +135,6 @@ def _proxy_class(interface: type[Interface]) -> type[Proxy]:
         method.name: Proxy.calling(method, getattr(interface, method.name)) for method in schema_of(interface).methods
     }
     name = f"{interface.__name__}Proxy"
-    return cast("type[Proxy]", type(name, (Proxy, interface), {"__module__": interface.__module__, **methods}))
+    # What a stranger reads with help() is what the interface says of itself.
+    namespace = {"__module__": interface.__module__, "__doc__": interface.__doc__, **methods}
+    return cast("type[Proxy]", type(name, (Proxy, interface), namespace))

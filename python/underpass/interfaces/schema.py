@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from underpass.interfaces.buffers import as_slot
+from underpass.interfaces.checks import UnfitError
 from underpass.interfaces.codec import Codec, codec
 from underpass.interfaces.interface import Interface, is_oneway
 from underpass.interfaces.shapes import shape
@@ -65,21 +68,36 @@ class Method:
         bound.apply_defaults()
         return (*bound.args, *bound.kwargs.values())
 
-    def blame(self, error: Exception) -> TypeError:
+    def blame(self, error: Exception) -> TypeError | ValueError:
         """Say which argument it was that would not be taken."""
-        found = _VALUE.search(str(error))
-        if found is None:
-            return TypeError(f"{self.interface}.{self.name}: {error}; it is {self.text}")
-        name = tuple(self.signature.parameters)[int(found["index"])]
-        what = str(error)[: found.start()].replace("`", "")
-        return TypeError(f"{self.interface}.{self.name}: argument {name + found['path']!r}: {what}; it is {self.text}")
+        index, path, what = _located(error)
+        where = f"{self.interface}.{self.name}"
+        if index is not None:
+            where += f": argument {tuple(self.signature.parameters)[index] + path!r}"
+        return _kind(error)(f"{where}: {what}; it is {self.text}")
 
-    def blame_result(self, error: Exception) -> TypeError:
+    def blame_result(self, error: Exception) -> TypeError | ValueError:
         """Say what is wrong with a result."""
-        found = _VALUE.search(str(error))
-        what = str(error)[: found.start()].replace("`", "") if found is not None else str(error)
-        where = f" at {found['path']}" if found is not None and found["path"] else ""
-        return TypeError(f"its result{where}: {what}; it is {self.text}")
+        _, path, what = _located(error)
+        where = f" at {path}" if path else ""
+        return _kind(error)(f"its result{where}: {what}; it is {self.text}")
+
+
+def _located(error: Exception) -> tuple[int | None, str, str]:
+    """Take an error of a codec apart: which value, where in it, and what is wrong."""
+    if isinstance(error, UnfitError):
+        return error.index, error.path, error.what
+    found = _VALUE.search(str(error))
+    if found is not None:
+        return int(found["index"]), found["path"], str(error)[: found.start()].replace("`", "")
+    if isinstance(error, msgspec.MsgspecError):
+        return None, "", str(error)
+    # A type's own check may raise what it likes.
+    return None, "", f"{type(error).__name__}: {error}"
+
+
+def _kind(error: Exception) -> type[TypeError | ValueError]:
+    return ValueError if isinstance(error, UnfitError) and error.typed else TypeError
 
 
 @dataclass(frozen=True, slots=True)

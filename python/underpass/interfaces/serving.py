@@ -37,7 +37,7 @@ def serve(implementation: Interface, *, at: str | Port, threads: int = 1) -> Non
 
     Raises:
         ExistsError: A living process serves that name.
-        TypeError: ``implementation`` has no interface, or a method of it has no annotations.
+        TypeError: ``implementation`` has no interface, or a method of it has no annotations; or ``at`` is neither a name nor a port.
         ValueError: ``threads`` is less than 1.
     """
     port, answerer = _prepare(implementation, at, threads)
@@ -112,4 +112,6 @@ def _prepare(implementation: Interface, at: str | Port, threads: int) -> tuple[P
         # The schema is read first: a class that cannot be served leaves no name behind.
         answerer = Answerer(implementation, MESSAGE_SIZE)
         return Port.create(at, message_size=MESSAGE_SIZE), answerer
+    if not isinstance(at, Port):  # pyright: ignore[reportUnnecessaryIsInstance]  who has no type checker
+        raise TypeError(f"at={at!r}: served at a name or a Port, not at a {type(at).__name__}; pass one of them")
     return at, Answerer(implementation, at.message_size)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 
+from underpass.tools.broken_pipe import leave_quietly
+
 __all__ = ["main"]
 
 _INTERRUPTED = 130  # as shells say: 128 + SIGINT
@@ -17,9 +19,14 @@ def main() -> None:
     try:
         from underpass.tools.app import app
 
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        leave_quietly()
 
 
 if __name__ == "__main__":

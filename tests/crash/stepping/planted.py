@@ -7,6 +7,10 @@ from tests.planted import load, plant
 if __name__ == "__main__":
     load()
     plant(sys.argv.pop(1))
+    from tests.crash.stepping import children
     from tests.crash.stepping.__main__ import main
+
+    # Somebody is to hang here, and whoever waits to see it need not wait for long.
+    children.unscaled = True
 
     sys.exit(main())

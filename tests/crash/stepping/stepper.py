@@ -6,7 +6,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from tests.crash.stepping.children import Hang
+from tests.crash.stepping.children import Hang, patience
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / "target" / "release" / "underpass-stepper"
@@ -56,7 +56,7 @@ class Stepper:
 
     def answer(self) -> list[str]:
         """Wait for what the last request led to."""
-        if not select.select([self._answers], [], [], PATIENCE)[0]:
+        if not select.select([self._answers], [], [], max(PATIENCE, patience()))[0]:
             raise Hang("the victim neither returns nor comes where it should")
         words = self._answers.readline().decode().split()
         assert words, "the stepper has ended"

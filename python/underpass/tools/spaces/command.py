@@ -11,6 +11,7 @@ from typing import ParamSpec
 
 from underpass.errors import UnderpassError
 from underpass.memory import ObjectInfo, Space
+from underpass.tools.broken_pipe import leave_quietly
 from underpass.tools.spaces.columns import age, show, size
 from underpass.waiting import Holder, Waiter
 
@@ -32,6 +33,8 @@ def _guarded(name: str) -> Callable[[Callable[P, int]], Callable[P, int]]:
         def run(*args: P.args, **kwargs: P.kwargs) -> int:
             try:
                 return command(*args, **kwargs)
+            except BrokenPipeError:
+                leave_quietly()
             except (UnderpassError, OSError) as error:
                 print(f"underpass {name}: {error}", file=sys.stderr)
                 return _FAILED

@@ -16,7 +16,7 @@ from typing import Any
 from underpass import Mutex
 from underpass.tools.bench.measure import Contestant, Sampler
 from underpass.tools.bench.partners import PATIENCE, partner
-from underpass.tools.bench.peers import grpcs, ours, posix, rpycs, shapes, sockets, zeromq
+from underpass.tools.bench.peers import fasterfifo, grpcs, iceoryx, ours, posix, rpycs, shapes, sockets, zeromq
 from underpass.tools.bench.peers.shapes import Echo, place_of
 from underpass.tools.bench.placement import Seats, UnavailableError
 
@@ -129,7 +129,18 @@ def _holder(name: str, module: str, made: shapes.Made) -> Contestant:
 KILLS = (
     *(
         Contestant(f"{echo.name}: the server", functools.partial(_server_killed, echo), samples=1, warm_up=False)
-        for echo in (ours.ECHO, sockets.PIPE_ECHO, sockets.SOCKET_ECHO, zeromq.ECHO, posix.ECHO, rpycs.ECHO, grpcs.ECHO)
+        for echo in (
+            ours.ECHO,
+            sockets.PIPE_ECHO,
+            sockets.SOCKET_ECHO,
+            zeromq.ECHO,
+            posix.ECHO,
+            fasterfifo.ECHO,
+            iceoryx.EVENTS,
+            iceoryx.POLLING,
+            rpycs.ECHO,
+            grpcs.ECHO,
+        )
     ),
     _holder("underpass.Mutex: its owner", "", _mutex),
     _holder("multiprocessing.Lock: its holder", "", _process_lock),
