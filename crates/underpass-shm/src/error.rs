@@ -28,6 +28,20 @@ pub enum Error {
         /// Its file.
         path: String,
     },
+    /// A space that this process has entered was removed.
+    Gone {
+        /// What is not found or made there, or its directory.
+        what: String,
+        /// Its directory.
+        path: String,
+    },
+    /// The directory in which another is to be made is not there.
+    Homeless {
+        /// What would be made.
+        what: String,
+        /// What is missing.
+        parent: String,
+    },
     /// There is one already.
     Exists {
         /// Its name and space.

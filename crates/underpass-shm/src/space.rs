@@ -2,6 +2,7 @@
 //! is dead by the kernel's word.
 
 mod look;
+mod news;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -10,10 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify;
 use rustix::fs::{AtFlags, Dir, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -152,7 +150,7 @@ impl Space {
     pub fn still_there(&self) -> bool {
         let directory = match self.directory() {
             Ok(directory) => directory,
-            Err(error) => return !matches!(error, Error::NotFound { .. }),
+            Err(error) => return !matches!(error, Error::Gone { .. }),
         };
         let table = rustix::fs::statat(directory, LIVES_FILE, AtFlags::SYMLINK_NOFOLLOW);
         table.is_ok_and(|status| self.lives.is_file(status))
@@ -161,6 +159,17 @@ impl Space {
     /// Makes an object of `size` bytes that nobody sees until [`Newborn::publish`]. Without a name it is anonymous.
     /// Without a mode it has the space's.
     pub fn newborn(
+        &self,
+        name: Option<&str>,
+        kind: Kind,
+        size: usize,
+        parameters: [u64; PARAMETERS],
+        mode: Option<u32>,
+    ) -> Result<Newborn<'_>> {
+        self.bear(name, kind, size, parameters, mode).map_err(|error| self.blame(error))
+    }
+
+    fn bear(
         &self,
         name: Option<&str>,
         kind: Kind,
@@ -222,7 +231,7 @@ impl Space {
         let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let opened =
             rustix::fs::openat(self.directory()?, file, flags, Mode::empty()).map_err(|errno| match errno {
-                Errno::NOENT => Error::NotFound { what: what.clone(), path: self.path_of(file) },
+                Errno::NOENT => self.blame(Error::NotFound { what: what.clone(), path: self.path_of(file) }),
                 Errno::ACCESS => self.denied("open", file, errno),
                 _ => Error::system("open", &what, errno),
             })?;
@@ -270,8 +279,11 @@ impl Space {
     /// What stands here now, the table of lives and sockets aside.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        let directory = self.directory()?;
-        for file in self.files()? {
+        let (directory, files) = (self.directory()?, self.files()?);
+        if !files.iter().any(|file| file == LIVES_FILE) {
+            return Err(self.gone(self.path.display().to_string()));
+        }
+        for file in files {
             if file.starts_with(['.', SOCKET]) {
                 continue;
             }
@@ -335,38 +347,6 @@ impl Space {
         action()
     }
 
-    /// Sleeps until something may have been named `file` here, or `patience` is over.
-    pub fn await_name(&self, file: &str, patience: Duration) -> Result<()> {
-        let directory = self.directory()?;
-        self.await_news(patience, || rustix::fs::statat(directory, file, AtFlags::SYMLINK_NOFOLLOW).is_ok())
-    }
-
-    /// Sleeps until something is named here, or `patience` is over.
-    pub fn await_change(&self, patience: Duration) -> Result<()> {
-        self.await_news(patience, || false)
-    }
-
-    fn await_news(&self, patience: Duration, there: impl FnOnce() -> bool) -> Result<()> {
-        let failed = |errno| Error::system("watch", self.path.display().to_string(), errno);
-        let directory = self.directory()?;
-        let limited = |errno| match Lack::of_watches(errno, directory.as_fd()) {
-            Some(lack) => Error::OutOfSpace { what: format!("waiting for a name in {}", self.path.display()), lack },
-            None => failed(errno),
-        };
-        let news = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(limited)?;
-        let events = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&news, &self.path, events).map_err(limited)?;
-        // Looked for after the watch is set, so that a name that appears in between is not missed.
-        if there() {
-            return Ok(());
-        }
-        let time = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: patience.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&news, PollFlags::IN)], Some(&time)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(failed(errno)),
-        }
-    }
-
     /// The directory. If the program closed its descriptor, it is opened again.
     pub fn directory(&self) -> Result<BorrowedFd<'_>> {
         match self.directory.intact() {
@@ -378,7 +358,7 @@ impl Space {
     #[cold]
     fn directory_again(&self) -> Result<BorrowedFd<'_>> {
         let what = self.path.display().to_string();
-        let gone = || Error::NotFound { what: format!("the space that was at {what}"), path: what.clone() };
+        let gone = || self.gone(what.clone());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP => gone(),
@@ -389,6 +369,28 @@ impl Space {
             self.directory.replace(opened);
         }
         self.directory.intact().ok_or_else(gone)
+    }
+
+    /// Refuses it, entered already, to who asks for another access than it gives.
+    pub fn suits(&self, access: Access) -> Result<()> {
+        let what = self.path.display().to_string();
+        let directory = self.directory()?;
+        let status = rustix::fs::fstat(directory).map_err(|errno| Error::system("stat", &what, errno))?;
+        access::check(directory, &status, access, &what).map(drop)
+    }
+
+    /// Somebody removed it, with what was in it.
+    fn gone(&self, what: String) -> Error {
+        Error::Gone { what, path: self.path.display().to_string() }
+    }
+
+    /// Why something is not found or made here: the kernel's reason, unless somebody removed the space.
+    #[must_use]
+    pub fn blame(&self, error: Error) -> Error {
+        match error {
+            Error::System { what, .. } | Error::NotFound { what, .. } if !self.still_there() => self.gone(what),
+            error => error,
+        }
     }
 
     /// True if other users take part in it.
@@ -443,7 +445,9 @@ impl<'s> Newborn<'s> {
                 what: self.space.describe(&object_name(&self.name)),
                 path: self.space.path_of(&self.name),
             },
-            _ => Error::making("name", self.space.describe(&object_name(&self.name)), directory, errno),
+            _ => {
+                self.space.blame(Error::making("name", self.space.describe(&object_name(&self.name)), directory, errno))
+            }
         })?;
         Ok(self.name)
     }

@@ -75,7 +75,7 @@ impl Handle {
             }
             Ok((Memory { region, header, file: published? }, listener))
         })();
-        let (made, listener) = made.map_err(|error: Shm| failed(error.into()))?;
+        let (made, listener) = made.map_err(|error: Shm| failed(linux.space().blame(error).into()))?;
         Ok((Self::born(made, Some(linux), None, wanted.name.is_none()), Box::new(listener)))
     }
 
