@@ -181,11 +181,16 @@ class DiedError(UnderpassError):
 class PeerDiedError(DiedError, ConnectionError):
     """The process at the other end died or closed its end: the server of a call, or the last putter of a queue.
 
-    It may have acted on what it had been sent, so repeat only what may happen twice. A proxy of `underpass.connect` binds to the
-    server's successor with its next call.
+    `phase` says what it can have done about what it was sent: when it is ``"send"`` it had not taken it, nothing happened, and
+    trying again is safe; when it is ``"receive"`` it had, and may have acted, so repeat only what may happen twice. A proxy of
+    `underpass.connect` binds to the server's successor with its next call.
+
+    Attributes:
+        phase: ``"send"`` or ``"receive"`` of a call; ``"wait"`` where nothing was sent, as in a queue's getter.
     """
 
     _errno = errno.ECONNRESET
+    phase: Literal["wait", "send", "receive"] = "wait"
 
 
 class OwnerDiedError(DiedError):

@@ -72,13 +72,14 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
             ),
         ),
         Error::TimedOut(phase) => {
-            let (name, told) = match phase {
-                Phase::Wait => ("wait", if more.is_empty() { "; try again, or allow more time" } else { "" }),
-                Phase::Send => ("send", "; the server has not taken it, so nothing happened"),
-                Phase::Receive => ("receive", "; the server has taken it and may have acted"),
+            let told = match phase {
+                Phase::Wait if more.is_empty() => "; try again, or allow more time",
+                Phase::Wait => "",
+                Phase::Send => "; the server has not taken it, so nothing happened",
+                Phase::Receive => "; the server has taken it and may have acted",
             };
             let message = format!("{object} {failed} {time}{more}{told}");
-            exception(py, "TimedOut", &message, |attributes| attributes.set_item("phase", name))
+            exception(py, "TimedOut", &message, |attributes| attributes.set_item("phase", name_of(phase)))
         }
         Error::EndOfStream => plain(
             py,
@@ -95,16 +96,7 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         ),
         Error::Misuse(why) => plain(py, "MisuseError", &format!("{object} {failed}: {why}")),
         Error::Invalid(why) => PyValueError::new_err(format!("{object}: {why}")),
-        Error::PeerDied { pid } => {
-            let message = format!(
-                "{object} {failed}: its partner, pid {pid}, has died or closed it; open it anew to reach a successor"
-            );
-            exception(py, "PeerDiedError", &message, |attributes| {
-                attributes.set_item("pid", pid)?;
-                let label = object.rsplit_once(' ').map_or(*object, |(_, label)| label);
-                attributes.set_item("name", label.trim_matches('\''))
-            })
-        }
+        Error::PeerDied { pid, phase } => peer_died(py, context, pid, phase),
         Error::OwnerDied(death) => {
             let time = death.held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
             let message = format!(
@@ -158,6 +150,32 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
     }
 }
 
+/// What `phase` of an error says.
+fn name_of(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Wait => "wait",
+        Phase::Send => "send",
+        Phase::Receive => "receive",
+    }
+}
+
+/// The partner's end, and what it can have done by then.
+fn peer_died(py: Python<'_>, context: &Context<'_>, pid: u32, phase: Phase) -> PyErr {
+    let Context { object, failed, .. } = context;
+    let told = match phase {
+        Phase::Wait => "has died",
+        Phase::Send => "has died or closed it, and had not taken it, so nothing happened",
+        Phase::Receive => "has died or closed it, and may have acted, so repeat only what may happen twice",
+    };
+    let message = format!("{object} {failed}: its partner, pid {pid}, {told}; open it anew to reach a successor");
+    exception(py, "PeerDiedError", &message, |attributes| {
+        attributes.set_item("pid", pid)?;
+        attributes.set_item("phase", name_of(phase))?;
+        let label = object.rsplit_once(' ').map_or(*object, |(_, label)| label);
+        attributes.set_item("name", label.trim_matches('\''))
+    })
+}
+
 /// A server that does not let this process call: how, and the remedy.
 fn denied(py: Python<'_>, context: &Context<'_>, pid: u32, [how, remedy]: [&str; 2]) -> PyErr {
     let Context { object, failed, detail, .. } = context;
@@ -184,6 +202,16 @@ pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
             exception(py, "NotFoundError", &format!("{what} does not exist"), |attributes| {
                 attributes.set_item("filename", path)
             })
+        }
+        Shm::Gone { what, path } => {
+            let text = format!("{what}: the space was removed; enter it anew, Space('{path}') makes it");
+            exception(py, "NotFoundError", &text, |attributes| attributes.set_item("filename", path))
+        }
+        Shm::Homeless { what, parent } => {
+            let text = format!(
+                "{what} cannot be made: {parent} does not exist; make that first (mkdir -p), or pass another path"
+            );
+            exception(py, "NotFoundError", &text, |attributes| attributes.set_item("filename", what))
         }
         Shm::Exists { what, path } => {
             exception(py, "ExistsError", &format!("{what} exists already: open it, or unlink it first"), |attributes| {

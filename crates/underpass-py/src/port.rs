@@ -99,6 +99,9 @@ fn create(
     mode: Option<u32>,
     admit: Option<Py<PyAny>>,
 ) -> PyResult<PyClassInitializer<Port>> {
+    if let Some(admit) = &admit {
+        callable(admit.bind(py), "admit=")?;
+    }
     let size = usize::try_from(message_size).ok().filter(|size| *size <= MOST_BYTES).ok_or_else(|| {
         PyValueError::new_err(format!("message_size={message_size} is not between 0 and {MOST_BYTES}"))
     })?;
@@ -126,11 +129,11 @@ fn create(
     Ok(object::base(&handle).add_subclass(Port { handle, server, admit, maker, unanswered }))
 }
 
-fn callable(handler: &Bound<'_, PyAny>) -> PyResult<()> {
-    if handler.is_callable() {
+fn callable(function: &Bound<'_, PyAny>, what: &str) -> PyResult<()> {
+    if function.is_callable() {
         return Ok(());
     }
-    Err(PyTypeError::new_err(format!("the handler is not callable: '{}'", handler.get_type().name()?)))
+    Err(PyTypeError::new_err(format!("{what} is not callable: '{}'", function.get_type().name()?)))
 }
 
 impl Port {
@@ -295,7 +298,7 @@ impl Port {
     ///     threads: How many serve. In the lab, which runs no threads of the system, 1: more raise MisuseError.
     #[pyo3(signature = (handler, *, threads=1))]
     fn serve(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
-        callable(handler)?;
+        callable(handler, "the handler")?;
         let run = if slf.get().handle.is_in_lab() { serving::requests::<true> } else { serving::requests::<false> };
         serving::serve(slf, handler, threads, run)
     }
@@ -306,7 +309,7 @@ impl Port {
     /// those of the other ``threads``, as in `serve`; in the lab there is one.
     #[pyo3(signature = (handler, *, threads=1))]
     fn serve_bytes(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
-        callable(handler)?;
+        callable(handler, "the handler")?;
         let run = if slf.get().handle.is_in_lab() { serving::bytes::<true> } else { serving::bytes::<false> };
         serving::serve(slf, handler, threads, run)
     }
@@ -330,7 +333,8 @@ impl Port {
     ///
     /// Those calls, and all that these gates attempt later, fail with CallCancelledError: nothing happened. Calls that
     /// were received are answered as ever, and other badges notice nothing. A gate that is made with the same badge
-    /// afterwards is a new one.
+    /// afterwards is a new one. Only a gate that has not called or sent yet, in its process, does not know of it: its
+    /// `Gate.notify`, which needs no admission and tells no badge, still sets bits.
     #[pyo3(signature = (badge))]
     fn revoke(&self, py: Python<'_>, badge: i128) -> PyResult<usize> {
         self.check(py)?;
