@@ -194,7 +194,7 @@ class PeerDiedError(DiedError, ConnectionError):
 
 
 class OwnerDiedError(DiedError):
-    """The owner of a mutex died while holding it, so what the mutex protects may be half changed.
+    """The owner of a mutex, a thread or its whole process, ended while holding it, so what the mutex protects may be half changed.
 
     The mutex is not held by the caller. Enter it with ``recovering()``, repair, and go on.
     """
@@ -220,12 +220,17 @@ class NotFoundError(UnderpassError, FileNotFoundError):
 
 
 class ExistsError(UnderpassError, FileExistsError):
-    """An object of that name is already there; the message says who created it.
+    """An object of that name is already there; the message says what it is, and who created it.
 
-    Use ``open`` or ``open_or_create``, another name, or ``unlink`` the old one.
+    Use ``open`` or ``open_or_create``, another name, or ``unlink`` the old one. Of a port: end the server that receives there, or
+    use another name.
+
+    Attributes:
+        pid: The process that created it; 0 if that is not known.
     """
 
     _errno = errno.EEXIST
+    pid: int = 0
 
 
 class AccessDeniedError(UnderpassError, PermissionError):

@@ -285,7 +285,9 @@ def test_a_call_that_the_dead_server_had_taken_is_an_error_once_and_never_repeat
     first.kill()
     phases: list[str] = []
     for caller in callers:
-        with pytest.raises(PeerDiedError, match=r"Bank\.deposit not answered.*the next call binds to a successor") as caught:
+        with pytest.raises(
+            PeerDiedError, match=r"Bank\.deposit not answered.*the next call binds to a successor"
+        ) as caught:
             caller.result()
         assert caught.value.pid == first.pid
         assert caught.value.name == "bank"

@@ -334,7 +334,7 @@ def test_modes_that_nobody_could_use_are_refused(mode: int) -> None:
         lambda: Queue.open_or_create("x", mode=mode),
         lambda: Port.create("x", mode=mode),
     ):
-        with pytest.raises(ValueError, match=r"mode=(0o.* pass 0o600, 0o660 or 0o666|.* out of range)"):
+        with pytest.raises(ValueError, match=r"mode=.* pass 0o600, 0o660 or 0o666"):
             make()
 
 
@@ -364,7 +364,9 @@ def test_other_arguments_than_those_of_a_space_that_is_there_are_refused(
             Space(place, group=grp.getgrgid(os.getgid()).gr_name)
         assert Space(place, mode=0o700).path == place
         directory.chmod(0o755)
-        with pytest.raises(AccessDeniedError, match=r"mode 0755 allows more than 0700: chmod 700 it, or pass mode=0o755"):
+        with pytest.raises(
+            AccessDeniedError, match=r"mode 0755 allows more than 0700: chmod 700 it, or pass mode=0o755"
+        ):
             Space(place)
         space = Space(place, mode=0o755)
         assert space.path == place
@@ -411,7 +413,9 @@ def test_sockets_work_however_long_the_path_and_the_name_are(directory: Path) ->
 @apart
 def test_directory_above_a_space_that_is_missing_or_none_is_named(directory: Path) -> None:
     place = directory / "deep" / "space"
-    with pytest.raises(NotFoundError, match=rf"{place} cannot be made: {directory} does not exist; make that first") as caught:
+    with pytest.raises(
+        NotFoundError, match=rf"{place} cannot be made: {directory} does not exist; make that first"
+    ) as caught:
         Space(str(place))
     assert isinstance(caught.value, FileNotFoundError)
     directory.mkdir()

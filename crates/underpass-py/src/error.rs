@@ -8,7 +8,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
 use underpass_core::Error;
 use underpass_core::error::Phase;
+use underpass_core::mutex::Death;
 use underpass_shm::Error as Shm;
+use underpass_shm::Found;
+use underpass_shm::header::Kind;
 
 /// What an operation was, for the text of its error.
 pub struct Context<'a> {
@@ -68,7 +71,7 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
             "WouldBlock",
             &format!(
                 "{object} {failed} without waiting{more}{}",
-                if more.is_empty() { "; what is called without _nowait waits" } else { "" }
+                if more.is_empty() { "; the same operation without _nowait waits" } else { "" }
             ),
         ),
         Error::TimedOut(phase) => {
@@ -97,20 +100,7 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         Error::Misuse(why) => plain(py, "MisuseError", &format!("{object} {failed}: {why}")),
         Error::Invalid(why) => PyValueError::new_err(format!("{object}: {why}")),
         Error::PeerDied { pid, phase } => peer_died(py, context, pid, phase),
-        Error::OwnerDied(death) => {
-            let time = death.held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
-            let message = format!(
-                "{object} {failed}: its owner, pid {}, died while holding it{time}, so what it protects may be half \
-                 changed{more}",
-                death.pid
-            );
-            exception(py, "OwnerDiedError", &message, |attributes| {
-                attributes.set_item("pid", death.pid)?;
-                attributes
-                    .set_item("name", object.split_once(' ').map_or(*object, |(_, name)| name.trim_matches('\'')))?;
-                attributes.set_item("held_for", death.held.map(|held| Duration::from_nanos(held).as_secs_f64()))
-            })
-        }
+        Error::OwnerDied(death) => owner_died(py, context, &death, &format!("pid {}, died", death.pid)),
         Error::NotOwner => plain(py, "MisuseError", &format!("{object} {failed}{more}")),
         Error::Aborted => plain(
             py,
@@ -157,6 +147,21 @@ fn name_of(phase: Phase) -> &'static str {
         Phase::Send => "send",
         Phase::Receive => "receive",
     }
+}
+
+/// A mutex whose owner did not give it back: who that was, and whether it died or only its thread ended.
+pub fn owner_died(py: Python<'_>, context: &Context<'_>, death: &Death, how: &str) -> PyErr {
+    let Context { object, failed, detail, .. } = context;
+    let more = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+    let time = death.held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
+    let message = format!(
+        "{object} {failed}: its owner, {how} while holding it{time}, so what it protects may be half changed{more}"
+    );
+    exception(py, "OwnerDiedError", &message, |attributes| {
+        attributes.set_item("pid", death.pid)?;
+        attributes.set_item("name", object.split_once(' ').map_or(*object, |(_, name)| name.trim_matches('\'')))?;
+        attributes.set_item("held_for", death.held.map(|held| Duration::from_nanos(held).as_secs_f64()))
+    })
 }
 
 /// The partner's end, and what it can have done by then.
@@ -213,8 +218,29 @@ pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
             );
             exception(py, "NotFoundError", &text, |attributes| attributes.set_item("filename", what))
         }
-        Shm::Exists { what, path } => {
-            exception(py, "ExistsError", &format!("{what} exists already: open it, or unlink it first"), |attributes| {
+        Shm::Exists { what, path, found } => {
+            let (told, pid) = match found {
+                Some(Found { kind: Kind::Port, pid, .. }) => (
+                    format!(
+                        ": pid {pid} receives there; end it first, or use another name (Gate.open calls what is there)"
+                    ),
+                    pid,
+                ),
+                Some(Found { kind, pid, alive }) => {
+                    let state = if alive { "" } else { ", which has ended" };
+                    (
+                        format!(
+                            ": {} {}, made by pid {pid}{state}; open it, or unlink it first",
+                            kind.article(),
+                            kind.name()
+                        ),
+                        pid,
+                    )
+                }
+                None => (": open it, or unlink it first".into(), 0),
+            };
+            exception(py, "ExistsError", &format!("{what} exists already{told}"), |attributes| {
+                attributes.set_item("pid", pid)?;
                 attributes.set_item("filename", path)
             })
         }

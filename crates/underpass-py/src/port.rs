@@ -16,10 +16,10 @@ use underpass_shm::layout::port::PortWords;
 use underpass_shm::place::Placed;
 
 use crate::admit::{Admit, Asked};
-use crate::error::{Context, raise};
+use crate::error::{Context, plain, raise};
 use crate::gate::Gate;
 use crate::handle::Handle;
-use crate::number::{mode, whole};
+use crate::number::{count, mode, whole};
 use crate::object::{self, SharedObject};
 use crate::request::{self, Notified, Request};
 use crate::serving;
@@ -144,12 +144,26 @@ impl Port {
 
     /// Refuses a closed port, and one of a process that this one was forked from.
     pub fn check(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.check(py)?;
+        self.check_open(py)?;
         if self.is_here() {
             return Ok(());
         }
         let why = "it belongs to the process that this one was forked from: open a Gate to call it".into();
         Err(raise(py, &Context::of(&self.handle.title, "cannot receive here"), Error::Misuse(why)))
+    }
+
+    fn check_open(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.handle.is_plain() && self.handle.is_closed() {
+            return Err(self.shut_already(py));
+        }
+        self.handle.check(py)
+    }
+
+    /// A port is not opened again: it has one life.
+    #[cold]
+    fn shut_already(&self, py: Python<'_>) -> PyErr {
+        let text = format!("{}: it was closed here; make it anew to receive again", self.handle.title);
+        plain(py, "ClosedError", &text)
     }
 
     fn receive_wish(slf: &Bound<'_, Self>, wish: Wish<'_>, timeout: Timeout) -> PyResult<Received> {
@@ -162,11 +176,17 @@ impl Port {
     /// Says that no call came.
     #[cold]
     pub fn unreceived(&self, py: Python<'_>, timeout: Timeout, error: Error) -> PyErr {
+        if error == Error::Closed {
+            return self.shut_already(py);
+        }
         let context = Context {
             object: &self.handle.title,
             failed: "received no call",
             time: timeout.text(),
-            detail: format!("{} clients know it", self.server.census().clients),
+            detail: match self.server.census().clients {
+                1 => "1 client knows it".into(),
+                clients => format!("{clients} clients know it"),
+            },
         };
         raise(py, &context, error)
     }
@@ -323,7 +343,7 @@ impl Port {
     ///     badge: 0 to 2**64 - 1; 0 is none.
     #[pyo3(signature = (*, badge=0))]
     fn gate(&self, py: Python<'_>, badge: i128) -> PyResult<Py<Gate>> {
-        self.handle.check(py)?;
+        self.check_open(py)?;
         let number = u64::try_from(badge)
             .map_err(|_| PyValueError::new_err(format!("badge={badge} is not between 0 and 2**64 - 1")))?;
         Gate::badged(py, self.handle.again(""), self.server.badge(number))
@@ -395,6 +415,7 @@ impl Port {
         let name = self.handle.label();
         let state = if self.handle.is_closed() { ", closed" } else { "" };
         let Census { clients, queued, .. } = self.server.census();
-        format!("<Port {name}, {clients} clients, {queued} calls waiting{}{state}>", self.handle.waiters_text())
+        let (clients, queued) = (count(clients, "client"), count(queued, "call"));
+        format!("<Port {name}, {clients}, {queued} waiting{}{state}>", self.handle.waiters_text())
     }
 }

@@ -263,7 +263,9 @@ impl Space {
         waits::survey(py, &self.linux)
     }
 
-    /// Remove the anonymous objects of dead processes; the names of their files. Also done by whoever enters.
+    /// Remove the anonymous objects of dead processes, and tell the names of their files. Also done by whoever enters.
+    ///
+    /// The sockets of their ports (``~…``), which are no objects, go as well and are not told.
     fn sweep(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         self.linux.space().sweep().map_err(|error| from_shm(py, error))
     }

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
+use crate::header::Kind;
 use crate::limits::Lack;
 
 /// Result of this crate.
@@ -48,6 +49,8 @@ pub enum Error {
         what: String,
         /// Its file.
         path: String,
+        /// What is there, if it can be read.
+        found: Option<Found>,
     },
     /// A limit of the file system, of this process or of the machine was reached.
     OutOfSpace {
@@ -88,6 +91,17 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+}
+
+/// The object that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// What it is.
+    pub kind: Kind,
+    /// The pid of the process that made it.
+    pub pid: u32,
+    /// That process lives.
+    pub alive: bool,
 }
 
 impl Error {

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use crate::access::{self, Access};
 use crate::descriptor::Descriptor;
+use crate::error::Found;
 use crate::header::{Header, Kind, PARAMETERS, nonce};
 use crate::life::Life;
 use crate::limits::Lack;
@@ -379,6 +380,14 @@ impl Space {
         access::check(directory, &status, access, &what).map(drop)
     }
 
+    fn exists_already(&self, file: &str) -> Error {
+        let found = self.map(file).ok().map(|(_, header)| {
+            let alive = self.lives.alive(Life(header.creator));
+            Found { kind: header.kind, pid: header.creator_pid, alive }
+        });
+        Error::Exists { what: self.describe(&object_name(file)), path: self.path_of(file), found }
+    }
+
     /// Somebody removed it, with what was in it.
     fn gone(&self, what: String) -> Error {
         Error::Gone { what, path: self.path.display().to_string() }
@@ -441,10 +450,7 @@ impl<'s> Newborn<'s> {
         let directory = self.space.directory()?;
         let linked = rustix::fs::linkat(rustix::fs::CWD, &source, directory, &self.name, AtFlags::SYMLINK_FOLLOW);
         linked.map_err(|errno| match errno {
-            Errno::EXIST => Error::Exists {
-                what: self.space.describe(&object_name(&self.name)),
-                path: self.space.path_of(&self.name),
-            },
+            Errno::EXIST => self.space.exists_already(&self.name),
             _ => {
                 self.space.blame(Error::making("name", self.space.describe(&object_name(&self.name)), directory, errno))
             }
@@ -485,17 +491,17 @@ pub fn object_name(file: &str) -> String {
 
 /// Why `name` cannot be one, if so.
 #[must_use]
-pub fn check_name(name: &str) -> Option<&'static str> {
+pub fn check_name(name: &str) -> Option<String> {
     if name.is_empty() || name.len() > LONGEST_NAME {
-        return Some("a name has 1 to 200 characters");
+        return Some(format!("a name has 1 to {LONGEST_NAME} characters, and this has {}", name.chars().count()));
     }
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte)) {
-        return Some("a name has ASCII letters, digits, '.', '_', '-' and single '/' only");
+        return Some("a name has ASCII letters, digits, '.', '_', '-' and single '/' only".into());
     }
     if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Some("no part of a name between '/' is empty, '.' or '..'");
+        return Some("no part of a name between '/' is empty, '.' or '..'".into());
     }
-    name.starts_with('.').then_some("a name does not start with '.'")
+    name.starts_with('.').then(|| "a name does not start with '.'".into())
 }
 
 /// Reserves bytes of a file, so that touching them later cannot fail.

@@ -6,21 +6,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
-use underpass_core::linux::Host as _;
+use underpass_core::kernel::{Kernel, Memory, Parked, Purpose, Wanted};
 use underpass_core::port::rendezvous::{Approach, Reception};
 use underpass_core::port::sockets::{Listener, Visit};
 use underpass_shm::header::{Header, Kind, WORDS};
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
 use underpass_shm::life::Life;
+use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, socket, space};
 
 use super::Handle;
 use super::opening::{check, missing, not_created};
-use crate::error::from_shm;
-use crate::host;
+use crate::error::{Context, raise};
 use crate::kernel_conducted;
 use crate::kernel_lab;
 use crate::rendezvous_lab::{Guest, Lobby};
@@ -97,15 +96,16 @@ impl Handle {
         timeout: Timeout,
     ) -> PyResult<Self> {
         let deadline = timeout.deadline().time();
+        let purpose = Purpose::new(Operation::Open);
         loop {
             let seen = kernel_lab::current().map(|lab| lab.names());
-            let handle = Self::open_until(py, space, name, kind, timeout, deadline)?;
+            let handle = Self::open_until(py, space, name, kind, timeout, deadline, &purpose)?;
             if receives(handle.kernel(), &handle.region, &handle.header) {
                 return Ok(handle);
             }
             if deadline.is_some_and(|time| handle.kernel().now() >= time) {
                 let (what, path) = handle.found_at(name);
-                let lost = format!("{what} has lost its receiver, pid {}, and a new one", handle.header.creator_pid);
+                let lost = format!("{what} has lost its receiver, pid {}; its successor", handle.header.creator_pid);
                 return Err(missing(py, &lost, &path, timeout));
             }
             if let (Some(lab), Some(seen)) = (&handle.lab, seen) {
@@ -114,11 +114,10 @@ impl Handle {
                 }
                 continue;
             }
-            let home = handle.home(py)?.space();
             // The next incarnation is a new file of that name.
-            let mut looked = Ok(());
-            host::Python.detached(&mut || looked = home.await_change(Duration::from_millis(100)));
-            looked.map_err(|error| from_shm(py, error))?;
+            let (home, patience) = (handle.home(py)?, Duration::from_millis(100));
+            home.await_name(kind, name, &purpose, patience, underpass_shm::space::Space::await_change)
+                .map_err(|error| raise(py, &Context::of(&handle.title, "not opened"), error))?;
             py.check_signals()?;
         }
     }
