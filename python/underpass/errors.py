@@ -181,15 +181,20 @@ class DiedError(UnderpassError):
 class PeerDiedError(DiedError, ConnectionError):
     """The process at the other end died or closed its end: the server of a call, or the last putter of a queue.
 
-    It may have acted on what it had been sent, so repeat only what may happen twice. A proxy of `underpass.connect` binds to the
-    server's successor with its next call.
+    `phase` says what it can have done about what it was sent: when it is ``"send"`` it had not taken it, nothing happened, and
+    trying again is safe; when it is ``"receive"`` it had, and may have acted, so repeat only what may happen twice. A proxy of
+    `underpass.connect` binds to the server's successor with its next call.
+
+    Attributes:
+        phase: ``"send"`` or ``"receive"`` of a call; ``"wait"`` where nothing was sent, as in a queue's getter.
     """
 
     _errno = errno.ECONNRESET
+    phase: Literal["wait", "send", "receive"] = "wait"
 
 
 class OwnerDiedError(DiedError):
-    """The owner of a mutex died while holding it, so what the mutex protects may be half changed.
+    """The owner of a mutex, a thread or its whole process, ended while holding it, so what the mutex protects may be half changed.
 
     The mutex is not held by the caller. Enter it with ``recovering()``, repair, and go on.
     """
@@ -215,12 +220,17 @@ class NotFoundError(UnderpassError, FileNotFoundError):
 
 
 class ExistsError(UnderpassError, FileExistsError):
-    """An object of that name is already there; the message says who created it.
+    """An object of that name is already there; the message says what it is, and who created it.
 
-    Use ``open`` or ``open_or_create``, another name, or ``unlink`` the old one.
+    Use ``open`` or ``open_or_create``, another name, or ``unlink`` the old one. Of a port: end the server that receives there, or
+    use another name.
+
+    Attributes:
+        pid: The process that created it; 0 if that is not known.
     """
 
     _errno = errno.EEXIST
+    pid: int = 0
 
 
 class AccessDeniedError(UnderpassError, PermissionError):

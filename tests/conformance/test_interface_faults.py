@@ -283,10 +283,17 @@ def test_a_call_that_the_dead_server_had_taken_is_an_error_once_and_never_repeat
     callers = [threads.start(bank.deposit) for _ in range(3)]
     Semaphore.open("asked").acquire()  # one is inside, the others are posted
     first.kill()
+    phases: list[str] = []
     for caller in callers:
-        with pytest.raises(PeerDiedError) as caught:
+        with pytest.raises(
+            PeerDiedError, match=r"Bank\.deposit not answered.*the next call binds to a successor"
+        ) as caught:
             caller.result()
         assert caught.value.pid == first.pid
+        assert caught.value.name == "bank"
+        assert ("nothing happened" in str(caught.value)) == (caught.value.phase == "send")
+        phases.append(caught.value.phase)
+    assert sorted(phases) == ["receive", "send", "send"], "who was posted and not taken is told that nothing happened"
     second = processes.start(serve_bank)
     assert bank.asked() == 0, "none of the three has reached the second"
     go.release()

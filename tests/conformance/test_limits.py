@@ -179,7 +179,7 @@ def test_process_with_as_many_mappings_as_it_may_have(processes: Processes) -> N
             Semaphore(1)
         told(caught.value, errno.ENOMEM, "vm.max_map_count")
         assert (caught.value.need, caught.value.limit) == (1, most)
-        assert "mappings" in str(caught.value)
+        assert "needs 1 mapping of this process" in str(caught.value)
         held.acquire(timeout=0)
         held.close()
         libc.munmap(ctypes.c_void_p(start), ctypes.c_size_t(2 * most * PAGE))
@@ -245,6 +245,7 @@ def test_process_without_a_descriptor_left(processes: Processes) -> None:
             told(caught.value, errno.EMFILE, "ulimit -n")
             assert (caught.value.need, caught.value.free, caught.value.limit) == (1, 0, 64 + in_use)
             assert f"up to {128 + in_use}" in caught.value.remedy
+            assert f"needs 1 descriptor, and 0 of {64 + in_use} are free" in str(caught.value)
         # What is held is used without one.
         kept.acquire(timeout=0)
         kept.release()

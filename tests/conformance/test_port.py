@@ -121,7 +121,7 @@ def test_second_reply_is_misuse(world: World) -> None:
         request = port.receive()
         request.reply(b"first")
         for use in (lambda: request.reply(b"second"), lambda: port.reply_wait(request, timeout=0)):
-            with pytest.raises(MisuseError, match="answered before"):
+            with pytest.raises(MisuseError, match="reply not sent: the call was answered before"):
                 use()
         assert caller.result() == b"first"
 
@@ -178,12 +178,13 @@ def test_repr_and_statistics() -> None:
     port = Port.create("desk", message_size=77)
     gate = port.gate()
     assert (port.name, gate.name, port.message_size, gate.message_size) == ("desk", "desk", 77, 77)
-    assert "'desk', 0 clients" in repr(port)
+    assert "'desk', 0 clients, 0 calls waiting" in repr(port)
     assert "'desk', not bound yet" in repr(gate)
     with pytest.raises(TimedOut):
         gate.call(timeout=0)
-    with pytest.raises(TimedOut):
+    with pytest.raises(TimedOut, match="1 client knows it"):
         port.receive(timeout=0)
+    assert "'desk', 1 client, 0 calls waiting" in repr(port)
     assert "bound" in repr(gate)
     assert (port.statistics().clients, port.statistics().message_size) == (1, 77)
     port.close()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conformance.backends import Processes, Threads
 from tests.conformance.servers import STACKS
-from underpass import AccessDeniedError, CallCancelledError, Gate, PeerDiedError, Port, Request, TimedOut
+from underpass import AccessDeniedError, CallCancelledError, Gate, Notified, PeerDiedError, Port, Request, TimedOut
 from underpass.ports import Peer
 
 World = Threads | Processes
@@ -155,6 +155,29 @@ def test_revoked_badge_is_refused_later_too(threads: Threads) -> None:
         assert port.statistics().clients == 0
 
 
+def test_revoked_gate_sets_no_bits_either(threads: Threads) -> None:
+    with Port() as port:
+        revoked, other = port.gate(badge=7), port.gate(badge=8)
+        for gate in (revoked, other):
+            caller = threads.start(gate.call, b"x")
+            port.receive().reply()
+            caller.result()
+        revoked.notify(1)
+        port.revoke(7)
+        with pytest.raises(CallCancelledError, match="not notified: its badge was revoked"):
+            revoked.notify(2)
+        other.notify(4)
+        received = port.receive_any(timeout=0)
+        assert isinstance(received, Notified)
+        assert received.bits == 1 | 4, "bits that were set before stay"
+        assert ", revoked, badge 7" in repr(revoked)
+        assert ", bound, badge 8" in repr(other)
+        assert [gate.statistics().bound for gate in (revoked, other)] == [False, True]
+        port.close()
+        with pytest.raises(PeerDiedError):
+            revoked.notify(2)
+
+
 def test_revoked_number_can_be_given_again(threads: Threads) -> None:
     with Port() as port:
         old = port.gate(badge=7)
@@ -202,6 +225,16 @@ def test_revoke_beside_running_calls_loses_none(world: World) -> None:
 
 
 # ── admit ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_admit_that_is_no_function_is_refused_at_once() -> None:
+    for make in (
+        lambda: Port(admit=3),  # pyright: ignore[reportArgumentType]
+        lambda: Port.create("desk", admit=3),  # pyright: ignore[reportArgumentType]
+    ):
+        with pytest.raises(TypeError, match="admit= is not callable: 'int'"):
+            make()
+    Port.create("desk").close()
 
 
 def serve_one(port: Port) -> None:

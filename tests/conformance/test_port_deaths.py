@@ -65,11 +65,16 @@ def test_death_of_the_server_is_told_to_who_waits(processes: Processes, serve: S
     for caller in callers:
         caller.until_asleep()
     server.kill()
+    told = {"send": "had not taken it, so nothing happened", "receive": "may have acted, so repeat only what"}
+    phases: list[str] = []
     for caller in callers:
         with pytest.raises(PeerDiedError, match=str(server.pid)) as caught:
             caller.result()
         assert caught.value.pid == server.pid
         assert isinstance(caught.value, ConnectionError)
+        assert told[caught.value.phase] in str(caught.value)
+        phases.append(caught.value.phase)
+    assert sorted(phases) == (["receive", "send", "send"] if takes else ["send", "send", "send"])
     bury("desk")
 
 

@@ -2,10 +2,11 @@
 
 import functools
 import threading
+from contextlib import suppress
 
 import pytest
 
-from tests.conformance.backends import SOON, ProcessActor, Processes, Threads, until
+from tests.conformance.backends import SOON, ProcessActor, Processes, Threads, pause, until
 from tests.conformance.servers import STACKS
 from underpass import (
     CallAbortedError,
@@ -87,6 +88,65 @@ def test_send_times_out_before_anything_happened(world: World) -> None:
             port.receive(timeout=0)
 
 
+# A receiver that the machine lets run too late is missed, sleeps again, and is there for the next try.
+TRIES = 100
+
+
+def try_to_send(gate: Gate, data: bytes) -> bool:
+    for _ in range(TRIES):
+        with suppress(TimedOut):
+            gate.send(data, timeout=0)
+            return True
+        pause()
+    return False
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 4096])
+@pytest.mark.parametrize("binds", [True, False])
+def test_send_without_patience_reaches_a_receiver_that_sleeps(
+    world: World, threads: Threads, size: int, *, binds: bool
+) -> None:
+    """seL4's IPC0004: a non-blocking send delivers to who waits."""
+    data = bytes(index % 251 for index in range(size))
+    with Port() as port:
+        gate, asleep = port.gate(), world.flag()
+
+        def send() -> bool:
+            if binds:
+                gate.call()
+            asleep.wait()
+            return try_to_send(gate, data)
+
+        sender = world.start(send)
+        if binds:
+            port.receive().reply()
+        receiver = threads.start(port.receive)
+        receiver.until_asleep()
+        asleep.raise_()
+        assert sender.result()
+        request = receiver.result()
+        assert (request.data, request.wants_reply) == (data, False)
+        with pytest.raises(TimedOut):
+            port.receive(timeout=0)
+
+
+def test_send_without_patience_does_nothing_while_nobody_receives(world: World) -> None:
+    with Port() as port:
+        gate = port.gate()
+
+        def send() -> str:
+            gate.call(b"bind")
+            with pytest.raises(TimedOut, match="has not taken it") as caught:
+                gate.send(b"lost", timeout=0)
+            return caught.value.phase
+
+        sender = world.start(send)
+        port.receive().reply()  # and the receiver is busy from here on
+        assert sender.result() == "send"
+        with pytest.raises(TimedOut):
+            port.receive(timeout=0)
+
+
 def test_too_long_a_send_names_both_sizes() -> None:
     with Port(message_size=10) as port, pytest.raises(MessageTooLongError, match="message_size=11") as caught:
         port.gate().send(bytes(11))
@@ -137,8 +197,9 @@ def test_close_fails_a_send_that_waits(world: World) -> None:
     sender = world.start(lambda: gate.send(b"x"))
     sender.until_asleep()
     port.close()
-    with pytest.raises(PeerDiedError, match="message not received"):
+    with pytest.raises(PeerDiedError, match=r"message not received.*had not taken it, so nothing happened") as caught:
         sender.result()
+    assert caught.value.phase == "send"
 
 
 def deaf(processes: Processes) -> tuple[ProcessActor[None], Gate]:
@@ -159,7 +220,7 @@ def test_death_of_the_server_is_told_to_a_sender(processes: Processes) -> None:
     server.kill()
     with pytest.raises(PeerDiedError, match=str(server.pid)) as caught:
         sender.result()
-    assert (caught.value.pid, caught.value.name) == (server.pid, "desk")
+    assert (caught.value.pid, caught.value.name, caught.value.phase) == (server.pid, "desk", "send")
     Port.create("desk").close()
 
 

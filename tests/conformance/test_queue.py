@@ -225,7 +225,9 @@ def test_statistics_and_repr() -> None:
     assert "'jobs', 1 of 4 queued" in repr(queue)
     lease.done()
     assert queue.statistics().leases == []
+    assert "shut_down=False, waiters=0" in repr(queue.statistics())
     queue.shutdown()
+    assert "shut_down=True, waiters=0" in repr(queue.statistics())
     assert "shut down" in repr(queue)
     queue.close()
     assert "closed" in repr(queue)

@@ -16,6 +16,7 @@ from tests.conformance.backends import Processes, apart
 from underpass import (
     AccessDeniedError,
     Gate,
+    MismatchError,
     NotFoundError,
     PeerDiedError,
     Port,
@@ -333,7 +334,7 @@ def test_modes_that_nobody_could_use_are_refused(mode: int) -> None:
         lambda: Queue.open_or_create("x", mode=mode),
         lambda: Port.create("x", mode=mode),
     ):
-        with pytest.raises(ValueError, match=r"mode=(0o.* pass 0o600, 0o660 or 0o666|.* out of range)"):
+        with pytest.raises(ValueError, match=r"mode=.* pass 0o600, 0o660 or 0o666"):
             make()
 
 
@@ -342,6 +343,54 @@ def test_space_modes_that_nobody_could_use_are_refused(directory: Path, mode: in
     with pytest.raises(ValueError, match=r"mode is not between 0o700 and 0o777"):
         Space(str(directory), mode=mode)
     assert not directory.exists()
+
+
+# ── a directory that is there already ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("entered", [True, False])
+def test_other_arguments_than_those_of_a_space_that_is_there_are_refused(
+    processes: Processes, directory: Path, *, entered: bool
+) -> None:
+    place = str(directory)
+
+    def differ() -> None:
+        if entered:
+            assert Space(place).path == place
+        with pytest.raises(MismatchError, match=r"mode=0o700, and mode=0o755 was asked for") as caught:
+            Space(place, mode=0o755)
+        assert (caught.value.expected, caught.value.found) == ("mode=0o755", "there with mode=0o700")
+        with pytest.raises(AccessDeniedError, match=r"does not share it with its group|its group is gid"):
+            Space(place, group=grp.getgrgid(os.getgid()).gr_name)
+        assert Space(place, mode=0o700).path == place
+        directory.chmod(0o755)
+        with pytest.raises(
+            AccessDeniedError, match=r"mode 0755 allows more than 0700: chmod 700 it, or pass mode=0o755"
+        ):
+            Space(place)
+        space = Space(place, mode=0o755)
+        assert space.path == place
+        space.remove()
+
+    processes.start(lambda: Space(place).path).result()
+    processes.start(differ).result()
+
+
+@pytest.mark.parametrize("sticky", [True, False])
+def test_directory_that_others_use_is_not_to_be_changed_for_a_space(directory: Path, *, sticky: bool) -> None:
+    """`/tmp`, or `/`: chmod of it would be the ruin of the machine."""
+    directory.mkdir()
+    directory.chmod(0o1777 if sticky else 0o755)
+    if not sticky:
+        (directory / "etc").mkdir()
+    with pytest.raises(AccessDeniedError, match=r"is no space, and others use it: pass a directory of") as caught:
+        Space(str(directory))
+    assert "chmod" not in str(caught.value)
+    if not sticky:
+        (directory / "etc").rmdir()
+        with pytest.raises(AccessDeniedError, match="chmod 700 it"):
+            Space(str(directory))
+    directory.rmdir()
 
 
 # ── paths ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -359,3 +408,19 @@ def test_sockets_work_however_long_the_path_and_the_name_are(directory: Path) ->
         server.start()
         assert Gate.open(name, space=space).call(b"ping", timeout=10) == b"pong"
         server.join()
+
+
+@apart
+def test_directory_above_a_space_that_is_missing_or_none_is_named(directory: Path) -> None:
+    place = directory / "deep" / "space"
+    with pytest.raises(
+        NotFoundError, match=rf"{place} cannot be made: {directory} does not exist; make that first"
+    ) as caught:
+        Space(str(place))
+    assert isinstance(caught.value, FileNotFoundError)
+    directory.mkdir()
+    with pytest.raises(NotFoundError, match=rf"{directory}/deep does not exist"):
+        Space(str(place))
+    (directory / "deep").write_bytes(b"")
+    with pytest.raises(AccessDeniedError, match=rf"a directory above it, {directory}/deep, is none"):
+        Space(str(place))

@@ -10,6 +10,7 @@ import pytest
 from tests.conformance.backends import Processes, apart, new_interpreter
 from underpass import (
     CorruptedError,
+    Event,
     MismatchError,
     Queue,
     Semaphore,
@@ -86,6 +87,8 @@ def test_object_of_another_kind_is_told() -> None:
     for opener in (lambda: Queue.open("seats"), lambda: Queue.open_or_create("seats")):
         with pytest.raises(MismatchError, match="a Semaphore, and a Queue was asked for"):
             opener()
+    with pytest.raises(MismatchError, match="a Semaphore, and an Event was asked for"):
+        Event.open("seats")
     semaphore.unlink()
 
 

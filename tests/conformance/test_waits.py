@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.backends import Processes, Threads, new_interpreter, until
-from underpass import Gate, Mutex, NotFoundError, Port, Queue, Semaphore, Space, TimedOut
+from tests.conformance.backends import PATIENCE, Processes, Threads, new_interpreter, until
+from underpass import Event, Gate, Mutex, NotFoundError, Port, Queue, Semaphore, Space, TimedOut
 from underpass.waiting import Waiter
 
 World = Threads | Processes
@@ -41,12 +41,46 @@ def test_a_sleeper_is_told_with_thread_object_operation_and_time(world: World) -
     assert (waiter.pid, waiter.tid) == (actor.pid, actor.tid)
     assert (waiter.name, waiter.file, waiter.kind) == ("doors/front", "doors:front", "Semaphore")
     assert (waiter.operation, waiter.holders, waiter.cycle) == ("acquire", [], None)
+    assert repr(waiter) == (
+        f"<Waiter pid {actor.pid} in acquire of Semaphore 'doors/front' for {waiter.waited_for:.1f} s>"
+    )
     first = waiter.waited_for
     until(lambda: only().waited_for > first, "the passing of time")
     with_name.release()
     assert actor.result()
     assert waits() == []
     with_name.unlink()
+
+
+@pytest.mark.parametrize("opener", [Event, Gate, Queue], ids=lambda opener: opener.__name__)
+@pytest.mark.parametrize("name", ["doors/front", "n" * 200])
+def test_a_wait_for_a_name_is_told(world: World, opener: type[Event | Gate | Queue], name: str) -> None:
+    actor = world.start(lambda: opener.open(name, timeout=PATIENCE).name)
+    until(waits, "the wait for the name")
+    waiter = only()
+    assert (waiter.pid, waiter.tid) == (actor.pid, actor.tid)
+    kind = "Port" if opener is Gate else opener.__name__
+    told = name if len(name) <= 48 else name[:48] + "…"
+    assert (waiter.name, waiter.file, waiter.kind, waiter.operation) == (told, None, kind, "open")
+    assert (waiter.holders, waiter.cycle) == ([], None)
+    made = Port.create(name) if issubclass(opener, Gate) else opener.create(name)
+    assert actor.result() == name
+    assert waits() == []
+    made.close()
+    if not isinstance(made, Port):
+        made.unlink()
+
+
+def test_a_wait_for_the_successor_of_a_dead_server_is_told(processes: Processes, threads: Threads) -> None:
+    never = processes.flag()
+    server = processes.start(lambda: (Port.create("desk"), never.wait()))
+    Gate.open("desk", timeout=PATIENCE)
+    server.kill()
+    actor = threads.start(lambda: Gate.open("desk", timeout=PATIENCE).name)
+    until(waits, "the wait for the name")
+    until(lambda: [(waiter.name, waiter.kind, waiter.operation) for waiter in waits()] == [("desk", "Port", "open")])
+    with Port.create("desk"):
+        assert actor.result() == "desk"
 
 
 def test_each_operation_has_its_name(world: World) -> None:
@@ -123,6 +157,7 @@ def test_who_holds_leases_is_told_with_the_time(processes: Processes) -> None:
     assert (holder.pid, holder.tid) == (worker.pid, None)
     assert holder.held_for is not None
     assert holder.held_for > 0
+    assert repr(only()).endswith(f" s, held by pid {worker.pid}>")
     done.raise_()
     worker.result()
     joiner.result()

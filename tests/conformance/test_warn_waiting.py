@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 import underpass
-from tests.conformance.backends import Processes, Threads, until
+from tests.conformance.backends import PATIENCE, Processes, Threads, until
 from underpass import Gate, Mutex, Port, Queue, Semaphore, TimedOut
 
 SHORT = 0.02
@@ -52,6 +52,17 @@ def test_it_is_off_at_first_and_returns_what_was_set_before() -> None:
 def test_what_is_no_time_is_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match=f"(?i)seconds={seconds:g} is not a time"):
         underpass.warn_waiting(seconds)
+
+
+def test_a_long_wait_for_a_name_says_so_too(threads: Threads, told: Told) -> None:
+    opener = threads.start(lambda: Queue.open("jobs", timeout=PATIENCE))
+    until(lambda: len(told.texts) >= 2, "two warnings")
+    queue = Queue.create("jobs")
+    opener.result()
+    for text in told.texts:
+        assert re.fullmatch(r"still waiting for 'jobs' in /\S+ for [\d.]+ s \(open\)", text)
+    assert set(told.threads) == {opener.tid}
+    queue.unlink()
 
 
 def test_a_long_wait_says_so_again_at_doubling_intervals(threads: Threads, told: Told) -> None:

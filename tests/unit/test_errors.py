@@ -140,6 +140,22 @@ def exists(_: Path) -> None:
     queue()
 
 
+def closed_port(_: Path) -> None:
+    port = Port.create("jobs")
+    port.close()
+    port.receive()
+
+
+def port_exists(_: Path) -> None:
+    with Port.create("jobs"):
+        Port.create("jobs")
+
+
+def served_already(_: Path) -> None:
+    with serving(Desk(), at="jobs"), serving(Desk(), at="jobs"):
+        pass
+
+
 def access_denied(directory: Path) -> None:
     link = directory / "jobs"
     link.symlink_to(directory)
@@ -225,19 +241,22 @@ RAISED: list[tuple[type[UnderpassError], Callable[[Path], None], list[str]]] = [
     (errors.TimedOut, timed_out_by_a_block, ["0.01 s of fail_after", "0 of 1 queued"]),
     (errors.EndOfStream, end_of_stream, ["shut down", "nothing more will come"]),
     (errors.ClosedError, closed, ["closed here", "open it anew"]),
+    (errors.ClosedError, closed_port, ["closed here", "make it anew to receive"]),
     (errors.MisuseError, misuse, ["limit", "1"]),
     (errors.MessageTooLongError, message_too_long, ["5 bytes", "4", "message_size=5"]),
     (errors.MessageTooLongError, typed_message_too_long, ["65536", r"Port\.create\(name, message_size="]),
     (errors.ResetError, reset, ["was reset", "tried again"]),
-    (errors.OwnerDiedError, owner_died, [r"pid \d+", "recovering"]),
-    (errors.PeerDiedError, peer_died, [r"pid \d+", "open it anew"]),
+    (errors.OwnerDiedError, owner_died, [r"thread \d+ of this process, ended", "recovering"]),
+    (errors.PeerDiedError, peer_died, [r"pid \d+", "nothing happened", "open it anew"]),
     (errors.NotFoundError, not_found, ["timeout="]),
     (errors.NotFoundError, nobody_serves, ["Desk", "timeout="]),
-    (errors.ExistsError, exists, ["open it", "unlink it"]),
+    (errors.ExistsError, exists, [r"a Queue, made by pid \d+; open it", "unlink it"]),
+    (errors.ExistsError, port_exists, [r"pid \d+ receives there", "end it first, or use another name"]),
+    (errors.ExistsError, served_already, [r"pid \d+ receives there", "end it first, or use another name"]),
     (errors.AccessDeniedError, access_denied, ["symbolic link"]),
     (errors.OutOfSpaceError, out_of_space, [r"needs \d{12,} bytes", r"\d+ are free", "UNDERPASS_DIR"]),
     (errors.MismatchError, mismatch_of_parameters, ["capacity=1", "capacity=2", "another name"]),
-    (errors.MismatchError, mismatch_of_kinds, ["Queue", "Semaphore", "another name"]),
+    (errors.MismatchError, mismatch_of_kinds, ["a Queue", "a Semaphore", "another name"]),
     (errors.MismatchError, mismatch_of_schemas, [r"size: str", r"size: int", "Restart the older side"]),
     (errors.CorruptedError, corrupted, ["create it anew"]),
     (errors.CorruptedError, corrupted_reply, [r"Desk\.fail", "restart it"]),

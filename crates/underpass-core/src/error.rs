@@ -8,7 +8,7 @@ use crate::mutex::Death;
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// In which part of a call the time ran out.
+/// In which part of a call it ended: the time ran out, or the partner died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Waiting for an object.
@@ -36,10 +36,12 @@ pub enum Error {
     Misuse(String),
     /// An argument that can never be right.
     Invalid(String),
-    /// The partner has died; its pid, as its own namespace counted.
+    /// The partner has died or closed its end.
     PeerDied {
-        /// The partner's pid.
+        /// The partner's pid, as its own namespace counted.
         pid: u32,
+        /// What it can have done about what was asked of it; [`Phase::Wait`]: nothing was.
+        phase: Phase,
     },
     /// The owner of a mutex died while it held it; the caller does not hold it.
     OwnerDied(Death),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::time::Duration;
 
 use underpass_shm::futex::{self, Compared, MAX_WORDS, Woke};
-use underpass_shm::header::Header;
+use underpass_shm::header::{Header, Kind};
 use underpass_shm::life::{Life, Me};
 use underpass_shm::lives::{self, Lives};
 use underpass_shm::operation::Operation;
@@ -15,7 +16,7 @@ use underpass_shm::waits::Wait;
 use underpass_shm::{baton, clock, cpus};
 
 use crate::kernel::{Kernel, Memory, Parked, Purpose, Wanted, Watch};
-use crate::{Result, waits};
+use crate::{Error, Result, waits};
 
 /// After this long every sleeper looks for itself: the backstop for stopped processes and two deaths in one instant.
 const RECHECK: u64 = 1_000_000_000;
@@ -55,6 +56,26 @@ pub struct StillWaiting<'a> {
     pub waited: u64,
     /// Who holds it: the pid, and for how many nanoseconds, if that is known.
     pub holders: Vec<(u32, Option<u64>)>,
+}
+
+/// Has a wait say that it is a long one, if it is time for that, and tells until when it may be silent; none: a handler
+/// raised.
+fn warn(purpose: &Purpose, now: u64, still_waiting: impl FnOnce() -> bool) -> Option<u64> {
+    let after = WARN_AFTER.load(Relaxed);
+    if after == u64::MAX {
+        return Some(u64::MAX);
+    }
+    let due = |warnings: u32| {
+        let interval = 1_u64.checked_shl(warnings).and_then(|factor| after.checked_mul(factor));
+        interval.map_or(u64::MAX, |interval| purpose.since.get().saturating_add(interval))
+    };
+    let before = purpose.warnings.get();
+    let mut warnings = before;
+    while due(warnings) <= now {
+        warnings += 1;
+    }
+    purpose.warnings.set(warnings);
+    if warnings > before && still_waiting() { None } else { Some(due(warnings)) }
 }
 
 /// The object that a kernel is used for, as those who look on know it.
@@ -143,31 +164,46 @@ impl Linux {
 
     /// Says that this wait is a long one, if it is time for that, and until when it may be silent; none: a handler raised.
     fn warn(&self, watch: &Watch<'_>, now: u64) -> Option<u64> {
-        let after = WARN_AFTER.load(Relaxed);
         let (Some(object), Some(purpose)) = (&self.object, &watch.purpose) else { return Some(u64::MAX) };
-        if after == u64::MAX {
-            return Some(u64::MAX);
+        warn(purpose, now, || self.host.still_waiting(&self.still_waiting(object, purpose, watch.lives(), now)))
+    }
+
+    /// Waits in `sleep`, which ends after that time at the latest, for an object of that name; others see it meanwhile.
+    pub fn await_name(
+        &self,
+        kind: Kind,
+        name: &str,
+        purpose: &Purpose,
+        patience: Duration,
+        sleep: impl FnOnce(&Space, Duration) -> underpass_shm::Result<()>,
+    ) -> Result<()> {
+        let now = clock::monotonic();
+        if purpose.since.get() == 0 {
+            purpose.since.set(now);
         }
-        let due = |warnings: u32| {
-            let interval = 1_u64.checked_shl(warnings).and_then(|factor| after.checked_mul(factor));
-            interval.map_or(u64::MAX, |interval| purpose.since.get().saturating_add(interval))
+        let (operation, since) = (purpose.operation, purpose.since.get());
+        let still_waiting = || {
+            let (object, waited) = (&*self.space.describe(name), now.saturating_sub(since));
+            self.host.still_waiting(&StillWaiting { object, operation, waited, holders: Vec::new() })
         };
-        let before = purpose.warnings.get();
-        let mut warnings = before;
-        while due(warnings) <= now {
-            warnings += 1;
-        }
-        purpose.warnings.set(warnings);
-        if warnings > before && self.host.still_waiting(&self.still_waiting(object, purpose, watch.lives(), now)) {
-            return None;
-        }
-        Some(due(warnings))
+        let Some(silent_until) = warn(purpose, now, still_waiting) else { return Err(Error::Interrupted) };
+        let patience = patience.min(Duration::from_nanos(silent_until.saturating_sub(now)));
+        self.space.lives().sleeps_for_name(kind, name, since);
+        let _told = Told(self.space.lives());
+        let (mut sleep, mut slept) = (Some(sleep), Ok(()));
+        self.host.detached(&mut || {
+            if let Some(sleep) = sleep.take() {
+                slept = sleep(&self.space, patience);
+            }
+        });
+        Ok(slept?)
     }
 
     fn still_waiting<'a>(&self, object: &'a Object, purpose: &Purpose, lives: &[Life], now: u64) -> StillWaiting<'a> {
         let (operation, since) = (purpose.operation, purpose.since.get());
         let header = &object.header;
-        let wait = Wait { object: header.nonce, kind: header.kind, operation, since, lives: lives.to_vec() };
+        let wait =
+            Wait { object: header.nonce, kind: header.kind, operation, since, lives: lives.to_vec(), name: None };
         let (holders, _) = waits::holders(&self.space, &wait, Some((header, &object.region)));
         let held = |since: Option<u64>| since.map(|since| now.saturating_sub(since));
         let holders = holders.iter().map(|holder| (self.pid(holder.life), held(holder.since))).collect();

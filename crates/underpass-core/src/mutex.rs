@@ -31,6 +31,8 @@ pub struct Mutex {
 /// An owner that died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Death {
+    /// Its thread, of which the table of lives may know nothing any more.
+    pub thread: Life,
     /// The pid of its process, as its own namespace counted; 0: not known.
     pub pid: u32,
     /// How long it had held the mutex, in nanoseconds: at least that, if it is known.
@@ -176,7 +178,8 @@ impl Mutex {
     /// The last owner that died, as whoever found it wrote it down.
     fn last_death(&self) -> Death {
         let held = self.words.held.load(Relaxed);
-        Death { pid: self.words.died.load(Relaxed) as u32, held: (held != 0).then_some(held) }
+        let died = self.words.died.load(Relaxed);
+        Death { thread: Life((died >> 32) as u32), pid: died as u32, held: (held != 0).then_some(held) }
     }
 
     /// How long the one in the word has held it, as far as sleepers saw.
@@ -194,8 +197,7 @@ impl Mutex {
             return None;
         }
         if thread.0 == OWNER_DEAD {
-            let Death { pid, held } = self.last_death();
-            let thread = Life((self.words.died.load(Relaxed) >> 32) as u32);
+            let Death { thread, pid, held } = self.last_death();
             return Some(Holder { thread, pid, held, dead: true });
         }
         let (pid, held) = (kernel.pid(thread), self.held(kernel));

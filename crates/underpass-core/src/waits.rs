@@ -103,9 +103,13 @@ pub fn holders(space: &Space, wait: &Wait, object: Option<(&Header, &Arc<Region>
 fn need_of(operation: Operation) -> Need {
     match operation {
         Operation::Acquire | Operation::Call | Operation::Send => Need::One,
-        Operation::Put | Operation::Get | Operation::Join | Operation::Receive | Operation::Wait | Operation::Lock => {
-            Need::Anybody
-        }
+        Operation::Put
+        | Operation::Get
+        | Operation::Join
+        | Operation::Receive
+        | Operation::Wait
+        | Operation::Lock
+        | Operation::Open => Need::Anybody,
     }
 }
 
@@ -259,7 +263,14 @@ mod tests {
     type Told<'a> = (u32, u32, Option<(Need, &'a [Life])>);
 
     fn cycles(told: &[Told<'_>]) -> Vec<Option<usize>> {
-        let wait = || Wait { object: 1, kind: Kind::Port, operation: Operation::Call, since: 0, lives: Vec::new() };
+        let wait = || Wait {
+            object: 1,
+            kind: Kind::Port,
+            operation: Operation::Call,
+            since: 0,
+            lives: Vec::new(),
+            name: None,
+        };
         let living = |(thread, owner, needs): &Told<'_>| Living {
             thread: Life(*thread),
             process: process(*owner),

@@ -8,7 +8,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
 use underpass_core::Error;
 use underpass_core::error::Phase;
+use underpass_core::mutex::Death;
 use underpass_shm::Error as Shm;
+use underpass_shm::Found;
+use underpass_shm::header::Kind;
 
 /// What an operation was, for the text of its error.
 pub struct Context<'a> {
@@ -68,17 +71,18 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
             "WouldBlock",
             &format!(
                 "{object} {failed} without waiting{more}{}",
-                if more.is_empty() { "; what is called without _nowait waits" } else { "" }
+                if more.is_empty() { "; the same operation without _nowait waits" } else { "" }
             ),
         ),
         Error::TimedOut(phase) => {
-            let (name, told) = match phase {
-                Phase::Wait => ("wait", if more.is_empty() { "; try again, or allow more time" } else { "" }),
-                Phase::Send => ("send", "; the server has not taken it, so nothing happened"),
-                Phase::Receive => ("receive", "; the server has taken it and may have acted"),
+            let told = match phase {
+                Phase::Wait if more.is_empty() => "; try again, or allow more time",
+                Phase::Wait => "",
+                Phase::Send => "; the server has not taken it, so nothing happened",
+                Phase::Receive => "; the server has taken it and may have acted",
             };
             let message = format!("{object} {failed} {time}{more}{told}");
-            exception(py, "TimedOut", &message, |attributes| attributes.set_item("phase", name))
+            exception(py, "TimedOut", &message, |attributes| attributes.set_item("phase", name_of(phase)))
         }
         Error::EndOfStream => plain(
             py,
@@ -95,30 +99,8 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         ),
         Error::Misuse(why) => plain(py, "MisuseError", &format!("{object} {failed}: {why}")),
         Error::Invalid(why) => PyValueError::new_err(format!("{object}: {why}")),
-        Error::PeerDied { pid } => {
-            let message = format!(
-                "{object} {failed}: its partner, pid {pid}, has died or closed it; open it anew to reach a successor"
-            );
-            exception(py, "PeerDiedError", &message, |attributes| {
-                attributes.set_item("pid", pid)?;
-                let label = object.rsplit_once(' ').map_or(*object, |(_, label)| label);
-                attributes.set_item("name", label.trim_matches('\''))
-            })
-        }
-        Error::OwnerDied(death) => {
-            let time = death.held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
-            let message = format!(
-                "{object} {failed}: its owner, pid {}, died while holding it{time}, so what it protects may be half \
-                 changed{more}",
-                death.pid
-            );
-            exception(py, "OwnerDiedError", &message, |attributes| {
-                attributes.set_item("pid", death.pid)?;
-                attributes
-                    .set_item("name", object.split_once(' ').map_or(*object, |(_, name)| name.trim_matches('\'')))?;
-                attributes.set_item("held_for", death.held.map(|held| Duration::from_nanos(held).as_secs_f64()))
-            })
-        }
+        Error::PeerDied { pid, phase } => peer_died(py, context, pid, phase),
+        Error::OwnerDied(death) => owner_died(py, context, &death, &format!("pid {}, died", death.pid)),
         Error::NotOwner => plain(py, "MisuseError", &format!("{object} {failed}{more}")),
         Error::Aborted => plain(
             py,
@@ -158,6 +140,47 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
     }
 }
 
+/// What `phase` of an error says.
+fn name_of(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Wait => "wait",
+        Phase::Send => "send",
+        Phase::Receive => "receive",
+    }
+}
+
+/// A mutex whose owner did not give it back: who that was, and whether it died or only its thread ended.
+pub fn owner_died(py: Python<'_>, context: &Context<'_>, death: &Death, how: &str) -> PyErr {
+    let Context { object, failed, detail, .. } = context;
+    let more = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+    let time = death.held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
+    let message = format!(
+        "{object} {failed}: its owner, {how} while holding it{time}, so what it protects may be half changed{more}"
+    );
+    exception(py, "OwnerDiedError", &message, |attributes| {
+        attributes.set_item("pid", death.pid)?;
+        attributes.set_item("name", object.split_once(' ').map_or(*object, |(_, name)| name.trim_matches('\'')))?;
+        attributes.set_item("held_for", death.held.map(|held| Duration::from_nanos(held).as_secs_f64()))
+    })
+}
+
+/// The partner's end, and what it can have done by then.
+fn peer_died(py: Python<'_>, context: &Context<'_>, pid: u32, phase: Phase) -> PyErr {
+    let Context { object, failed, .. } = context;
+    let told = match phase {
+        Phase::Wait => "has died",
+        Phase::Send => "has died or closed it, and had not taken it, so nothing happened",
+        Phase::Receive => "has died or closed it, and may have acted, so repeat only what may happen twice",
+    };
+    let message = format!("{object} {failed}: its partner, pid {pid}, {told}; open it anew to reach a successor");
+    exception(py, "PeerDiedError", &message, |attributes| {
+        attributes.set_item("pid", pid)?;
+        attributes.set_item("phase", name_of(phase))?;
+        let label = object.rsplit_once(' ').map_or(*object, |(_, label)| label);
+        attributes.set_item("name", label.trim_matches('\''))
+    })
+}
+
 /// A server that does not let this process call: how, and the remedy.
 fn denied(py: Python<'_>, context: &Context<'_>, pid: u32, [how, remedy]: [&str; 2]) -> PyErr {
     let Context { object, failed, detail, .. } = context;
@@ -185,8 +208,39 @@ pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
                 attributes.set_item("filename", path)
             })
         }
-        Shm::Exists { what, path } => {
-            exception(py, "ExistsError", &format!("{what} exists already: open it, or unlink it first"), |attributes| {
+        Shm::Gone { what, path } => {
+            let text = format!("{what}: the space was removed; enter it anew, Space('{path}') makes it");
+            exception(py, "NotFoundError", &text, |attributes| attributes.set_item("filename", path))
+        }
+        Shm::Homeless { what, parent } => {
+            let text = format!(
+                "{what} cannot be made: {parent} does not exist; make that first (mkdir -p), or pass another path"
+            );
+            exception(py, "NotFoundError", &text, |attributes| attributes.set_item("filename", what))
+        }
+        Shm::Exists { what, path, found } => {
+            let (told, pid) = match found {
+                Some(Found { kind: Kind::Port, pid, .. }) => (
+                    format!(
+                        ": pid {pid} receives there; end it first, or use another name (Gate.open calls what is there)"
+                    ),
+                    pid,
+                ),
+                Some(Found { kind, pid, alive }) => {
+                    let state = if alive { "" } else { ", which has ended" };
+                    (
+                        format!(
+                            ": {} {}, made by pid {pid}{state}; open it, or unlink it first",
+                            kind.article(),
+                            kind.name()
+                        ),
+                        pid,
+                    )
+                }
+                None => (": open it, or unlink it first".into(), 0),
+            };
+            exception(py, "ExistsError", &format!("{what} exists already{told}"), |attributes| {
+                attributes.set_item("pid", pid)?;
                 attributes.set_item("filename", path)
             })
         }

@@ -255,10 +255,13 @@ impl Gate {
 
     /// Call: send ``data``, wait for the reply. A list or tuple of buffers is sent as one message without being joined first.
     ///
+    /// No server answers in no time: ``timeout=0`` waits for the length of a spin, some microseconds, and mostly raises TimedOut.
+    ///
     /// Raises:
     ///     TimedOut: No reply within ``timeout`` seconds. ``phase`` "send": the server has not taken it, nothing happened;
     ///         "receive": it has, and may have acted.
-    ///     PeerDiedError: The server died or closed the port, before or during the call; it is told by the kernel.
+    ///     PeerDiedError: The server died or closed the port, by the kernel's word. ``phase`` "send": it had not taken the call,
+    ///         nothing happened; "receive": it had, and may have acted.
     ///     CallAbortedError: The server gave the call up without a reply.
     ///     CallCancelledError: The port has revoked this gate's badge: nothing happened.
     ///     AccessDeniedError: The port does not admit this process: nothing happened.
@@ -306,10 +309,13 @@ impl Gate {
     /// Send ``data`` one way: return once the server has received it.
     ///
     /// Received is not handled: nobody tells how that ends, and the server's death after it loses the message.
+    /// ``timeout=0`` delivers if a thread sleeps in ``receive`` (seL4's non-blocking send): it is woken, and has 0.1 s to take
+    /// the message.
     ///
     /// Raises:
     ///     TimedOut: Not received within ``timeout`` seconds; ``phase`` is "send": nothing happened.
-    ///     PeerDiedError: The server died or closed the port; it may just have received it.
+    ///     PeerDiedError: The server died or closed the port. ``phase`` "send": nothing happened; "receive": it may have
+    ///         received it.
     ///     CallCancelledError: The port has revoked this gate's badge: nothing happened.
     ///     AccessDeniedError: The port does not admit this process: nothing happened.
     ///     MessageTooLongError: More bytes than the port's ``message_size``.
@@ -345,6 +351,8 @@ impl Gate {
     ///
     /// Raises:
     ///     PeerDiedError: The port was closed, or its server is known to have died.
+    ///     CallCancelledError: The port has revoked this gate's badge: nothing happened. A gate that is not bound, in this
+    ///         process, is not told: its bits are set as those of a gate without a badge would be.
     ///     MisuseError: This process only looks at the space, and has not called yet.
     #[pyo3(signature = (bits=1))]
     fn notify(&self, py: Python<'_>, bits: i128) -> PyResult<()> {
@@ -354,16 +362,15 @@ impl Gate {
             .filter(|bits| *bits != 0)
             .ok_or_else(|| PyValueError::new_err(format!("bits={bits} is not between 1 and 2**64 - 1")))?;
         let failed = |error| self.failed(py, Timeout::NoWait, "not notified", error);
-        let words = match self.binding().bound.get() {
-            // Those who cannot write the port's words have others.
-            Some(bound) => &bound.client.port,
+        match self.binding().bound.get() {
+            // Its channel tells of a revocation; and those who cannot write the port's words have others.
+            Some(bound) => bound.client.notify(self.handle.kernel(), bits),
             None if self.handle.is_onlooker() => {
-                let why = "who can only read its space is let in by a call: call or send first";
-                return Err(failed(Error::Misuse(why.into())));
+                Err(Error::Misuse("who can only read its space is let in by a call: call or send first".into()))
             }
-            None => &self.words,
-        };
-        notify(self.handle.kernel(), words, Life(self.handle.header.creator), bits).map_err(failed)
+            None => notify(self.handle.kernel(), &self.words, Life(self.handle.header.creator), bits),
+        }
+        .map_err(failed)
     }
 
     /// Bytes of the longest message.
@@ -384,7 +391,7 @@ impl Gate {
         let bound = self.binding().bound.get();
         let (in_progress, abandoned, in_line) = bound.map_or((0, 0, 0), |bound| bound.client.in_progress());
         Ok(GateStatistics {
-            bound: bound.is_some(),
+            bound: bound.is_some_and(|bound| !bound.client.is_revoked()),
             in_progress,
             abandoned,
             in_line,
@@ -411,7 +418,11 @@ impl Gate {
 
     fn __repr__(&self) -> String {
         let name = self.handle.label();
-        let bound = if self.binding().bound.get().is_some() { "bound" } else { "not bound yet" };
+        let bound = match self.binding().bound.get() {
+            Some(bound) if bound.client.is_revoked() => "revoked",
+            Some(_) => "bound",
+            None => "not bound yet",
+        };
         let badge = if self.badge.number == 0 { String::new() } else { format!(", badge {}", self.badge.number) };
         let state = if self.handle.is_closed() { ", closed" } else { "" };
         format!("<Gate to {name}, {bound}{badge}{state}>")

@@ -146,6 +146,11 @@ impl Handle {
         self.home.as_ref().is_some_and(|home| home.space().lives().is_onlooker())
     }
 
+    /// The process of a thread; the lab's have no threads.
+    pub fn process_of(&self, thread: Life) -> Life {
+        self.home.as_ref().map_or(Life::NOBODY, |home| home.space().lives().process_of(thread))
+    }
+
     /// The thread id behind a life; 0 if it is not known.
     pub fn tid(&self, thread: Life) -> u32 {
         // The lab numbers threads as it numbers processes: a process's first thread often has its number.
@@ -262,7 +267,11 @@ impl Handle {
     /// Refuses parameters that are not the existing object's.
     pub fn same(&self, py: Python<'_>, wanted: [u64; PARAMETERS], names: &[&str]) -> PyResult<()> {
         let tell = |values: &[u64; PARAMETERS]| {
-            names.iter().zip(values).map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+            let told = |(name, value): (&&str, &u64)| match (*name, *value) {
+                ("recursive", value) => format!("recursive={}", if value == 0 { "False" } else { "True" }),
+                (name, value) => format!("{name}={value}"),
+            };
+            names.iter().zip(values).map(told).collect::<Vec<_>>().join(", ")
         };
         if self.header.parameters == wanted {
             return Ok(());

@@ -27,7 +27,14 @@ pub fn whole(value: &Bound<'_, PyAny>) -> PyResult<i64> {
 
 /// The permissions of an object's file, for `from_py_with`; none: what its space says.
 pub fn mode(value: &Bound<'_, PyAny>) -> PyResult<Option<u32>> {
-    value.extract::<Option<Whole>>()?.map(|mode| mode.word("mode")).transpose()
+    let Some(Whole(number)) = value.extract::<Option<Whole>>()? else { return Ok(None) };
+    let refuse = |_| PyValueError::new_err(format!("mode={number} is no mode: pass 0o600, 0o660 or 0o666"));
+    u32::try_from(number).map(Some).map_err(refuse)
+}
+
+/// So many of something, for people to read.
+pub fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 impl Whole {
@@ -36,8 +43,9 @@ impl Whole {
         usize::try_from(self.0).map_err(|_| PyValueError::new_err(format!("{name}={} is negative", self.0)))
     }
 
-    /// As a number of 32 bits of the argument `name`.
-    pub fn word(self, name: &str) -> PyResult<u32> {
-        u32::try_from(self.0).map_err(|_| PyValueError::new_err(format!("{name}={} is out of range", self.0)))
+    /// As a number of 32 bits of the argument `name`, which whoever takes it holds to that range.
+    pub fn word(self, name: &str, least: u32, most: u32) -> PyResult<u32> {
+        u32::try_from(self.0)
+            .map_err(|_| PyValueError::new_err(format!("{name}={} is not between {least} and {most}", self.0)))
     }
 }

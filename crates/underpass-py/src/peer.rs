@@ -68,6 +68,7 @@ impl Peer {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Peer pid {}, uid {}, gid {}>", self.pid, self.uid, self.gid)
+        let tid = if self.tid == 0 { String::new() } else { format!(", tid {}", self.tid) };
+        format!("<Peer pid {}{tid}, uid {}, gid {}>", self.pid, self.uid, self.gid)
     }
 }

@@ -16,10 +16,10 @@ use underpass_shm::layout::port::PortWords;
 use underpass_shm::place::Placed;
 
 use crate::admit::{Admit, Asked};
-use crate::error::{Context, raise};
+use crate::error::{Context, plain, raise};
 use crate::gate::Gate;
 use crate::handle::Handle;
-use crate::number::{mode, whole};
+use crate::number::{count, mode, whole};
 use crate::object::{self, SharedObject};
 use crate::request::{self, Notified, Request};
 use crate::serving;
@@ -99,6 +99,9 @@ fn create(
     mode: Option<u32>,
     admit: Option<Py<PyAny>>,
 ) -> PyResult<PyClassInitializer<Port>> {
+    if let Some(admit) = &admit {
+        callable(admit.bind(py), "admit=")?;
+    }
     let size = usize::try_from(message_size).ok().filter(|size| *size <= MOST_BYTES).ok_or_else(|| {
         PyValueError::new_err(format!("message_size={message_size} is not between 0 and {MOST_BYTES}"))
     })?;
@@ -126,11 +129,11 @@ fn create(
     Ok(object::base(&handle).add_subclass(Port { handle, server, admit, maker, unanswered }))
 }
 
-fn callable(handler: &Bound<'_, PyAny>) -> PyResult<()> {
-    if handler.is_callable() {
+fn callable(function: &Bound<'_, PyAny>, what: &str) -> PyResult<()> {
+    if function.is_callable() {
         return Ok(());
     }
-    Err(PyTypeError::new_err(format!("the handler is not callable: '{}'", handler.get_type().name()?)))
+    Err(PyTypeError::new_err(format!("{what} is not callable: '{}'", function.get_type().name()?)))
 }
 
 impl Port {
@@ -141,12 +144,26 @@ impl Port {
 
     /// Refuses a closed port, and one of a process that this one was forked from.
     pub fn check(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.check(py)?;
+        self.check_open(py)?;
         if self.is_here() {
             return Ok(());
         }
         let why = "it belongs to the process that this one was forked from: open a Gate to call it".into();
         Err(raise(py, &Context::of(&self.handle.title, "cannot receive here"), Error::Misuse(why)))
+    }
+
+    fn check_open(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.handle.is_plain() && self.handle.is_closed() {
+            return Err(self.shut_already(py));
+        }
+        self.handle.check(py)
+    }
+
+    /// A port is not opened again: it has one life.
+    #[cold]
+    fn shut_already(&self, py: Python<'_>) -> PyErr {
+        let text = format!("{}: it was closed here; make it anew to receive again", self.handle.title);
+        plain(py, "ClosedError", &text)
     }
 
     fn receive_wish(slf: &Bound<'_, Self>, wish: Wish<'_>, timeout: Timeout) -> PyResult<Received> {
@@ -159,11 +176,17 @@ impl Port {
     /// Says that no call came.
     #[cold]
     pub fn unreceived(&self, py: Python<'_>, timeout: Timeout, error: Error) -> PyErr {
+        if error == Error::Closed {
+            return self.shut_already(py);
+        }
         let context = Context {
             object: &self.handle.title,
             failed: "received no call",
             time: timeout.text(),
-            detail: format!("{} clients know it", self.server.census().clients),
+            detail: match self.server.census().clients {
+                1 => "1 client knows it".into(),
+                clients => format!("{clients} clients know it"),
+            },
         };
         raise(py, &context, error)
     }
@@ -295,7 +318,7 @@ impl Port {
     ///     threads: How many serve. In the lab, which runs no threads of the system, 1: more raise MisuseError.
     #[pyo3(signature = (handler, *, threads=1))]
     fn serve(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
-        callable(handler)?;
+        callable(handler, "the handler")?;
         let run = if slf.get().handle.is_stepped() { serving::requests::<true> } else { serving::requests::<false> };
         serving::serve(slf, handler, threads, run)
     }
@@ -306,7 +329,7 @@ impl Port {
     /// those of the other ``threads``, as in `serve`; in the lab there is one.
     #[pyo3(signature = (handler, *, threads=1))]
     fn serve_bytes(slf: &Bound<'_, Self>, handler: &Bound<'_, PyAny>, threads: i64) -> PyResult<()> {
-        callable(handler)?;
+        callable(handler, "the handler")?;
         let run = if slf.get().handle.is_stepped() { serving::bytes::<true> } else { serving::bytes::<false> };
         serving::serve(slf, handler, threads, run)
     }
@@ -320,7 +343,7 @@ impl Port {
     ///     badge: 0 to 2**64 - 1; 0 is none.
     #[pyo3(signature = (*, badge=0))]
     fn gate(&self, py: Python<'_>, badge: i128) -> PyResult<Py<Gate>> {
-        self.handle.check(py)?;
+        self.check_open(py)?;
         let number = u64::try_from(badge)
             .map_err(|_| PyValueError::new_err(format!("badge={badge} is not between 0 and 2**64 - 1")))?;
         Gate::badged(py, self.handle.again(""), self.server.badge(number))
@@ -330,7 +353,8 @@ impl Port {
     ///
     /// Those calls, and all that these gates attempt later, fail with CallCancelledError: nothing happened. Calls that
     /// were received are answered as ever, and other badges notice nothing. A gate that is made with the same badge
-    /// afterwards is a new one.
+    /// afterwards is a new one. Only a gate that has not called or sent yet, in its process, does not know of it: its
+    /// `Gate.notify`, which needs no admission and tells no badge, still sets bits.
     #[pyo3(signature = (badge))]
     fn revoke(&self, py: Python<'_>, badge: i128) -> PyResult<usize> {
         self.check(py)?;
@@ -391,6 +415,7 @@ impl Port {
         let name = self.handle.label();
         let state = if self.handle.is_closed() { ", closed" } else { "" };
         let Census { clients, queued, .. } = self.server.census();
-        format!("<Port {name}, {clients} clients, {queued} calls waiting{}{state}>", self.handle.waiters_text())
+        let (clients, queued) = (count(clients, "client"), count(queued, "call"));
+        format!("<Port {name}, {clients}, {queued} waiting{}{state}>", self.handle.waiters_text())
     }
 }

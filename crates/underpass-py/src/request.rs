@@ -99,7 +99,7 @@ impl Request {
     pub fn reply(&self, py: Python<'_>, reply: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let data = reply.map_or_else(|| Ok(Parcel::empty()), Parcel::new)?;
         let port = self.port.get();
-        let context = Context::of(&port.handle.title, "call not answered");
+        let context = Context::of(&port.handle.title, "reply not sent");
         if self.call.is_one_way() {
             let why = "it was sent one way (Gate.send), and nobody waits for a reply: look at wants_reply".into();
             return Err(raise(py, &context, Error::Misuse(why)));
@@ -111,7 +111,13 @@ impl Request {
         match self.state.swap(SETTLED, AcqRel) {
             UNANSWERED => {}
             UNANSWERED_STEPPED => port.handle.point(py)?,
-            _ => return Err(raise(py, &context, Error::Misuse("it was answered before".into()))),
+            _ => {
+                return Err(raise(
+                    py,
+                    &context,
+                    Error::Misuse("the call was answered before, and has one reply".into()),
+                ));
+            }
         }
         port.server.reply(port.handle.kernel(), &self.call, &data).map_err(|error| raise(py, &context, error))
     }

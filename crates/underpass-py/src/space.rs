@@ -28,15 +28,16 @@ use crate::waits::{self, Waiter};
 ///
 /// Args:
 ///     path: The directory; made if it is not there. Default: ``UNDERPASS_DIR``, or ``/dev/shm/underpass-<uid>``.
-///     mode: Its permissions when it is made. An existing one may allow less, never more.
+///     mode: Its permissions. An existing one has to have those of group and others that it names, and no more.
 ///     group: A group, by name or number, all of whose members share the space, whoever of them makes it: the directory
 ///         is setgid (2770), what is made in it has mode 0660. ``mode=0o600`` of an object keeps it to its owner.
 ///
 /// Raises:
+///     MismatchError: It is there with a mode that allows less.
 ///     AccessDeniedError: It belongs to somebody else or another group, allows more than ``mode``, or is a symbolic
 ///         link. The text names owner and remedy.
 ///     OutOfSpaceError: The file system is full, or another limit was reached.
-///     NotFoundError: A pickled space, or a handle of it, arrives after the space was removed.
+///     NotFoundError: The directory above it does not exist. Or a pickled space, or a handle of it, arrives after the space was removed.
 ///
 /// Example:
 ///     >>> import underpass
@@ -175,7 +176,10 @@ impl Space {
         if path.as_os_str().as_bytes().contains(&0) {
             return Err(PyValueError::new_err(format!("{} cannot be a path: it has a null byte", path.display())));
         }
-        Self::at(py, &path, access)
+        let space = Self::at(py, &path, access)?;
+        // One that was entered before, perhaps with other arguments.
+        space.linux.space().suits(access).map_err(|error| from_shm(py, error))?;
+        Ok(space)
     }
 
     /// The space of objects that are made without ``space=``.
@@ -213,7 +217,7 @@ impl Space {
         self.linux.space().path().display().to_string()
     }
 
-    /// The objects that exist now.
+    /// The objects that exist now. Raises NotFoundError if the space was removed.
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let space = self.linux.space();
         let entries = space.entries().map_err(|error| from_shm(py, error))?;
@@ -259,7 +263,9 @@ impl Space {
         waits::survey(py, &self.linux)
     }
 
-    /// Remove the anonymous objects of dead processes; the names of their files. Also done by whoever enters.
+    /// Remove the anonymous objects of dead processes, and tell the names of their files. Also done by whoever enters.
+    ///
+    /// The sockets of their ports (``~…``), which are no objects, go as well and are not told.
     fn sweep(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         self.linux.space().sweep().map_err(|error| from_shm(py, error))
     }

@@ -50,7 +50,7 @@ pub struct Waiter {
     /// The object's class.
     kind: String,
     /// What the thread does there: ``"acquire"``, ``"get"``, ``"call"`` and so on; ``"lock"``: it waits for somebody who is
-    /// in the middle of a step.
+    /// in the middle of a step; ``"open"``: it waits for the name, of which the first 48 characters are told.
     operation: String,
     /// Seconds since it began to wait.
     waited_for: f64,
@@ -64,14 +64,10 @@ pub struct Waiter {
 impl Waiter {
     fn __repr__(&self) -> String {
         let object = self.name.as_deref().or(self.file.as_deref()).unwrap_or("removed");
-        format!(
-            "<Waiter pid {} in {} of {} '{object}' for {:.1} s, held by {}>",
-            self.pid,
-            self.operation,
-            self.kind,
-            self.waited_for,
-            self.holders.len()
-        )
+        let holders: Vec<_> = self.holders.iter().map(|holder| format!("pid {}", holder.pid)).collect();
+        let held = if holders.is_empty() { String::new() } else { format!(", held by {}", holders.join(", ")) };
+        let Self { pid, operation, kind, waited_for, .. } = self;
+        format!("<Waiter pid {pid} in {operation} of {kind} '{object}' for {waited_for:.1} s{held}>")
     }
 }
 
@@ -89,7 +85,7 @@ pub fn survey(py: Python<'_>, linux: &Linux) -> PyResult<Vec<Waiter>> {
     let waiters = seen.into_iter().map(|waiter| Waiter {
         pid: lives.pid(waiter.process),
         tid: lives.tid(waiter.thread),
-        name: waiter.object.as_ref().and_then(|entry| entry.name.clone()),
+        name: waiter.wait.name.or_else(|| waiter.object.as_ref().and_then(|entry| entry.name.clone())),
         file: waiter.object.map(|entry| entry.file),
         kind: waiter.wait.kind.name().into(),
         operation: waiter.wait.operation.name().into(),

@@ -1,18 +1,23 @@
 //! Who is let in: the directory of a space, its owner, its mode, and the group that shares it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use crate::header::nonce;
+use crate::space::LIVES_FILE;
 use crate::{Error, Result};
 
 /// The permission bits.
 const PERMISSIONS: u32 = 0o777;
 /// What is made in such a directory belongs to the directory's group.
 const SET_GROUP: u32 = 0o2000;
+/// The permissions of everybody but the owner.
+const OTHERS: u32 = 0o077;
+/// Anybody makes files there, and removes only his own: `/tmp`.
+const STICKY: u32 = 0o1000;
 /// Who may use an object reads and writes it.
 const SHARED: u32 = 0o666;
 
@@ -54,6 +59,13 @@ pub fn open_directory(path: &Path, access: Access, what: &str) -> Result<(OwnedF
         _ => Error::system("open", what, errno),
     })?;
     let status = rustix::fs::fstat(&directory).map_err(|errno| Error::system("stat", what, errno))?;
+    let mode = check(&directory, &status, access, what)?;
+    Ok((directory, mode))
+}
+
+/// Refuses a directory that gives another access than was asked for; the mode that objects in it have.
+pub fn check(directory: impl AsFd, status: &Stat, access: Access, what: &str) -> Result<Mode> {
+    let foreign = |why: String| Error::Foreign { what: what.into(), path: what.into(), why };
     let (found, me) = (status.st_mode & PERMISSIONS, rustix::process::geteuid().as_raw());
     let shared = status.st_mode & SET_GROUP != 0 && found & 0o070 == 0o070;
     match access {
@@ -77,11 +89,33 @@ pub fn open_directory(path: &Path, access: Access, what: &str) -> Result<(OwnedF
     }
     let (most, excess) = (access.mode() & PERMISSIONS, found & !access.mode());
     if excess != 0 {
-        return Err(foreign(format!(
-            "its mode {found:04o} allows more than {most:04o}: chmod {most:o} it, or pass mode=0o{found:o}"
-        )));
+        let remedy = if is_own(directory, status) {
+            format!("chmod {most:o} it, or pass mode=0o{found:o}")
+        } else {
+            "it is no space, and others use it: pass a directory of the space's own, which is made".into()
+        };
+        return Err(foreign(format!("its mode {found:04o} allows more than {most:04o}: {remedy}")));
     }
-    Ok((directory, Mode::from_raw_mode(found & SHARED)))
+    // What others were promised by the mode, they do not have.
+    if access != Access::Found && most & !found & OTHERS != 0 {
+        let (wanted, found) = (format!("mode=0o{most:o}"), format!("there with mode=0o{found:o}"));
+        return Err(Error::Mismatch { what: what.into(), wanted, found });
+    }
+    Ok(Mode::from_raw_mode(found & SHARED))
+}
+
+/// The directory is a space, or may become one: nobody else keeps anything there.
+fn is_own(directory: impl AsFd, status: &Stat) -> bool {
+    if status.st_mode & STICKY != 0 {
+        return false;
+    }
+    let Ok(mut entries) = rustix::fs::Dir::read_from(directory) else { return false };
+    let mut names = std::iter::from_fn(|| entries.read()).flatten().map(|entry| entry.file_name().to_bytes().to_vec());
+    let mut empty = true;
+    names.any(|name| {
+        empty &= matches!(&*name, b"." | b"..");
+        name == LIVES_FILE.as_bytes()
+    }) || empty
 }
 
 /// An error that says whose the file is, and who may change that.
@@ -122,11 +156,16 @@ fn make(path: &Path, mode: u32, group: Option<u32>, what: &str) -> Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!(".{:016x}", nonce()));
     let parent = path.parent().unwrap_or(path);
-    rustix::fs::mkdir(&fresh, Mode::RWXU).map_err(|errno| {
-        match rustix::fs::open(parent, OFlags::PATH, Mode::empty()) {
+    rustix::fs::mkdir(&fresh, Mode::RWXU).map_err(|errno| match errno {
+        Errno::NOENT => Error::Homeless { what: what.into(), parent: missing(parent).display().to_string() },
+        Errno::NOTDIR => {
+            let why = format!("a directory above it, {}, is none", file_above(parent).display());
+            Error::Foreign { what: what.into(), path: what.into(), why }
+        }
+        _ => match rustix::fs::open(parent, OFlags::PATH, Mode::empty()) {
             Ok(parent) => Error::making("create", what, parent, errno),
             Err(_) => Error::system("create", what, errno),
-        }
+        },
     })?;
     let named = (|| {
         if let Some(group) = group {
@@ -152,4 +191,14 @@ fn make(path: &Path, mode: u32, group: Option<u32>, what: &str) -> Result<()> {
         let _ = rustix::fs::rmdir(&fresh);
     }
     named.map(drop)
+}
+
+/// The first directory on the way there that does not exist.
+fn missing(parent: &Path) -> &Path {
+    parent.ancestors().take_while(|path| !path.exists()).last().unwrap_or(parent)
+}
+
+/// What is a file on the way there.
+fn file_above(parent: &Path) -> &Path {
+    parent.ancestors().find(|path| path.exists()).unwrap_or(parent)
 }

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
+use crate::header::Kind;
 use crate::limits::Lack;
 
 /// Result of this crate.
@@ -28,12 +29,28 @@ pub enum Error {
         /// Its file.
         path: String,
     },
+    /// A space that this process has entered was removed.
+    Gone {
+        /// What is not found or made there, or its directory.
+        what: String,
+        /// Its directory.
+        path: String,
+    },
+    /// The directory in which another is to be made is not there.
+    Homeless {
+        /// What would be made.
+        what: String,
+        /// What is missing.
+        parent: String,
+    },
     /// There is one already.
     Exists {
         /// Its name and space.
         what: String,
         /// Its file.
         path: String,
+        /// What is there, if it can be read.
+        found: Option<Found>,
     },
     /// A limit of the file system, of this process or of the machine was reached.
     OutOfSpace {
@@ -74,6 +91,17 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+}
+
+/// The object that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// What it is.
+    pub kind: Kind,
+    /// The pid of the process that made it.
+    pub pid: u32,
+    /// That process lives.
+    pub alive: bool,
 }
 
 impl Error {

@@ -75,6 +75,12 @@ impl Kind {
             Self::Event => "Event",
         }
     }
+
+    /// The article in front of its name.
+    #[must_use]
+    pub fn article(self) -> &'static str {
+        if self.name().starts_with(['A', 'E']) { "an" } else { "a" }
+    }
 }
 
 /// As it lies in the file.
@@ -170,8 +176,8 @@ impl Header {
         }
         Err(Error::Mismatch {
             what: what.into(),
-            wanted: format!("a {}", kind.name()),
-            found: format!("a {}", self.kind.name()),
+            wanted: format!("{} {}", kind.article(), kind.name()),
+            found: format!("{} {}", self.kind.article(), self.kind.name()),
         })
     }
 }

@@ -45,4 +45,4 @@ pub mod space;
 pub mod waits;
 
 #[cfg(not(loom))]
-pub use error::{Error, Result};
+pub use error::{Error, Found, Result};

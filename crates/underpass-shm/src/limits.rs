@@ -28,7 +28,8 @@ pub struct Lack {
 
 impl std::fmt::Display for Lack {
     fn fmt(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { unit, need, free, limit, remedy, .. } = self;
+        let Self { need, free, limit, remedy, .. } = self;
+        let unit = if *need == 1 { singular(self.unit) } else { self.unit.into() };
         write!(text, "needs {need} {unit}, and {free} of {limit} are free: {remedy}")
     }
 }
@@ -107,6 +108,13 @@ impl Lack {
         let remedy = "close objects that are not used, or raise the limit: ulimit -v".into();
         Self { unit: "bytes of address space", need: length as u64, free, limit, remedy, errno: Errno::NOMEM }
     }
+}
+
+/// One of a unit: of `open files of the machine` it is an open file of the machine.
+fn singular(unit: &str) -> String {
+    let (units, of) = unit.find(" of ").map_or((unit, ""), |end| unit.split_at(end));
+    let one = if units.ends_with("ches") || units.ends_with("sses") { units.strip_suffix("es") } else { None };
+    format!("{}{of}", one.or_else(|| units.strip_suffix('s')).unwrap_or(units))
 }
 
 /// The mappings of this process; 0 if they cannot be counted. Without memory for their list: there may be none.

@@ -309,6 +309,13 @@ impl Lives {
         }
     }
 
+    /// Says that the calling thread is about to sleep until an object of that kind and name appears.
+    pub fn sleeps_for_name(&self, kind: Kind, name: &str, since: u64) {
+        if let Some(entry) = self.my_entry() {
+            entry.wait.begin_name(kind, name, since);
+        }
+    }
+
     /// Takes [`Self::sleeps_for`] back.
     pub fn sleeps_no_more(&self) {
         if let Some(entry) = self.my_entry() {

@@ -22,14 +22,16 @@ pub enum Operation {
     Wait = 8,
     /// For the lock inside an object: its owner is in the middle of a step.
     Lock = 9,
+    /// For a name.
+    Open = 10,
 }
 
 impl Operation {
     /// The operation of that number, if there is one.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
-        use Operation::{Acquire, Call, Get, Join, Lock, Put, Receive, Send, Wait};
-        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock].into_iter().find(|this| *this as u32 == number)
+        use Operation::{Acquire, Call, Get, Join, Lock, Open, Put, Receive, Send, Wait};
+        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open].into_iter().find(|this| *this as u32 == number)
     }
 
     /// The verb.
@@ -45,6 +47,7 @@ impl Operation {
             Self::Receive => "receive",
             Self::Wait => "wait",
             Self::Lock => "lock",
+            Self::Open => "open",
         }
     }
 }

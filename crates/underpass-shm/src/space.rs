@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use crate::access::{self, Access};
 use crate::descriptor::Descriptor;
+use crate::error::Found;
 use crate::header::{Header, Kind, PARAMETERS, nonce};
 use crate::life::Life;
 use crate::limits::Lack;
@@ -152,7 +153,7 @@ impl Space {
     pub fn still_there(&self) -> bool {
         let directory = match self.directory() {
             Ok(directory) => directory,
-            Err(error) => return !matches!(error, Error::NotFound { .. }),
+            Err(error) => return !matches!(error, Error::Gone { .. }),
         };
         let table = rustix::fs::statat(directory, LIVES_FILE, AtFlags::SYMLINK_NOFOLLOW);
         table.is_ok_and(|status| self.lives.is_file(status))
@@ -161,6 +162,17 @@ impl Space {
     /// Makes an object of `size` bytes that nobody sees until [`Newborn::publish`]. Without a name it is anonymous.
     /// Without a mode it has the space's.
     pub fn newborn(
+        &self,
+        name: Option<&str>,
+        kind: Kind,
+        size: usize,
+        parameters: [u64; PARAMETERS],
+        mode: Option<u32>,
+    ) -> Result<Newborn<'_>> {
+        self.bear(name, kind, size, parameters, mode).map_err(|error| self.blame(error))
+    }
+
+    fn bear(
         &self,
         name: Option<&str>,
         kind: Kind,
@@ -222,7 +234,7 @@ impl Space {
         let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let opened =
             rustix::fs::openat(self.directory()?, file, flags, Mode::empty()).map_err(|errno| match errno {
-                Errno::NOENT => Error::NotFound { what: what.clone(), path: self.path_of(file) },
+                Errno::NOENT => self.blame(Error::NotFound { what: what.clone(), path: self.path_of(file) }),
                 Errno::ACCESS => self.denied("open", file, errno),
                 _ => Error::system("open", &what, errno),
             })?;
@@ -270,8 +282,11 @@ impl Space {
     /// What stands here now, the table of lives and sockets aside.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        let directory = self.directory()?;
-        for file in self.files()? {
+        let (directory, files) = (self.directory()?, self.files()?);
+        if !files.iter().any(|file| file == LIVES_FILE) {
+            return Err(self.gone(self.path.display().to_string()));
+        }
+        for file in files {
             if file.starts_with(['.', SOCKET]) {
                 continue;
             }
@@ -346,7 +361,7 @@ impl Space {
     #[cold]
     fn directory_again(&self) -> Result<BorrowedFd<'_>> {
         let what = self.path.display().to_string();
-        let gone = || Error::NotFound { what: format!("the space that was at {what}"), path: what.clone() };
+        let gone = || self.gone(what.clone());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP => gone(),
@@ -357,6 +372,36 @@ impl Space {
             self.directory.replace(opened);
         }
         self.directory.intact().ok_or_else(gone)
+    }
+
+    /// Refuses it, entered already, to who asks for another access than it gives.
+    pub fn suits(&self, access: Access) -> Result<()> {
+        let what = self.path.display().to_string();
+        let directory = self.directory()?;
+        let status = rustix::fs::fstat(directory).map_err(|errno| Error::system("stat", &what, errno))?;
+        access::check(directory, &status, access, &what).map(drop)
+    }
+
+    fn exists_already(&self, file: &str) -> Error {
+        let found = self.map(file).ok().map(|(_, header)| {
+            let alive = self.lives.alive(Life(header.creator));
+            Found { kind: header.kind, pid: header.creator_pid, alive }
+        });
+        Error::Exists { what: self.describe(&object_name(file)), path: self.path_of(file), found }
+    }
+
+    /// Somebody removed it, with what was in it.
+    fn gone(&self, what: String) -> Error {
+        Error::Gone { what, path: self.path.display().to_string() }
+    }
+
+    /// Why something is not found or made here: the kernel's reason, unless somebody removed the space.
+    #[must_use]
+    pub fn blame(&self, error: Error) -> Error {
+        match error {
+            Error::System { what, .. } | Error::NotFound { what, .. } if !self.still_there() => self.gone(what),
+            error => error,
+        }
     }
 
     /// True if other users take part in it.
@@ -407,11 +452,10 @@ impl<'s> Newborn<'s> {
         let directory = self.space.directory()?;
         let linked = rustix::fs::linkat(rustix::fs::CWD, &source, directory, &self.name, AtFlags::SYMLINK_FOLLOW);
         linked.map_err(|errno| match errno {
-            Errno::EXIST => Error::Exists {
-                what: self.space.describe(&object_name(&self.name)),
-                path: self.space.path_of(&self.name),
-            },
-            _ => Error::making("name", self.space.describe(&object_name(&self.name)), directory, errno),
+            Errno::EXIST => self.space.exists_already(&self.name),
+            _ => {
+                self.space.blame(Error::making("name", self.space.describe(&object_name(&self.name)), directory, errno))
+            }
         })?;
         Ok(self.name)
     }
@@ -449,17 +493,17 @@ pub fn object_name(file: &str) -> String {
 
 /// Why `name` cannot be one, if so.
 #[must_use]
-pub fn check_name(name: &str) -> Option<&'static str> {
+pub fn check_name(name: &str) -> Option<String> {
     if name.is_empty() || name.len() > LONGEST_NAME {
-        return Some("a name has 1 to 200 characters");
+        return Some(format!("a name has 1 to {LONGEST_NAME} characters, and this has {}", name.chars().count()));
     }
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte)) {
-        return Some("a name has ASCII letters, digits, '.', '_', '-' and single '/' only");
+        return Some("a name has ASCII letters, digits, '.', '_', '-' and single '/' only".into());
     }
     if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Some("no part of a name between '/' is empty, '.' or '..'");
+        return Some("no part of a name between '/' is empty, '.' or '..'".into());
     }
-    name.starts_with('.').then_some("a name does not start with '.'")
+    name.starts_with('.').then(|| "a name does not start with '.'".into())
 }
 
 /// Reserves bytes of a file, so that touching them later cannot fail.

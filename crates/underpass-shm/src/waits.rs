@@ -20,12 +20,15 @@ pub const AWAITED: usize = 12;
 /// How often a reader tries again while the thread writes.
 const TRIES: u32 = 64;
 const KIND_SHIFT: u32 = 16;
+const WORD: usize = size_of::<u32>();
 
 /// The record in a thread's entry.
 ///
 /// ```text
 /// sequence   even: complete    odd: the thread is writing (or has died in it, and then nobody asks)
 /// purpose    0: it does not wait    operation | kind of the object << 16
+/// object     its nonce              of a wait for a name (`Open`): the name's length
+/// lives      who must act           of a wait for a name: its bytes, as many as there is room for
 /// ```
 #[derive(Debug)]
 #[repr(C)]
@@ -50,6 +53,8 @@ pub struct Wait {
     pub since: u64,
     /// Who must act, as far as it watches them; the first few.
     pub lives: Vec<Life>,
+    /// Of a wait for a name, which has no object: the name, or its first 48 characters.
+    pub name: Option<String>,
 }
 
 impl WaitWords {
@@ -63,6 +68,20 @@ impl WaitWords {
                 word.store(life.0, Relaxed);
             }
             self.purpose.store(operation as u32 | (kind as u32) << KIND_SHIFT, Relaxed);
+        });
+    }
+
+    /// Says that it is about to sleep until an object of that kind and name appears.
+    pub fn begin_name(&self, kind: Kind, name: &str, since: u64) {
+        self.write(|| {
+            self.object.store(name.len() as u64, Relaxed);
+            self.since.store(since, Relaxed);
+            let mut bytes = name.bytes();
+            for word in &self.lives {
+                let next: [u8; WORD] = std::array::from_fn(|_| bytes.next().unwrap_or(0));
+                word.store(u32::from_ne_bytes(next), Relaxed);
+            }
+            self.purpose.store(Operation::Open as u32 | (kind as u32) << KIND_SHIFT, Relaxed);
         });
     }
 
@@ -95,19 +114,29 @@ impl WaitWords {
                 whole.then_some((purpose, object, since, lives))
             })
             .and_then(|(purpose, object, since, lives)| {
-                Some(Wait {
-                    object,
-                    kind: Kind::from_number(purpose >> KIND_SHIFT)?,
-                    operation: Operation::from_number(purpose & ((1 << KIND_SHIFT) - 1))?,
-                    since,
-                    lives: lives.into_iter().take_while(|life| *life != 0).map(Life).collect(),
-                })
+                let kind = Kind::from_number(purpose >> KIND_SHIFT)?;
+                let operation = Operation::from_number(purpose & ((1 << KIND_SHIFT) - 1))?;
+                if operation == Operation::Open {
+                    let name = Some(name_of(&lives, object)?);
+                    return Some(Wait { object: 0, kind, operation, since, lives: Vec::new(), name });
+                }
+                let lives = lives.into_iter().take_while(|life| *life != 0).map(Life).collect();
+                Some(Wait { object, kind, operation, since, lives, name: None })
             })
     }
 
     /// The nonce of the object that the thread waits for, without the rest: a peek.
     pub fn object(&self) -> Option<u64> {
         (self.purpose.load(Acquire) != 0).then(|| self.object.load(Relaxed))
+    }
+}
+
+/// The name that the words hold, or its beginning; none if they hold no text.
+fn name_of(words: &[u32; AWAITED], length: u64) -> Option<String> {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    match bytes.get(..usize::try_from(length).ok()?) {
+        Some(whole) => Some(str::from_utf8(whole).ok()?.into()),
+        None => Some(format!("{}…", str::from_utf8(&bytes).ok()?)),
     }
 }
 
@@ -137,6 +166,22 @@ mod tests {
         assert_eq!(wait.lives, [Life(3), Life(4)]);
         words.end();
         assert_eq!(words.read(), None);
+    }
+
+    #[test]
+    fn a_name_is_written_and_read_and_a_long_one_is_cut() {
+        let words = blank();
+        for length in [1, 3, 4, 47, 48, 49, 200] {
+            let name: String = ('a'..='z').cycle().take(length).collect();
+            words.begin_name(Kind::Event, &name, 7);
+            let wait = words.read().expect("it waits");
+            assert_eq!((wait.kind, wait.operation, wait.since), (Kind::Event, Operation::Open, 7));
+            assert!(wait.lives.is_empty());
+            let told = if length > 48 { format!("{}…", &name[..48]) } else { name };
+            assert_eq!(wait.name, Some(told));
+        }
+        words.begin(7, Kind::Port, Operation::Call, 1, &[Life(1)]);
+        assert_eq!(words.read().expect("it waits").name, None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -91,9 +91,9 @@ class Channel:
         request = method.arguments.prefixed(bytes((binding.schema, method.index)), arguments)
         try:
             reply = binding.gate.call(request)
-        except PeerDiedError:
+        except PeerDiedError as error:
             self._unbind(binding)
-            raise
+            raise self._lost(f"{method.interface}.{method.name} not answered", error, error.phase) from None
         except MessageTooLongError as error:
             raise _too_long(method, "its arguments have", error.size, error.limit) from None
         if reply[:1] == _RESULT:
@@ -118,15 +118,30 @@ class Channel:
         gate = stale or self.find()
         try:
             number = self._greet(gate)
-        except PeerDiedError:
+        except PeerDiedError as error:
             self._found = None
             # Found at connect, and gone before the first call: nothing was asked of it yet, so its successor may be greeted.
             if stale is None or not isinstance(self.to, str):
-                raise
+                raise self._lost(f"{self.schema.interface} not called", error, "send") from None
             gate = self.find()
             number = self._greet(gate)
         binding = self._binding = _Binding(gate, number)
         return binding
+
+    def _lost(self, what: str, error: PeerDiedError, phase: Literal["wait", "send", "receive"]) -> PeerDiedError:
+        """Say what the server's end means here: for the call, and for the next one."""
+        if phase == "send":
+            fate = "and had not taken the call, so nothing happened"
+        else:
+            fate = "and had taken the call, so it may have acted: repeat only what may happen twice"
+        named = isinstance(self.to, str)
+        remedy = "the next call binds to a successor" if named else "connect to a gate of its successor"
+        return PeerDiedError(
+            f"{what}: its server at {self.to!r}, pid {error.pid}, has died or closed the port, {fate}; {remedy}",
+            pid=error.pid,
+            name=error.name,
+            phase=phase,
+        )
 
     def _unbind(self, binding: _Binding) -> None:
         if self._binding is binding:

@@ -26,6 +26,9 @@ use crate::kernel::{Kernel, Owed};
 use crate::wait::{Patience, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
+/// Nanoseconds in which a receiver that slept takes a message for which its sender does not wait.
+const WAKE_UP: u64 = 100_000_000;
+
 /// A channel to one incarnation of a port, in the process that made it.
 #[derive(Debug)]
 pub struct Client {
@@ -40,6 +43,8 @@ pub struct Client {
     epoch: u32,
     /// Of a client that has no life in the space: its end tells the server of this process's.
     line: Option<OwnedFd>,
+    /// Its introduction woke a receiver, which nothing was sent to yet.
+    roused: bool,
 }
 
 /// A reply that waits to be copied.
@@ -68,9 +73,9 @@ impl Drop for Client {
 
 /// Sets bits of the port's own notification word: never waits, and needs no channel.
 pub fn notify(kernel: &dyn Kernel, port: &PortWords, server: Life, bits: u64) -> Result<()> {
-    let died = || Error::PeerDied { pid: kernel.pid(server) };
+    let died = |phase| Error::PeerDied { pid: kernel.pid(server), phase };
     if port.state.load(Acquire) == PORT_CLOSED {
-        return Err(died());
+        return Err(died(Phase::Send));
     }
     // Should this process die between the bits and the ring, the baton rings.
     let owed = Owed::name(kernel, &port.baton);
@@ -78,7 +83,11 @@ pub fn notify(kernel: &dyn Kernel, port: &PortWords, server: Life, bits: u64) ->
     let rang = doorbell::ring(kernel, port);
     drop(owed);
     // Where somebody takes the bits without being woken, nobody needs to be asked whether he lives.
-    if (rang || before & bits == bits) && !kernel.alive(server) { Err(died()) } else { Ok(()) }
+    if (rang || before & bits == bits) && !kernel.alive(server) {
+        // It may have taken the bits before it died.
+        return Err(died(Phase::Receive));
+    }
+    Ok(())
 }
 
 impl Client {
@@ -95,8 +104,17 @@ impl Client {
         let peer = Credentials { pid: std::process::id().cast_signed(), uid: 0, gid: 0 };
         let channel = Channel::make(approach.memory(), message_size, kernel.me()?.process, peer)?;
         let (claims, patience) = (Claims::new(), Patience::new());
-        let mut client =
-            Self { port, server, message_size, channel, claims, patience, epoch: forks::epoch(), line: None };
+        let mut client = Self {
+            port,
+            server,
+            message_size,
+            channel,
+            claims,
+            patience,
+            epoch: forks::epoch(),
+            line: None,
+            roused: false,
+        };
         let line = loop {
             client.check_server(kernel)?;
             match approach.introduce(badge) {
@@ -105,7 +123,7 @@ impl Client {
                 Ok(Introduced::Crowded) => {}
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 // The door went with its server.
-                Err(_) if client.check_server(kernel).is_err() => return Err(client.died(kernel)),
+                Err(_) if client.check_server(kernel).is_err() => return Err(client.died(kernel, Phase::Send)),
                 Err(Error::Shm(error)) if error.is_forbidden() => {
                     return Err(Error::Barred { pid: kernel.pid(server) });
                 }
@@ -126,7 +144,7 @@ impl Client {
             return Ok(client);
         }
         client.port.introductions.fetch_add(1, AcqRel);
-        doorbell::ring(kernel, &client.port);
+        client.roused = doorbell::ring(kernel, &client.port);
         Ok(client)
     }
 
@@ -161,23 +179,33 @@ impl Client {
         let stacks = &self.channel.stacks;
         let stack = self.claims.claim(kernel, stacks, self.server, deadline, || self.check_server(kernel))?;
         let words = &stacks[stack];
+        let hasty = one_way && deadline == Deadline::NoWait;
+        let roused = hasty && self.roused && self.channel.standing() == UNMET;
         let number = words.post(caller, data, one_way);
         let waited = match self.show(kernel) {
             Err(end) if words.cancel(number) => Err(self.ended(kernel, end)),
             // Taken before the end: it is answered.
-            _ => self.await_reply(kernel, words, number, one_way, deadline),
+            shown => {
+                let deadline = match deadline {
+                    Deadline::NoWait if roused || hasty && shown == Ok(true) => Deadline::At(kernel.now() + WAKE_UP),
+                    // It gets the time of a spin.
+                    Deadline::NoWait => Deadline::At(0),
+                    other => other,
+                };
+                self.await_reply(kernel, words, number, one_way, deadline)
+            }
         };
         if let Err(error) = waited {
             let cancelled = words.cancel(number);
             self.claims.unclaim(kernel, stack, if cancelled { FREE } else { ABANDONED });
             return match error {
-                // A call without patience has not looked for the server's life.
-                Error::TimedOut(_) if cancelled => {
-                    Err(self.check_server(kernel).err().unwrap_or(Error::TimedOut(Phase::Send)))
-                }
                 // Taken is received.
-                Error::TimedOut(_) if one_way => Ok(sink(Reply { blocks: &words.answered, length: 0 })),
-                Error::TimedOut(_) => Err(self.check_server(kernel).err().unwrap_or(Error::TimedOut(Phase::Receive))),
+                Error::TimedOut(_) if one_way && !cancelled => Ok(sink(Reply { blocks: &words.answered, length: 0 })),
+                // A call without patience has not looked for the server's life.
+                Error::TimedOut(_) if self.is_gone(kernel) => Err(self.died(kernel, reached(cancelled))),
+                Error::TimedOut(_) => Err(Error::TimedOut(reached(cancelled))),
+                // Who has died takes nothing more: what could be taken back never reached it.
+                Error::PeerDied { pid, .. } => Err(Error::PeerDied { pid, phase: reached(cancelled) }),
                 other => Err(other),
             };
         }
@@ -189,9 +217,9 @@ impl Client {
         result
     }
 
-    /// Has the server look at this channel, after a post: or says why it never will.
+    /// Has the server look at this channel, after a post: or says why it never will. True if it slept.
     #[inline]
-    fn show(&self, kernel: &dyn Kernel) -> std::result::Result<(), End> {
+    fn show(&self, kernel: &dyn Kernel) -> std::result::Result<bool, End> {
         // SYNC(port-5): pairs with `Channel::end`. SYNC(port-4): with `active::hide`. SYNC(port-1): with `announce`.
         fence(SeqCst);
         match self.channel.standing() {
@@ -202,11 +230,12 @@ impl Client {
             REFUSED => return Err(End::Denied),
             seat => active::show(&self.port, seat - 1),
         }
-        if doorbell::ring_after_fence(kernel, &self.port) {
+        let rang = doorbell::ring_after_fence(kernel, &self.port);
+        if rang {
             // It takes a wake-up's time until the reply, which is worth a spin whatever the last calls took.
             self.patience.renew();
         }
-        Ok(())
+        Ok(rang)
     }
 
     /// Waits for the reply, or for the end of the server.
@@ -219,8 +248,6 @@ impl Client {
         one_way: bool,
         deadline: Deadline,
     ) -> Result<()> {
-        // A call always waits for its reply; without patience it gets the time of a spin.
-        let deadline = if deadline == Deadline::NoWait { Deadline::At(0) } else { deadline };
         let (mine, partner) = (kernel.cpus(), self.port.cpus.load(Relaxed));
         if stack.caller.cpus.load(Relaxed) != mine {
             stack.caller.cpus.store(mine, Relaxed);
@@ -246,7 +273,7 @@ impl Client {
                     return Ok(Some(()));
                 }
                 if gone {
-                    return Err(self.died(kernel));
+                    return Err(self.died(kernel, Phase::Receive));
                 }
                 if slept && self.channel.standing() == UNMET {
                     // It may have had no descriptor left to meet this client: it tries again when it is rung.
@@ -255,6 +282,20 @@ impl Client {
                 Ok(None)
             },
         )
+    }
+
+    /// Sets bits of the port's word, unless the server has revoked this channel. Never waits.
+    pub fn notify(&self, kernel: &dyn Kernel, bits: u64) -> Result<()> {
+        if self.is_revoked() && !self.closed() {
+            return Err(Error::Cancelled);
+        }
+        notify(kernel, &self.port, self.server, bits)
+    }
+
+    /// The server has ended this channel with its badge, for good.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.channel.standing() == REVOKED
     }
 
     /// Calls that have an A-stack, calls that were given up and are not answered yet, threads that wait for one.
@@ -275,8 +316,13 @@ impl Client {
         self.port.state.load(Acquire) == PORT_CLOSED
     }
 
+    fn is_gone(&self, kernel: &dyn Kernel) -> bool {
+        self.closed() || !kernel.alive(self.server)
+    }
+
+    /// Before anything is asked of it.
     fn check_server(&self, kernel: &dyn Kernel) -> Result<()> {
-        if self.closed() || !kernel.alive(self.server) { Err(self.died(kernel)) } else { Ok(()) }
+        if self.is_gone(kernel) { Err(self.died(kernel, Phase::Send)) } else { Ok(()) }
     }
 
     #[cold]
@@ -285,11 +331,17 @@ impl Client {
             End::Aborted => Error::Aborted,
             End::Cancelled => Error::Cancelled,
             End::Denied => Error::Denied { pid: kernel.pid(self.server) },
-            End::Shut => self.died(kernel),
+            // A port that closes refuses what it has not taken.
+            End::Shut => self.died(kernel, Phase::Send),
         }
     }
 
-    fn died(&self, kernel: &dyn Kernel) -> Error {
-        Error::PeerDied { pid: kernel.pid(self.server) }
+    fn died(&self, kernel: &dyn Kernel, phase: Phase) -> Error {
+        Error::PeerDied { pid: kernel.pid(self.server), phase }
     }
+}
+
+/// How far a call came that ended without a reply.
+fn reached(cancelled: bool) -> Phase {
+    if cancelled { Phase::Send } else { Phase::Receive }
 }

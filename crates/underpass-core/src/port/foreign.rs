@@ -32,7 +32,7 @@ pub fn await_admission(
     let (standing, patience) = (&channel.stacks[0].caller.standing, Patience::new());
     let waiting = Waiting { sleepers: None, deadline, patience: &patience, partner: 0, operation: Operation::Call };
     let gone = || port.state.load(Acquire) == PORT_CLOSED || !kernel.alive(server);
-    let died = || Error::PeerDied { pid: kernel.pid(server) };
+    let died = || Error::PeerDied { pid: kernel.pid(server), phase: Phase::Send };
     let met = wait_until(
         kernel,
         waiting,

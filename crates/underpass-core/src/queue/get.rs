@@ -7,6 +7,7 @@ use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use super::{CHUNK, Message, Queue, Ticket, roster};
+use crate::error::Phase;
 use crate::kernel::{Kernel, Watch};
 use crate::planted::{Fault, planted};
 use crate::wait::{Waiting, wait_until};
@@ -189,7 +190,7 @@ impl Queue {
         Ok(match putters {
             _ if closed || left => Some(Error::EndOfStream),
             PUTTERS_LEFT => Some(Error::EndOfStream),
-            PUTTERS_DIED => Some(Error::PeerDied { pid: words.put.died_pid.load(Relaxed) }),
+            PUTTERS_DIED => Some(Error::PeerDied { pid: words.put.died_pid.load(Relaxed), phase: Phase::Wait }),
             _ => None,
         })
     }

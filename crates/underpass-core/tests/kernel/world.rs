@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use underpass_core::error::Phase;
 use underpass_core::kernel::Kernel;
 use underpass_core::linux::{self, Linux, NoHost};
 use underpass_core::wait::{Patience, Sleepers, Waiting, wait_until};
@@ -111,7 +112,7 @@ impl World {
             || false,
             |watch, _| {
                 if !self.kernel.alive(life) {
-                    return Err(Error::PeerDied { pid: self.kernel.pid(life) });
+                    return Err(Error::PeerDied { pid: self.kernel.pid(life), phase: Phase::Wait });
                 }
                 if let Some(watch) = watch {
                     watch.life(life);

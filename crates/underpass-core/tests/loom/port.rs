@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use underpass_core::error::Phase;
 use underpass_core::kernel::Kernel;
 use underpass_core::port::{End, Stack, Taken, active, doorbell};
 use underpass_core::wait::{Patience, Waiting, wait_until};
@@ -64,7 +65,7 @@ impl Port {
         active::show(&self.words, seat as u32);
         doorbell::ring_after_fence(kernel, &self.words);
         let server = Life(SERVER | 1 << 31);
-        let died = || Error::PeerDied { pid: kernel.pid(server) };
+        let died = |phase| Error::PeerDied { pid: kernel.pid(server), phase };
         let waiting = Waiting {
             sleepers: None,
             deadline: Deadline::Never,
@@ -87,18 +88,21 @@ impl Port {
                 if stack.replied(number) {
                     return Ok(Some(()));
                 }
-                if gone { Err(died()) } else { Ok(None) }
+                if gone { Err(died(Phase::Receive)) } else { Ok(None) }
             },
         );
         if let Err(error) = waited {
-            let _ = stack.cancel(number);
-            return Err(error);
+            let cancelled = stack.cancel(number);
+            return Err(match error {
+                Error::PeerDied { .. } if cancelled => died(Phase::Send),
+                other => other,
+            });
         }
         let mut answer = [0];
         match stack.reply_length(1) {
             Ok(0) => {}
             Ok(_) => stack.answered.read(0, &mut answer),
-            Err(End::Shut) => return Err(died()),
+            Err(End::Shut) => return Err(died(Phase::Send)),
             Err(_) => return Err(Error::Aborted),
         }
         Ok(answer[0])
@@ -291,7 +295,8 @@ fn test_close_answers_or_refuses_every_call() {
         let server = spawn(&world, SERVER, Dies::Never, &port, |kernel, port| port.serve(kernel));
         world.run(SERVER + 1, |kernel| port.close(kernel));
         let (served, answer) = (server.join(), client.join());
-        let refused = answer == Err(Error::PeerDied { pid: SERVER }) && served == Err(Error::Closed);
+        let refused =
+            answer == Err(Error::PeerDied { pid: SERVER, phase: Phase::Send }) && served == Err(Error::Closed);
         assert!(refused || (served.is_ok() && answer == Ok(11)), "{served:?} {answer:?}");
     });
 }
@@ -304,7 +309,8 @@ fn test_server_dies_with_a_call() {
             sure(port.receive(kernel));
             kernel.die();
         });
-        assert_eq!(world.run(1, |kernel| port.call(kernel, 0, 10)), Err(Error::PeerDied { pid: SERVER }));
+        let died = Err(Error::PeerDied { pid: SERVER, phase: Phase::Receive });
+        assert_eq!(world.run(1, |kernel| port.call(kernel, 0, 10)), died);
         assert_eq!(server.end(), None::<()>);
     });
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use underpass_core::error::Phase;
 use underpass_core::kernel::Kernel;
 use underpass_core::queue::{Queue, Room, Ticket};
 use underpass_core::{Deadline, Error, Result};

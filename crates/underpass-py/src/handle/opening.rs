@@ -6,15 +6,15 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::Error;
-use underpass_core::kernel::{Kernel as _, Memory, Parked, Wanted};
-use underpass_core::linux::{Host as _, Linux};
+use underpass_core::kernel::{Kernel as _, Memory, Parked, Purpose, Wanted};
+use underpass_core::linux::Linux;
 use underpass_shm::header::{Header, Kind};
+use underpass_shm::operation::Operation;
 use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, forks, space};
 
 use super::{Handle, title};
 use crate::error::{Context, exception, from_shm, plain, raise};
-use crate::host;
 use crate::kernel_conducted;
 use crate::kernel_lab::{self, LabKernel};
 use crate::space::Space;
@@ -51,7 +51,7 @@ impl Handle {
 
     /// Opens a named object, waiting for the name if `timeout` says so.
     pub fn open(py: Python<'_>, space: Option<&Space>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Self> {
-        Self::open_until(py, space, name, kind, timeout, timeout.deadline().time())
+        Self::open_until(py, space, name, kind, timeout, timeout.deadline().time(), &Purpose::new(Operation::Open))
     }
 
     pub fn open_until(
@@ -61,6 +61,7 @@ impl Handle {
         kind: Kind,
         timeout: Timeout,
         deadline: Option<u64>,
+        purpose: &Purpose,
     ) -> PyResult<Self> {
         check_name(name)?;
         if space.is_none()
@@ -87,9 +88,9 @@ impl Handle {
                             _ => continue,
                         }
                     }
-                    let mut looked = Ok(());
-                    host::Python.detached(&mut || looked = linux.space().await_name(&file, left));
-                    looked.map_err(|error| from_shm(py, error))?;
+                    linux
+                        .await_name(kind, name, purpose, left, |space, patience| space.await_name(&file, patience))
+                        .map_err(|error| raise(py, &Context::of(&what, "not opened"), error))?;
                     py.check_signals()?;
                 }
                 Err(error) => return Err(from_shm(py, error)),
@@ -160,10 +161,10 @@ pub fn missing(py: Python<'_>, what: &str, path: &str, timeout: Timeout) -> PyEr
         return plain(py, "TimedOut", &format!("{what} does not exist and did not appear {}", timeout.text()));
     }
     let advice = match timeout {
-        Timeout::Seconds(Some(seconds)) if seconds > 0.0 => format!("and did not appear within {seconds} s"),
-        _ => "now: pass timeout= to wait for it".into(),
+        Timeout::Seconds(Some(seconds)) if seconds > 0.0 => format!(" and did not appear within {seconds} s"),
+        _ => ": pass timeout= to wait for it".into(),
     };
-    exception(py, "NotFoundError", &format!("{what} does not exist {advice}"), |attributes| {
+    exception(py, "NotFoundError", &format!("{what} does not exist{advice}"), |attributes| {
         attributes.set_item("filename", path)
     })
 }

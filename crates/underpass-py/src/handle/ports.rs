@@ -6,21 +6,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use underpass_core::kernel::{Kernel, Memory, Parked, Wanted};
-use underpass_core::linux::Host as _;
+use underpass_core::kernel::{Kernel, Memory, Parked, Purpose, Wanted};
 use underpass_core::port::rendezvous::{Approach, Reception};
 use underpass_core::port::sockets::{Listener, Visit};
 use underpass_shm::header::{Header, Kind, WORDS};
 use underpass_shm::layout::port::{PORT_CLOSED, PortWords};
 use underpass_shm::life::Life;
+use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, socket, space};
 
 use super::Handle;
 use super::opening::{check, missing, not_created};
-use crate::error::from_shm;
-use crate::host;
+use crate::error::{Context, raise};
 use crate::kernel_conducted::{self, door};
 use crate::kernel_lab;
 use crate::rendezvous_lab::{Guest, Lobby};
@@ -69,7 +68,7 @@ impl Handle {
             }
             Ok((Memory { region, header, file: published? }, listener))
         })();
-        let (made, listener) = made.map_err(|error: Shm| failed(error.into()))?;
+        let (made, listener) = made.map_err(|error: Shm| failed(linux.space().blame(error).into()))?;
         if wanted.name.is_some() {
             kernel_conducted::announce().map_err(failed)?;
         }
@@ -102,19 +101,20 @@ impl Handle {
         timeout: Timeout,
     ) -> PyResult<Self> {
         let deadline = timeout.deadline().time();
+        let purpose = Purpose::new(Operation::Open);
         loop {
             let seen = kernel_lab::current().map(|lab| lab.names());
             let news = match seen {
                 Some(_) => None,
                 None => kernel_conducted::news(py, &Space::or_default(py, space)?.linux)?,
             };
-            let handle = Self::open_until(py, space, name, kind, timeout, deadline)?;
+            let handle = Self::open_until(py, space, name, kind, timeout, deadline, &purpose)?;
             if receives(handle.kernel(), &handle.region, &handle.header) {
                 return Ok(handle);
             }
             if deadline.is_some_and(|time| handle.kernel().now() >= time) {
                 let (what, path) = handle.found_at(name);
-                let lost = format!("{what} has lost its receiver, pid {}, and a new one", handle.header.creator_pid);
+                let lost = format!("{what} has lost its receiver, pid {}; its successor", handle.header.creator_pid);
                 return Err(missing(py, &lost, &path, timeout));
             }
             if let (Some(lab), Some(seen)) = (&handle.lab, seen) {
@@ -123,15 +123,14 @@ impl Handle {
                 }
                 continue;
             }
-            let home = handle.home(py)?.space();
             if let Some(news) = news {
                 kernel_conducted::await_name(&news, deadline).map_err(|error| handle.unused(py, error))?;
                 continue;
             }
             // The next incarnation is a new file of that name.
-            let mut looked = Ok(());
-            host::Python.detached(&mut || looked = home.await_change(Duration::from_millis(100)));
-            looked.map_err(|error| from_shm(py, error))?;
+            let (home, patience) = (handle.home(py)?, Duration::from_millis(100));
+            home.await_name(kind, name, &purpose, patience, underpass_shm::space::Space::await_change)
+                .map_err(|error| raise(py, &Context::of(&handle.title, "not opened"), error))?;
             py.check_signals()?;
         }
     }

@@ -68,7 +68,12 @@ impl LabKernel {
         if let Some(name) = wanted.name
             && self.is_taken(&space::file_name(name), wanted.kind)
         {
-            return Err(Shm::Exists { what: format!("'{name}' in the lab"), path: space::file_name(name) }.into());
+            return Err(Shm::Exists {
+                what: format!("'{name}' in the lab"),
+                path: space::file_name(name),
+                found: None,
+            }
+            .into());
         }
         if self.refuses(Deadline::NoWait) {
             let what = wanted.name.map_or_else(|| "an object".into(), |name| format!("'{name}'"));

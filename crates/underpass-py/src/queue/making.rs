@@ -6,8 +6,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::kernel::Wanted;
-use underpass_core::queue::Shape;
+use underpass_core::queue::{MOST_BYTES, Shape};
 use underpass_shm::header::{Kind, PARAMETERS};
+use underpass_shm::layout::queue::MOST_SLOTS;
 
 use super::{LETTERS, Queue};
 use crate::error::{Context, raise};
@@ -18,9 +19,9 @@ use crate::space::Space;
 
 pub fn shape(capacity: i64, message_size: i64, max_deliveries: Option<Whole>) -> PyResult<Shape> {
     let shape = Shape {
-        capacity: Whole(capacity).word("capacity")?,
-        message_size: Whole(message_size).word("message_size")? as usize,
-        max_deliveries: max_deliveries.map(|most| most.word("max_deliveries")).transpose()?,
+        capacity: Whole(capacity).word("capacity", 1, MOST_SLOTS)?,
+        message_size: Whole(message_size).word("message_size", 1, MOST_BYTES as u32)? as usize,
+        max_deliveries: max_deliveries.map(|most| most.word("max_deliveries", 1, u32::MAX)).transpose()?,
     };
     match shape.check() {
         Err(Error::Invalid(why)) => Err(PyValueError::new_err(why)),

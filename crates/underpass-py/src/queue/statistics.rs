@@ -80,7 +80,7 @@ impl QueueStatistics {
             self.leases.len(),
             self.loans.len(),
             self.putters,
-            self.shut_down,
+            if self.shut_down { "True" } else { "False" },
             self.waiters
         )
     }

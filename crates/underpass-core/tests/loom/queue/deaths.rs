@@ -13,7 +13,7 @@ fn test_last_putter_dies() {
         });
         world.run(2, |kernel| {
             assert_eq!(get(kernel, &queue), Ok(1));
-            assert_eq!(get(kernel, &queue), Err(Error::PeerDied { pid: 1 }));
+            assert_eq!(get(kernel, &queue), Err(Error::PeerDied { pid: 1, phase: Phase::Wait }));
         });
         assert_eq!(putter.end(), None::<()>);
     });
