@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
 use underpass_core::Error;
+use underpass_core::barrier::{Break, Cause};
 use underpass_core::error::Phase;
 use underpass_shm::Error as Shm;
 
@@ -119,6 +120,7 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
                 attributes.set_item("held_for", death.held.map(|held| Duration::from_nanos(held).as_secs_f64()))
             })
         }
+        Error::Broken(broken) => broken_barrier(py, context, broken),
         Error::NotOwner => plain(py, "MisuseError", &format!("{object} {failed}{more}")),
         Error::Aborted => plain(
             py,
@@ -156,6 +158,22 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         }
         Error::Shm(error) => from_shm(py, error),
     }
+}
+
+/// A barrier that nobody passes: who broke it.
+fn broken_barrier(py: Python<'_>, context: &Context<'_>, broken: Break) -> PyErr {
+    let Break { cause, pid } = broken;
+    let (cause, how) = match cause {
+        Cause::Aborted => ("aborted", "aborted it"),
+        Cause::TimedOut => ("timed out", "waited there until its time was over"),
+        Cause::Died => ("died", "had waited or joined, and died"),
+    };
+    let Context { object, failed, .. } = context;
+    let message = format!("{object} {failed}: it is broken, since pid {pid} {how}; nobody passes until reset()");
+    exception(py, "BrokenBarrierError", &message, |attributes| {
+        attributes.set_item("cause", cause)?;
+        attributes.set_item("pid", pid)
+    })
 }
 
 /// A server that does not let this process call: how, and the remedy.
