@@ -14,12 +14,14 @@ import pytest
 from tests.conformance.backends import PATIENCE, SOON, Processes, Threads
 from underpass import (
     AtomicInt,
+    Barrier,
     Event,
     Gate,
     Interface,
     MisuseError,
     Mutex,
     Notification,
+    Once,
     Port,
     Queue,
     Semaphore,
@@ -94,12 +96,25 @@ def mutex_that_another_thread_holds() -> None:
         holder.join()
 
 
+def once_that_another_thread_runs() -> None:
+    once, begun, done = Once(), threading.Event(), threading.Event()
+    runner = threading.Thread(target=lambda: once.call(lambda: (begun.set(), done.wait(PATIENCE))))
+    runner.start()
+    begun.wait(PATIENCE)
+    try:
+        once.call(runner.join)
+    finally:
+        done.set()
+        runner.join()
+
+
 WAITS: list[Callable[[], object]] = [
     lambda: Semaphore(0).acquire(),
     lambda: Semaphore(0).holding().__enter__(),
     lambda: Notification().wait(1),
     lambda: Event().wait(),
     lambda: AtomicInt(0).wait(0),
+    lambda: Barrier(2).wait(),
     lambda: Queue().get(),
     lambda: Queue().take(),
     lambda: Queue().get_many(),
@@ -114,6 +129,7 @@ WAITS: list[Callable[[], object]] = [
     lambda: Port().receive(),
     lambda: Port().receive_any(),
     mutex_that_another_thread_holds,
+    once_that_another_thread_runs,
     name_that_lost_its_receiver,
     call_of_an_idle_port,
     message_to_an_idle_port,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+pub mod barrier;
 pub mod deadline;
 pub mod error;
 #[cfg(not(loom))]
@@ -12,6 +13,7 @@ pub mod linux;
 pub mod lock;
 pub mod mutex;
 pub mod notification;
+pub mod once;
 #[cfg(not(loom))]
 pub mod outsider;
 pub mod planted;

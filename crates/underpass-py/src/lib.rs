@@ -2,6 +2,7 @@
 
 mod admit;
 mod atomic;
+mod barrier;
 mod bytes;
 mod error;
 mod event;
@@ -17,6 +18,7 @@ mod mutex;
 mod notification;
 mod number;
 mod object;
+mod once;
 mod peer;
 mod port;
 mod queue;
@@ -44,6 +46,8 @@ mod _core {
     #[pymodule_export]
     use crate::atomic::{AtomicInt, AtomicIntStatistics};
     #[pymodule_export]
+    use crate::barrier::{Barrier, BarrierStatistics};
+    #[pymodule_export]
     use crate::event::{Event, EventStatistics};
     #[pymodule_export]
     use crate::gate::{Gate, GateStatistics};
@@ -65,6 +69,8 @@ mod _core {
     use crate::notification::{Notification, NotificationStatistics};
     #[pymodule_export]
     use crate::object::SharedObject;
+    #[pymodule_export]
+    use crate::once::{Once, OnceStatistics, OnceTurn};
     #[pymodule_export]
     use crate::peer::Peer;
     #[pymodule_export]

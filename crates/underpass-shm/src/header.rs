@@ -39,9 +39,13 @@ pub enum Kind {
     AtomicInt = 8,
     /// One flag.
     Event = 9,
+    /// Where processes wait for each other.
+    Barrier = 10,
+    /// What one process runs.
+    Once = 11,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 11] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -51,6 +55,8 @@ const KINDS: [Kind; 9] = [
     Kind::Notification,
     Kind::AtomicInt,
     Kind::Event,
+    Kind::Barrier,
+    Kind::Once,
 ];
 
 impl Kind {
@@ -73,6 +79,8 @@ impl Kind {
             Self::Notification => "Notification",
             Self::AtomicInt => "AtomicInt",
             Self::Event => "Event",
+            Self::Barrier => "Barrier",
+            Self::Once => "Once",
         }
     }
 

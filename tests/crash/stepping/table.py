@@ -2,10 +2,12 @@
 
 from tests.crash.stepping import (
     atomics,
+    barriers,
     crowds,
     desks,
     flags,
     mutexes,
+    onces,
     owners,
     ports,
     queue_sides,
@@ -19,8 +21,10 @@ OPERATIONS: list[AnyOperation] = [
     *semaphores.OPERATIONS,
     *mutexes.OPERATIONS,
     *owners.OPERATIONS,
+    *onces.OPERATIONS,
     *flags.OPERATIONS,
     *atomics.OPERATIONS,
+    *barriers.OPERATIONS,
     *crowds.OPERATIONS,
     *queues.OPERATIONS,
     *queue_sides.OPERATIONS,

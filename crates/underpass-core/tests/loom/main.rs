@@ -5,10 +5,12 @@
 #![cfg(loom)]
 
 mod atomic;
+mod barrier;
 mod kernel;
 mod lock;
 mod mutex;
 mod notification;
+mod once;
 mod port;
 mod queue;
 mod semaphore;

@@ -13,6 +13,7 @@ use underpass_shm::{Error as Shm, space};
 
 use super::{Handle, title};
 use crate::atomic::AtomicInt;
+use crate::barrier::Barrier;
 use crate::error::{exception, from_shm, is, plain};
 use crate::event::Event;
 use crate::gate::Gate;
@@ -20,6 +21,7 @@ use crate::kernel_lab::{self, LabKernel};
 use crate::mutex::Mutex;
 use crate::notification::Notification;
 use crate::object::opened;
+use crate::once::Once;
 use crate::queue::{LETTERS, Queue};
 use crate::semaphore::Semaphore;
 use crate::space::Space;
@@ -149,6 +151,8 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::Notification => Ok(opened::<Notification>(py, handle)?.into_any()),
         Kind::Event => Ok(opened::<Event>(py, handle)?.into_any()),
         Kind::AtomicInt => Ok(opened::<AtomicInt>(py, handle)?.into_any()),
+        Kind::Barrier => Ok(opened::<Barrier>(py, handle)?.into_any()),
+        Kind::Once => Ok(opened::<Once>(py, handle)?.into_any()),
         Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
     }
 }

@@ -2,9 +2,11 @@
 //! tables stand here, on their atomics.
 
 pub mod atomic;
+pub mod barrier;
 pub mod lock;
 pub mod mutex;
 pub mod notification;
+pub mod once;
 pub mod port;
 pub mod queue;
 pub mod semaphore;
