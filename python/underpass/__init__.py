@@ -3,6 +3,7 @@
 from underpass.data import Lease, Loan, Queue
 from underpass.errors import (
     AccessDeniedError,
+    BrokenBarrierError,
     CallAbortedError,
     CallCancelledError,
     ClosedError,
@@ -27,12 +28,14 @@ from underpass.errors import (
 from underpass.interfaces import Interface, connect, oneway, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Notified, Peer, Port, Request
-from underpass.sync import AtomicInt, Event, Mutex, Notification, Semaphore
+from underpass.sync import AtomicInt, Barrier, Event, Mutex, Notification, Semaphore
 from underpass.waiting import fail_after, warn_waiting
 
 __all__ = [
     "AccessDeniedError",
     "AtomicInt",
+    "Barrier",
+    "BrokenBarrierError",
     "CallAbortedError",
     "CallCancelledError",
     "ClosedError",

@@ -201,10 +201,17 @@ class OwnerDiedError(DiedError):
 
 
 class BrokenBarrierError(UnderpassError, RuntimeError):
-    """A party of the barrier died, timed out or aborted, so it can never be complete. Comes with `Barrier`.
+    """A party of the barrier died, timed out or aborted, so it cannot be complete.
 
     Nobody passes until ``reset()``; then all parties may come again.
+
+    Attributes:
+        cause: How it was broken.
+        pid: The process that died, aborted it, or whose time ran out; 0 if that is not known.
     """
+
+    cause: Literal["aborted", "timed out", "died"] = "aborted"
+    pid: int = 0
 
 
 # ── where objects live ──────────────────────────────────────────────────────────────────────────────────────────────────

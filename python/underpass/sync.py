@@ -3,6 +3,8 @@
 from underpass._core import (
     AtomicInt,
     AtomicIntStatistics,
+    Barrier,
+    BarrierStatistics,
     Event,
     EventStatistics,
     Mutex,
@@ -16,6 +18,8 @@ from underpass._core import (
 __all__ = [
     "AtomicInt",
     "AtomicIntStatistics",
+    "Barrier",
+    "BarrierStatistics",
     "Event",
     "EventStatistics",
     "Mutex",

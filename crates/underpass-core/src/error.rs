@@ -3,6 +3,7 @@
 #[cfg(not(loom))]
 use underpass_shm::Error as Shm;
 
+use crate::barrier::Break;
 use crate::mutex::Death;
 
 /// Result of this crate.
@@ -45,6 +46,8 @@ pub enum Error {
     },
     /// The owner of a mutex died while it held it; the caller does not hold it.
     OwnerDied(Death),
+    /// A barrier that nobody passes until it is reset.
+    Broken(Break),
     /// The caller gives back what it does not hold.
     NotOwner,
     /// The server gave the call up without a reply; it may have acted.

@@ -62,9 +62,13 @@ pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels
         Kind::Mutex => lock(kernel, region).into_iter().collect(),
         Kind::Queue => slots(header, region),
         Kind::Port => calls(header, channels),
-        Kind::Semaphore | Kind::Notification | Kind::Event | Kind::AtomicInt | Kind::Lives | Kind::Channel => {
-            Vec::new()
-        }
+        Kind::Semaphore
+        | Kind::Notification
+        | Kind::Event
+        | Kind::AtomicInt
+        | Kind::Barrier
+        | Kind::Lives
+        | Kind::Channel => Vec::new(),
     }
 }
 

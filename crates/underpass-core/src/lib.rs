@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+pub mod barrier;
 pub mod deadline;
 pub mod error;
 #[cfg(not(loom))]

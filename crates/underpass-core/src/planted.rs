@@ -24,6 +24,8 @@ pub enum Fault {
     UncountedCall,
     /// The side of a queue that gets does not say what it is about to do: nobody completes it.
     UnannouncedStep,
+    /// Who waits at a barrier is not told of a party that becomes known later: nobody watches it.
+    UnwatchedParty,
 }
 
 /// Whether that is wrong, here and now.
@@ -44,7 +46,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 9] = [
+    const FAULTS: [(&str, Fault); 10] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -54,6 +56,7 @@ mod chosen {
         ("early end of stream", Fault::EarlyEndOfStream),
         ("uncounted call", Fault::UncountedCall),
         ("unannounced step", Fault::UnannouncedStep),
+        ("unwatched party", Fault::UnwatchedParty),
     ];
 
     thread_local! {

@@ -256,30 +256,11 @@ impl Waiters {
         slept: bool,
     ) -> Result<Option<u64>> {
         if let Some(index) = *mine {
-            let state = &self.slots[index].state;
-            let mut posts = self.words.posts.load(Acquire);
-            if slept && state.load(Acquire) != GRANTED {
-                // Woken for somebody who died, or by the clock.
-                let _held = self.enter(kernel, room)?;
-                room.mend(kernel);
-                // SYNC(waiters-3): pairs with `leave`: what is returned is found by this sweep, or raises `posts`.
-                posts = self.words.posts.load(Acquire);
-                self.sweep(kernel, room, &[GRANTED]);
-            }
-            if let Some(given) = self.take(kernel, index) {
+            let given = self.look(kernel, room, index, watch, slept)?;
+            if given.is_some() {
                 *mine = None;
-                return Ok(Some(given));
             }
-            if state.load(Acquire) != WAITING {
-                return Err(Error::Corrupted("a waiter's slot was taken from it".into()));
-            }
-            if let Some(watch) = watch {
-                room.watch(wish, watch);
-                watch.word(state, WAITING);
-                watch.word(&self.words.posts, posts);
-                self.watch_given(watch);
-            }
-            return Ok(None);
+            return Ok(given);
         }
         let _held = self.enter(kernel, room)?;
         if slept {
@@ -291,6 +272,89 @@ impl Waiters {
             self.open_door(kernel);
         }
         Ok(given)
+    }
+
+    /// One who has a slot looks what it was given, or says what it sleeps for.
+    pub fn look<'a>(
+        &'a self,
+        kernel: &dyn Kernel,
+        room: &'a dyn Room,
+        index: usize,
+        watch: Option<&mut Watch<'a>>,
+        slept: bool,
+    ) -> Result<Option<u64>> {
+        let state = &self.slots[index].state;
+        let mut posts = self.words.posts.load(Acquire);
+        if slept && state.load(Acquire) != GRANTED {
+            // Woken for somebody who died, or by the clock.
+            let _held = self.enter(kernel, room)?;
+            room.mend(kernel);
+            // SYNC(waiters-3): pairs with `leave`: what is returned is found by this sweep, or raises `posts`.
+            posts = self.words.posts.load(Acquire);
+            self.sweep(kernel, room, &[GRANTED]);
+        }
+        if let Some(given) = self.take(kernel, index) {
+            return Ok(Some(given));
+        }
+        if state.load(Acquire) != WAITING {
+            return Err(Error::Corrupted("a waiter's slot was taken from it".into()));
+        }
+        if let Some(watch) = watch {
+            room.watch(self.wish(index), watch);
+            watch.word(state, WAITING);
+            watch.word(&self.words.posts, posts);
+            self.watch_given(watch);
+        }
+        Ok(None)
+    }
+
+    /// Takes a slot for the caller, who will sleep in it, if one is free. The lock is held.
+    pub fn seat(&self, kernel: &dyn Kernel, room: &dyn Room, wish: Wish) -> Result<Option<usize>> {
+        if self.vacant().is_none() {
+            self.sweep(kernel, room, &[GRANTED]);
+        }
+        let Some(index) = self.vacant() else { return Ok(None) };
+        self.fill(index, kernel.me()?.thread, wish);
+        Ok(Some(index))
+    }
+
+    /// One who found no slot says that it sleeps for one; false if there is one by now. The lock is held.
+    pub fn queue_at_door<'a>(&'a self, watch: &mut Watch<'a>) -> bool {
+        let posts = self.words.posts.load(Acquire);
+        // SYNC(waiters-2): pairs with the look in `open_door`: slots are left without the lock.
+        let word = self.words.door.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
+        if self.vacant().is_some() {
+            return false;
+        }
+        watch.word(&self.words.door, word);
+        watch.word(&self.words.posts, posts);
+        self.watch_given(watch);
+        true
+    }
+
+    /// Numbers those who wait in the order in which they came, in [`Wish::how`]. The lock is held.
+    pub fn rank(&self) {
+        let now = self.words.tickets.load(Relaxed);
+        let age = |index: usize| now.wrapping_sub(self.slots[index].ticket.load(Relaxed));
+        let mut order: Vec<_> = self.in_state(WAITING).collect();
+        order.sort_unstable_by_key(|index| std::cmp::Reverse(age(*index)));
+        for (rank, index) in (0..).zip(order) {
+            self.slots[index].how.store(rank, Relaxed);
+        }
+    }
+
+    /// Something was given to the slot, and its owner has not come for it.
+    #[must_use]
+    pub fn is_granted(&self, index: usize) -> bool {
+        self.slots[index].state.load(Acquire) == GRANTED
+    }
+
+    /// Has all look again who sleep here, or are about to. The caller owes it: see [`Self::owe`].
+    pub fn call_all(&self, kernel: &dyn Kernel) {
+        self.words.posts.fetch_add(1, AcqRel);
+        if !self.is_empty() {
+            kernel.wake(&self.words.posts, u32::MAX);
+        }
     }
 
     /// Fulfils the wish, or takes a slot, or queues at the door. The lock is held.
@@ -355,7 +419,7 @@ impl Waiters {
     }
 
     /// Takes what the caller's own slot was given, and leaves it.
-    fn take(&self, kernel: &dyn Kernel, index: usize) -> Option<u64> {
+    pub fn take(&self, kernel: &dyn Kernel, index: usize) -> Option<u64> {
         let slot = &self.slots[index];
         if slot.state.load(Acquire) != GRANTED {
             return None;
@@ -369,7 +433,7 @@ impl Waiters {
     /// Leaves without what was waited for; if it has been given meanwhile, a time-out was no time-out, and a signal
     /// leaves it to others.
     #[cold]
-    fn leave(&self, kernel: &dyn Kernel, index: usize, error: Error) -> Result<u64> {
+    pub fn leave(&self, kernel: &dyn Kernel, index: usize, error: Error) -> Result<u64> {
         let _owed = Owed::name(kernel, &self.words.baton);
         let state = &self.slots[index].state;
         if state.compare_exchange(WAITING, GONE, AcqRel, Acquire).is_ok() {

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
 use underpass_core::Error;
+use underpass_core::barrier::{Break, Cause};
 use underpass_core::error::Phase;
 use underpass_core::mutex::Death;
 use underpass_shm::Error as Shm;
@@ -101,6 +102,7 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         Error::Invalid(why) => PyValueError::new_err(format!("{object}: {why}")),
         Error::PeerDied { pid, phase } => peer_died(py, context, pid, phase),
         Error::OwnerDied(death) => owner_died(py, context, &death, &format!("pid {}, died", death.pid)),
+        Error::Broken(broken) => broken_barrier(py, context, broken),
         Error::NotOwner => plain(py, "MisuseError", &format!("{object} {failed}{more}")),
         Error::Aborted => plain(
             py,
@@ -178,6 +180,22 @@ fn peer_died(py: Python<'_>, context: &Context<'_>, pid: u32, phase: Phase) -> P
         attributes.set_item("phase", name_of(phase))?;
         let label = object.rsplit_once(' ').map_or(*object, |(_, label)| label);
         attributes.set_item("name", label.trim_matches('\''))
+    })
+}
+
+/// A barrier that nobody passes: who broke it.
+fn broken_barrier(py: Python<'_>, context: &Context<'_>, broken: Break) -> PyErr {
+    let Break { cause, pid } = broken;
+    let (cause, how) = match cause {
+        Cause::Aborted => ("aborted", "aborted it"),
+        Cause::TimedOut => ("timed out", "waited there until its time was over"),
+        Cause::Died => ("died", "had waited or joined, and died"),
+    };
+    let Context { object, failed, .. } = context;
+    let message = format!("{object} {failed}: it is broken, since pid {pid} {how}; nobody passes until reset()");
+    exception(py, "BrokenBarrierError", &message, |attributes| {
+        attributes.set_item("cause", cause)?;
+        attributes.set_item("pid", pid)
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod admit;
 mod atomic;
+mod barrier;
 mod bytes;
 mod error;
 mod event;
@@ -43,6 +44,8 @@ use underpass_shm::futex;
 mod _core {
     #[pymodule_export]
     use crate::atomic::{AtomicInt, AtomicIntStatistics};
+    #[pymodule_export]
+    use crate::barrier::{Barrier, BarrierStatistics};
     #[pymodule_export]
     use crate::event::{Event, EventStatistics};
     #[pymodule_export]

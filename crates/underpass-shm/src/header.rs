@@ -39,9 +39,11 @@ pub enum Kind {
     AtomicInt = 8,
     /// One flag.
     Event = 9,
+    /// Where processes wait for each other.
+    Barrier = 10,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -51,6 +53,7 @@ const KINDS: [Kind; 9] = [
     Kind::Notification,
     Kind::AtomicInt,
     Kind::Event,
+    Kind::Barrier,
 ];
 
 impl Kind {
@@ -73,6 +76,7 @@ impl Kind {
             Self::Notification => "Notification",
             Self::AtomicInt => "AtomicInt",
             Self::Event => "Event",
+            Self::Barrier => "Barrier",
         }
     }
 

@@ -13,6 +13,7 @@ use underpass_shm::{Error as Shm, space};
 
 use super::{Handle, title};
 use crate::atomic::AtomicInt;
+use crate::barrier::Barrier;
 use crate::error::{exception, from_shm, is, plain};
 use crate::event::Event;
 use crate::gate::Gate;
@@ -149,6 +150,7 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::Notification => Ok(opened::<Notification>(py, handle)?.into_any()),
         Kind::Event => Ok(opened::<Event>(py, handle)?.into_any()),
         Kind::AtomicInt => Ok(opened::<AtomicInt>(py, handle)?.into_any()),
+        Kind::Barrier => Ok(opened::<Barrier>(py, handle)?.into_any()),
         Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
     }
 }

@@ -2,6 +2,7 @@
 //! tables stand here, on their atomics.
 
 pub mod atomic;
+pub mod barrier;
 pub mod lock;
 pub mod mutex;
 pub mod notification;

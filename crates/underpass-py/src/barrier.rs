@@ -1,0 +1,274 @@
+//! `underpass.Barrier`.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use underpass_core::barrier as core;
+use underpass_core::kernel::Wanted;
+use underpass_core::waiters::{self, Waiters};
+use underpass_shm::header::{Kind, PARAMETERS, WORDS};
+use underpass_shm::layout::barrier::{BarrierWords, MOST_PARTIES};
+use underpass_shm::place::Placed;
+
+use crate::error::{Context, raise};
+use crate::handle::Handle;
+use crate::notification::describe;
+use crate::number::{Whole, mode};
+use crate::object::{self, Object, SharedObject};
+use crate::space::Space;
+use crate::timeout::Timeout;
+
+const SIZE: usize = WORDS + size_of::<BarrierWords>() + waiters::SIZE;
+
+/// Where processes wait until all have come: the standard library's ``Barrier``, which knows when one dies.
+///
+/// ``wait`` returns in all parties once the last one has come, and the next generation begins; nobody of it slips into the
+/// one before, and one that is slow to wake still learns how its own ended. What is broken lets nobody pass until
+/// ``reset``: by ``abort``, by a waiter whose time ran out (as the standard library and Java's ``CyclicBarrier`` have
+/// it), and by a death.
+///
+/// A process is known from its first ``wait``, or from ``join``. When it ends, in whatever way and whether it waits or
+/// computes, all who wait leave with BrokenBarrierError at once; so does whoever comes, until ``reset`` has forgotten the
+/// dead. A party that dies before it was known is waited for: let each process ``join`` when it starts. The end of a thread
+/// in a process that goes on breaks nothing.
+///
+/// Args:
+///     parties: How many have to come, 1 to 64.
+///
+/// Raises:
+///     ValueError: ``parties`` is out of range.
+///
+/// Example:
+///     >>> import threading
+///     >>> import underpass
+///     >>> start = underpass.Barrier(2)
+///     >>> other = threading.Thread(target=start.wait)
+///     >>> other.start()
+///     >>> start.wait(timeout=10) in (0, 1)
+///     True
+///     >>> other.join()
+#[pyclass(frozen, extends = SharedObject, module = "underpass")]
+#[derive(Debug)]
+pub struct Barrier {
+    handle: Arc<Handle>,
+    core: core::Barrier,
+}
+
+/// A snapshot of a barrier.
+#[pyclass(frozen, get_all, module = "underpass")]
+#[derive(Debug)]
+pub struct BarrierStatistics {
+    /// How many have to come.
+    parties: u32,
+    /// How many have come.
+    n_waiting: usize,
+    /// True if nobody passes until a reset.
+    broken: bool,
+    /// How many threads sleep here, wherever they are.
+    waiters: usize,
+}
+
+#[pymethods]
+impl BarrierStatistics {
+    fn __repr__(&self) -> String {
+        let Self { parties, n_waiting, broken, waiters } = self;
+        let broken = if *broken { "True" } else { "False" };
+        format!("BarrierStatistics(parties={parties}, n_waiting={n_waiting}, broken={broken}, waiters={waiters})")
+    }
+}
+
+fn checked(parties: Whole) -> PyResult<u32> {
+    u32::try_from(parties.0)
+        .ok()
+        .filter(|parties| (1..=MOST_PARTIES).contains(parties))
+        .ok_or_else(|| PyValueError::new_err(format!("parties={} is not between 1 and {MOST_PARTIES}", parties.0)))
+}
+
+const fn parameters(parties: u32) -> [u64; PARAMETERS] {
+    [parties as u64, 0, 0, 0, 0, 0, 0, 0]
+}
+
+fn create(
+    py: Python<'_>,
+    space: Option<&Space>,
+    name: Option<&str>,
+    mode: Option<u32>,
+    parties: u32,
+) -> PyResult<PyClassInitializer<Barrier>> {
+    let wanted = Wanted {
+        name,
+        kind: Kind::Barrier,
+        size: SIZE,
+        parameters: parameters(parties),
+        mode,
+        // Zeroed words are those of one that is whole and empty.
+        format: &|_region| Ok(()),
+    };
+    Barrier::over(py, Arc::new(Handle::create(py, space, &wanted)?))
+}
+
+impl Object for Barrier {
+    const KIND: Kind = Kind::Barrier;
+    const PARAMETERS: &'static [&'static str] = &["parties"];
+
+    fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
+        let parties = u32::try_from(handle.header.parameters[0]).ok();
+        let parties = parties.filter(|parties| (1..=MOST_PARTIES).contains(parties));
+        let words = Placed::at(&handle.region, WORDS);
+        let waiters = Waiters::at(&handle.region, WORDS + size_of::<BarrierWords>());
+        let (Some(parties), Some(words), Some(waiters)) = (parties, words, waiters) else {
+            let error = underpass_core::Error::Corrupted("its parties or its length are out of range".into());
+            return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
+        };
+        let core = core::Barrier::new(words, waiters, parties);
+        Ok(object::base(&handle).add_subclass(Self { handle, core }))
+    }
+}
+
+impl Barrier {
+    fn is_broken(&self) -> bool {
+        self.core.broken().is_some()
+    }
+
+    fn count(&self) -> u32 {
+        self.handle.header.parameters[0] as u32
+    }
+
+    #[cold]
+    fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: underpass_core::Error) -> PyErr {
+        let detail = format!("not all of its {} parties came, so it is broken now", self.count());
+        raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
+    }
+
+    fn told(&self, py: Python<'_>, failed: &str, done: underpass_core::Result<()>) -> PyResult<()> {
+        done.map_err(|error| raise(py, &Context::of(&self.handle.title, failed), error))
+    }
+}
+
+#[pymethods]
+impl Barrier {
+    #[new]
+    fn new(py: Python<'_>, parties: Whole) -> PyResult<PyClassInitializer<Self>> {
+        create(py, None, None, None, checked(parties)?)
+    }
+
+    /// Make a named barrier. Raises ExistsError if the name is taken.
+    #[staticmethod]
+    #[pyo3(signature = (name, parties, *, space=None, mode=None))]
+    fn create(
+        py: Python<'_>,
+        name: &str,
+        parties: Whole,
+        space: Option<&Bound<'_, Space>>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
+    ) -> PyResult<Py<Self>> {
+        Py::new(py, create(py, space.map(Bound::get), Some(name), mode, checked(parties)?)?)
+    }
+
+    /// Open a named barrier, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
+    #[staticmethod]
+    #[pyo3(signature = (name, *, space=None, timeout=Some(0.0)), text_signature = "(name, *, space=None, timeout=0)")]
+    fn open(py: Python<'_>, name: &str, space: Option<&Bound<'_, Space>>, timeout: Option<f64>) -> PyResult<Py<Self>> {
+        object::open(py, name, space, timeout)
+    }
+
+    /// Open the barrier of that name, or make it. Raises MismatchError if it exists and has other ``parties``.
+    #[staticmethod]
+    #[pyo3(signature = (name, parties, *, space=None, mode=None))]
+    fn open_or_create(
+        py: Python<'_>,
+        name: &str,
+        parties: Whole,
+        space: Option<&Bound<'_, Space>>,
+        #[pyo3(from_py_with = mode)] mode: Option<u32>,
+    ) -> PyResult<Py<Self>> {
+        let parties = checked(parties)?;
+        let make = || create(py, space.map(Bound::get), Some(name), mode, parties);
+        object::open_or_create(py, name, space, parameters(parties), make)
+    }
+
+    /// Make this process known, so that its death breaks the barrier also before it has ever waited. Idempotent.
+    ///
+    /// It never waits for others, and works on a broken barrier too. It is not an arrival.
+    ///
+    /// Raises:
+    ///     MisuseError: 64 processes are known already.
+    fn join(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.check(py)?;
+        self.told(py, "not joined", self.core.join(self.handle.kernel()))
+    }
+
+    /// Wait until all parties have come; how many came before this one in its generation, from 0 to ``parties`` - 1.
+    ///
+    /// The last one to come lets all others go, together. Whoever is killed after that, also the last one before it has
+    /// woken anybody, takes nothing back: all others return. One whom an exception of a signal handler takes away has not
+    /// come, and breaks nothing while its process goes on.
+    ///
+    /// Raises:
+    ///     TimedOut: Not all came within ``timeout`` seconds. That breaks it, for all, also with a timeout of 0. If the
+    ///         last one came in the same moment, it has passed.
+    ///     BrokenBarrierError: It was broken, before or meanwhile; the text says by whom, as ``cause`` and ``pid`` do. The
+    ///         standard library raises it in the one whose time ran out, too.
+    ///     ResetError: It was reset meanwhile.
+    ///     MisuseError: 64 other processes are known already.
+    #[pyo3(signature = (*, timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<u32> {
+        let timeout = Timeout::new(timeout)?;
+        self.handle.check(py)?;
+        match timeout.judge(self.core.wait(self.handle.kernel(), timeout.deadline())) {
+            Ok(index) => Ok(index),
+            Err(error) => Err(self.failed(py, "not passed", timeout, error)),
+        }
+    }
+
+    /// Break it: all who wait leave with BrokenBarrierError, and nobody passes until ``reset``.
+    ///
+    /// What is broken already stays as it was broken. It never waits for a waiter. If the process dies inside, either
+    /// nothing has happened, or everybody is told.
+    fn abort(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.check(py)?;
+        self.told(py, "not aborted", self.core.abort(self.handle.kernel()))
+    }
+
+    /// Make it whole and empty again: all who wait leave with ResetError, and processes that have ended are forgotten.
+    ///
+    /// Processes that live stay known. It never waits for a waiter; if the process dies inside, either nothing has happened,
+    /// or everybody is told. The standard library raises BrokenBarrierError in those who wait.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.check(py)?;
+        self.told(py, "not reset", self.core.reset(self.handle.kernel()))
+    }
+
+    /// How many have to come.
+    #[getter]
+    fn parties(&self) -> u32 {
+        self.count()
+    }
+
+    /// How many have come and wait for the others.
+    #[getter]
+    fn n_waiting(&self, py: Python<'_>) -> PyResult<usize> {
+        self.handle.look(py)?;
+        Ok(self.core.waiting())
+    }
+
+    /// True if nobody passes until ``reset``. A death counts once somebody waits: parties that are done may end.
+    #[getter]
+    fn broken(&self, py: Python<'_>) -> PyResult<bool> {
+        self.handle.look(py)?;
+        Ok(self.is_broken())
+    }
+
+    /// A frozen snapshot.
+    fn statistics(&self, py: Python<'_>) -> PyResult<BarrierStatistics> {
+        self.handle.look(py)?;
+        let (n_waiting, waiters) = (self.core.waiting(), self.handle.waiters());
+        Ok(BarrierStatistics { parties: self.count(), n_waiting, broken: self.is_broken(), waiters })
+    }
+
+    fn __repr__(&self) -> String {
+        let broken = if self.is_broken() { ", broken" } else { "" };
+        describe(&self.handle, &format!("{} of {} parties{broken}", self.core.waiting(), self.count()))
+    }
+}
