@@ -14,6 +14,7 @@ import pytest
 from tests.conformance.backends import PATIENCE, SOON, Processes, Threads
 from underpass import (
     AtomicInt,
+    Barrier,
     Event,
     Gate,
     Interface,
@@ -100,6 +101,7 @@ WAITS: list[Callable[[], object]] = [
     lambda: Notification().wait(1),
     lambda: Event().wait(),
     lambda: AtomicInt(0).wait(0),
+    lambda: Barrier(2).wait(),
     lambda: Queue().get(),
     lambda: Queue().take(),
     lambda: Queue().get_many(),

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.backends import PATIENCE, Processes
-from underpass import AtomicInt, Event, Gate, Mutex, Notification, Port, Queue, Semaphore, TimedOut
+from underpass import AtomicInt, Barrier, Event, Gate, Mutex, Notification, Port, Queue, Semaphore, TimedOut
 
 OPERATIONS = 100_000
 # Until the interpreter has the memory that the operation needs, and the thread has a life.
@@ -180,6 +180,8 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "Event.set, wait, clear": (Event, lambda it: (it.set(), it.wait(), it.is_set(), it.clear())),
     "AtomicInt.add, load": (AtomicInt, lambda it: (it.add(2), it.sub(1), it.load(), it.store(5), it.exchange(6))),
     "AtomicInt.compare_exchange, wait": (AtomicInt, lambda it: (it.compare_exchange(0, 0), it.wait(1), it.or_(0))),
+    "Barrier.wait, join": (lambda: Barrier(1), lambda it: (it.wait(), it.join(), it.n_waiting, it.broken)),
+    "Barrier.abort, reset": (lambda: Barrier(2), lambda it: (it.join(), it.abort(), it.reset(), it.statistics())),
     "Queue.put, get": (queue, lambda it: (it.put(b"x"), it.get())),
     "Queue.put_nowait, get_nowait": (queue, lambda it: (it.put_nowait(b"x"), it.get_nowait())),
     "Queue.put_many, get_many": (queue, lambda it: (it.put_many((b"x", b"y")), it.get_many())),
@@ -200,6 +202,7 @@ SOMETHING_TO_WAIT_FOR: Kinds = {
     "Notification.wait": (Notification, late(lambda it: it.wait(timeout=SHORT))),
     "Event.wait": (Event, late(lambda it: it.wait(timeout=SHORT))),
     "AtomicInt.wait": (AtomicInt, late(lambda it: it.wait(0, timeout=SHORT))),
+    "Barrier.wait": (lambda: Barrier(2), late(lambda it: (it.reset(), it.wait(timeout=SHORT)))),
     "Queue.get": (queue, late(lambda it: it.get(timeout=SHORT))),
     "Queue.take": (queue, late(lambda it: it.take(timeout=SHORT))),
     "Queue.put": (full, late(lambda it: it.put(b"x", timeout=SHORT))),

@@ -6,7 +6,7 @@ import pickle
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.hostile.mutations import HEADER, Verbs
-from underpass import AtomicInt, Event, Mutex, Notification, Queue, Semaphore
+from underpass import AtomicInt, Barrier, Event, Mutex, Notification, Queue, Semaphore
 
 if TYPE_CHECKING:
     import random
@@ -205,10 +205,40 @@ class AtomicInts:
         )
 
 
-def served_under(size: int) -> list[int]:
-    """Where the lock is under which waiters in slots are served. See layout/waiters.rs."""
-    assert size > HEADER + 64 + 16
-    return [HEADER + 64 + 8]
+class Barriers:
+    name = "barrier"
+
+    def make(self) -> None:
+        Barrier.create(self.name, 2).join()
+
+    def open(self) -> Barrier:
+        return Barrier.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        return served_under(size, words=320)
+
+    def use(self, it: Barrier, dice: random.Random, verbs: Verbs) -> None:
+        pause = dice.choice((0, 0, 0, SHORT))
+        in_any_order(
+            dice,
+            verbs,
+            [
+                lambda: it.wait(timeout=pause),
+                lambda: it.wait(timeout=pause),
+                it.join,
+                it.abort,
+                it.reset,
+                it.reset,
+                lambda: (it.parties, it.n_waiting, it.broken, it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
+
+
+def served_under(size: int, words: int = 64) -> list[int]:
+    """Where the lock is under which waiters in slots are served, behind the object's own words. See layout/waiters.rs."""
+    assert size > HEADER + words + 16
+    return [HEADER + words + 8]
 
 
 class Queues:
@@ -292,6 +322,7 @@ SUBJECTS: list[Subject] = [
     Notifications(),
     Events(),
     AtomicInts(),
+    Barriers(),
     Queues("queue", None),
     Queues("letters", 2),
 ]

@@ -90,6 +90,14 @@ KINDS: dict[Callable[[random.Random], object], list[Operation]] = {
         lambda it, _: it.store(0),
         lambda it, _: it.wake(),
     ],
+    lambda dice: underpass.Barrier(dice.choice([1, 2, 2, 3])): [
+        lambda it, timeout: it.wait(timeout=timeout),
+        lambda it, timeout: it.wait(timeout=timeout),
+        lambda it, timeout: it.wait(timeout=timeout),
+        lambda it, _: it.join(),
+        lambda it, _: it.abort(),
+        lambda it, _: it.reset(),
+    ],
     queue: [
         lambda it, timeout: it.put(b"x", timeout=timeout),
         lambda it, timeout: it.put(b"x", timeout=timeout),

@@ -13,7 +13,7 @@ pytest.importorskip("greenlet")
 
 import underpass
 from tests.lab.scenes import TASKS
-from underpass import MisuseError, OwnerDiedError, TimedOut, WouldBlock, lab
+from underpass import BrokenBarrierError, MisuseError, OwnerDiedError, ResetError, TimedOut, WouldBlock, lab
 from underpass.lab import Failure, NotLinearizable, World, linearizable, models
 from underpass.lab.history import Recording
 from underpass.lab.linearization import explain
@@ -282,6 +282,26 @@ def event(world: World) -> None:
     world.process(wait)
     world.process(wait)
     world.process(pulse)
+
+
+@explored
+def barrier(world: World) -> None:
+    start = linearizable(underpass.Barrier(2), models.Barrier(2))
+
+    def wait() -> None:
+        with suppress(TimedOut, BrokenBarrierError, ResetError):
+            start.wait(timeout=1)
+            start.wait(timeout=1)
+
+    def wait_once() -> None:
+        start.join()
+        with suppress(TimedOut, BrokenBarrierError, ResetError):
+            start.wait(timeout=1)
+
+    world.process(wait)
+    world.process(wait)
+    world.process(wait_once)
+    world.process(start.reset)
 
 
 @pytest.mark.parametrize("program", [pytest.param(program, id=name) for name, program in OBJECTS.items()])

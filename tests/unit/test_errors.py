@@ -11,6 +11,7 @@ import pytest
 
 import underpass
 from underpass import (
+    Barrier,
     Gate,
     Interface,
     Mutex,
@@ -93,6 +94,12 @@ def message_too_long(_: Path) -> None:
 def typed_message_too_long(_: Path) -> None:
     with serving(Desk(), at="jobs"):
         connect(Desk, "jobs").fail(100_000)
+
+
+def broken_barrier(_: Path) -> None:
+    start = Barrier.create("jobs", 2)
+    start.abort()
+    start.wait()
 
 
 def reset(_: Path) -> None:
@@ -246,6 +253,7 @@ RAISED: list[tuple[type[UnderpassError], Callable[[Path], None], list[str]]] = [
     (errors.MessageTooLongError, message_too_long, ["5 bytes", "4", "message_size=5"]),
     (errors.MessageTooLongError, typed_message_too_long, ["65536", r"Port\.create\(name, message_size="]),
     (errors.ResetError, reset, ["was reset", "tried again"]),
+    (errors.BrokenBarrierError, broken_barrier, [r"pid \d+ aborted it", r"reset\(\)"]),
     (errors.OwnerDiedError, owner_died, [r"thread \d+ of this process, ended", "recovering"]),
     (errors.PeerDiedError, peer_died, [r"pid \d+", "nothing happened", "open it anew"]),
     (errors.NotFoundError, not_found, ["timeout="]),

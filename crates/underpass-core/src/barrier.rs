@@ -200,7 +200,8 @@ impl Barrier {
         }
     }
 
-    /// Goes without having passed: one whose time is over breaks it, one whom a signal takes away has not come.
+    /// Goes without having passed: one whose time is over breaks it, and says why it waited in vain; one whom a signal
+    /// takes away has not come.
     #[cold]
     fn leave(&self, kernel: &dyn Kernel, me: Me, seat: Option<usize>, error: Error) -> Result<u64> {
         let mut error = error;
@@ -213,7 +214,8 @@ impl Barrier {
                         }
                         self.waiters.dismiss(index);
                     }
-                    self.break_(kernel, word(TIMED_OUT, kernel.pid(me.process)));
+                    let late = || word(TIMED_OUT, kernel.pid(me.process));
+                    self.break_(kernel, self.death(kernel).unwrap_or_else(late));
                     return Err(error);
                 }
                 Err(other) => error = other,

@@ -293,11 +293,16 @@ impl Waiters {
             posts = self.words.posts.load(Acquire);
             self.sweep(kernel, room, &[GRANTED]);
         }
-        if let Some(given) = self.take(kernel, index) {
-            return Ok(Some(given));
-        }
-        if state.load(Acquire) != WAITING {
-            return Err(Error::Corrupted("a waiter's slot was taken from it".into()));
+        loop {
+            if let Some(given) = self.take(kernel, index) {
+                return Ok(Some(given));
+            }
+            match state.load(Acquire) {
+                WAITING => break,
+                // Since the look of a moment ago.
+                GRANTED => {}
+                _ => return Err(Error::Corrupted("a waiter's slot was taken from it".into())),
+            }
         }
         if let Some(watch) = watch {
             room.watch(self.wish(index), watch);

@@ -2,6 +2,7 @@
 
 from tests.crash.stepping import (
     atomics,
+    barriers,
     crowds,
     desks,
     flags,
@@ -21,6 +22,7 @@ OPERATIONS: list[AnyOperation] = [
     *owners.OPERATIONS,
     *flags.OPERATIONS,
     *atomics.OPERATIONS,
+    *barriers.OPERATIONS,
     *crowds.OPERATIONS,
     *queues.OPERATIONS,
     *queue_sides.OPERATIONS,

@@ -4,7 +4,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from underpass import AtomicInt, EndOfStream, Mutex, Notification, Queue, Semaphore, TimedOut
+from underpass import (
+    AtomicInt,
+    Barrier,
+    BrokenBarrierError,
+    EndOfStream,
+    Mutex,
+    Notification,
+    Queue,
+    Semaphore,
+    TimedOut,
+)
 from underpass.lab import World
 
 
@@ -110,6 +120,28 @@ def kept_watch_of_one_who_leaves(world: World) -> None:
     world.process(clean_up)
 
 
+def unwatched_party(world: World) -> None:
+    """One joins while another waits, and dies: the other has to be told. Of one who dies before that a third one tells."""
+    start, joined = Barrier(2), AtomicInt()
+
+    def wait() -> None:
+        with suppress(BrokenBarrierError):
+            start.wait()
+
+    def join_and_wait() -> None:
+        start.join()
+        joined.store(1)
+        wait()
+
+    def tell() -> None:
+        if not joined.load():
+            start.abort()
+
+    world.process(wait, mortal=False)
+    world.process(join_and_wait)
+    world.process(tell, mortal=False)
+
+
 def lease_in_the_ring(world: World) -> None:
     """Of two slots one is leased until something was put into the other."""
     jobs, over = Queue(2, 8), Semaphore(0)
@@ -200,6 +232,7 @@ REPLANTED = (
     Replanted("grant to the dead", grant_to_the_dead, "untold death", kills=1),
     Replanted("kept watch", kept_watch, "untold death", kills=1, schedules=10_000),
     Replanted("kept watch", kept_watch_of_one_who_leaves, "lost wake-up"),
+    Replanted("unwatched party", unwatched_party, "untold death", kills=1, schedules=5_000),
     Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
     Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=5_000),

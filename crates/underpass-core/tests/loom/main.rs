@@ -5,6 +5,7 @@
 #![cfg(loom)]
 
 mod atomic;
+mod barrier;
 mod kernel;
 mod lock;
 mod mutex;

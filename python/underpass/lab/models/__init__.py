@@ -2,8 +2,21 @@
 
 from underpass.lab.models.flags import Event, Notification
 from underpass.lab.models.locks import Mutex, Semaphore
+from underpass.lab.models.meetings import Barrier
 from underpass.lab.models.model import Bracket, Model, Step
 from underpass.lab.models.numbers import AtomicInt
 from underpass.lab.models.queues import Queue, Taken
 
-__all__ = ["AtomicInt", "Bracket", "Event", "Model", "Mutex", "Notification", "Queue", "Semaphore", "Step", "Taken"]
+__all__ = [
+    "AtomicInt",
+    "Barrier",
+    "Bracket",
+    "Event",
+    "Model",
+    "Mutex",
+    "Notification",
+    "Queue",
+    "Semaphore",
+    "Step",
+    "Taken",
+]
