@@ -35,6 +35,9 @@ __all__ = [
     "NotificationStatistics",
     "Notified",
     "ObjectInfo",
+    "Once",
+    "OnceStatistics",
+    "OnceTurn",
     "Peer",
     "Port",
     "PortStatistics",
@@ -268,6 +271,33 @@ class EventStatistics:
     def is_set(self) -> bool: ...
     @property
     def waiters(self) -> int: ...
+
+@final
+class Once(SharedObject):
+    def __new__(cls) -> Self: ...
+    @staticmethod
+    def create(name: str, *, space: Space | None = None, mode: int | None = None) -> Once: ...
+    @staticmethod
+    def open(name: str, *, space: Space | None = None, timeout: float | None = 0) -> Once: ...
+    @staticmethod
+    def open_or_create(name: str, *, space: Space | None = None, mode: int | None = None) -> Once: ...
+    def call(self, function: Callable[[], object], *, timeout: float | None = None) -> bool: ...
+    def running(self, *, timeout: float | None = None) -> AbstractContextManager[OnceTurn | None]: ...
+    @property
+    def done(self) -> bool: ...
+    def statistics(self) -> OnceStatistics: ...
+
+@final
+class OnceStatistics:
+    @property
+    def state(self) -> Literal["new", "running", "runner died", "done"]: ...
+    @property
+    def waiters(self) -> int: ...
+
+@final
+class OnceTurn:
+    @property
+    def died(self) -> OwnerDiedError | None: ...
 
 @final
 class AtomicInt(SharedObject):

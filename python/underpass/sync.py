@@ -11,6 +11,9 @@ from underpass._core import (
     MutexStatistics,
     Notification,
     NotificationStatistics,
+    Once,
+    OnceStatistics,
+    OnceTurn,
     Semaphore,
     SemaphoreStatistics,
 )
@@ -26,6 +29,9 @@ __all__ = [
     "MutexStatistics",
     "Notification",
     "NotificationStatistics",
+    "Once",
+    "OnceStatistics",
+    "OnceTurn",
     "Semaphore",
     "SemaphoreStatistics",
 ]

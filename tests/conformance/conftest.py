@@ -25,6 +25,7 @@ IN_THE_LAB = {
     "test_event",
     "test_mutex",
     "test_notification",
+    "test_once",
     "test_queue_leases",
     "test_queue_waiting",
     "test_semaphore",

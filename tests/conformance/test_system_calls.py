@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.backends import PATIENCE, Processes
-from underpass import AtomicInt, Barrier, Event, Gate, Mutex, Notification, Port, Queue, Semaphore, TimedOut
+from underpass import AtomicInt, Barrier, Event, Gate, Mutex, Notification, Once, Port, Queue, Semaphore, TimedOut
 
 OPERATIONS = 100_000
 # Until the interpreter has the memory that the operation needs, and the thread has a life.
@@ -140,6 +140,21 @@ def held() -> Mutex:
     return it
 
 
+def run() -> Once:
+    it = Once()
+    it.call(int)
+    return it
+
+
+def running() -> Once:
+    """Make one that another thread runs."""
+    it = Once()
+    begun, never = threading.Event(), threading.Event()
+    threading.Thread(target=lambda: it.call(lambda: (begun.set(), never.wait())), daemon=True).start()
+    begun.wait()
+    return it
+
+
 def full() -> Queue:
     it = queue()
     it.put_many([b"x"] * it.capacity)
@@ -182,6 +197,7 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "AtomicInt.compare_exchange, wait": (AtomicInt, lambda it: (it.compare_exchange(0, 0), it.wait(1), it.or_(0))),
     "Barrier.wait, join": (lambda: Barrier(1), lambda it: (it.wait(), it.join(), it.n_waiting, it.broken)),
     "Barrier.abort, reset": (lambda: Barrier(2), lambda it: (it.join(), it.abort(), it.reset(), it.statistics())),
+    "Once.call, done": (run, lambda it: (it.call(int), it.running().__enter__(), it.done, it.statistics())),
     "Queue.put, get": (queue, lambda it: (it.put(b"x"), it.get())),
     "Queue.put_nowait, get_nowait": (queue, lambda it: (it.put_nowait(b"x"), it.get_nowait())),
     "Queue.put_many, get_many": (queue, lambda it: (it.put_many((b"x", b"y")), it.get_many())),
@@ -203,6 +219,7 @@ SOMETHING_TO_WAIT_FOR: Kinds = {
     "Event.wait": (Event, late(lambda it: it.wait(timeout=SHORT))),
     "AtomicInt.wait": (AtomicInt, late(lambda it: it.wait(0, timeout=SHORT))),
     "Barrier.wait": (lambda: Barrier(2), late(lambda it: (it.reset(), it.wait(timeout=SHORT)))),
+    "Once.call": (running, late(lambda it: it.call(int, timeout=SHORT))),
     "Queue.get": (queue, late(lambda it: it.get(timeout=SHORT))),
     "Queue.take": (queue, late(lambda it: it.take(timeout=SHORT))),
     "Queue.put": (full, late(lambda it: it.put(b"x", timeout=SHORT))),

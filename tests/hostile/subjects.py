@@ -6,7 +6,7 @@ import pickle
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.hostile.mutations import HEADER, Verbs
-from underpass import AtomicInt, Barrier, Event, Mutex, Notification, Queue, Semaphore
+from underpass import AtomicInt, Barrier, Event, Mutex, Notification, Once, Queue, Semaphore
 
 if TYPE_CHECKING:
     import random
@@ -205,6 +205,40 @@ class AtomicInts:
         )
 
 
+class Onces:
+    name = "once"
+
+    def make(self) -> None:
+        Once.create(self.name).close()
+
+    def open(self) -> Once:
+        return Once.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        # As in a mutex: a wrong owner costs the time of a wait.
+        assert size == HEADER + 2 * 64
+        return []
+
+    def use(self, it: Once, dice: random.Random, verbs: Verbs) -> None:
+        pause = dice.choice((0, 0, 0, SHORT))
+
+        def run() -> None:
+            with it.running(timeout=pause):
+                pass
+
+        in_any_order(
+            dice,
+            verbs,
+            [
+                run,
+                lambda: it.call(int, timeout=pause),
+                lambda: it.call(int, timeout=pause),
+                lambda: (it.done, it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
+
+
 class Barriers:
     name = "barrier"
 
@@ -322,6 +356,7 @@ SUBJECTS: list[Subject] = [
     Notifications(),
     Events(),
     AtomicInts(),
+    Onces(),
     Barriers(),
     Queues("queue", None),
     Queues("letters", 2),

@@ -238,3 +238,44 @@ def test_a_name_and_the_wake_of_those_who_wait_for_it_are_one_act() -> None:
         world.at_end(lambda: not (world.asleep(use) and is_there()))
 
     lab.explore(program, schedules=500, kills=1, seed=1)
+
+
+def test_once_is_run_to_its_end_by_exactly_one() -> None:
+    outcomes: set[tuple[int, int]] = set()
+
+    def program(world: World) -> None:
+        once, begun, ended = underpass.Once(), underpass.AtomicInt(), underpass.AtomicInt()
+
+        def run() -> None:
+            begun.add(1)
+            ended.add(1)
+
+        def call() -> None:
+            once.call(run)
+            assert ended.load() >= 1
+
+        world.process(call)
+        world.process(call, mortal=False)
+        world.process(call, mortal=False)
+        world.at_end(lambda: outcomes.add((begun.load(), ended.load())) or once.done)
+
+    lab.explore(program, schedules=SCHEDULES, kills=1, seed=1)
+    # Who died may have begun, and even have come to the end of its function.
+    assert outcomes == {(1, 1), (2, 1), (2, 2)}
+
+
+def test_once_tells_who_takes_over() -> None:
+    outcomes: set[str] = set()
+
+    def program(world: World) -> None:
+        once = underpass.Once()
+
+        def run() -> None:
+            with once.running() as turn:
+                outcomes.add("nothing" if turn is None else "taken over" if turn.died else "run")
+
+        world.process(run)
+        world.process(run, mortal=False)
+
+    lab.explore(program, schedules=SCHEDULES, kills=1, seed=1)
+    assert outcomes == {"nothing", "run", "taken over"}

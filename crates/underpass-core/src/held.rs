@@ -59,7 +59,8 @@ pub struct Held {
 #[must_use]
 pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels: &[Arc<Region>]) -> Vec<Held> {
     match header.kind {
-        Kind::Mutex => lock(kernel, region).into_iter().collect(),
+        // A once is a mutex first.
+        Kind::Mutex | Kind::Once => lock(kernel, region).into_iter().collect(),
         Kind::Queue => slots(header, region),
         Kind::Port => calls(header, channels),
         Kind::Semaphore

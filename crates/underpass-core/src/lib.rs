@@ -13,6 +13,7 @@ pub mod linux;
 pub mod lock;
 pub mod mutex;
 pub mod notification;
+pub mod once;
 #[cfg(not(loom))]
 pub mod outsider;
 pub mod planted;

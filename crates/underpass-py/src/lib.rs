@@ -18,6 +18,7 @@ mod mutex;
 mod notification;
 mod number;
 mod object;
+mod once;
 mod peer;
 mod port;
 mod queue;
@@ -68,6 +69,8 @@ mod _core {
     use crate::notification::{Notification, NotificationStatistics};
     #[pymodule_export]
     use crate::object::SharedObject;
+    #[pymodule_export]
+    use crate::once::{Once, OnceStatistics, OnceTurn};
     #[pymodule_export]
     use crate::peer::Peer;
     #[pymodule_export]

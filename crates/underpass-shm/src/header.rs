@@ -41,9 +41,11 @@ pub enum Kind {
     Event = 9,
     /// Where processes wait for each other.
     Barrier = 10,
+    /// What one process runs.
+    Once = 11,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -54,6 +56,7 @@ const KINDS: [Kind; 10] = [
     Kind::AtomicInt,
     Kind::Event,
     Kind::Barrier,
+    Kind::Once,
 ];
 
 impl Kind {
@@ -77,6 +80,7 @@ impl Kind {
             Self::AtomicInt => "AtomicInt",
             Self::Event => "Event",
             Self::Barrier => "Barrier",
+            Self::Once => "Once",
         }
     }
 

@@ -10,6 +10,7 @@ mod kernel;
 mod lock;
 mod mutex;
 mod notification;
+mod once;
 mod port;
 mod queue;
 mod semaphore;

@@ -21,6 +21,7 @@ use crate::kernel_lab::{self, LabKernel};
 use crate::mutex::Mutex;
 use crate::notification::Notification;
 use crate::object::opened;
+use crate::once::Once;
 use crate::queue::{LETTERS, Queue};
 use crate::semaphore::Semaphore;
 use crate::space::Space;
@@ -151,6 +152,7 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::Event => Ok(opened::<Event>(py, handle)?.into_any()),
         Kind::AtomicInt => Ok(opened::<AtomicInt>(py, handle)?.into_any()),
         Kind::Barrier => Ok(opened::<Barrier>(py, handle)?.into_any()),
+        Kind::Once => Ok(opened::<Once>(py, handle)?.into_any()),
         Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
     }
 }

@@ -6,6 +6,7 @@ pub mod barrier;
 pub mod lock;
 pub mod mutex;
 pub mod notification;
+pub mod once;
 pub mod port;
 pub mod queue;
 pub mod semaphore;

@@ -65,12 +65,7 @@ impl Spoiled {
             partner: 0,
             operation: Operation::Wait,
         };
-        sure(wait_until(
-            kernel,
-            waiting,
-            || false,
-            |watch, slept| self.waiters.look(kernel, self, seat, watch, slept),
-        ))
+        sure(wait_until(kernel, waiting, || false, |watch, slept| self.waiters.look(kernel, self, seat, watch, slept)))
     }
 
     fn join(&self, kernel: &dyn Kernel) {
