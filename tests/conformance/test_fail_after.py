@@ -21,6 +21,7 @@ from underpass import (
     MisuseError,
     Mutex,
     Notification,
+    Once,
     Port,
     Queue,
     Semaphore,
@@ -95,6 +96,18 @@ def mutex_that_another_thread_holds() -> None:
         holder.join()
 
 
+def once_that_another_thread_runs() -> None:
+    once, begun, done = Once(), threading.Event(), threading.Event()
+    runner = threading.Thread(target=lambda: once.call(lambda: (begun.set(), done.wait(PATIENCE))))
+    runner.start()
+    begun.wait(PATIENCE)
+    try:
+        once.call(runner.join)
+    finally:
+        done.set()
+        runner.join()
+
+
 WAITS: list[Callable[[], object]] = [
     lambda: Semaphore(0).acquire(),
     lambda: Semaphore(0).holding().__enter__(),
@@ -116,6 +129,7 @@ WAITS: list[Callable[[], object]] = [
     lambda: Port().receive(),
     lambda: Port().receive_any(),
     mutex_that_another_thread_holds,
+    once_that_another_thread_runs,
     name_that_lost_its_receiver,
     call_of_an_idle_port,
     message_to_an_idle_port,

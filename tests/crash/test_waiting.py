@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.backends import Processes, until
-from underpass import AtomicInt, Event, Gate, Notification, Port, Queue, Semaphore, TimedOut, _core
+from underpass import AtomicInt, Barrier, Event, Gate, Notification, Port, Queue, Semaphore, TimedOut, _core
 
 Verb = Callable[[float | None], object]
 SOON = (0.0, 1e-9, 1e-6, 1e-5, 1e-4, 1e-3, 0.0123)
@@ -22,6 +22,7 @@ class Blocked:
     def __init__(self) -> None:
         self.semaphore = Semaphore(0)
         self.notification, self.event, self.number = Notification(), Event(), AtomicInt()
+        self.barrier = Barrier(2)
         self.empty = Queue(2, 16)
         self.full = Queue(1, 16)
         self.full.put(b"full")
@@ -35,6 +36,7 @@ class Blocked:
             "Notification.wait": lambda timeout: self.notification.wait(timeout=timeout),
             "Event.wait": lambda timeout: self.event.wait(timeout=timeout),
             "AtomicInt.wait": lambda timeout: self.number.wait(0, timeout=timeout),
+            "Barrier.wait": self.wait_at_barrier,
             "Queue.get": lambda timeout: self.empty.get(timeout=timeout),
             "Queue.get_many": lambda timeout: self.empty.get_many(2, timeout=timeout),
             "Queue.take": lambda timeout: self.empty.take(timeout=timeout),
@@ -47,8 +49,13 @@ class Blocked:
         }
         return verbs[name]
 
+    def wait_at_barrier(self, timeout: float | None) -> object:
+        # The last time-out has broken it.
+        self.barrier.reset()
+        return self.barrier.wait(timeout=timeout)
+
     def close(self) -> None:
-        signs = (self.notification, self.event, self.number)
+        signs = (self.notification, self.event, self.number, self.barrier)
         for thing in (self.gate, self.port, self.deaf, self.full, self.empty, self.semaphore, *signs):
             thing.close()
 
@@ -58,6 +65,7 @@ VERBS = (
     "Notification.wait",
     "Event.wait",
     "AtomicInt.wait",
+    "Barrier.wait",
     "Queue.get",
     "Queue.get_many",
     "Queue.take",
