@@ -49,6 +49,11 @@ class Meeting:
         except BrokenBarrierError as error:
             self.found = (error.cause,)
 
+    def look_after_abort(self) -> None:
+        """The same, where whoever aborts it may be the one who finds the victim dead."""
+        self.look_and_break()
+        self.found = tuple(found.replace("died", "aborted") for found in self.found)
+
     def look_after_reset(self) -> None:
         """The same, where the waiter was let go: its process is known, and may have ended by now."""
         self.look_and_break()
@@ -164,7 +169,7 @@ OPERATIONS: list[Operation[Meeting]] = [
         prepare=lambda it: known(it).wait,
         raises=(BrokenBarrierError,),
         partner=lambda it: it.barrier.abort(),
-        again=Meeting.look_and_break,
+        again=Meeting.look_after_abort,
         books=books,
         close=Meeting.close,
     ),

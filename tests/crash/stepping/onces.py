@@ -108,6 +108,5 @@ OPERATIONS: list[Operation[Once]] = [
         due=has_to_go,
         again=lambda _once: None,
         books=books,
-        partly=(begun,),
     ),
 ]

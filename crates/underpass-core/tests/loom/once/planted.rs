@@ -73,7 +73,7 @@ fn test_without_a_mistake() {
 }
 
 #[test]
-#[should_panic(expected = "it ran once")]
+#[should_panic(expected = "Causality violation")]
 fn test_looks_once() {
     two_call(Mistake::LooksOnce);
 }
