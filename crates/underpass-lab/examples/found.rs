@@ -5,7 +5,7 @@ mod planted;
 #[path = "../tests/toy/mod.rs"]
 mod toy;
 
-const STRATEGIES: [&str; 6] = ["walk", "pct", "pos", "urw", "surw", "portfolio"];
+const STRATEGIES: [&str; 7] = ["walk", "turns", "pct", "pos", "urw", "surw", "portfolio"];
 const LIMIT: usize = 3000;
 
 fn main() {

@@ -11,6 +11,7 @@ pub mod pos;
 pub mod remaining;
 pub mod replay;
 pub mod surw;
+pub mod turns;
 pub mod urw;
 pub mod walk;
 
@@ -58,13 +59,14 @@ pub trait Strategy: Send + std::fmt::Debug {
 }
 
 /// What [`named`] knows.
-pub const NAMES: [&str; 8] = ["portfolio", "dpor", "walk", "pct", "pos", "urw", "surw", "every"];
+pub const NAMES: [&str; 9] = ["portfolio", "dpor", "walk", "turns", "pct", "pos", "urw", "surw", "every"];
 
 /// The strategy of a name, with the schedules of a seed; none: nothing is called that.
 #[must_use]
 pub fn named(name: &str, seed: u64) -> Option<Box<dyn Strategy>> {
     Some(match name {
         "walk" => Box::new(walk::Walk::new(seed)),
+        "turns" => Box::new(turns::Turns::new(seed)),
         "pct" => Box::new(pct::Pct::new(seed)),
         "pos" => Box::new(pos::Pos::new(seed)),
         "urw" => Box::new(urw::Urw::new(seed)),

@@ -3,7 +3,7 @@
 
 mod toy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use toy::Word::{self, Lock, LockFor, Read, Shift, Sleep, Unlock, Wake, Write};
 use toy::run;
@@ -15,7 +15,7 @@ use underpass_lab::strategy::pct::Pct;
 use underpass_lab::world::Traits;
 
 const NO_FAULTS: Budget = Budget { kills: 0, faults: 0, early: true, preemptions: None, steps: 1000 };
-const ORDERING: [&str; 4] = ["pct", "pos", "urw", "surw"];
+const ORDERING: [&str; 5] = ["turns", "pct", "pos", "urw", "surw"];
 
 fn schedules(strategy: &str, seed: u64, budget: Budget) -> Schedule {
     Schedule::new(named(strategy, seed).expect("a strategy"), budget)
@@ -39,11 +39,32 @@ fn a_seed_makes_the_same_schedules() {
         let one = |_| run(&mut schedule, program, true).map(|_| schedule.record.choices().collect());
         (0..100).filter_map(one).collect()
     };
-    for strategy in ["walk", "pct", "pos", "urw", "surw", "portfolio", "every"] {
+    for strategy in ["walk", "turns", "pct", "pos", "urw", "surw", "portfolio", "every"] {
         assert_eq!(choices(strategy, 3), choices(strategy, 3), "{strategy}");
         assert_eq!(choices(strategy, 3) == choices(strategy, 4), strategy == "every", "{strategy}");
     }
     assert!(named("best", 0).is_none());
+}
+
+#[test]
+fn turns_begin_with_a_switch_at_every_step_and_with_none() {
+    let three: &[_] = &[Write(0, 0); 3];
+    let mut schedule = schedules("turns", 1, NO_FAULTS);
+    let mut order = || {
+        run(&mut schedule, &[three, three], false);
+        let tasks = schedule.record.choices().map(|choice| match choice {
+            Choice::Run(task) => task.0,
+            other => panic!("{other:?}"),
+        });
+        tasks.collect::<Vec<_>>()
+    };
+    assert_eq!(order(), [1, 0, 1, 0, 1, 0, 1, 0]);
+    assert_eq!(order(), [1, 1, 1, 1, 0, 0, 0, 0]);
+    assert_eq!(order(), [0, 1, 0, 1, 0, 1, 0, 1]);
+    assert_eq!(order(), [0, 0, 0, 0, 1, 1, 1, 1]);
+    // One delay before one of six steps: the round goes on behind whoever is left out.
+    let delayed: BTreeSet<_> = (0..100).map(|_| order()).filter(|order| order[..3] != [1, 1, 1]).collect();
+    assert!(delayed.contains(&vec![1, 0, 0, 1, 0, 1, 0, 1]), "{delayed:?}");
 }
 
 #[test]
@@ -113,7 +134,7 @@ fn a_process_dies_at_each_of_its_moments_alike() {
     for strategy in ORDERING {
         let mut schedule = schedules(strategy, 3, Budget { kills: 1, ..NO_FAULTS });
         let (mut moments, mut spared) = ([0; 21], 0);
-        for _ in 0..3000 {
+        for _ in 0..30_000 {
             run(&mut schedule, program, true);
             let died = schedule.record.choices().position(|choice| matches!(choice, Choice::Kill(_)));
             died.map_or_else(|| spared += 1, |moment| moments[moment] += 1);
@@ -121,7 +142,7 @@ fn a_process_dies_at_each_of_its_moments_alike() {
         // Nobody dies before the first step, so what is drawn for then happens after it.
         assert_eq!(moments[0], 0);
         assert!(unevenness(&moments[2..]) < 4.0, "{strategy}: {moments:?}");
-        assert!((800..1200).contains(&spared), "{strategy}: {spared}");
+        assert!((4_000..6_000).contains(&spared), "{strategy}: {spared}");
     }
 }
 
@@ -134,7 +155,7 @@ fn one_death_leaves_room_for_another_only_if_the_budget_does() {
         run(&mut schedule, &[worker, worker, worker], true);
         deaths[schedule.record.choices().filter(|choice| matches!(choice, Choice::Kill(_))).count()] += 1;
     }
-    assert!(deaths[..3].iter().all(|count| *count > 200), "{deaths:?}");
+    assert!(deaths[..3].iter().all(|count| *count > 100), "{deaths:?}");
     assert_eq!(deaths[3], 0);
 }
 
@@ -209,6 +230,6 @@ fn refusals_are_rare_and_come_at_each_moment_alike() {
         assert_eq!(schedule.end(false), End::Done);
     }
     let refused: usize = moments.iter().sum();
-    assert!((800..2200).contains(&refused), "{moments:?}");
+    assert!((1800..2700).contains(&refused), "{moments:?}");
     assert!(unevenness(&moments[1..]) < 6.0, "{moments:?}");
 }

@@ -58,9 +58,9 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
         early: Time-outs may fire while somebody can go on. False: only when nobody can, for programs whose time-outs
             are meant never to fire.
         preemptions: The most times in one schedule that somebody who could go on has to wait; None: any number.
-        strategy: Who chooses: ``walk``, ``pct``, ``pos``, ``urw``, ``surw``, or ``portfolio``, in which these take turns; ``dpor``, which
-            runs one schedule of each class; ``every``, which runs all. None: the portfolio, and for schedules beyond the first 500
-            ``dpor`` too, in one of the processes or for half of the rest: it may find that there are no more.
+        strategy: Who chooses: ``walk``, ``turns``, ``pct``, ``pos``, ``urw``, ``surw``, or ``portfolio``, in which these take turns;
+            ``dpor``, which runs one schedule of each class; ``every``, which runs all. None: the portfolio, and for schedules beyond
+            the first 500 ``dpor`` too, in one of the processes or for half of the rest: it may find that there are no more.
         seed: Where the dice start; the same seed gives, with the same ``jobs``, the same schedules. The default is drawn, and
             reported.
         steps: How long a schedule is before all get their turns in order; one twice as long is a livelock.

@@ -2,6 +2,10 @@
 
 use crate::choice::{Choice, Object, Pending, Point, Process, Task};
 use crate::record::{End, Record};
+use crate::strategy::walk::Dice;
+
+/// How many schedules' lengths are remembered.
+const LENGTHS: usize = 32;
 
 /// Steps of one task, over all schedules in which it was not killed.
 #[derive(Debug, Default)]
@@ -20,9 +24,15 @@ struct Counts {
 #[derive(Debug, Default)]
 pub struct Census {
     longest: usize,
+    /// How long the last schedules were in which nobody died and nothing was at fault, in no order.
+    lengths: Vec<usize>,
+    /// How many such there were.
+    smooth: usize,
     /// The most steps of a schedule whose order can matter.
     telling: usize,
     tasks: Vec<Counts>,
+    /// Which process each task belongs to.
+    processes: Vec<Process>,
     /// Those that could die.
     mortal: Vec<Process>,
     /// The most deaths that a schedule had room for.
@@ -50,6 +60,9 @@ impl Census {
         if self.tasks.len() < tasks {
             self.tasks.resize_with(tasks, Counts::default);
         }
+        if self.processes.len() < tasks {
+            self.processes.clone_from(&record.processes);
+        }
         self.spared.clear();
         self.spared.resize(tasks, true);
         for choice in record.choices() {
@@ -57,6 +70,11 @@ impl Census {
                 let dead = record.processes.iter().map(|of_task| *of_task == process);
                 self.spared.iter_mut().zip(dead).for_each(|(spared, dead)| *spared &= !dead);
             }
+        }
+        if !went_wrong(record) {
+            self.lengths.resize(self.lengths.len().max(1 + self.smooth % LENGTHS), 0);
+            self.lengths[self.smooth % LENGTHS] = record.len();
+            self.smooth += 1;
         }
         for (counts, spared) in self.tasks.iter_mut().zip(&self.spared) {
             counts.schedules += u32::from(*spared);
@@ -137,6 +155,12 @@ impl Census {
         self.longest.max(1)
     }
 
+    /// Steps of one of the last schedules in which nobody died and nothing was at fault, at least 1.
+    #[must_use]
+    pub fn length(&self, dice: &mut Dice) -> usize {
+        if self.lengths.is_empty() { self.longest() } else { self.lengths[dice.below(self.lengths.len())].max(1) }
+    }
+
     /// Says whether the order of a step and those of other tasks can matter: it is at an object that tasks share, or a
     /// line of the program, of which nothing is known.
     #[must_use]
@@ -163,12 +187,19 @@ impl Census {
         self.tasks.get(task.index())?.parent
     }
 
-    /// How many steps a task takes on average, rounded; only those before which it stands at `object`, if there is one.
+    /// How many steps a task takes on average, rounded up, since what is seldom done has a place too; only those before which it stands at `object`, if there is one.
     #[must_use]
     pub fn steps(&self, task: Task, object: Option<Object>) -> u32 {
         let Some(counts) = self.tasks.get(task.index()) else { return 0 };
         let total = object.map_or(counts.steps, |object| counts.at.get(object.0 as usize).copied().unwrap_or(0));
-        (total + counts.schedules / 2).checked_div(counts.schedules).unwrap_or(0)
+        total.div_ceil(counts.schedules.max(1))
+    }
+
+    /// How many steps a process takes on average.
+    #[must_use]
+    pub fn steps_of(&self, process: Process) -> usize {
+        let mine = |task: &Task| self.processes[task.index()] == process;
+        (0..self.processes.len() as u32).map(Task).filter(mine).map(|task| self.steps(task, None) as usize).sum()
     }
 
     /// Objects that at least two tasks used, and at least one changed.
@@ -206,4 +237,13 @@ impl Census {
     pub fn stops(&self) -> bool {
         self.stops
     }
+}
+
+/// Says whether somebody died, or something was at fault: such a schedule is shorter or longer for it.
+fn went_wrong(record: &Record) -> bool {
+    (0..record.len()).any(|step| match record.choice(step) {
+        Choice::Kill(_) | Choice::Spurious(_) | Choice::Stop(_) => true,
+        Choice::Pick(number) => number > 0 && record.is_chance(step),
+        Choice::Run(_) | Choice::Expire(_) | Choice::Continue(_) => false,
+    })
 }

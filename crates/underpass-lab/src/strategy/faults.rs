@@ -1,18 +1,21 @@
 //! What happens beside the order of the steps: deaths, stops, time-outs, sleeps that end without a cause, refusals, picks.
 //!
 //! A coin at each step would spend a schedule's one death near its beginning. Here deaths and faults are drawn before a
-//! schedule begins: how many, whose, and at which of its moments, each as likely as any other. What cannot happen at its
+//! schedule begins: how many, whose, and when. A death is due after one of the steps of who dies, each as likely as any other,
+//! or, as faults are, at one of the moments of the schedule: many of them pass while somebody sleeps. What cannot happen at its
 //! moment happens at the next one at which it can. The first schedule has none: it shows how long schedules are, and who can die.
+//!
+//! How readily time-outs fire is drawn for each schedule, too: a bug that takes several of them at once is seldom met where
+//! each is rare, and one that takes a long sleep where each is frequent. Groce, Zhang, Eide, Chen and Regehr, "Swarm Testing", ISSTA 2012.
 
 use crate::choice::{Choice, Crossing, Pending, Process, Task};
-use crate::record::Record;
 use crate::strategy::census::Census;
 use crate::strategy::walk::Dice;
 
 /// Of so many schedules that could have deaths (faults), one has none.
-const SPARED: usize = 3;
-/// Of so many sleeps with a deadline, one ends by it though others could go on.
-const EARLY: usize = 4;
+const SPARED: usize = 6;
+/// How readily time-outs fire: of so many sleeps with a deadline, one ends by it though others could go on; 0: none does.
+const EARLY: [usize; 3] = [0, 4, 2];
 /// Of so many chances to refuse where nothing is known about the next one, one is used.
 const REFUSALS: usize = 8;
 
@@ -35,6 +38,13 @@ struct Planned {
     what: What,
 }
 
+/// A death that is due once a process has made so many steps.
+#[derive(Debug, Clone, Copy)]
+struct Doomed {
+    victim: Process,
+    left: usize,
+}
+
 /// When the time-out of a task fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expiry {
@@ -50,14 +60,20 @@ enum Expiry {
 #[derive(Debug, Default)]
 pub struct Faults {
     planned: Vec<Planned>,
+    /// Deaths whose moments are not known yet.
+    doomed: Vec<Doomed>,
     /// The first choice at which something is due.
     next: usize,
     /// By [`Task::index`].
     expiries: Vec<Expiry>,
     /// The choice from which on a stopped process goes on, by [`Process::index`].
     resumptions: Vec<usize>,
-    /// Choices in a schedule, as far as was seen.
-    longest: usize,
+    /// Choices in a schedule like one of the last.
+    length: usize,
+    /// One of [`EARLY`].
+    early: usize,
+    /// A time-out that fires early does so within so many choices.
+    soon: usize,
     /// An operation could have been refused once.
     refusals: bool,
 }
@@ -65,13 +81,22 @@ pub struct Faults {
 impl Faults {
     /// Draws the plan of the next schedule.
     pub fn begin(&mut self, census: &Census, dice: &mut Dice) {
-        self.longest = census.longest();
+        self.length = census.length(dice);
+        self.early = if census.tasks() == 0 { 0 } else { EARLY[dice.below(EARLY.len())] };
+        self.soon = if self.early == EARLY[1] { self.length } else { census.tasks() };
         self.planned.clear();
+        self.doomed.clear();
         self.expiries.clear();
         self.resumptions.clear();
         for _ in 0..Self::how_many(census.kills(), dice) {
             let victim = census.mortal()[dice.below(census.mortal().len())];
-            self.plan(What::Kill(victim), dice);
+            let steps = census.steps_of(victim);
+            if steps > 1 && dice.below(2) == 0 {
+                // After its last it is at its end.
+                self.doomed.push(Doomed { victim, left: 1 + dice.below(steps - 1) });
+            } else {
+                self.plan(What::Kill(victim), dice);
+            }
         }
         let kinds = [
             census.spurious().then_some(What::Spurious),
@@ -93,7 +118,7 @@ impl Faults {
     }
 
     fn plan(&mut self, what: What, dice: &mut Dice) {
-        self.planned.push(Planned { at: dice.below(self.longest), what });
+        self.planned.push(Planned { at: dice.below(self.length), what });
     }
 
     fn find_next(&mut self) {
@@ -101,11 +126,19 @@ impl Faults {
     }
 
     /// A step has been made.
-    pub fn after(&mut self, record: &Record, step: usize) {
-        if let Choice::Run(task) = record.choice(step)
-            && let Some(expiry) = self.expiries.get_mut(task.index())
-        {
+    pub fn after(&mut self, crossing: &Crossing<'_>, step: usize) {
+        let Choice::Run(task) = crossing.record.choice(step) else { return };
+        if let Some(expiry) = self.expiries.get_mut(task.index()) {
             *expiry = Expiry::Open;
+        }
+        let process = crossing.processes[task.index()];
+        for doomed in &mut self.doomed {
+            doomed.left -= usize::from(doomed.victim == process);
+        }
+        while let Some(place) = self.doomed.iter().position(|doomed| doomed.left == 0) {
+            let Doomed { victim, .. } = self.doomed.swap_remove(place);
+            self.planned.push(Planned { at: step, what: What::Kill(victim) });
+            self.find_next();
         }
     }
 
@@ -141,9 +174,8 @@ impl Faults {
                     self.expiries.resize(task + 1, Expiry::Open);
                 }
                 if self.expiries[task] == Expiry::Open {
-                    let early = dice.below(EARLY) == 0;
-                    self.expiries[task] =
-                        if early { Expiry::At(number + dice.below(self.longest)) } else { Expiry::Late };
+                    let early = self.early > 0 && dice.below(self.early) == 0;
+                    self.expiries[task] = if early { Expiry::At(number + dice.below(self.soon)) } else { Expiry::Late };
                 }
                 matches!(self.expiries[task], Expiry::At(at) if number >= at)
             }
@@ -170,7 +202,7 @@ impl Faults {
                 if self.resumptions.len() <= process.index() {
                     self.resumptions.resize(process.index() + 1, 0);
                 }
-                self.resumptions[process.index()] = crossing.number + 1 + dice.below(self.longest);
+                self.resumptions[process.index()] = crossing.number + 1 + dice.below(self.length);
             }
             self.planned.swap_remove(place);
             self.find_next();

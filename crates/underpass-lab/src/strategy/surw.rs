@@ -2,8 +2,8 @@
 //!
 //! Zhao, Wolff, Mathur and Roychoudhury, "Selectively Uniform Concurrency Testing", ASPLOS 2025. For each schedule one
 //! object is drawn from those that tasks share. Who next makes a step at it is drawn ahead, with a weight of the steps that
-//! each still has there; whoever else comes to the object waits, and everything else goes on freely. Few steps are
-//! ordered, so each of their orders comes up often, however many others there are.
+//! each still has there; whoever else comes to the object waits, and everything else goes on, here as in the uniform walk
+//! ([`Urw`](crate::strategy::urw::Urw)). Few steps are ordered, so each of their orders comes up often, however many others there are.
 
 use crate::choice::{Choice, Crossing, Object, Pending, Task};
 use crate::record::Record;
@@ -21,6 +21,8 @@ pub type Surw = Ordered<Selection>;
 pub struct Selection {
     object: Option<Object>,
     remaining: Remaining,
+    /// The same of all steps, wherever.
+    everywhere: Remaining,
     tasks: usize,
     turn: Option<Task>,
     /// When the turn was drawn, in steps.
@@ -33,8 +35,8 @@ impl Ordered<Selection> {
     /// The schedules of a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let remaining = Remaining::default();
-        Self::by(Selection { object: None, remaining, tasks: 0, turn: None, since: 0, patience: 0 }, seed)
+        let (remaining, everywhere) = (Remaining::default(), Remaining::default());
+        Self::by(Selection { object: None, remaining, everywhere, tasks: 0, turn: None, since: 0, patience: 0 }, seed)
     }
 }
 
@@ -71,6 +73,7 @@ impl Order for Selection {
         let shared = known.shared();
         self.object = if shared.is_empty() { None } else { Some(shared[dice.below(shared.len())]) };
         self.remaining.begin(known, self.object);
+        self.everywhere.begin(known, None);
         self.tasks = 0;
         self.turn = None;
         self.since = 0;
@@ -82,29 +85,29 @@ impl Order for Selection {
         let options = &crossing.options[..runnable];
         self.tasks = pending.len();
         self.remaining.admit(self.tasks);
+        self.everywhere.admit(self.tasks);
         if self.turn.is_none() {
             self.turn = self.draw(dice);
             self.since = number;
         }
-        let mut free = options.iter().filter(|option| self.is_free(**option, pending)).count();
-        if free == 0 || number - self.since > self.patience {
+        let somebody = options.iter().any(|option| self.is_free(*option, pending));
+        if !somebody || number - self.since > self.patience {
             // Whose turn it is sleeps, is stopped or is dead, or goes round in circles: one of those who are here instead.
-            let index = weighted(options, &self.remaining, dice);
+            let index = weighted(options, &self.remaining, |_| true, dice);
             if let Choice::Run(task) = options[index] {
                 self.turn = Some(task);
                 self.since = number;
             }
-            free = options.iter().filter(|option| self.is_free(**option, pending)).count();
         }
-        let chosen = dice.below(free);
-        let mut places = options.iter().enumerate().filter(|(_, option)| self.is_free(**option, pending));
-        places.nth(chosen).map_or(0, |(index, _)| index)
+        weighted(options, &self.everywhere, |option| self.is_free(option, pending), dice)
     }
 
     fn after(&mut self, record: &Record, step: usize, _known: &Census, _dice: &mut Dice) {
         let Choice::Run(task) = record.choice(step) else { return };
         let pending = record.pending(step);
         self.remaining.admit(pending.len());
+        self.everywhere.admit(pending.len());
+        self.everywhere.made(task);
         if self.is_there(&pending[task.index()]) {
             self.remaining.made(task);
             self.turn = None;

@@ -35,7 +35,7 @@ impl Order for Weights {
 
     fn choose(&mut self, crossing: &Crossing<'_>, runnable: usize, _known: &Census, dice: &mut Dice) -> usize {
         self.remaining.admit(crossing.pending.len());
-        weighted(&crossing.options[..runnable], &self.remaining, dice)
+        weighted(&crossing.options[..runnable], &self.remaining, |_| true, dice)
     }
 
     fn after(&mut self, record: &Record, step: usize, _known: &Census, _dice: &mut Dice) {
@@ -46,9 +46,17 @@ impl Order for Weights {
     }
 }
 
-/// One of the tasks, as likely as it has steps before it. Whoever can run has one, whatever the numbers say.
-pub(crate) fn weighted(options: &[Choice], remaining: &Remaining, dice: &mut Dice) -> usize {
-    let weight = |option: &Choice| if let Choice::Run(task) = option { remaining.of(*task).max(1) } else { 0 };
+/// One of the tasks that may go on, as likely as it has steps before it. Whoever can run has one, whatever the numbers say.
+pub(crate) fn weighted(
+    options: &[Choice],
+    remaining: &Remaining,
+    may: impl Fn(Choice) -> bool,
+    dice: &mut Dice,
+) -> usize {
+    let weight = |option: &Choice| match option {
+        Choice::Run(task) if may(*option) => remaining.of(*task).max(1),
+        _ => 0,
+    };
     let mut drawn = dice.below(options.iter().map(weight).sum());
     let reached = |option: &Choice| {
         let here = drawn < weight(option);

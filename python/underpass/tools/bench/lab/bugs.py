@@ -13,7 +13,7 @@ from underpass.tools.bench.measure import Absent, Effort, Row, percentile
 from underpass.tools.bench.placement import Placement, pinned, seats
 
 PORTFOLIO = "portfolio"
-MEMBERS = ("walk", "pct", "pos", "urw", "surw")
+MEMBERS = ("walk", "turns", "pct", "pos", "urw", "surw")
 SEEDS = 21
 LIMIT = 3_000
 
