@@ -259,7 +259,7 @@ impl Mutex {
     /// An owner that is no more, and whether it died with its process.
     fn late(&self, thread: Life, pid: u32) -> (String, &'static str) {
         match self.handle.tid(thread) {
-            _ if self.handle.is_in_lab() => (format!("pid {pid}"), "died"),
+            _ if self.handle.lab().is_some() => (format!("pid {pid}"), "died"),
             tid if self.is_here(thread) => (format!("thread {tid} of this process"), "ended"),
             tid if tid != 0 && self.handle.kernel().alive(self.handle.process_of(thread)) => {
                 (format!("thread {tid} of pid {pid}"), "ended")
