@@ -72,6 +72,8 @@ REFUSED = {
     "fsconfig": 431,
     "fsmount": 432,
     "fspick": 433,
+    "pidfd_getfd": 438,
+    "process_madvise": 440,
     "mount_setattr": 442,
     "quotactl_fd": 443,
     "set_mempolicy_home_node": 450,

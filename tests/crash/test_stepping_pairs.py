@@ -84,6 +84,8 @@ def test_the_seccomp_profile_of_docker_refuses() -> None:
         "import ctypes, errno\nfrom tests.crash import docker_seccomp\ndocker_seccomp.confine()\n"
         "libc = ctypes.CDLL(None, use_errno=True)\n"
         "assert libc.unshare(0) == -1 and ctypes.get_errno() == errno.EPERM\n"
+        "assert libc.syscall(438, -1, 0, 0) == -1 and ctypes.get_errno() == errno.EPERM\n"
+        "assert libc.syscall(440, -1, 0, 0, 0, 0) == -1 and ctypes.get_errno() == errno.EPERM\n"
         "assert libc.syscall(468, 0) == -1 and ctypes.get_errno() == errno.ENOSYS"
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
