@@ -243,7 +243,7 @@ impl Census {
 fn went_wrong(record: &Record) -> bool {
     (0..record.len()).any(|step| match record.choice(step) {
         Choice::Kill(_) | Choice::Spurious(_) | Choice::Stop(_) => true,
-        Choice::Pick(number) => number > 0 && record.is_chance(step),
+        Choice::Pick(number) => number > 0 && record.chance(step).is_some(),
         Choice::Run(_) | Choice::Expire(_) | Choice::Continue(_) => false,
     })
 }
