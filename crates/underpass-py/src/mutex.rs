@@ -259,6 +259,7 @@ impl Mutex {
     /// An owner that is no more, and whether it died with its process.
     fn late(&self, thread: Life, pid: u32) -> (String, &'static str) {
         match self.handle.tid(thread) {
+            _ if self.handle.lab().is_some() => (format!("pid {pid}"), "died"),
             tid if self.is_here(thread) => (format!("thread {tid} of this process"), "ended"),
             tid if tid != 0 && self.handle.kernel().alive(self.handle.process_of(thread)) => {
                 (format!("thread {tid} of pid {pid}"), "ended")
@@ -285,8 +286,9 @@ impl Mutex {
 
     /// It is a thread of this process, as far as the table of lives still knows it.
     fn is_here(&self, thread: Life) -> bool {
-        let mine = self.handle.kernel().me().is_ok_and(|me| me.process == self.handle.process_of(thread));
-        mine && self.handle.tid(thread) != 0 && self.handle.lab().is_none()
+        self.handle.lab().is_none()
+            && self.handle.tid(thread) != 0
+            && self.handle.kernel().me().is_ok_and(|me| me.process == self.handle.process_of(thread))
     }
 
     fn who(&self, thread: Life, pid: u32) -> String {
