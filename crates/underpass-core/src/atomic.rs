@@ -194,10 +194,14 @@ impl Room for AtomicInt {
     }
 
     fn mend(&self, kernel: &dyn Kernel) {
-        let _owed = self.waiters.begin(kernel);
-        for (index, wish) in self.waiters.waiting() {
-            if self.ready(wish) {
-                self.waiters.grant(index, CHANGED);
+        let _owed = self.waiters.owe(kernel);
+        // Whoever has slept mends. If that called the others each time, those about to sleep would call each other for ever.
+        if self.waiters.waiting().any(|(_, wish)| self.ready(wish)) {
+            let _owed = self.waiters.begin(kernel);
+            for (index, wish) in self.waiters.waiting() {
+                if self.ready(wish) {
+                    self.waiters.grant(index, CHANGED);
+                }
             }
         }
         // Also those whom a dead waker had chosen and not told.
