@@ -119,6 +119,20 @@ class AfterStage:
 
 
 @dataclass
+class Through:
+    """Not inside: it does all of the operation, lets go of what that gave it, and ends."""
+
+    def body(self, operation: AnyOperation, world: object) -> Callable[[], object]:
+        call = operation.prepare(world)
+
+        def act() -> None:
+            with suppress(*operation.raises):
+                call()
+
+        return act
+
+
+@dataclass
 class Traced:
     """Not at all: the stepper writes its instructions down."""
 

@@ -3,11 +3,11 @@
 import os
 import re
 import signal
-from collections.abc import Callable
 from enum import Enum
+from itertools import permutations, product
 
 from tests.crash.stepping.children import Child, Victim, until
-from tests.crash.stepping.death import AfterStage, Traced, die
+from tests.crash.stepping.death import AfterStage, Through, Traced, die
 from tests.crash.stepping.operation import AnyOperation, Company, Tally, nothing
 from tests.crash.stepping.stepper import Stepper, library
 from underpass import _core
@@ -39,8 +39,10 @@ class Pair:
             die(operation, Company.ALONE, traced)
             lengths.append(traced.instructions)
         self.instructions = min(lengths)
-        parts = (nothing, None)
-        self.explained = {self._explain(first, second) for first in parts for second in parts}
+        deaths = (AfterStage(nothing), AfterStage(None))
+        # One that is continued may come through.
+        ends = [*product(deaths, deaths), *(pair for end in deaths for pair in permutations((end, Through())))]
+        self.explained = {self._explain(first, second) for first, second in ends}
 
     def die(self, first: int, second: int, fate: First) -> None:
         """Hold one after ``first`` instructions, kill the other after ``second``; raise if the survivors are not well."""
@@ -99,8 +101,9 @@ class Pair:
 
     def _survive(self, world: object) -> tuple[str, ...]:
         def survive() -> object:
-            self.operation.again(world)
-            return self.operation.books(world, Tally())
+            told = self.operation.again(world)
+            books = self.operation.books(world, Tally())
+            return f"{told} {books}" if isinstance(told, str) else books
 
         survivor = Child("survivor", survive)
         try:
@@ -109,12 +112,11 @@ class Pair:
         finally:
             survivor.close()
 
-    def _explain(self, *stages: Callable[[object], object] | None) -> tuple[str, ...]:
+    def _explain(self, *ends: AfterStage | Through) -> tuple[str, ...]:
         world = self.operation.world()
         victims: list[Victim] = []
         try:
-            for stage in stages:
-                end = AfterStage(stage)
+            for end in ends:
                 victims.append(Victim(lambda end=end: end.body(self.operation, world)))
                 victims[-1].until_ready()
             for victim in victims:
