@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from underpass import Interface, Port, RemoteError, connect, serve, serving
+from underpass.interfaces.checks import UnfitError, check
 
 Value = Any
 
@@ -40,9 +41,32 @@ class Deep(Point):
     z: int = 0
 
 
+@dataclass
+class Spot:
+    name: str
+
+
 class Tree(msgspec.Struct):
     name: str
     below: list[Tree] = []
+
+
+class Cat(msgspec.Struct, tag=True):
+    """A struct that a union tells from others by its name."""
+
+    name: str
+
+
+class Dog(msgspec.Struct, tag=True):
+    """Another."""
+
+    age: int
+
+
+class Cow(msgspec.Struct, tag=True):
+    """A third."""
+
+    milk: float
 
 
 class Forest(Tree):
@@ -140,6 +164,9 @@ class Types(Interface):
     def either(self, value: Point | str | None) -> Point | str | None:
         return value
 
+    def by_name_or_row(self, value: dict[str, Point] | list[Spot]) -> dict[str, Point] | list[Spot]:
+        return value
+
     def literal(self, value: Literal["a", 1]) -> Literal["a", 1]:
         return value
 
@@ -212,6 +239,7 @@ WRONG: list[tuple[str, Value, str, str]] = [
     ("by_name", {Word.YES: Colour.RED, 1: Colour.RED}, "[key 1]", "Expected str, got int"),
     ("either", {"x": 1}, "", "Expected Point | str | None, got dict"),
     ("either", Point(cast("int", "1")), ".x", "Expected int, got str"),
+    ("by_name_or_row", [Point(1)], "[0]", "Expected Spot, got Point"),
     ("literal", Word.YES, "", "Invalid enum value 'yes'"),
     ("any_sequence", {1}, "", "Expected Sequence, got set"),
     ("any_set", [1], "", "Expected Set, got list"),
@@ -246,6 +274,8 @@ RIGHT: list[tuple[str, Value, Value]] = [
     ("by_name", collections.OrderedDict(a=Colour.RED), {"a": Colour.RED}),
     ("either", None, None),
     ("either", Point(1), Point(1)),
+    ("by_name_or_row", {"a": Point(1)}, {"a": Point(1)}),
+    ("by_name_or_row", [Spot("b")], [Spot("b")]),
     ("literal", "a", "a"),
     ("any_sequence", (1, 2), [1, 2]),
     ("any_set", frozenset({1}), {1}),
@@ -287,6 +317,15 @@ def test_what_a_type_checker_accepts_arrives_as_the_declared_class(method: str, 
         result = getattr(connect(Types, "types"), method)(value)
     assert result == arrives
     assert type(result) is type(arrives)
+
+
+def test_each_class_of_a_union_is_looked_at_as_itself() -> None:
+    # Descriptions of types come and go while an annotation is compiled, one in the memory of the one before.
+    compiled = check(Cat | Dog | Cow)
+    for animal in (Cat("a"), Dog(1), Cow(1.0)):
+        compiled.look(animal)
+        with pytest.raises(UnfitError, match="Expected"):
+            compiled.look(type(animal)(cast("Any", None)))
 
 
 def test_what_an_arguments_own_check_raises_is_told() -> None:

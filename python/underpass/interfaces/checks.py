@@ -109,7 +109,8 @@ class _Compiler:
     """One annotation's run: a type that holds itself, as a tree's node does, is compiled once."""
 
     def __init__(self) -> None:
-        self._begun: dict[object, list[Check]] = {}
+        # By the node's id, which is the node's alone only as long as the node is kept.
+        self._begun: dict[int, tuple[wire.Type, list[Check]]] = {}
 
     def annotation(self, annotation: object) -> Check:
         """Compile what msgspec's description leaves out: which classes are abstract."""
@@ -155,11 +156,11 @@ class _Compiler:
                 return Check("Any", frozenset(), lambda _value: None, comparable=True)
 
     def _fields(self, node: wire.TypedDictType | wire.NamedTupleType | wire.DataclassType | wire.StructType) -> Check:
-        begun = self._begun.get(id(node))
+        _, begun = self._begun.get(id(node), (node, None))
         if begun is not None:
             # Asked for only once all is compiled.
             return Check(node.cls.__name__, frozenset(), lambda value: begun[0].look(value))  # noqa: PLW0108
-        begun = self._begun[id(node)] = []
+        _, begun = self._begun[id(node)] = (node, [])
         of = _members if isinstance(node, wire.TypedDictType) else _attributes
         cls = dict if isinstance(node, wire.TypedDictType) else node.cls
         done = of(node.cls.__name__, cls, [(field.name, self.node(field.type)) for field in node.fields])
