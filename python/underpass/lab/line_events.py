@@ -42,9 +42,14 @@ def own_frame(frame: FrameType | None) -> FrameType | None:
 class LineEvents(Protocol):
     """Tells of a line before it runs, and of a function when it returns."""
 
-    def start(self) -> None: ...  # noqa: D102 - told by the class
-    def begin(self) -> None: ...  # noqa: D102
-    def stop(self) -> None: ...  # noqa: D102
+    def start(self) -> None:
+        """Make ready to tell."""
+
+    def begin(self) -> None:
+        """Tell of the lines of the greenlet that calls."""
+
+    def stop(self) -> None:
+        """Tell no more."""
 
 
 def line_events(line: _Told, returned: _Told) -> LineEvents:
@@ -141,7 +146,7 @@ class _Monitored:
     def stop(self) -> None:
         if self._tool is not None:
             tool, self._tool = self._tool, None
-            monitoring: Any = getattr(sys, "monitoring")  # noqa: B009
+            monitoring: Any = getattr(sys, "monitoring")  # noqa: B009 - as above
             monitoring.set_events(tool, 0)
             monitoring.register_callback(tool, monitoring.events.LINE, None)
             monitoring.register_callback(tool, monitoring.events.PY_RETURN, None)
