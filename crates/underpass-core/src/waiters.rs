@@ -288,10 +288,13 @@ impl Waiters {
         if slept && state.load(Acquire) != GRANTED {
             // Woken for somebody who died, or by the clock.
             let _held = self.enter(kernel, room)?;
-            room.mend(kernel);
-            // SYNC(waiters-3): pairs with `leave`: what is returned is found by this sweep, or raises `posts`.
-            posts = self.words.posts.load(Acquire);
-            self.sweep(kernel, room, &[GRANTED]);
+            // Who was granted something while it came to lock leaves the dead to those who wait on.
+            if state.load(Acquire) != GRANTED {
+                room.mend(kernel);
+                // SYNC(waiters-3): pairs with `leave`: what is returned is found by this sweep, or raises `posts`.
+                posts = self.words.posts.load(Acquire);
+                self.sweep(kernel, room, &[GRANTED]);
+            }
         }
         loop {
             if let Some(given) = self.take(kernel, index) {
