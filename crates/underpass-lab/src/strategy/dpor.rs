@@ -10,9 +10,9 @@
 //! ([`bars`](crate::schedule::Schedule::bars)). Such a step then races with what took the lock last, and not with what gave it back.
 //!
 //! Deaths, stops and sleeps that end without a cause may as well never happen. They are explored before each step whose
-//! order with them can matter, and once at the end, where all that is left is at rest. With at most one of them in a schedule
-//! no class is missed, as far as a comparison with every schedule of random programs shows; with more a class is now and then;
-//! with any of them a class may be explored twice. What is picked in the middle of a step is all explored.
+//! order with them can matter, and once at the end, where all that is left is at rest. No class is
+//! missed, as far as a comparison with every schedule of random programs shows, with up to two of them; with any of them a class may
+//! be explored twice. What is picked in the middle of a step is all explored.
 //!
 //! With a limit of preemptions a schedule may be beyond the limit though an equal one is not. Every schedule within
 //! the limit is explored then, without reduction: this is sound, and the limit is what keeps them few.

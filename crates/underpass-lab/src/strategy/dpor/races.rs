@@ -64,8 +64,9 @@ impl Dpor {
             let footprint = foreseen(choice, &self.events, &self.processes);
             let number = self.events.len() - 1;
             let latest = (1..self.events.len()).rev().find(|index| {
+                let event = &self.events[*index];
                 let is_last = self.events[index + 1..].iter().all(|later| !contains(&later.past, *index));
-                is_last && !clash(&footprint, &self.events[*index].footprint)
+                is_last && self.goes_on_before(event) && !clash(&footprint, &event.footprint)
             });
             // At the very last event it is one of the other options.
             let Some(index) = latest.filter(|index| *index < number) else { continue };
@@ -77,6 +78,15 @@ impl Dpor {
             sequence.push(Wake { choice, picks: Vec::new(), footprint, after: Vec::new() });
             sequence.push(repeat(&self.events[index]));
             self.reverse(index, sequence);
+        }
+    }
+
+    /// Says whether somebody can go on as long as an event has not happened, if all others have.
+    fn goes_on_before(&self, event: &Event) -> bool {
+        let of = |process| move |choice: &Choice| matches!(choice, Choice::Run(task) if self.processes[task.index()] == process);
+        match event.choice {
+            Choice::Kill(process) | Choice::Stop(process) => event.options.iter().any(of(process)),
+            _ => true,
         }
     }
 

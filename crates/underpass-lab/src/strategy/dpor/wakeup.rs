@@ -49,11 +49,18 @@ pub fn standing(choice: Choice, footprint: &Footprint, sequence: &[Wake]) -> Sta
     if is_optional(choice) { Standing::Differs } else { Standing::Commutes }
 }
 
+/// Says whether an event of a sequence ends it, after a death or a fault.
+fn is_put_off(index: usize, sequence: &[Wake]) -> bool {
+    index > 0 && index + 1 == sequence.len() && is_optional(sequence[index - 1].choice)
+}
+
 /// Sees to it that a sequence is explored: it becomes a branch, unless there is a branch that leads to an equal schedule.
 pub fn insert(tree: &mut Vec<Wake>, mut sequence: Vec<Wake>) {
     for wake in tree.iter_mut() {
         match standing(wake.choice, &wake.footprint, &sequence) {
             Standing::Differs => continue,
+            // The last who can go on was put off, for a death or a fault that could not come after it.
+            Standing::First(index) if is_put_off(index, &sequence) => continue,
             Standing::First(index) => drop(sequence.remove(index)),
             Standing::Commutes => {}
         }
