@@ -84,12 +84,20 @@ def _children() -> dict[int, str]:
             continue  # the thread has ended
         for pid in map(int, pids):
             try:
-                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                line = _command(Path(f"/proc/{pid}"))
             except OSError:
                 continue
             if not any(servant in line for servant in SERVANTS):
-                found[pid] = line or "(ended, not waited for)"
+                found[pid] = line
     return found
+
+
+def _command(process: Path) -> str:
+    """Return the command line of ``process``; between its exec and its first instruction, and once it has ended, it has none."""
+    while not (line := (process / "cmdline").read_bytes()):
+        if (process / "stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+            return "(ended, not waited for)"
+    return line.replace(b"\0", b" ").decode(errors="replace").strip()
 
 
 def _end(children: dict[int, str]) -> None:
