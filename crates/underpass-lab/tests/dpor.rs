@@ -329,9 +329,24 @@ fn a_sleep_that_ends_without_a_cause_can_come_before_the_last_death() {
 
 #[test]
 fn every_class_within_a_limit_of_preemptions_is_explored() {
-    for preemptions in 0..3 {
-        let budget = Budget { kills: 1, preemptions: Some(preemptions), ..NO_FAULTS };
-        compare(5 + u64::from(preemptions), 60, budget, is_complete);
+    for preemptions in 0..4 {
+        for (kills, faults) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+            let budget = Budget { kills, faults, preemptions: Some(preemptions), ..NO_FAULTS };
+            compare(5 + u64::from(preemptions), 60, budget, is_complete);
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_preemptions_leaves_the_reduction_on() {
+    let (long, short): (&[_], &[_]) = (&[Read(0), Write(1, 1), Read(0)], &[Write(1, 2), Read(0)]);
+    let own = [long, short, long, short];
+    for (preemptions, share) in [(1, 1), (2, 2), (3, 6)] {
+        let budget = Budget { preemptions: Some(preemptions), ..NO_FAULTS };
+        let every = every(&own, budget, 30_000, false).expect("few");
+        let mut schedule = Schedule::new(Box::new(Dpor::new()), budget);
+        let runs = std::iter::from_fn(|| run(&mut schedule, &own, false)).count();
+        assert!(runs * share <= every.schedules, "{preemptions}: {runs} of {}", every.schedules);
     }
 }
 

@@ -14,11 +14,12 @@
 //! missed, as far as a comparison with every schedule of random programs shows, with up to two of them; with any of them a class may
 //! be explored twice. What is picked in the middle of a step is all explored.
 //!
-//! With a limit of preemptions a schedule may be beyond the limit though an equal one is not. Every schedule within
-//! the limit is explored then, without reduction: this is sound, and the limit is what keeps them few.
+//! With a limit of preemptions a schedule may be beyond the limit though an equal one is not, so races do not tell what is left
+//! to explore. All that can be chosen is then, but not after a state that others have come to for no more ([`states`]).
 mod event;
 mod footprint;
 mod races;
+mod states;
 mod wakeup;
 
 use crate::choice::{Choice, Crossing, Process};
@@ -26,6 +27,7 @@ use crate::record::{End, Record, Tie};
 use crate::strategy::Strategy;
 use event::{Event, Explored, Pick};
 use footprint::{add_steps, own};
+use states::States;
 use wakeup::Wake;
 
 /// Explores every class of schedules.
@@ -46,8 +48,10 @@ pub struct Dpor {
     processes: Vec<Process>,
     /// An event has happened that sleeps, since there was no other: it and what follows are in vain.
     blocked: Option<usize>,
-    /// Preemptions are limited.
-    bounded: bool,
+    /// The most preemptions that a schedule may have.
+    preemptions: Option<u32>,
+    /// With such a limit: what schedules have come to.
+    states: States,
     /// How many deaths a schedule may have.
     kills: u32,
     /// And how many faults.
@@ -86,7 +90,8 @@ impl Dpor {
             begun: false,
             processes: Vec::new(),
             blocked: None,
-            bounded: false,
+            preemptions: None,
+            states: States::default(),
             kills: 0,
             faults: 0,
             sees,
@@ -203,17 +208,31 @@ impl Dpor {
         }
         event.footprint = footprint;
         event.known = true;
+        if self.preemptions.is_some() {
+            self.order(self.at);
+            self.events[self.at].mark = states::mark(&self.events[..=self.at]);
+        }
     }
 
     /// The event after the one in progress.
     fn successor(&self, step: usize, choice: Choice, options: &[Choice], asked: bool) -> Event {
         // A schedule may cost more preemptions than an equal one: with a limit nothing stands for anything else.
-        let asleep = if self.bounded { Vec::new() } else { self.events[self.at].asleep_after(self.at) };
+        let asleep = match self.preemptions {
+            Some(_) => Vec::new(),
+            None => self.events[self.at].asleep_after(self.at),
+        };
         Event::new(step, choice, options, asked, asleep)
     }
 
     /// Chooses where no schedule before has been.
     fn explore(&mut self, crossing: &Crossing<'_>) -> Option<usize> {
+        if let Some(most) = self.preemptions {
+            let running = crossing.running.filter(|task| !self.is_over(*task));
+            let left = most.saturating_sub(states::preemptions(crossing.record));
+            if !self.states.is_new(&self.events, running, left) {
+                return None;
+            }
+        }
         let mut event = self.successor(crossing.number, crossing.options[0], crossing.options, true);
         let awake = |choice: &Choice| event.asleep.iter().all(|other| other.choice != *choice);
         let mut branches = std::mem::take(&mut self.events[self.at].subtree);
@@ -228,7 +247,7 @@ impl Dpor {
             event.follow(branches.remove(0));
             event.tree = branches;
         }
-        if self.bounded {
+        if self.preemptions.is_some() {
             let others = crossing.options.iter().copied().filter(|option| *option != event.choice);
             event.tree = others.map(Wake::anything_after).collect();
         }
@@ -270,7 +289,7 @@ impl Strategy for Dpor {
     }
 
     fn choose(&mut self, crossing: &Crossing<'_>) -> Option<usize> {
-        self.bounded = crossing.budget.preemptions.is_some();
+        self.preemptions = crossing.budget.preemptions;
         self.kills = crossing.budget.kills;
         self.faults = crossing.budget.faults;
         self.processes.clear();
@@ -303,11 +322,12 @@ impl Strategy for Dpor {
         if record.end == End::Pruned || self.blocked.is_some() {
             self.pruned += 1;
         } else {
-            self.classes += 1;
+            let is_new = self.preemptions.is_none() || self.states.is_new_end(&self.events);
+            self.classes += u64::from(is_new);
             let unasked = |event: &Event| !event.asked && event.options.len() > 1;
             self.cut += u64::from(self.events.iter().any(unasked));
         }
-        if !self.bounded {
+        if self.preemptions.is_none() {
             self.find_races(record.end);
             self.find_barred(record);
         }

@@ -65,6 +65,8 @@ pub struct Event {
     pub past: Vec<u64>,
     /// Those of them that race with it.
     pub races: Vec<usize>,
+    /// A number for it and its past, if preemptions are limited.
+    pub mark: u64,
     /// What need not be explored in its stead, since an equal schedule has been.
     pub asleep: Vec<Explored>,
     /// What has been explored in its stead.
@@ -92,6 +94,7 @@ impl Event {
             explored,
             past: Vec::new(),
             races: Vec::new(),
+            mark: 0,
             asleep,
             done: Vec::new(),
             tree: Vec::new(),

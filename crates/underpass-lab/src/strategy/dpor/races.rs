@@ -7,7 +7,8 @@ use crate::strategy::dpor::event::Event;
 use crate::strategy::dpor::footprint::{clash, foreseen, is_optional, own, process_of, task_of};
 use crate::strategy::dpor::wakeup::{Standing, Wake, insert, standing};
 
-fn contains(past: &[u64], index: usize) -> bool {
+/// Says whether the event of that number is among those of a past.
+pub fn contains(past: &[u64], index: usize) -> bool {
     past.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
 }
 
@@ -35,16 +36,21 @@ impl Dpor {
         }
     }
 
+    /// Says whether a task has not begun, has returned, or was killed.
+    pub(super) fn is_over(&self, task: Task) -> bool {
+        let process = self.processes[task.index()];
+        let over = Tie { thing: Thing::Life(process), manner: Manner::Change };
+        let last = self.events.iter().rev().find(|event| event.choice == Choice::Run(task));
+        last.is_none_or(|event| event.footprint.contains(&over))
+            || self.events.iter().any(|event| event.choice == Choice::Kill(process))
+    }
+
     /// What could have happened to those who are left if something that went on without them had gone on a little longer.
     fn disturb_rest(&mut self, end: End) {
-        let kill = |process| Choice::Kill(process);
         let mut choices = Vec::new();
         for (index, process) in self.processes.iter().enumerate() {
             let task = Task(index as u32);
-            let last = self.events.iter().rev().find(|event| event.choice == Choice::Run(task));
-            let over = Tie { thing: Thing::Life(*process), manner: Manner::Change };
-            let is_dead = self.events.iter().any(|event| event.choice == kill(*process));
-            if is_dead || last.is_none_or(|event| event.footprint.contains(&over)) {
+            if self.is_over(task) {
                 continue;
             }
             let known = |choice: &Choice| self.events.iter().any(|event| event.options.contains(choice));
@@ -91,7 +97,7 @@ impl Dpor {
     }
 
     /// Finds what happens before an event, and the races that it ends.
-    fn order(&mut self, index: usize) {
+    pub(super) fn order(&mut self, index: usize) {
         let (before, rest) = self.events.split_at_mut(index);
         let event = &mut rest[0];
         event.past.clear();
