@@ -29,7 +29,7 @@ from underpass.interfaces import Interface, connect, oneway, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Notified, Peer, Port, Request
 from underpass.sync import AtomicInt, Barrier, Event, Mutex, Notification, Once, Semaphore
-from underpass.waiting import fail_after, warn_waiting
+from underpass.waiting import fail_after, wait_any, warn_waiting
 
 __all__ = [
     "AccessDeniedError",
@@ -78,5 +78,6 @@ __all__ = [
     "oneway",
     "serve",
     "serving",
+    "wait_any",
     "warn_waiting",
 ]

@@ -9,9 +9,10 @@ use underpass_shm::life::{Life, Me};
 use underpass_shm::operation::Operation;
 #[cfg(not(loom))]
 use underpass_shm::region::Region;
-use underpass_shm::sync::{AtomicU32, AtomicU64};
+use underpass_shm::sync::{AtomicU32, AtomicU64, Ordering::Acquire};
 
 use crate::Result;
+use crate::many::Bell;
 
 /// Words one park can watch.
 pub const WORDS: usize = 18;
@@ -104,6 +105,13 @@ impl<'a> Watch<'a> {
         self.words[..self.waited_for].iter().flatten().copied()
     }
 
+    /// All words are what they must be.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.words().all(|(word, expected)| word.load(Acquire) == expected)
+            && self.wide.is_none_or(|(word, expected)| word.load(Acquire) == expected)
+    }
+
     /// The lives.
     #[must_use]
     pub fn lives(&self) -> &[Life] {
@@ -144,12 +152,15 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// The pid behind a life, for people to read.
     fn pid(&self, life: Life) -> u32;
 
-    /// Sleep until something that is watched changes, the `baton` is woken, if there is one, or the time comes. Every sleep ends after a
-    /// second at most, so that whoever nobody told looks for itself.
-    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked;
+    /// Sleep until something that is watched changes, one of the `batons` is woken, or the time comes. Every sleep ends after a
+    /// second at most, so that whoever nobody told looks for itself; it has to do for batons that one sleep has no room for.
+    fn park(&self, watch: &Watch<'_>, batons: &[&AtomicU32], until: Option<u64>) -> Parked;
 
-    /// Wake up to `count` who are parked on this word; how many there were.
+    /// Wake up to `count` who are parked on this word, and ring for its object; how many were parked.
     fn wake(&self, word: &AtomicU32, count: u32) -> u32;
+
+    /// My bell, which is rung for objects that I watch.
+    fn bell(&self) -> Result<Bell<'_>>;
 
     /// If I die from now on, wake one who is parked on this word. Null ends it; the word named before is returned. One
     /// that another covers is woken at once: its sleeper looks for itself.

@@ -11,6 +11,7 @@ pub mod kernel;
 #[cfg(not(loom))]
 pub mod linux;
 pub mod lock;
+pub mod many;
 pub mod mutex;
 pub mod notification;
 pub mod once;

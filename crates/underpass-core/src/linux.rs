@@ -5,16 +5,19 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
 use underpass_shm::futex::{self, Compared, MAX_WORDS, Woke};
-use underpass_shm::header::{Header, Kind};
+use underpass_shm::header::{self, Header, Kind};
+use underpass_shm::layout::bell::{BellWords, WatchersWords};
 use underpass_shm::life::{Life, Me};
 use underpass_shm::lives::{self, Lives};
 use underpass_shm::operation::Operation;
+use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
 use underpass_shm::space::Space;
 use underpass_shm::sync::{AtomicU32, AtomicU64};
 use underpass_shm::waits::Wait;
 use underpass_shm::{baton, clock, cpus};
 
+use crate::many::{self, Bell};
 use crate::kernel::{Kernel, Memory, Parked, Purpose, Wanted, Watch};
 use crate::{Error, Result, waits};
 
@@ -24,6 +27,9 @@ const RECHECK: u64 = 1_000_000_000;
 const NAP: u64 = 50_000;
 /// The longest spin of a process whose other threads do not want the interpreter.
 const LONGEST_SPIN: u64 = 50_000;
+
+/// Lives that there is room for beside any number of batons.
+const LEAST_LIVES: usize = 16;
 
 /// Fills places in which no word stands.
 static NOBODYS: AtomicU32 = AtomicU32::new(0);
@@ -83,6 +89,7 @@ fn warn(purpose: &Purpose, now: u64, still_waiting: impl FnOnce() -> bool) -> Op
 struct Object {
     header: Header,
     region: Arc<Region>,
+    watchers: Placed<WatchersWords>,
     title: String,
 }
 
@@ -147,7 +154,8 @@ impl Linux {
     /// The same world, as one object uses it: who sleeps here is seen to wait for that object.
     #[must_use]
     pub fn of(&self, header: Header, region: Arc<Region>, title: String) -> Self {
-        let object = Some(Object { header, region, title });
+        let watchers = header::watchers(&region);
+        let object = watchers.map(|watchers| Object { header, region, watchers, title });
         Self { space: self.space.clone(), host: self.host, object }
     }
 
@@ -234,7 +242,7 @@ impl Kernel for Linux {
         self.space.lives().pid(life)
     }
 
-    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked {
+    fn park(&self, watch: &Watch<'_>, batons: &[&AtomicU32], until: Option<u64>) -> Parked {
         if self.host.signals() {
             return Parked::Interrupted;
         }
@@ -250,7 +258,8 @@ impl Kernel for Linux {
         }
         let tokens = count;
         let again = tokens + if watch.wide.is_some() { 2 } else { 0 };
-        let room = MAX_WORDS - tokens - 1 - again;
+        let batons = &batons[..batons.len().min(MAX_WORDS - tokens - again - LEAST_LIVES)];
+        let room = MAX_WORDS - tokens - batons.len() - again;
         let mut unseen = watch.unheard;
         for life in watch.lives().iter().take(room) {
             match table.watch(*life) {
@@ -270,10 +279,12 @@ impl Kernel for Linux {
         let recheck = now.saturating_add(longest).min(silent_until);
         let sleep_until = until.map_or(recheck, |time| time.min(recheck));
         let (mut shared, mut compared) = (count, Compared { words: &[], wide: watch.wide });
-        if let Some(baton) = baton {
+        for baton in batons {
             // Of several that were woken, futex_waitv tells the last.
-            words[count] = (baton, 0);
+            words[shared] = (baton, 0);
             shared += 1;
+        }
+        if !batons.is_empty() {
             // Whoever dies between a change and its wake is told by the baton alone, on which this sleeper is queued last.
             compared.words = &words[..tokens];
         }
@@ -289,7 +300,7 @@ impl Kernel for Linux {
                         futex::wake(token, u32::MAX);
                     }
                 }
-                if index == count && baton.is_some() { Parked::Baton } else { Parked::Look }
+                if index >= count { Parked::Baton } else { Parked::Look }
             }
             // A word that changes at every look, or that somebody scribbled on, must not outlast the deadline.
             Woke::Expired | Woke::Changed if until.is_some_and(|time| clock::monotonic() >= time) => Parked::Expired,
@@ -305,7 +316,21 @@ impl Kernel for Linux {
     }
 
     fn wake(&self, word: &AtomicU32, count: u32) -> u32 {
-        futex::wake(word, count)
+        let woken = futex::wake(word, count);
+        if let Some(object) = &self.object {
+            let lives = self.space.lives();
+            let bell = |number| lives.bell(number);
+            let rung = |bell: &BellWords| futex::wake(&bell.rings, 1) > 0 || lives.alive(Life(bell.owner.load(Relaxed)));
+            many::ring(&object.watchers, object.header.nonce, bell, rung);
+        }
+        woken
+    }
+
+    fn bell(&self) -> Result<Bell<'_>> {
+        let lives = self.space.lives();
+        let number = lives.my_bell()?;
+        let words = lives.bell(number).ok_or_else(|| Error::Corrupted("a bell has no words".into()))?;
+        Ok(Bell { words, number })
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {

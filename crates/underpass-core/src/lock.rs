@@ -119,16 +119,46 @@ impl<'a> Lock<'a> {
                 ));
             }
             let Some(watch) = watch.as_deref_mut() else { return Ok(None) };
-            if word & SLEEPERS == 0 {
-                if self.0.word.compare_exchange(word, word | SLEEPERS, Relaxed, Relaxed).is_err() {
-                    continue;
-                }
-                rules.announced();
+            if !self.announce(word, rules) {
+                continue;
             }
             watch.word(&self.0.word, word | SLEEPERS);
             watch.life(owner);
             return Ok(None);
         }
+    }
+
+    /// Says whether it could be taken now. With a watch list a caller that finds it could not is announced.
+    pub(crate) fn is_free(
+        self,
+        kernel: &dyn Kernel,
+        rules: &impl Rules,
+        mut watch: Option<&mut Watch<'a>>,
+    ) -> bool {
+        loop {
+            let word = self.0.word.load(Acquire);
+            let owner = Life(word & !SLEEPERS);
+            if owner == Life::NOBODY || rules.is_dead(owner) || !kernel.alive(owner) {
+                return true;
+            }
+            let Some(watch) = watch.as_deref_mut() else { return false };
+            if self.announce(word, rules) {
+                watch.word(&self.0.word, word | SLEEPERS);
+                watch.life(owner);
+                return false;
+            }
+        }
+    }
+
+    /// Says in the word that somebody sleeps; false: it is no longer that.
+    fn announce(self, word: u32, rules: &impl Rules) -> bool {
+        if word & SLEEPERS == 0 {
+            if self.0.word.compare_exchange(word, word | SLEEPERS, Relaxed, Relaxed).is_err() {
+                return false;
+            }
+            rules.announced();
+        }
+        true
     }
 
     /// Who has it: a peek, not a promise.

@@ -13,8 +13,9 @@ use underpass_shm::place::Placed;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Relaxed};
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Watch};
 use crate::lock::{Lock, Rules};
+use crate::many::Ready;
 use crate::wait::{Patience, Sleepers};
 use crate::{Deadline, Error, Result};
 
@@ -214,6 +215,18 @@ impl Mutex {
     pub fn depth(&self, kernel: &dyn Kernel) -> Result<u32> {
         let inside = self.inside(kernel.me()?);
         Ok(inside.map_or(0, |inside| (inside & MOST_DEPTH) + 1))
+    }
+}
+
+impl Ready for Mutex {
+    fn sleepers(&self) -> &dyn Sleepers {
+        self
+    }
+
+    /// Nobody holds it: an acquire would take it, or tell of an owner that died.
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        let claim = Claim { mutex: self, kernel, recovers: false };
+        Ok(self.lock().is_free(kernel, &claim, watch))
     }
 }
 

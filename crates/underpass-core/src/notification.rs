@@ -11,6 +11,8 @@ use underpass_shm::place::Placed;
 use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
 use crate::kernel::{Kernel, Watch};
+use crate::many::Ready;
+use crate::wait::Sleepers;
 use crate::waiters::{Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
@@ -121,7 +123,7 @@ impl Notification {
     /// Makes `value` the flags, as those see them who wait; the lock is held.
     #[inline]
     fn post(&self, kernel: &dyn Kernel, value: u64) {
-        if self.waiters.is_empty() {
+        if self.waiters.is_quiet() {
             self.words.bits.store(value, Release);
         } else {
             self.post_slow(kernel, value);
@@ -164,6 +166,23 @@ impl Notification {
             self.waiters.dismiss(index);
         }
         words.serving.store(0, Release);
+    }
+}
+
+impl Ready for Notification {
+    fn sleepers(&self) -> &dyn Sleepers {
+        &self.waiters
+    }
+
+    /// A flag is set.
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        if self.bits() != 0 {
+            return Ok(true);
+        }
+        let Some(watch) = watch else { return Ok(false) };
+        let _held = self.waiters.enter(kernel, self)?;
+        self.waiters.announce_onlooker(watch);
+        Ok(self.words.bits.load(Relaxed) != 0)
     }
 }
 

@@ -13,6 +13,7 @@ use underpass_shm::sync::AtomicU32;
 use crate::Result;
 use crate::kernel::{Kernel, Memory, Parked, Wanted, Watch};
 use crate::linux::{Host, Linux};
+use crate::many::Bell;
 
 /// One space of this machine, from outside.
 #[derive(Debug)]
@@ -43,12 +44,16 @@ impl Kernel for Outsider {
         self.0.pid(life)
     }
 
-    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked {
-        self.0.park(watch, baton, until)
+    fn park(&self, watch: &Watch<'_>, batons: &[&AtomicU32], until: Option<u64>) -> Parked {
+        self.0.park(watch, batons, until)
     }
 
     fn wake(&self, word: &AtomicU32, count: u32) -> u32 {
         self.0.wake(word, count)
+    }
+
+    fn bell(&self) -> Result<Bell<'_>> {
+        self.0.bell()
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {

@@ -12,7 +12,8 @@ use underpass_shm::place::Placed;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use crate::kernel::{Kernel, Owed};
+use crate::kernel::{Kernel, Owed, Watch};
+use crate::many::Ready;
 use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
@@ -176,6 +177,28 @@ impl Semaphore {
     #[must_use]
     pub fn value(&self) -> u32 {
         self.words.word.load(Relaxed) & !SLEEPERS
+    }
+}
+
+impl Ready for Semaphore {
+    fn sleepers(&self) -> &dyn Sleepers {
+        &*self.words
+    }
+
+    /// A unit is free.
+    fn is_ready<'a>(&'a self, _kernel: &dyn Kernel, mut watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        let words = &*self.words;
+        loop {
+            let word = words.word.load(Acquire);
+            if word & !SLEEPERS != 0 {
+                return Ok(true);
+            }
+            let Some(watch) = watch.as_deref_mut() else { return Ok(false) };
+            if word == SLEEPERS || words.word.compare_exchange(0, SLEEPERS, Relaxed, Relaxed).is_ok() {
+                watch.word(&words.word, SLEEPERS);
+                return Ok(false);
+            }
+        }
     }
 }
 

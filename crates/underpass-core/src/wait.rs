@@ -143,7 +143,7 @@ fn park_until<'a, T>(
                 return Err(error);
             }
         }
-        match kernel.park(&watch, baton, deadline.time()) {
+        match kernel.park(&watch, baton.as_slice(), deadline.time()) {
             Parked::Look => slept = true,
             Parked::Baton => {
                 // Whoever died may have owed more wakes than this one. The others are woken by their words, so that

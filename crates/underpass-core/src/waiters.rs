@@ -113,6 +113,13 @@ impl Waiters {
         self.words.occupied.fetch_or(0, AcqRel) == 0
     }
 
+    /// Nobody waits, and nobody has to be told of a change: a look without the lock.
+    #[inline]
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.is_empty() && self.words.door.load(Relaxed) & SLEEPERS == 0
+    }
+
     /// Names the baton, before a change that is made without the lock.
     #[inline]
     #[must_use]
@@ -338,6 +345,15 @@ impl Waiters {
         watch.word(&self.words.posts, posts);
         self.watch_given(watch);
         true
+    }
+
+    /// One who waits for many objects says that it is told of every change here. The lock is held.
+    pub fn announce_onlooker<'a>(&'a self, watch: &mut Watch<'a>) {
+        let posts = self.words.posts.load(Acquire);
+        let word = self.words.door.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
+        watch.word(&self.words.door, word);
+        watch.word(&self.words.posts, posts);
+        self.watch_given(watch);
     }
 
     /// Numbers those who wait in the order in which they came, in [`Wish::how`]. The lock is held.

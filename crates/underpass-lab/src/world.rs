@@ -22,8 +22,7 @@ pub enum Woken {
 #[derive(Debug, Default)]
 struct Sleep {
     words: Vec<usize>,
-    /// 0: none.
-    baton: usize,
+    batons: Vec<usize>,
     lives: Vec<u32>,
     /// When it began, among all sleeps.
     since: u64,
@@ -301,7 +300,7 @@ impl World {
             return state.barred;
         }
         let words = state.asleep.then_some(&state.sleep)?;
-        words.words.iter().chain([&words.baton]).find_map(|word| self.object_at(*word))
+        words.words.iter().chain(&words.batons).find_map(|word| self.object_at(*word))
     }
 
     /// How many sleep on words of an object.
@@ -311,12 +310,12 @@ impl World {
         self.tasks().filter(sleeps).count()
     }
 
-    /// A task falls asleep; until its baton or a word of these is woken, a life of these ends, or the time comes.
+    /// A task falls asleep; until a word or a baton of these is woken, a life of these ends, or the time comes.
     pub fn sleep(
         &mut self,
         task: Task,
         words: impl Iterator<Item = usize>,
-        baton: usize,
+        batons: impl Iterator<Item = usize>,
         lives: impl Iterator<Item = u32>,
         until: Option<u64>,
     ) {
@@ -325,7 +324,8 @@ impl World {
         state.sleep.words.extend(words);
         state.sleep.lives.clear();
         state.sleep.lives.extend(lives);
-        state.sleep.baton = baton;
+        state.sleep.batons.clear();
+        state.sleep.batons.extend(batons);
         state.sleep.since = self.sleeps;
         state.sleep.until = until;
         state.asleep = true;
@@ -338,7 +338,7 @@ impl World {
         let state = &mut self.tasks[task.index()];
         state.sleep.words.clear();
         state.sleep.lives.clear();
-        state.sleep.baton = 0;
+        state.sleep.batons.clear();
         state.sleep.until = None;
         state.asleep = true;
         state.barred = Some(object);
@@ -363,7 +363,7 @@ impl World {
         found.extend(self.tasks().filter(|task| {
             let state = &self.tasks[task.index()];
             // A stopped process is woken like any other; a dead one sleeps no more.
-            state.asleep && state.barred.is_none() && (state.sleep.baton == word || state.sleep.words.contains(&word))
+            state.asleep && state.barred.is_none() && (state.sleep.batons.contains(&word) || state.sleep.words.contains(&word))
         }));
         found.sort_by_key(|task| self.tasks[task.index()].sleep.since);
     }
@@ -373,7 +373,7 @@ impl World {
         self.roused.push(task);
         let state = &mut self.tasks[task.index()];
         state.asleep = false;
-        state.woken = Some(if state.sleep.baton == word { Woken::Baton } else { Woken::Look });
+        state.woken = Some(if state.sleep.batons.contains(&word) { Woken::Baton } else { Woken::Look });
     }
 
     /// Ends a sleep without a cause.
@@ -408,10 +408,10 @@ impl World {
         std::mem::take(&mut self.roused)
     }
 
-    /// The words that a task sleeps on, its baton's included, or slept on last.
+    /// The words that a task sleeps on, its batons among them, or slept on last.
     pub(crate) fn words_of(&self, task: Task) -> impl Iterator<Item = usize> + '_ {
         let sleep = &self.tasks[task.index()].sleep;
-        sleep.words.iter().copied().chain(Some(sleep.baton).filter(|baton| *baton != 0))
+        sleep.words.iter().chain(&sleep.batons).copied()
     }
 
     /// The lives that a task sleeps on.

@@ -34,8 +34,8 @@ const WISH: Wish = Wish { value: FLAG, how: 0 };
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Event {
-    handle: Arc<Handle>,
-    core: core::Notification,
+    pub handle: Arc<Handle>,
+    pub core: core::Notification,
 }
 
 /// A snapshot of an event.

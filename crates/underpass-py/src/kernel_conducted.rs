@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
 use underpass_core::linux::{Host as _, Linux};
+use underpass_core::many::Bell;
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::life::{Life, Me};
 use underpass_shm::space::News;
@@ -165,7 +166,7 @@ impl Kernel for Conducted {
         self.linux.pid(life)
     }
 
-    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked {
+    fn park(&self, watch: &Watch<'_>, batons: &[&AtomicU32], until: Option<u64>) -> Parked {
         // Between the look and the sleep anything may happen, so the values are compared after it.
         if arrive("park", Some(self.object), 0).is_err() {
             return Parked::Interrupted;
@@ -177,7 +178,7 @@ impl Kernel for Conducted {
             if arrive("sleep", Some(self.object), until.unwrap_or(0)).is_err() {
                 return Parked::Interrupted;
             }
-            let parked = self.linux.park(watch, baton, None);
+            let parked = self.linux.park(watch, batons, None);
             if parked == Parked::Interrupted {
                 return parked;
             }
@@ -208,6 +209,10 @@ impl Kernel for Conducted {
             }
         });
         if passed.is_err() { 0 } else { woken }
+    }
+
+    fn bell(&self) -> Result<Bell<'_>> {
+        self.linux.bell()
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {

@@ -5,6 +5,7 @@
 //! meanwhile, so an operation may be anywhere inside its Rust code. A process that is killed is never switched to again
 //! until the schedule has ended and been looked at: whatever its frames do when they unwind then, nobody sees.
 
+mod bells;
 mod locks;
 mod names;
 mod objects;
@@ -12,18 +13,21 @@ mod turns;
 mod views;
 
 use std::sync::atomic::AtomicU32 as Word;
-use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pyo3::prelude::*;
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
+use underpass_core::many::Bell;
 use underpass_core::{Deadline, Error, Result};
 use underpass_lab::choice::{Point, Task};
 use underpass_lab::record::{Manner, Thing};
 use underpass_lab::schedule::Schedule;
 use underpass_lab::world::{Woken, World};
 use underpass_shm::clock;
+use underpass_shm::layout::bell::BellWords;
 use underpass_shm::life::{Life, Me};
+use underpass_shm::place::PlacedSlice;
 use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
 
@@ -64,6 +68,7 @@ pub struct LabKernel {
     objects: Mutex<Objects>,
     pub doors: Doors,
     pub views: Views,
+    bells: OnceLock<PlacedSlice<BellWords>>,
     /// Changes with every name.
     names: Word,
     nudge: Mutex<Nudge>,
@@ -86,6 +91,7 @@ impl LabKernel {
             objects: Mutex::default(),
             doors: Doors::default(),
             views: Views::default(),
+            bells: OnceLock::new(),
             names: Word::new(0),
             nudge: Mutex::default(),
         }
@@ -104,6 +110,7 @@ impl LabKernel {
     /// Begins the next schedule, with no objects; false: there is none.
     pub fn begin(&self) -> bool {
         self.doors.clear();
+        self.clear_bells();
         self.views.clear();
         locked(&self.objects).clear();
         self.greenlets().tasks.clear();
@@ -128,7 +135,7 @@ impl LabKernel {
         let mut watch = Watch::new();
         watch.life(life);
         while self.alive(life) {
-            if self.park(&watch, None, None) == Parked::Interrupted {
+            if self.park(&watch, &[], None) == Parked::Interrupted {
                 return Err(Error::Interrupted);
             }
         }
@@ -137,8 +144,12 @@ impl LabKernel {
 
     /// The step that is under way changes the object with that memory: for what is no operation of its own.
     pub fn touch(&self, object: &Region) {
+        self.touch_at(object.addresses().start);
+    }
+
+    fn touch_at(&self, address: usize) {
         let mut schedule = self.schedule();
-        if let Some(object) = schedule.world.object_at(object.addresses().start) {
+        if let Some(object) = schedule.world.object_at(address) {
             schedule.tie(Thing::Object(object), Manner::Change);
         }
     }
@@ -177,7 +188,7 @@ impl Kernel for LabKernel {
         self.schedule().world.process_of(life.0).map_or(1, |process| process.0 + 2)
     }
 
-    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked {
+    fn park(&self, watch: &Watch<'_>, batons: &[&AtomicU32], until: Option<u64>) -> Parked {
         let Some(task) = self.schedule().running() else {
             Python::attach(|py| {
                 let why = "it would sleep for ever: only the processes of a program run beside each other; what sets it up and what looks at its end run alone";
@@ -185,9 +196,9 @@ impl Kernel for LabKernel {
             });
             return Parked::Interrupted;
         };
-        let baton = baton.map_or(0, |baton| address(baton));
-        let first = watch.words().next().map_or(baton, |(word, _)| address(word));
-        let object = self.schedule().world.object_at(first);
+        let batons = batons.iter().map(|baton| address(*baton));
+        let mut words = watch.words().map(|(word, _)| address(word)).chain(batons.clone());
+        let object = words.find_map(|word| self.schedule().world.object_at(word));
         // Between the look and the sleep anything may happen, so the values are compared after it.
         if self.point(Point::Park, object).is_err() {
             return Parked::Interrupted;
@@ -201,10 +212,14 @@ impl Kernel for LabKernel {
             }
             let words = watch.words().map(|(word, _)| address(word));
             let lives = watch.lives().iter().map(|life| life.0);
-            schedule.world.sleep(task, words, baton, lives, until);
+            schedule.world.sleep(task, words, batons.clone(), lives, until);
         }
         if self.point(Point::Awake, object).is_err() {
             return Parked::Interrupted;
+        }
+        if batons.len() > 1 {
+            // It is about to look at all of them again.
+            batons.for_each(|baton| self.touch_at(baton));
         }
         match self.schedule().world.woken(task) {
             Woken::Look => Parked::Look,
@@ -219,12 +234,20 @@ impl Kernel for LabKernel {
         if !self.quiet_point(Point::Wake, object) {
             return 0;
         }
-        let woken = self.schedule().wake(address(word), count);
+        let woken = self.schedule().wake(address(word), count) + self.ring(object);
         if woken > 0 {
             // Whoever was woken may look before the waker does anything else: a store that comes after its wake.
             self.quiet_point(Point::Woke, None);
         }
         woken
+    }
+
+    fn bell(&self) -> Result<Bell<'_>> {
+        let running = self.schedule().running();
+        let number = running.map_or(0, |task| task.index() + 1);
+        let words = self.bells()?.get(number).ok_or_else(|| Error::Misuse("the lab has no more bells".into()))?;
+        words.owner.store(World::thread_life(running), Relaxed);
+        Ok(Bell { words, number })
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {

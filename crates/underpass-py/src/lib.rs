@@ -14,6 +14,7 @@ mod kernel_lab;
 mod lab;
 mod lease;
 mod loan;
+mod many;
 mod mutex;
 mod notification;
 mod number;
@@ -63,6 +64,8 @@ mod _core {
     use crate::lease::Lease;
     #[pymodule_export]
     use crate::loan::Loan;
+    #[pymodule_export]
+    use crate::many::{QueueRoom, wait_any};
     #[pymodule_export]
     use crate::mutex::{Mutex, MutexStatistics};
     #[pymodule_export]

@@ -45,8 +45,8 @@ const ADVICE: &str = "enter it with recovering(), repair, and go on";
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Mutex {
-    handle: Arc<Handle>,
-    core: core::Mutex,
+    pub handle: Arc<Handle>,
+    pub core: core::Mutex,
 }
 
 /// A snapshot of a mutex.

@@ -92,8 +92,8 @@ pub fn over(py: Python<'_>, handle: &Handle) -> PyResult<core::Notification> {
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Notification {
-    handle: Arc<Handle>,
-    core: core::Notification,
+    pub handle: Arc<Handle>,
+    pub core: core::Notification,
 }
 
 /// A snapshot of a notification.

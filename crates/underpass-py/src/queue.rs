@@ -19,6 +19,7 @@ use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::lease::{Lease, Leases};
 use crate::loan::Loan;
+use crate::many::QueueRoom;
 use crate::number::{Whole, mode, whole};
 use crate::object::{self, SharedObject};
 use crate::space::Space;
@@ -400,6 +401,12 @@ impl Queue {
     fn purge(&self, py: Python<'_>) -> PyResult<usize> {
         self.handle.check(py)?;
         self.core.purge(self.kernel()).map_err(|error| self.failed(py, "not purged", error))
+    }
+
+    /// For those who put: what is ready when a put would not wait.
+    #[getter]
+    fn room(&self) -> QueueRoom {
+        QueueRoom::new(self)
     }
 
     /// Messages queued now, those at work not counted.

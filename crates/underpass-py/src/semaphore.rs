@@ -40,8 +40,8 @@ use crate::timeout::Timeout;
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Semaphore {
-    handle: Arc<Handle>,
-    core: core::Semaphore,
+    pub handle: Arc<Handle>,
+    pub core: core::Semaphore,
 }
 
 /// A snapshot of a semaphore.

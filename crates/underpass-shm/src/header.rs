@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::layout::bell::WatchersWords;
 use crate::place::{Placed, Shared};
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64};
@@ -14,6 +15,8 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"underpas");
 pub const LAYOUT_VERSION: u32 = 1;
 /// Where the words of an object start.
 pub const WORDS: usize = 256;
+/// Where it stands who is rung.
+pub const WATCHERS: usize = 128;
 /// Parameters a kind can have.
 pub const PARAMETERS: usize = 8;
 
@@ -110,6 +113,14 @@ pub struct HeaderWords {
 
 // SAFETY: S1, atomics only.
 unsafe impl Shared for HeaderWords {}
+
+const _: () = assert!(size_of::<HeaderWords>() <= WATCHERS && WATCHERS + size_of::<WatchersWords>() <= WORDS);
+
+/// Who is rung when the sleepers of an object are woken; none if the region is too short for an object.
+#[must_use]
+pub fn watchers(region: &Arc<Region>) -> Option<Placed<WatchersWords>> {
+    Placed::at(region, WATCHERS)
+}
 
 /// What a header says, copied out.
 #[derive(Debug, Clone, PartialEq, Eq)]

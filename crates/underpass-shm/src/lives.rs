@@ -9,6 +9,7 @@
 //! Invariant: a life is an id (slot, generation); who claims the slot of a dead one raises the generation, then says who
 //! it is (`tid`), then wakes everybody parked there. Until the token's word and `tid` agree nobody sleeps on it.
 
+mod bells;
 mod claim;
 mod record;
 
@@ -22,6 +23,7 @@ use std::sync::atomic::{
 use crate::baton;
 use crate::descriptor::Descriptor;
 use crate::header::Kind;
+use crate::layout::bell::{BELLS, BellWords};
 use crate::life::{GENERATION_MASK, Life, Me};
 use crate::operation::Operation;
 use crate::place::{Placed, PlacedSlice, Shared};
@@ -44,8 +46,9 @@ const HEADER: usize = crate::header::WORDS;
 const GROWTH: usize = HEADER;
 const PROCESS_TABLE: usize = 4096;
 const THREAD_TABLE: usize = PROCESS_TABLE + PROCESSES as usize * size_of::<ProcessEntry>();
+const BELL_TABLE: usize = THREAD_TABLE + THREADS as usize * size_of::<ThreadEntry>();
 /// Bytes of a whole table; what is not used yet is a hole of the file.
-pub const TABLE_SIZE: usize = THREAD_TABLE + THREADS as usize * size_of::<ThreadEntry>();
+pub const TABLE_SIZE: usize = BELL_TABLE + BELLS * size_of::<BellWords>();
 /// What every table has from the start: header, processes, and the first threads by [`Lives::format`].
 pub(crate) const FIRST_BYTES: u64 = THREAD_TABLE as u64;
 /// The byte whose lock the process holds that makes the table grow.
@@ -58,6 +61,8 @@ struct GrowthWords {
     threads: AtomicU32,
     next_thread: AtomicU32,
     next_process: AtomicU32,
+    /// Bells that are reserved.
+    bells: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -104,6 +109,7 @@ pub struct Lives {
     words: Placed<GrowthWords>,
     processes: PlacedSlice<ProcessEntry>,
     threads: PlacedSlice<ThreadEntry>,
+    bells: PlacedSlice<BellWords>,
     /// epoch << 32 | life of this process, while the epoch is the current one.
     myself: AtomicU64,
     /// The epoch in which a thread claims, grows or mends, or 0: a lock that a fork does not inherit.
@@ -165,6 +171,7 @@ impl Lives {
             words: Placed::at(region, GROWTH).ok_or_else(short)?,
             processes: PlacedSlice::at(region, PROCESS_TABLE, PROCESSES as usize).ok_or_else(short)?,
             threads: PlacedSlice::at(region, THREAD_TABLE, THREADS as usize).ok_or_else(short)?,
+            bells: PlacedSlice::at(region, BELL_TABLE, BELLS).ok_or_else(short)?,
             myself: AtomicU64::new(0),
             claiming: AtomicU32::new(0),
             onlooker: false,

@@ -168,7 +168,7 @@ impl Queue {
     }
 
     /// Why no message will come any more, if so: asked when none is queued.
-    fn ending(&self, kernel: &dyn Kernel, me: Me) -> Result<Option<Error>> {
+    pub(super) fn ending(&self, kernel: &dyn Kernel, me: Me) -> Result<Option<Error>> {
         let words = &self.room.words;
         let closed = words.tail.word.load(Acquire) & CLOSED != 0;
         let putters = words.put.putters.load(Acquire);

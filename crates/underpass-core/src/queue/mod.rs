@@ -12,6 +12,7 @@ mod get;
 mod layout;
 mod lease;
 mod put;
+mod ready;
 mod room;
 mod roster;
 
@@ -23,6 +24,7 @@ use underpass_shm::sync::AtomicU32;
 #[cfg(not(loom))]
 pub use layout::Shape;
 pub use lease::{Holding, Ticket};
+pub use ready::ForPutting;
 pub use room::Room;
 
 use crate::wait::Patience;

@@ -25,7 +25,7 @@ impl LabKernel {
         let mut watch = Watch::new();
         watch.word(&self.names, seen);
         // Nobody owes a wake for a name without making it.
-        self.park(&watch, None, until)
+        self.park(&watch, &[], until)
     }
 
     /// How many names have appeared.

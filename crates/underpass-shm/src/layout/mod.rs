@@ -3,6 +3,7 @@
 
 pub mod atomic;
 pub mod barrier;
+pub mod bell;
 pub mod lock;
 pub mod mutex;
 pub mod notification;

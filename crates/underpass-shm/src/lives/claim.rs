@@ -136,20 +136,23 @@ impl Lives {
             if known >= THREADS {
                 return Err(Error::too_many_lives(&self.what, "place for a thread", THREADS));
             }
-            let alone = self.alone();
-            let file = self.mend()?;
-            if !lock_byte(file, GROWING, libc::F_SETLKW) {
-                return Err(Error::last("lock for growth", &self.what));
-            }
-            let grown = if self.words.threads.load(Acquire) == known {
-                grow(file, &self.words, &self.threads, &self.what)
-            } else {
-                Ok(())
-            };
-            unlock_byte(file, GROWING);
-            drop(alone);
-            grown?;
+            self.grow(|file| {
+                let is_due = self.words.threads.load(Acquire) == known;
+                if is_due { grow(file, &self.words, &self.threads, &self.what) } else { Ok(()) }
+            })?;
         }
+    }
+
+    /// Has the table grow, one process and thread at a time.
+    pub(super) fn grow(&self, grow: impl FnOnce(BorrowedFd<'_>) -> Result<()>) -> Result<()> {
+        let _alone = self.alone();
+        let file = self.mend()?;
+        if !lock_byte(file, GROWING, libc::F_SETLKW) {
+            return Err(Error::last("lock for growth", &self.what));
+        }
+        let grown = grow(file);
+        unlock_byte(file, GROWING);
+        grown
     }
 
     /// Threads of this process claim, grow and mend one at a time: record locks do not keep them apart.

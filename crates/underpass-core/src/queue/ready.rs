@@ -1,0 +1,66 @@
+//! A queue as one of many that are waited for: for getting, and for putting.
+
+use std::sync::Arc;
+
+use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::layout::queue::{CLOSED, COUNT};
+use underpass_shm::sync::Ordering::Acquire;
+
+use super::Queue;
+use crate::Result;
+use crate::kernel::{Kernel, Watch};
+use crate::many::Ready;
+use crate::wait::Sleepers;
+
+impl Ready for Queue {
+    fn sleepers(&self) -> &dyn Sleepers {
+        &*self.room.words
+    }
+
+    /// A get would not wait: a message is queued, or none will come any more.
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        if self.depth() > 0 {
+            return Ok(true);
+        }
+        let me = kernel.me()?;
+        match watch {
+            None => self.reap(kernel, me, |_| ())?,
+            Some(watch) => {
+                self.room.announce_sleeper(watch, &self.room.words.tail, SLEEPERS);
+                self.reap(kernel, me, |life| watch.life(life))?;
+            }
+        }
+        Ok(self.depth() > 0 || self.ending(kernel, me)?.is_some())
+    }
+}
+
+/// A queue as those see it who put.
+#[derive(Debug)]
+pub struct ForPutting(pub Arc<Queue>);
+
+impl Ready for ForPutting {
+    fn sleepers(&self) -> &dyn Sleepers {
+        &*self.0.room.words
+    }
+
+    /// A put would not wait: a slot is free, or the queue was shut down.
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        let (queue, words) = (&*self.0, &self.0.room.words);
+        let has_room = || {
+            let taken = words.tail.word.load(Acquire).wrapping_add(words.put.extra.load(Acquire)) & COUNT;
+            words.freed.word.load(Acquire) & COUNT != taken || words.tail.word.load(Acquire) & CLOSED != 0
+        };
+        if has_room() {
+            return Ok(true);
+        }
+        let me = kernel.me()?;
+        match watch {
+            None => queue.reap(kernel, me, |_| ())?,
+            Some(watch) => {
+                queue.room.announce_sleeper(watch, &words.freed, SLEEPERS);
+                queue.reap(kernel, me, |life| watch.life(life))?;
+            }
+        }
+        Ok(has_room())
+    }
+}

@@ -1,0 +1,67 @@
+//! The words of those who wait for many objects at once: a bell each, and in each object who is to be rung.
+
+use crate::place::Shared;
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// Bells of a space: as many as [`WatchersWords::bells`] has bits.
+pub const BELLS: usize = 1024;
+/// Bits of [`BellWords::ready`].
+pub const MARKS: u64 = 2048;
+
+/// Who is to be rung when the sleepers of an object are woken.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct WatchersWords {
+    /// A bit for each bell.
+    pub bells: [AtomicU64; BELLS / 64],
+}
+
+// SAFETY: S1, atomics only.
+unsafe impl Shared for WatchersWords {}
+
+impl WatchersWords {
+    /// Nobody.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { bells: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+impl Default for WatchersWords {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A bell.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct BellWords {
+    /// Whose it is: a thread's life; 0: nobody's.
+    pub owner: AtomicU32,
+    /// How often it was rung. Its owner sleeps here.
+    pub rings: AtomicU32,
+    /// A bit for each object that may be ready, by its nonce.
+    pub ready: [AtomicU64; MARKS as usize / 64],
+}
+
+// SAFETY: S1, atomics only.
+unsafe impl Shared for BellWords {}
+
+impl BellWords {
+    /// Nobody's.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            owner: AtomicU32::new(0),
+            rings: AtomicU32::new(0),
+            ready: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+impl Default for BellWords {
+    fn default() -> Self {
+        Self::new()
+    }
+}
