@@ -101,10 +101,28 @@ impl Drop for Watching<'_> {
     }
 }
 
-/// Waits until one of the members is ready at least; all that are, by their places.
-pub fn wait_any(members: &[Member<'_>], deadline: Deadline) -> Result<Vec<usize>> {
+/// How many of the members have to be ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enough {
+    /// One.
+    Any,
+    /// All, at one look.
+    All,
+}
+
+impl Enough {
+    fn is(self, ready: &[usize], members: &[Member<'_>]) -> bool {
+        match self {
+            Self::Any => !ready.is_empty() || members.is_empty(),
+            Self::All => ready.len() == members.len(),
+        }
+    }
+}
+
+/// Waits until enough of the members are ready; all that are, by their places.
+pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Result<Vec<usize>> {
     let ready = look(members)?;
-    let (false, Some(first)) = (!ready.is_empty(), members.first()) else { return Ok(ready) };
+    let (false, Some(first)) = (enough.is(&ready, members), members.first()) else { return Ok(ready) };
     if deadline == Deadline::NoWait {
         return Err(Error::WouldBlock);
     }
@@ -130,7 +148,7 @@ pub fn wait_any(members: &[Member<'_>], deadline: Deadline) -> Result<Vec<usize>
             watch.word(&bell.words.rings, bell.words.rings.load(Acquire));
         }
         let ready = announce(members, &mut watch)?;
-        if !ready.is_empty() {
+        if enough.is(&ready, members) {
             return Ok(ready);
         }
         if expired {

@@ -73,8 +73,8 @@ impl Kernel for Doomed {
         self.below.pid(life)
     }
 
-    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked {
-        let parked = self.below.park(watch, baton, until);
+    fn park(&self, watch: &Watch<'_>, batons: &[&AtomicU32], until: Option<u64>) -> Parked {
+        let parked = self.below.park(watch, batons, until);
         if self.dies_woken {
             die();
         }
@@ -88,6 +88,10 @@ impl Kernel for Doomed {
             None => {}
         }
         self.below.wake(word, count)
+    }
+
+    fn bell(&self) -> Result<Bell<'_>> {
+        self.below.bell()
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {
@@ -226,7 +230,7 @@ fn test_nobody_falls_asleep_once_either_half_of_a_wide_word_has_changed() {
     let park = |expected, until| {
         let mut watch = Watch::new();
         watch.wide = Some((&value, expected));
-        world.kernel.park(&watch, Some(world.word(0)), Some(until))
+        world.kernel.park(&watch, &[world.word(0)], Some(until))
     };
     for other in [0, 1, 0x1_0000_0000, 0x2_0000_0001, 0x1_0000_0002] {
         assert_eq!(park(other, u64::MAX), Parked::Look, "{other:#x}");

@@ -18,7 +18,9 @@ use std::sync::Arc;
 use loom::sync::{Mutex, MutexGuard};
 use loom::thread::{self, Thread};
 use underpass_core::kernel::{Kernel, Parked, Watch};
+use underpass_core::many::{self, Bell};
 use underpass_core::{Error, Result};
+use underpass_shm::layout::bell::{BellWords, WatchersWords};
 use underpass_shm::life::{Life, Me};
 use underpass_shm::sync::{AtomicU32, Ordering::Relaxed};
 
@@ -71,11 +73,11 @@ impl Place {
 struct Sleeper {
     life: u32,
     thread: Thread,
-    /// Where it is still queued: the words, the tokens, the baton.
+    /// Where it is still queued: the words, the tokens, the batons.
     queued: Vec<Option<Place>>,
     /// Where it was woken.
     woken: Vec<Place>,
-    baton: Option<Place>,
+    batons: Vec<Place>,
     /// What it had named when it fell asleep.
     named: usize,
     killed: bool,
@@ -141,17 +143,43 @@ pub struct World {
     state: Mutex<State>,
     /// Nobody dies here, and asking costs loom nothing.
     immortal: bool,
+    /// The objects of which somebody waits for one or another.
+    watched: Vec<Watched>,
+    bells: Vec<BellWords>,
+}
+
+/// An object that is one of many.
+#[derive(Debug)]
+pub struct Watched {
+    /// Where its words are.
+    pub words: std::ops::Range<usize>,
+    /// Who is rung for it.
+    pub watchers: WatchersWords,
+    /// By what it is known.
+    pub nonce: u64,
 }
 
 impl World {
     /// One where nobody dies.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), immortal: true })
+        Self::of(true, Vec::new())
     }
 
     /// One with deaths.
     pub fn mortal() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), immortal: false })
+        Self::of(false, Vec::new())
+    }
+
+    /// One where somebody waits for many, and nobody dies, or with deaths.
+    pub fn of(immortal: bool, watched: Vec<Watched>) -> Arc<Self> {
+        let bells = if watched.is_empty() { 0 } else { 4 };
+        let bells = std::iter::repeat_with(BellWords::new).take(bells).collect();
+        Arc::new(Self { state: Mutex::default(), immortal, watched, bells })
+    }
+
+    /// Who is rung for the object of that number.
+    pub fn watchers(&self, object: usize) -> &WatchersWords {
+        &self.watched[object].watchers
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -333,7 +361,7 @@ impl Kernel for ThreadKernel {
         life.0 & !PROCESS
     }
 
-    fn park(&self, watch: &Watch<'_>, baton: Option<&AtomicU32>, until: Option<u64>) -> Parked {
+    fn park(&self, watch: &Watch<'_>, batons: &[&AtomicU32], until: Option<u64>) -> Parked {
         {
             let mut state = self.world.state();
             let ended = watch.lives().iter().any(|life| state.dead.contains(&(life.0 & !PROCESS)));
@@ -344,13 +372,13 @@ impl Kernel for ThreadKernel {
             }
             let words = watch.words().map(|(word, _)| Place::word(word));
             let places = words.chain(watch.lives().iter().copied().map(Place::token));
-            let baton = baton.map(|baton| Place::word(baton));
+            let batons: Vec<Place> = batons.iter().map(|baton| Place::word(*baton)).collect();
             state.sleepers.push(Sleeper {
                 life: self.life,
                 thread: thread::current(),
-                queued: places.chain(baton).map(Some).collect(),
+                queued: places.chain(batons.iter().copied()).map(Some).collect(),
                 woken: Vec::new(),
-                baton,
+                batons,
                 named: self.named(),
                 killed: false,
                 can_expire: until.is_some(),
@@ -377,7 +405,7 @@ impl Kernel for ThreadKernel {
                 }
                 continue;
             }
-            let Sleeper { woken, baton, .. } = state.sleepers.remove(mine);
+            let Sleeper { woken, batons, .. } = state.sleepers.remove(mine);
             if self.dies == Dies::AfterPark {
                 drop(state);
                 self.die();
@@ -385,7 +413,7 @@ impl Kernel for ThreadKernel {
             for token in woken.iter().filter(|place| matches!(place, Place::Token(_))) {
                 state.wake(*token, u32::MAX);
             }
-            return if baton.is_some_and(|baton| woken.contains(&baton)) { Parked::Baton } else { Parked::Look };
+            return if batons.iter().any(|baton| woken.contains(baton)) { Parked::Baton } else { Parked::Look };
         }
     }
 
@@ -393,7 +421,23 @@ impl Kernel for ThreadKernel {
         if self.dies == Dies::BeforeWake {
             self.die();
         }
-        self.world.state().wake(Place::word(word), count)
+        let woken = self.world.state().wake(Place::word(word), count);
+        if let Some(watched) = self.world.watched.iter().find(|watched| watched.words.contains(&std::ptr::from_ref(word).addr())) {
+            let bell = |number: usize| self.world.bells.get(number);
+            many::ring(&watched.watchers, watched.nonce, bell, |bell| {
+                self.world.state().wake(Place::word(&bell.rings), 1);
+                self.alive(Life(bell.owner.load(Relaxed)))
+            });
+        }
+        woken
+    }
+
+    fn bell(&self) -> Result<Bell<'_>> {
+        // Each thread has the bell of its number.
+        let number = self.life as usize;
+        let words = &self.world.bells[number];
+        words.owner.store(self.life, Relaxed);
+        Ok(Bell { words, number })
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {

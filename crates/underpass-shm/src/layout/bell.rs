@@ -3,10 +3,10 @@
 use crate::place::Shared;
 use crate::sync::{AtomicU32, AtomicU64};
 
-/// Bells of a space: as many as [`WatchersWords::bells`] has bits.
-pub const BELLS: usize = 1024;
+/// Bells of a space: as many as [`WatchersWords::bells`] has bits. Loom has as few words as will do.
+pub const BELLS: usize = if cfg!(loom) { 64 } else { 1024 };
 /// Bits of [`BellWords::ready`].
-pub const MARKS: u64 = 2048;
+pub const MARKS: u64 = if cfg!(loom) { 64 } else { 2048 };
 
 /// Who is to be rung when the sleepers of an object are woken.
 #[derive(Debug)]

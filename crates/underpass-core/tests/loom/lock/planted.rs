@@ -51,7 +51,7 @@ fn acquire(alone: &Alone, kernel: &dyn Kernel, me: u32, mistake: Mistake) {
             if mistake != Mistake::UnwatchedOwner {
                 watch.life(owner);
             }
-            if kernel.park(&watch, Some(&alone.baton), None) == Parked::Baton {
+            if kernel.park(&watch, &[&alone.baton], None) == Parked::Baton {
                 alone.recall(kernel);
             }
             slept = true;

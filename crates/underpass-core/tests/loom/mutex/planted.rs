@@ -65,7 +65,7 @@ fn acquire(words: &MutexWords, kernel: &dyn Kernel, deadline: Option<u64>, mista
         let mut watch = Watch::new();
         watch.word(word, seen | SLEEPERS);
         watch.life(Life(owner));
-        match kernel.park(&watch, Some(&words.baton), deadline) {
+        match kernel.park(&watch, &[&words.baton], deadline) {
             Parked::Expired => {
                 if slept && mistake != Mistake::KeepsTheWatch {
                     kernel.wake(word, 1);

@@ -60,7 +60,7 @@ fn receive(bell: &Bell, kernel: &dyn Kernel, mistake: Mistake) {
         }
         let mut watch = Watch::new();
         watch.word(&bell.doorbell, SLEEPERS);
-        kernel.park(&watch, Some(&bell.baton), None);
+        kernel.park(&watch, &[&bell.baton], None);
     }
     let mut question = [0];
     bell.question.read(0, &mut question);
@@ -134,7 +134,7 @@ fn test_unwatched_server() {
             while !stack.replied(number) && kernel.alive(Life(SERVER)) {
                 let mut watch = Watch::new();
                 watch.word(&stack.reply.word, stack.announce());
-                kernel.park(&watch, None, None);
+                kernel.park(&watch, &[], None);
             }
         });
         assert_eq!(server.end(), None::<()>);

@@ -71,7 +71,7 @@ fn receive(port: &Port, kernel: &dyn Kernel, mistake: Mistake) -> Taken {
         }
         let mut watch = underpass_core::kernel::Watch::new();
         watch.word(&port.words.doorbell, expected);
-        kernel.park(&watch, Some(&port.words.baton), None);
+        kernel.park(&watch, &[&port.words.baton], None);
     }
 }
 
@@ -149,7 +149,7 @@ fn two_stacks(mistake: Mistake) {
                     }
                     let mut watch = underpass_core::kernel::Watch::new();
                     watch.word(&port.words.doorbell, expected);
-                    kernel.park(&watch, Some(&port.words.baton), None);
+                    kernel.park(&watch, &[&port.words.baton], None);
                     slept = true;
                 }
             })
@@ -194,7 +194,7 @@ fn end(mistake: Mistake) {
                 let mut watch = underpass_core::kernel::Watch::new();
                 watch.word(&stack.reply.word, stack.announce());
                 if !stack.replied(number) {
-                    kernel.park(&watch, None, None);
+                    kernel.park(&watch, &[], None);
                 }
             }
             assert_eq!(stack.reply_length(1), Err(End::Cancelled));
@@ -250,7 +250,7 @@ fn bits(mistake: Mistake) {
                     }
                     let mut watch = underpass_core::kernel::Watch::new();
                     watch.word(&port.words.doorbell, expected);
-                    kernel.park(&watch, Some(&port.words.baton), None);
+                    kernel.park(&watch, &[&port.words.baton], None);
                     slept = true;
                 }
             }
@@ -265,7 +265,7 @@ fn bits(mistake: Mistake) {
                 noticing.store(1, Release);
                 let mut watch = underpass_core::kernel::Watch::new();
                 watch.word(&port.words.doorbell, expected);
-                kernel.park(&watch, Some(&port.words.baton), None);
+                kernel.park(&watch, &[&port.words.baton], None);
             }
         });
         world.run(1, |kernel| {

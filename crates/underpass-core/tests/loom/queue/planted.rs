@@ -90,7 +90,7 @@ impl Ring {
             }
             let mut watch = Watch::new();
             watch.word(&self.tail, word);
-            kernel.park(&watch, Some(&self.baton), None);
+            kernel.park(&watch, &[&self.baton], None);
             slept = true;
         }
     }

@@ -41,7 +41,7 @@ fn acquire(words: &SemaphoreWords, kernel: &dyn Kernel, mistake: Mistake) {
             let mut watch = Watch::new();
             let expected = if mistake == Mistake::StaleExpectation { words.word.load(Relaxed) } else { SLEEPERS };
             watch.word(&words.word, expected);
-            kernel.park(&watch, Some(&words.baton), None);
+            kernel.park(&watch, &[&words.baton], None);
             slept = true;
         }
     }
