@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from types import GenericAlias, TracebackType
-from typing import Generic, Literal, Self, SupportsIndex, final, overload
+from typing import Generic, Literal, Self, SupportsIndex, TypeAlias, final, overload
 
 from typing_extensions import Buffer, TypeVar, disjoint_base
 
 from underpass.errors import OwnerDiedError
 
 _T = TypeVar("_T", default=memoryview)
+_Fairness: TypeAlias = Literal["barging", "arrival", "priority"]
 
 __all__ = [
     "AtomicInt",
@@ -139,7 +140,9 @@ class SharedObject:
 
 @final
 class Semaphore(SharedObject):
-    def __new__(cls, value: int, *, limit: int | None = None, saturate: bool = False) -> Self: ...
+    def __new__(
+        cls, value: int, *, limit: int | None = None, saturate: bool = False, fairness: _Fairness = "barging"
+    ) -> Self: ...
     @staticmethod
     def create(
         name: str,
@@ -147,6 +150,7 @@ class Semaphore(SharedObject):
         *,
         limit: int | None = None,
         saturate: bool = False,
+        fairness: _Fairness = "barging",
         space: Space | None = None,
         mode: int | None = None,
     ) -> Semaphore: ...
@@ -159,6 +163,7 @@ class Semaphore(SharedObject):
         *,
         limit: int | None = None,
         saturate: bool = False,
+        fairness: _Fairness = "barging",
         space: Space | None = None,
         mode: int | None = None,
     ) -> Semaphore: ...
@@ -177,6 +182,8 @@ class SemaphoreStatistics:
     def value(self) -> int: ...
     @property
     def limit(self) -> int: ...
+    @property
+    def fairness(self) -> _Fairness: ...
     @property
     def waiters(self) -> int: ...
 

@@ -29,6 +29,7 @@ IN_THE_LAB = {
     "test_queue_leases",
     "test_queue_waiting",
     "test_semaphore",
+    "test_semaphore_fairness",
 }
 
 

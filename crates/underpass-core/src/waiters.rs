@@ -41,6 +41,14 @@ pub trait Room {
     /// A cheap look, without the lock: may be wrong.
     fn ready(&self, wish: Wish) -> bool;
 
+    /// What the wait is called, for those who look on.
+    fn operation(&self) -> Operation {
+        Operation::Wait
+    }
+
+    /// Somebody is about to wait, in a slot or at the door, and looks once more. The lock is held.
+    fn queued(&self) {}
+
     /// Fulfils the wish, if that is possible now. The lock is held.
     fn now(&self, wish: Wish) -> Option<u64>;
 
@@ -243,8 +251,8 @@ impl Waiters {
         // A thread's first claim of its life takes robust mutexes, which would cover the baton.
         kernel.me()?;
         let mut mine = None;
-        let waiting =
-            Waiting { sleepers: Some(self), deadline, patience: &self.long, partner: 0, operation: Operation::Wait };
+        let operation = room.operation();
+        let waiting = Waiting { sleepers: Some(self), deadline, patience: &self.long, partner: 0, operation };
         let ended = wait_until(
             kernel,
             waiting,
@@ -399,6 +407,7 @@ impl Waiters {
         loop {
             if let Some(index) = self.vacant() {
                 self.fill(kernel, index, kernel.me()?.thread, wish);
+                room.queued();
                 // What changes without the lock is seen now, or its author has seen this waiter.
                 if let Some(given) = room.now(wish) {
                     self.dismiss(index);
@@ -421,6 +430,7 @@ impl Waiters {
             }
             // SYNC(waiters-2): pairs with the look in `open_door`: slots are left without the lock.
             door = Some(self.words.door.fetch_or(SLEEPERS, AcqRel) | SLEEPERS);
+            room.queued();
         }
     }
 

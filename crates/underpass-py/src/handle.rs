@@ -23,6 +23,7 @@ use underpass_shm::{Error as Shm, forks, space};
 use crate::error::{Context, exception, from_shm, plain, raise};
 use crate::kernel_conducted::{self, Conducted};
 use crate::kernel_lab::LabKernel;
+use crate::semaphore::FAIRNESS;
 pub use ports::is_taken_over;
 pub use travel::{Travel, reopen, reopen_in_lab};
 
@@ -269,6 +270,10 @@ impl Handle {
         let tell = |values: &[u64; PARAMETERS]| {
             let told = |(name, value): (&&str, &u64)| match (*name, *value) {
                 ("recursive", value) => format!("recursive={}", if value == 0 { "False" } else { "True" }),
+                ("fairness", value) => {
+                    let known = usize::try_from(value).ok().and_then(|place| FAIRNESS.get(place));
+                    format!("fairness='{}'", known.unwrap_or(&"unknown"))
+                }
                 (name, value) => format!("{name}={value}"),
             };
             names.iter().zip(values).map(told).collect::<Vec<_>>().join(", ")
