@@ -187,6 +187,14 @@ NOTHING_TO_WAIT_FOR: Kinds = {
         lambda: Semaphore(1),
         lambda it: (it.release(2), it.value, it.reset(), it.statistics()),
     ),
+    "Semaphore.acquire, release, by arrival": (
+        lambda: Semaphore(1, fairness="arrival"),
+        lambda it: (it.acquire(), it.release(), it.release(2), it.value, it.reset(), it.release()),
+    ),
+    "Semaphore.holding, by priority": (
+        lambda: Semaphore(1, fairness="priority"),
+        lambda it: it.holding().__enter__() or it.release(),
+    ),
     "Mutex.acquire, release": (Mutex, lambda it: (it.acquire(), it.release())),
     "Mutex.acquire_nowait, release": (Mutex, lambda it: (it.acquire_nowait(), it.release())),
     "Mutex.recovering": (Mutex, lambda it: it.recovering().__enter__() or it.release()),
@@ -214,6 +222,14 @@ NOTHING_TO_WAIT_FOR: Kinds = {
 
 SOMETHING_TO_WAIT_FOR: Kinds = {
     "Semaphore.acquire": (lambda: Semaphore(0), late(lambda it: it.acquire(timeout=SHORT))),
+    "Semaphore.acquire, by arrival": (
+        lambda: Semaphore(0, fairness="arrival"),
+        late(lambda it: it.acquire(timeout=SHORT)),
+    ),
+    "Semaphore.acquire, by priority": (
+        lambda: Semaphore(0, fairness="priority"),
+        late(lambda it: it.acquire(timeout=SHORT)),
+    ),
     "Mutex.acquire": (held, late(lambda it: it.acquire(timeout=SHORT))),
     "Notification.wait": (Notification, late(lambda it: it.wait(timeout=SHORT))),
     "Event.wait": (Event, late(lambda it: it.wait(timeout=SHORT))),

@@ -74,6 +74,16 @@ class Semaphores:
         )
 
 
+class HandingOver(Semaphores):
+    name = "handing_over"
+
+    def make(self) -> None:
+        Semaphore.create(self.name, 2, limit=5, fairness="priority").close()
+
+    def locks(self, size: int) -> list[int]:
+        return served_under(size)
+
+
 class Mutexes:
     name = "mutex"
 
@@ -352,6 +362,7 @@ class Queues:
 
 SUBJECTS: list[Subject] = [
     Semaphores(),
+    HandingOver(),
     Mutexes(),
     Notifications(),
     Events(),

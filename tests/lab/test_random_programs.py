@@ -21,6 +21,7 @@ from underpass.lab.judge import judge
 from underpass.lab.search import Searcher, Tally
 from underpass.lab.settings import Settings
 from underpass.lab.stage import Stage
+from underpass.sync import priority
 
 SCHEDULES = 300
 
@@ -50,6 +51,15 @@ def registered(queue: underpass.Queue, timeout: float | None) -> None:
 
 def semaphore(dice: random.Random) -> underpass.Semaphore:
     return underpass.Semaphore(dice.choice([0, 0, 1]))
+
+
+def handing_over(dice: random.Random) -> underpass.Semaphore:
+    return underpass.Semaphore(dice.choice([0, 0, 1]), fairness=dice.choice(["arrival", "priority"]))
+
+
+def urgent(semaphore: underpass.Semaphore, timeout: float | None) -> None:
+    with priority(1):
+        semaphore.acquire(timeout=timeout)
 
 
 def queue(dice: random.Random) -> underpass.Queue:
@@ -128,6 +138,7 @@ KINDS: dict[Maker, list[Operation]] = {
 # Queues have most to get wrong. The seeds below mean programs of these: what comes later has programs of its own.
 MAKERS: list[Maker] = [*KINDS, queue, queue]
 MEETINGS: list[Maker] = [barrier, once]
+HANDOVERS: list[Maker] = [handing_over]
 
 KINDS[barrier] = [
     lambda it, timeout: it.wait(timeout=timeout),
@@ -137,6 +148,7 @@ KINDS[barrier] = [
     lambda it, _: it.abort(),
     lambda it, _: it.reset(),
 ]
+KINDS[handing_over] = [*KINDS[semaphore], urgent]
 KINDS[once] = [
     lambda it, timeout: it.call(it.statistics, timeout=timeout),
     failed,
@@ -192,6 +204,11 @@ def test_nobody_sleeps_at_a_meeting_who_could_go_on(dice: random.Random) -> None
         explore(dice.randrange(2**32), MEETINGS)
 
 
+def test_nobody_sleeps_for_a_unit_who_could_go_on(dice: random.Random) -> None:
+    for _ in range(20):
+        explore(dice.randrange(2**32), HANDOVERS)
+
+
 @pytest.mark.parametrize("seed", [198, 246, 399, 439041121])
 def test_programs_that_once_did(seed: int) -> None:
     explore(seed)
@@ -202,3 +219,4 @@ def test_nobody_sleeps_who_could_go_on_in_many_programs(dice: random.Random) -> 
     for _ in range(20_000):
         explore(dice.randrange(2**32))
         explore(dice.randrange(2**32), MEETINGS)
+        explore(dice.randrange(2**32), HANDOVERS)

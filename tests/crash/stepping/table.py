@@ -6,6 +6,7 @@ from tests.crash.stepping import (
     crowds,
     desks,
     flags,
+    handovers,
     mutexes,
     onces,
     owners,
@@ -19,6 +20,7 @@ from tests.crash.stepping.operation import AnyOperation
 
 OPERATIONS: list[AnyOperation] = [
     *semaphores.OPERATIONS,
+    *handovers.OPERATIONS,
     *mutexes.OPERATIONS,
     *owners.OPERATIONS,
     *onces.OPERATIONS,

@@ -68,6 +68,24 @@ def grant_to_the_dead(world: World) -> None:
     world.process(notify, mortal=False)
 
 
+def unit_for_the_dead(world: World) -> None:
+    """The first of two waiters is dead when a unit is handed to it: the second has to get it."""
+    units = Semaphore(0, fairness="arrival")
+
+    def give_up() -> None:
+        with suppress(TimedOut):
+            units.acquire(timeout=1)
+            units.release()
+
+    def release() -> None:
+        world.join(first)
+        units.release()
+
+    first = world.process(give_up)
+    world.process(units.acquire, mortal=False, name="acquire")
+    world.process(release, mortal=False)
+
+
 def kept_watch(world: World) -> None:
     """Two sleep for a lock. One of them gets it, and dies with it, while the one who had it before lives on."""
     lock, over = Mutex(), Semaphore(0)
@@ -230,6 +248,7 @@ REPLANTED = (
     Replanted("missing baton", missing_baton, "untold death", kills=1),
     Replanted("wake before store", wake_before_store, "lost wake-up"),
     Replanted("grant to the dead", grant_to_the_dead, "untold death", kills=1),
+    Replanted("grant to the dead", unit_for_the_dead, "untold death", kills=1),
     Replanted("kept watch", kept_watch, "untold death", kills=1, schedules=10_000),
     Replanted("kept watch", kept_watch_of_one_who_leaves, "lost wake-up"),
     Replanted("unwatched party", unwatched_party, "untold death", kills=1, schedules=5_000),
