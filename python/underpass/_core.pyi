@@ -41,6 +41,7 @@ __all__ = [
     "Peer",
     "Port",
     "PortStatistics",
+    "Priority",
     "Queue",
     "QueueStatistics",
     "Request",
@@ -56,6 +57,7 @@ __all__ = [
     "fail_after",
     "in_lab",
     "leave",
+    "priority",
     "reenter",
     "reopen",
     "set_conducted_time",
@@ -593,6 +595,15 @@ class FailAfter:
     ) -> None: ...
 
 def fail_after(seconds: float) -> FailAfter: ...
+
+@final
+class Priority:
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
+
+def priority(n: int, /) -> Priority: ...
 
 @final
 class Lab:

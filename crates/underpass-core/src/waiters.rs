@@ -128,8 +128,19 @@ impl Waiters {
     /// Who waits for longest. The lock is held.
     #[must_use]
     pub fn first(&self) -> Option<usize> {
-        let now = self.words.tickets.load(Relaxed);
-        self.in_state(WAITING).max_by_key(|index| now.wrapping_sub(self.slots[*index].ticket.load(Relaxed)))
+        self.in_state(WAITING).max_by_key(|index| self.age(*index))
+    }
+
+    /// Who waits most urgently, and of those for longest. The lock is held.
+    #[must_use]
+    pub fn first_by_priority(&self) -> Option<usize> {
+        let priority = |index: usize| self.slots[index].priority.load(Relaxed).cast_signed();
+        self.in_state(WAITING).max_by_key(|index| (priority(*index), self.age(*index)))
+    }
+
+    /// How many have come since it did. The lock is held.
+    fn age(&self, index: usize) -> u32 {
+        self.words.tickets.load(Relaxed).wrapping_sub(self.slots[index].ticket.load(Relaxed))
     }
 
     /// What returned slots were given: it belongs to whoever comes next.
@@ -322,7 +333,7 @@ impl Waiters {
             self.sweep(kernel, room, &[GRANTED]);
         }
         let Some(index) = self.vacant() else { return Ok(None) };
-        self.fill(index, kernel.me()?.thread, wish);
+        self.fill(kernel, index, kernel.me()?.thread, wish);
         Ok(Some(index))
     }
 
@@ -342,10 +353,8 @@ impl Waiters {
 
     /// Numbers those who wait in the order in which they came, in [`Wish::how`]. The lock is held.
     pub fn rank(&self) {
-        let now = self.words.tickets.load(Relaxed);
-        let age = |index: usize| now.wrapping_sub(self.slots[index].ticket.load(Relaxed));
         let mut order: Vec<_> = self.in_state(WAITING).collect();
-        order.sort_unstable_by_key(|index| std::cmp::Reverse(age(*index)));
+        order.sort_unstable_by_key(|index| std::cmp::Reverse(self.age(*index)));
         for (rank, index) in (0..).zip(order) {
             self.slots[index].how.store(rank, Relaxed);
         }
@@ -389,7 +398,7 @@ impl Waiters {
         let mut door = None;
         loop {
             if let Some(index) = self.vacant() {
-                self.fill(index, kernel.me()?.thread, wish);
+                self.fill(kernel, index, kernel.me()?.thread, wish);
                 // What changes without the lock is seen now, or its author has seen this waiter.
                 if let Some(given) = room.now(wish) {
                     self.dismiss(index);
@@ -415,12 +424,13 @@ impl Waiters {
         }
     }
 
-    fn fill(&self, index: usize, life: Life, wish: Wish) {
+    fn fill(&self, kernel: &dyn Kernel, index: usize, life: Life, wish: Wish) {
         let slot = &self.slots[index];
         slot.life.store(life.0, Relaxed);
         slot.wish.store(wish.value, Relaxed);
         slot.how.store(wish.how, Relaxed);
         slot.ticket.store(self.words.tickets.fetch_add(1, Relaxed), Relaxed);
+        slot.priority.store(kernel.priority().cast_unsigned(), Relaxed);
         slot.state.store(WAITING, Release);
         // SYNC(waiters-1): pairs with `is_empty_after_a_change`.
         self.words.occupied.fetch_or(1 << index, AcqRel);

@@ -11,6 +11,7 @@ mod objects;
 mod turns;
 mod views;
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU32 as Word;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,6 +68,8 @@ pub struct LabKernel {
     /// Changes with every name.
     names: Word,
     nudge: Mutex<Nudge>,
+    /// What tasks have said of how urgently they wait.
+    priorities: Mutex<HashMap<Task, i32>>,
 }
 
 fn address(word: *const AtomicU32) -> usize {
@@ -88,6 +91,7 @@ impl LabKernel {
             views: Views::default(),
             names: Word::new(0),
             nudge: Mutex::default(),
+            priorities: Mutex::default(),
         }
     }
 
@@ -107,6 +111,7 @@ impl LabKernel {
         self.views.clear();
         locked(&self.objects).clear();
         self.greenlets().tasks.clear();
+        locked(&self.priorities).clear();
         self.schedule().begin()
     }
 
@@ -120,6 +125,22 @@ impl LabKernel {
     pub fn simulated(&self) -> Option<Life> {
         let schedule = self.schedule();
         schedule.running().map(|task| Life(schedule.world.process_life(Some(task))))
+    }
+
+    /// With which priority the running task has said that it waits.
+    fn chosen_priority(&self) -> Option<i32> {
+        let task = self.schedule().running()?;
+        locked(&self.priorities).get(&task).copied()
+    }
+
+    /// The running task waits with this priority from now on; what it was before. Who only unwinds says nothing.
+    pub fn choose_priority(&self, priority: Option<i32>) -> Option<i32> {
+        let task = self.schedule().running()?;
+        let mut priorities = locked(&self.priorities);
+        match priority {
+            Some(priority) => priorities.insert(task, priority),
+            None => priorities.remove(&task),
+        }
     }
 
     /// Sleeps until a task's life has ended.
@@ -229,6 +250,10 @@ impl Kernel for LabKernel {
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {
         self.schedule().name_baton(address(word)) as *const AtomicU32
+    }
+
+    fn priority(&self) -> i32 {
+        self.chosen_priority().unwrap_or(0)
     }
 
     fn cpus(&self) -> u64 {

@@ -21,6 +21,7 @@ mod object;
 mod once;
 mod peer;
 mod port;
+mod priority;
 mod queue;
 mod refusal;
 mod rendezvous_lab;
@@ -75,6 +76,8 @@ mod _core {
     use crate::peer::Peer;
     #[pymodule_export]
     use crate::port::{Port, PortStatistics};
+    #[pymodule_export]
+    use crate::priority::{Priority, priority};
     #[pymodule_export]
     use crate::queue::{Holding, Queue, QueueStatistics};
     #[pymodule_export]
