@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import underpass
-from tests.conformance.backends import SOON, Actor, Processes, Threads, until
+from tests.conformance.backends import SOON, Actor, Processes, Threads, apart, until
 from underpass import (
     AtomicInt,
     ClosedError,
@@ -487,6 +487,7 @@ def test_one_over_a_mutex_finds_it_where_it_is_opened(processes: Processes) -> N
     assert waiter.result() is True
     assert Condition.open_or_create("news", mutex).name == "news"
     condition.unlink()
+    mutex.unlink()
 
 
 def test_one_whose_mutex_is_gone_cannot_be_opened() -> None:
@@ -508,6 +509,7 @@ def test_one_whose_mutex_is_gone_cannot_be_opened() -> None:
     Mutex.open("ledger").unlink()
 
 
+@apart
 def test_it_lives_beside_its_mutex(directory: Any) -> None:
     space = underpass.Space(directory)
     mutex = Mutex.create("ledger", space=space)
@@ -515,18 +517,19 @@ def test_it_lives_beside_its_mutex(directory: Any) -> None:
     assert [info.name for info in space if info.name == "news"] == ["news"]
     with pytest.raises(ValueError, match="leave space= out"):
         Condition.create("news", mutex, space=underpass.Space.default())
-    condition.unlink()
-    mutex.unlink()
+    space.remove()
 
 
 def test_pickled_handles_are_the_same_condition() -> None:
-    for condition in (Condition(), Condition(Mutex())):
+    mutex = Mutex()
+    for condition in (Condition(), Condition(mutex)):
         other: Condition = pickle.loads(pickle.dumps(condition))  # noqa: S301 - our own bytes
         with other:
             assert condition.owner is not None
             with pytest.raises(MisuseError, match="holds it already"):
                 condition.acquire()
-        condition.close()
+        condition.unlink()
+    mutex.unlink()
 
 
 def test_arguments_that_cannot_be_are_refused() -> None:
