@@ -65,3 +65,9 @@ pub struct MutexPlace {
 #[cfg(not(loom))]
 // SAFETY: S1, atomics only.
 unsafe impl Shared for MutexPlace {}
+
+#[cfg(not(loom))]
+const _: () = assert!(
+    size_of::<MutexPlace>() == 320 && size_of::<ConditionWords>() == 64,
+    "tests/crash/stepping/conditions.py and tests/hostile/subjects.py know where the words are"
+);
