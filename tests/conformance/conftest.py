@@ -22,6 +22,7 @@ RECHECK = 1.0
 IN_THE_LAB = {
     "test_atomic",
     "test_barrier",
+    "test_condition",
     "test_event",
     "test_mutex",
     "test_notification",

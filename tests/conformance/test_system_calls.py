@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.backends import PATIENCE, Processes
-from underpass import AtomicInt, Barrier, Event, Gate, Mutex, Notification, Once, Port, Queue, Semaphore, TimedOut
+from underpass import AtomicInt, Barrier, Condition, Event, Gate, Mutex, Notification, Once, Port, Queue, Semaphore, TimedOut
 
 OPERATIONS = 100_000
 # Until the interpreter has the memory that the operation needs, and the thread has a life.
@@ -146,6 +146,11 @@ def run() -> Once:
     return it
 
 
+def wait_in(it: Condition) -> None:
+    with it:
+        it.wait(timeout=SHORT)
+
+
 def running() -> Once:
     """Make one that another thread runs."""
     it = Once()
@@ -205,6 +210,8 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "AtomicInt.compare_exchange, wait": (AtomicInt, lambda it: (it.compare_exchange(0, 0), it.wait(1), it.or_(0))),
     "Barrier.wait, join": (lambda: Barrier(1), lambda it: (it.wait(), it.join(), it.n_waiting, it.broken)),
     "Barrier.abort, reset": (lambda: Barrier(2), lambda it: (it.join(), it.abort(), it.reset(), it.statistics())),
+    "Condition.acquire, notify, release": (Condition, lambda it: (it.acquire(), it.notify(), it.notify_all(), it.release())),
+    "Condition.wait_for": (Condition, lambda it: (it.acquire(), it.wait_for(lambda: True), it.statistics(), it.release())),
     "Once.call, done": (run, lambda it: (it.call(int), it.running().__enter__(), it.done, it.statistics())),
     "Queue.put, get": (queue, lambda it: (it.put(b"x"), it.get())),
     "Queue.put_nowait, get_nowait": (queue, lambda it: (it.put_nowait(b"x"), it.get_nowait())),
@@ -235,6 +242,7 @@ SOMETHING_TO_WAIT_FOR: Kinds = {
     "Event.wait": (Event, late(lambda it: it.wait(timeout=SHORT))),
     "AtomicInt.wait": (AtomicInt, late(lambda it: it.wait(0, timeout=SHORT))),
     "Barrier.wait": (lambda: Barrier(2), late(lambda it: (it.reset(), it.wait(timeout=SHORT)))),
+    "Condition.wait": (Condition, late(wait_in)),
     "Once.call": (running, late(lambda it: it.call(int, timeout=SHORT))),
     "Queue.get": (queue, late(lambda it: it.get(timeout=SHORT))),
     "Queue.take": (queue, late(lambda it: it.take(timeout=SHORT))),

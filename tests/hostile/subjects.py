@@ -6,7 +6,7 @@ import pickle
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.hostile.mutations import HEADER, Verbs
-from underpass import AtomicInt, Barrier, Event, Mutex, Notification, Once, Queue, Semaphore
+from underpass import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, Queue, Semaphore
 
 if TYPE_CHECKING:
     import random
@@ -279,6 +279,41 @@ class Barriers:
         )
 
 
+class Conditions:
+    name = "condition"
+
+    def make(self) -> None:
+        Condition.create(self.name).notify()
+
+    def open(self) -> Condition:
+        return Condition.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        return [HEADER, *served_under(size, words=448)]
+
+    def use(self, it: Condition, dice: random.Random, verbs: Verbs) -> None:
+        pause = dice.choice((0, SHORT, SHORT))
+
+        def wait() -> None:
+            with it.recovering(timeout=pause):
+                it.wait(timeout=pause)
+
+        in_any_order(
+            dice,
+            verbs,
+            [
+                wait,
+                wait,
+                lambda: it.acquire(timeout=pause),
+                it.release,
+                lambda: it.notify(2),
+                it.notify_all,
+                lambda: (it.owner, it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
+
+
 def served_under(size: int, words: int = 64) -> list[int]:
     """Where the lock is under which waiters in slots are served, behind the object's own words. See layout/waiters.rs."""
     assert size > HEADER + words + 16
@@ -369,6 +404,7 @@ SUBJECTS: list[Subject] = [
     AtomicInts(),
     Onces(),
     Barriers(),
+    Conditions(),
     Queues("queue", None),
     Queues("letters", 2),
 ]

@@ -77,6 +77,20 @@ def once(_dice: random.Random) -> underpass.Once:
     return underpass.Once()
 
 
+def condition(_dice: random.Random) -> underpass.Condition:
+    return underpass.Condition()
+
+
+def waited(condition: underpass.Condition, timeout: float | None) -> None:
+    with condition.holding(timeout=timeout):
+        condition.wait(timeout=timeout)
+
+
+def notified(condition: underpass.Condition, timeout: float | None) -> None:
+    with condition.holding(timeout=timeout):
+        condition.notify()
+
+
 def failed(once: underpass.Once, timeout: float | None) -> None:
     with once.running(timeout=timeout) as turn:
         if turn is not None:
@@ -153,6 +167,13 @@ KINDS[once] = [
     lambda it, timeout: it.call(it.statistics, timeout=timeout),
     failed,
 ]
+KINDS[condition] = [
+    waited,
+    waited,
+    notified,
+    lambda it, _: it.notify(2),
+    lambda it, _: it.notify_all(),
+]
 
 
 def program(seed: int, makers: list[Maker]) -> Callable[[World], None]:
@@ -186,9 +207,10 @@ def untold(stage: Stage, end: str) -> Verdict | None:
     return verdict if verdict is not None and verdict.kind in {"lost wake-up", "untold death", "livelock"} else None
 
 
-def explore(seed: int, makers: list[Maker] = MAKERS) -> None:
+def explore(seed: int, makers: list[Maker] = MAKERS, kills: int | None = None) -> None:
     tally = Tally()
-    searcher = Searcher(program(seed, makers), Settings(kills=seed % 3), judge=untold)
+    settings = Settings(kills=seed % 3 if kills is None else kills)
+    searcher = Searcher(program(seed, makers), settings, judge=untold)
     searcher.run("portfolio", seed, SCHEDULES, tally, lambda _: None)
     assert tally.found is None, f"program {seed}: {tally.found}"
     assert tally.schedules == SCHEDULES
@@ -207,6 +229,12 @@ def test_nobody_sleeps_at_a_meeting_who_could_go_on(dice: random.Random) -> None
 def test_nobody_sleeps_for_a_unit_who_could_go_on(dice: random.Random) -> None:
     for _ in range(20):
         explore(dice.randrange(2**32), HANDOVERS)
+
+
+def test_nobody_sleeps_at_a_condition_who_could_go_on(dice: random.Random) -> None:
+    # That an owner of its mutex has died is told by the second look of each second, which the lab has not.
+    for _ in range(20):
+        explore(dice.randrange(2**32), [condition], kills=0)
 
 
 @pytest.mark.parametrize("seed", [198, 246, 399, 439041121])

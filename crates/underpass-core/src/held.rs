@@ -59,8 +59,8 @@ pub struct Held {
 #[must_use]
 pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels: &[Arc<Region>]) -> Vec<Held> {
     match header.kind {
-        // A once is a mutex first.
-        Kind::Mutex | Kind::Once => lock(kernel, region).into_iter().collect(),
+        // A once and a condition are a mutex first; that of a condition over another mutex is free.
+        Kind::Mutex | Kind::Once | Kind::Condition => lock(kernel, region).into_iter().collect(),
         Kind::Queue => slots(header, region),
         Kind::Port => calls(header, channels),
         Kind::Semaphore

@@ -26,6 +26,10 @@ pub enum Fault {
     UnannouncedStep,
     /// Who waits at a barrier is not told of a party that becomes known later: nobody watches it.
     UnwatchedParty,
+    /// Who waits at a condition gives its mutex back before it has a slot: a notification in between is for nobody.
+    LateSeat,
+    /// Who has its mutex again after a wake-up does not tell the next one.
+    KeptTurn,
 }
 
 /// Whether that is wrong, here and now.
@@ -46,7 +50,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 10] = [
+    const FAULTS: [(&str, Fault); 12] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -57,6 +61,8 @@ mod chosen {
         ("uncounted call", Fault::UncountedCall),
         ("unannounced step", Fault::UnannouncedStep),
         ("unwatched party", Fault::UnwatchedParty),
+        ("late seat", Fault::LateSeat),
+        ("kept turn", Fault::KeptTurn),
     ];
 
     thread_local! {

@@ -189,17 +189,60 @@ impl Waiters {
 
     /// Wakes one who was granted something; false if it is dead, and what it was given has to be taken back.
     pub fn tell(&self, kernel: &dyn Kernel, index: usize) -> bool {
-        let slot = &self.slots[index];
         // One who was asleep when it was woken has named the baton, and its death is told. One who was not may have
         // died long ago.
-        if kernel.wake(&slot.state, 1) > 0
-            || slot.state.load(Acquire) != GRANTED
+        self.rouse(kernel, index) || self.will_come(kernel, index)
+    }
+
+    /// Wakes one who has a slot; true if it was asleep.
+    pub fn rouse(&self, kernel: &dyn Kernel, index: usize) -> bool {
+        kernel.wake(&self.slots[index].state, 1) > 0
+    }
+
+    /// One who was granted something has come or lives; if not, what it was given has to be taken back.
+    pub fn will_come(&self, kernel: &dyn Kernel, index: usize) -> bool {
+        let state = &self.slots[index].state;
+        state.load(Acquire) != GRANTED
             || planted(Fault::GrantToTheDead)
             || kernel.alive(self.life(index))
-        {
-            return true;
-        }
-        slot.state.compare_exchange(GRANTED, RETURNED, AcqRel, Relaxed).is_err()
+            || state.compare_exchange(GRANTED, RETURNED, AcqRel, Relaxed).is_err()
+    }
+
+    /// The slots of those who were granted something and have not come, with what it is.
+    pub fn granted(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.in_state(GRANTED).map(|index| (index, self.slots[index].given.load(Relaxed)))
+    }
+
+    /// Empties the slots of those who died before they were granted anything. The lock is held.
+    pub fn forget_the_dead(&self, kernel: &dyn Kernel, room: &dyn Room) {
+        self.sweep(kernel, room, &[WAITING]);
+    }
+
+    /// What is raised before anything is given: who takes its time with what it was given sleeps while it is so.
+    #[must_use]
+    pub fn posts(&self) -> u32 {
+        self.words.posts.load(Acquire)
+    }
+
+    /// One who was granted something, and does not take it yet, says that it sleeps.
+    pub fn watch_granted<'a>(&'a self, index: usize, posts: u32, watch: &mut Watch<'a>) {
+        watch.word(&self.slots[index].state, GRANTED);
+        watch.word(&self.words.posts, posts);
+    }
+
+    /// Has one of those who sleep here look again, and all who are about to. The caller owes it: see [`Self::owe`].
+    pub fn call_one(&self, kernel: &dyn Kernel) {
+        self.words.posts.fetch_add(1, AcqRel);
+        kernel.wake(&self.words.posts, 1);
+    }
+
+    /// Has those look again whom nobody else tells: who sleep for the lock or at the door, and who are about to sleep.
+    pub fn recall_the_slotless(&self, kernel: &dyn Kernel) {
+        self.words.posts.fetch_add(1, AcqRel);
+        self.open_door(kernel);
+        // A sleeper may be there though the bit is not: one that was to be told by another, who died.
+        self.words.lock.word.fetch_and(!SLEEPERS, AcqRel);
+        kernel.wake(&self.words.lock.word, u32::MAX);
     }
 
     /// Wakes all who were granted something and have not come.
@@ -515,7 +558,9 @@ impl Waiters {
         !announced || !matches!(self.slots[index].state.load(Acquire), WAITING | GRANTED | RETURNED)
     }
 
-    fn life(&self, index: usize) -> Life {
+    /// Whose slot it is, or was.
+    #[must_use]
+    pub fn life(&self, index: usize) -> Life {
         Life(self.slots[index].life.load(Relaxed))
     }
 
@@ -543,9 +588,6 @@ impl Sleepers for Waiters {
         for index in self.occupied() {
             kernel.wake(&self.slots[index].state, 1);
         }
-        self.open_door(kernel);
-        // A sleeper may be there though the bit is not: one that was to be told by another, who died.
-        self.words.lock.word.fetch_and(!SLEEPERS, AcqRel);
-        kernel.wake(&self.words.lock.word, u32::MAX);
+        self.recall_the_slotless(kernel);
     }
 }

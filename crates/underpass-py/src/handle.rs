@@ -1,5 +1,6 @@
 //! What every object has: a name, an end, and a way to be handed to another process.
 
+mod beside;
 mod locks;
 mod opening;
 mod ports;
@@ -269,6 +270,8 @@ impl Handle {
     pub fn same(&self, py: Python<'_>, wanted: [u64; PARAMETERS], names: &[&str]) -> PyResult<()> {
         let tell = |values: &[u64; PARAMETERS]| {
             let told = |(name, value): (&&str, &u64)| match (*name, *value) {
+                ("mutex", 0) => "mutex=None".into(),
+                ("mutex", nonce) => format!("mutex=<that of nonce {nonce:#x}>"),
                 ("recursive", value) => format!("recursive={}", if value == 0 { "False" } else { "True" }),
                 ("fairness", value) => {
                     let known = usize::try_from(value).ok().and_then(|place| FAIRNESS.get(place));

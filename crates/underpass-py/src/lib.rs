@@ -4,6 +4,7 @@ mod admit;
 mod atomic;
 mod barrier;
 mod bytes;
+mod condition;
 mod error;
 mod event;
 mod gate;
@@ -32,6 +33,7 @@ mod serving;
 mod slot;
 mod space;
 mod timeout;
+mod under;
 mod waits;
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -48,6 +50,8 @@ mod _core {
     use crate::atomic::{AtomicInt, AtomicIntStatistics};
     #[pymodule_export]
     use crate::barrier::{Barrier, BarrierStatistics};
+    #[pymodule_export]
+    use crate::condition::{Condition, ConditionStatistics};
     #[pymodule_export]
     use crate::event::{Event, EventStatistics};
     #[pymodule_export]

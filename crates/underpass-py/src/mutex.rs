@@ -83,8 +83,14 @@ impl MutexHolding {
         self.mutex.get().acquire_for(py, self.timeout).map(drop)
     }
 
-    fn __exit__(&self, py: Python<'_>, _kind: Py<PyAny>, _error: Py<PyAny>, _trace: Py<PyAny>) -> PyResult<()> {
-        self.mutex.get().release(py)
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.mutex.get().leave(py, kind)
     }
 }
 
@@ -165,8 +171,44 @@ impl Object for Mutex {
 }
 
 impl Mutex {
+    /// The words, for what is used with it.
+    pub fn core(&self) -> &core::Mutex {
+        &self.core
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Somebody holds it, or has died holding it.
+    pub fn is_held(&self) -> bool {
+        self.holder().is_some()
+    }
+
+    /// The scheduling point of who gives it back for a while.
+    pub fn come_to_give(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.point_to_give(py, || self.is_given())
+    }
+
+    /// That of who takes it again, for as long as it takes; on a closed handle too.
+    pub fn come_back(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.point(py)?;
+        if !self.is_recursive() {
+            self.handle.stand_back(py, || self.is_others())?;
+            self.handle.take(true);
+        }
+        Ok(())
+    }
+
+    /// Ends a block that holds it. A wait inside that ended by its owner's death does not hold it any more: what it raised
+    /// goes on.
+    pub fn leave(&self, py: Python<'_>, kind: &Bound<'_, PyAny>) -> PyResult<()> {
+        let is_lost = || self.holder().is_none_or(|holder| !self.is_mine(&holder));
+        if !kind.is_none() && is_lost() { Ok(()) } else { self.release(py) }
+    }
+
     #[inline]
-    fn acquire_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+    pub fn acquire_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         if self.handle.is_plain() { self.acquire_here(py, timeout) } else { self.acquire_in_lab(py, timeout) }
     }
 
@@ -228,7 +270,7 @@ impl Mutex {
     }
 
     #[cold]
-    fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
+    pub fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
         let detail = match (&error, self.holder()) {
             (Error::OwnerDied(_), _) => ADVICE.to_owned(),
             (Error::NotOwner, Some(holder)) if holder.dead => {
@@ -376,7 +418,7 @@ impl Mutex {
 
     /// Hold it for the length of a ``with`` block; the block's start raises what ``acquire`` raises.
     #[pyo3(signature = (*, timeout=None))]
-    fn holding(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MutexHolding> {
+    pub fn holding(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MutexHolding> {
         Ok(MutexHolding { mutex: slf, timeout: Timeout::new(timeout)? })
     }
 
@@ -390,7 +432,7 @@ impl Mutex {
     ///     TimedOut: Not within ``timeout`` seconds.
     ///     MisuseError: This thread holds it already, and it is not recursive.
     #[pyo3(signature = (*, timeout=None))]
-    fn recovering(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MutexRecovering> {
+    pub fn recovering(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MutexRecovering> {
         Ok(MutexRecovering { mutex: slf, timeout: Timeout::new(timeout)? })
     }
 
@@ -399,14 +441,14 @@ impl Mutex {
     /// Raises:
     ///     MisuseError: This thread does not hold it; the text names who does. Or it holds it inside a block of
     ///         ``recovering``, which has to end instead. Nothing was changed.
-    fn release(&self, py: Python<'_>) -> PyResult<()> {
+    pub fn release(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.point_to_give(py, || self.is_given())?;
         self.released(py, self.core.release(self.handle.kernel()))
     }
 
     /// The thread that holds it, or None. After its death it stays, no longer alive, until a recovery.
     #[getter]
-    fn owner(&self, py: Python<'_>) -> PyResult<Option<Peer>> {
+    pub fn owner(&self, py: Python<'_>) -> PyResult<Option<Peer>> {
         self.handle.look(py)?;
         Ok(self.holder().map(|holder| Peer::owner(&self.handle, holder.thread, holder.pid)))
     }
@@ -427,8 +469,14 @@ impl Mutex {
         Ok(slf)
     }
 
-    fn __exit__(&self, py: Python<'_>, _kind: Py<PyAny>, _error: Py<PyAny>, _trace: Py<PyAny>) -> PyResult<()> {
-        self.release(py)
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.leave(py, kind)
     }
 
     fn __repr__(&self) -> String {

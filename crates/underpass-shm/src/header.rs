@@ -43,9 +43,11 @@ pub enum Kind {
     Barrier = 10,
     /// What one process runs.
     Once = 11,
+    /// Where processes wait until something may have become true.
+    Condition = 12,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -57,6 +59,7 @@ const KINDS: [Kind; 11] = [
     Kind::Event,
     Kind::Barrier,
     Kind::Once,
+    Kind::Condition,
 ];
 
 impl Kind {
@@ -81,6 +84,7 @@ impl Kind {
             Self::Event => "Event",
             Self::Barrier => "Barrier",
             Self::Once => "Once",
+            Self::Condition => "Condition",
         }
     }
 

@@ -3,6 +3,7 @@
 from tests.crash.stepping import (
     atomics,
     barriers,
+    conditions,
     crowds,
     desks,
     flags,
@@ -27,6 +28,7 @@ OPERATIONS: list[AnyOperation] = [
     *flags.OPERATIONS,
     *atomics.OPERATIONS,
     *barriers.OPERATIONS,
+    *conditions.OPERATIONS,
     *crowds.OPERATIONS,
     *queues.OPERATIONS,
     *queue_sides.OPERATIONS,

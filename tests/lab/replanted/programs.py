@@ -8,6 +8,7 @@ from underpass import (
     AtomicInt,
     Barrier,
     BrokenBarrierError,
+    Condition,
     EndOfStream,
     Mutex,
     Notification,
@@ -160,6 +161,41 @@ def unwatched_party(world: World) -> None:
     world.process(tell, mortal=False)
 
 
+def late_seat(world: World) -> None:
+    """The one that is notified holds no slot yet, and sleeps after it."""
+    news, ready = Condition(), AtomicInt()
+
+    def wait() -> None:
+        with news:
+            news.wait_for(ready.load)
+
+    def notify() -> None:
+        with news:
+            ready.store(1)
+            news.notify()
+
+    world.process(wait)
+    world.process(notify)
+
+
+def kept_turn(world: World) -> None:
+    """Two are notified together: the first has the mutex, and the second is not told."""
+    news, ready = Condition(), AtomicInt()
+
+    def wait() -> None:
+        with news:
+            news.wait_for(ready.load)
+
+    def notify() -> None:
+        with news:
+            ready.store(1)
+            news.notify_all()
+
+    world.process(wait)
+    world.process(wait)
+    world.process(notify)
+
+
 def lease_in_the_ring(world: World) -> None:
     """Of two slots one is leased until something was put into the other."""
     jobs, over = Queue(2, 8), Semaphore(0)
@@ -252,6 +288,8 @@ REPLANTED = (
     Replanted("kept watch", kept_watch, "untold death", kills=1, schedules=10_000),
     Replanted("kept watch", kept_watch_of_one_who_leaves, "lost wake-up"),
     Replanted("unwatched party", unwatched_party, "untold death", kills=1, schedules=5_000),
+    Replanted("late seat", late_seat, "deadlock"),
+    Replanted("kept turn", kept_turn, "lost wake-up"),
     Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
     Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),

@@ -6,6 +6,7 @@
 
 mod atomic;
 mod barrier;
+mod condition;
 mod kernel;
 mod lock;
 mod mutex;

@@ -14,6 +14,7 @@ use underpass_shm::{Error as Shm, space};
 use super::{Handle, title};
 use crate::atomic::AtomicInt;
 use crate::barrier::Barrier;
+use crate::condition::Condition;
 use crate::error::{exception, from_shm, is, plain};
 use crate::event::Event;
 use crate::gate::Gate;
@@ -54,7 +55,7 @@ impl Handle {
     }
 
     /// Opens the object of a file of the lab, for a handle that came from another of its processes.
-    fn open_in_lab(py: Python<'_>, file: &str, kind: Kind, nonce: u64) -> PyResult<Self> {
+    pub(super) fn open_in_lab(py: Python<'_>, file: &str, kind: Kind, nonce: u64) -> PyResult<Self> {
         let lab = kernel_lab::current();
         let found = lab.as_ref().and_then(|lab| lab.find(file, kind).ok());
         match found {
@@ -70,7 +71,7 @@ impl Handle {
     }
 
     /// Opens the object of a file, for a handle that came from another process.
-    fn open_file(
+    pub(super) fn open_file(
         py: Python<'_>,
         space: &Space,
         file: &str,
@@ -152,6 +153,7 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::Event => Ok(opened::<Event>(py, handle)?.into_any()),
         Kind::AtomicInt => Ok(opened::<AtomicInt>(py, handle)?.into_any()),
         Kind::Barrier => Ok(opened::<Barrier>(py, handle)?.into_any()),
+        Kind::Condition => Ok(opened::<Condition>(py, handle)?.into_any()),
         Kind::Once => Ok(opened::<Once>(py, handle)?.into_any()),
         Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
     }

@@ -3,6 +3,7 @@
 
 pub mod atomic;
 pub mod barrier;
+pub mod condition;
 pub mod lock;
 pub mod mutex;
 pub mod notification;
