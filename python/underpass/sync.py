@@ -14,6 +14,8 @@ from underpass._core import (
     Once,
     OnceStatistics,
     OnceTurn,
+    RWLock,
+    RWLockStatistics,
     Semaphore,
     SemaphoreStatistics,
 )
@@ -32,6 +34,8 @@ __all__ = [
     "Once",
     "OnceStatistics",
     "OnceTurn",
+    "RWLock",
+    "RWLockStatistics",
     "Semaphore",
     "SemaphoreStatistics",
 ]

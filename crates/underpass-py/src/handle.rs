@@ -269,6 +269,7 @@ impl Handle {
         let tell = |values: &[u64; PARAMETERS]| {
             let told = |(name, value): (&&str, &u64)| match (*name, *value) {
                 ("recursive", value) => format!("recursive={}", if value == 0 { "False" } else { "True" }),
+                ("prefer", value) => format!("prefer='{}'", crate::rwlock::preference(value)),
                 (name, value) => format!("{name}={value}"),
             };
             names.iter().zip(values).map(told).collect::<Vec<_>>().join(", ")

@@ -25,6 +25,7 @@ mod queue;
 mod refusal;
 mod rendezvous_lab;
 mod request;
+mod rwlock;
 mod scope;
 mod semaphore;
 mod serving;
@@ -32,6 +33,7 @@ mod slot;
 mod space;
 mod timeout;
 mod waits;
+mod who;
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -79,6 +81,8 @@ mod _core {
     use crate::queue::{Holding, Queue, QueueStatistics};
     #[pymodule_export]
     use crate::request::{Notified, Request};
+    #[pymodule_export]
+    use crate::rwlock::{RWLock, RWLockStatistics};
     #[pymodule_export]
     use crate::scope::{FailAfter, fail_after};
     #[pymodule_export]

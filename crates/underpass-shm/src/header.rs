@@ -43,9 +43,11 @@ pub enum Kind {
     Barrier = 10,
     /// What one process runs.
     Once = 11,
+    /// A lock of many readers or one writer.
+    RWLock = 12,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -57,6 +59,7 @@ const KINDS: [Kind; 11] = [
     Kind::Event,
     Kind::Barrier,
     Kind::Once,
+    Kind::RWLock,
 ];
 
 impl Kind {
@@ -81,13 +84,14 @@ impl Kind {
             Self::Event => "Event",
             Self::Barrier => "Barrier",
             Self::Once => "Once",
+            Self::RWLock => "RWLock",
         }
     }
 
     /// The article in front of its name.
     #[must_use]
     pub fn article(self) -> &'static str {
-        if self.name().starts_with(['A', 'E']) { "an" } else { "a" }
+        if self.name().starts_with(['A', 'E', 'R']) { "an" } else { "a" }
     }
 }
 

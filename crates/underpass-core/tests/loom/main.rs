@@ -13,4 +13,5 @@ mod notification;
 mod once;
 mod port;
 mod queue;
+mod rwlock;
 mod semaphore;
