@@ -12,6 +12,7 @@ from tests.crash.stepping import (
     ports,
     queue_sides,
     queues,
+    rwlocks,
     semaphores,
     spaces,
 )
@@ -26,6 +27,7 @@ OPERATIONS: list[AnyOperation] = [
     *atomics.OPERATIONS,
     *barriers.OPERATIONS,
     *crowds.OPERATIONS,
+    *rwlocks.OPERATIONS,
     *queues.OPERATIONS,
     *queue_sides.OPERATIONS,
     *ports.OPERATIONS,
