@@ -67,6 +67,30 @@ def once(_dice: random.Random) -> underpass.Once:
     return underpass.Once()
 
 
+def rwlock(dice: random.Random) -> underpass.RWLock:
+    return underpass.RWLock(prefer=dice.choice(["writers", "readers", "arrival"]))
+
+
+def read(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.reading(timeout=timeout):
+        lock.statistics()
+
+
+def write(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.writing(timeout=timeout):
+        lock.statistics()
+
+
+def upgrade(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.reading(timeout=timeout):
+        lock.upgrade(timeout=timeout)
+
+
+def downgrade(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.writing(timeout=timeout):
+        lock.downgrade()
+
+
 def failed(once: underpass.Once, timeout: float | None) -> None:
     with once.running(timeout=timeout) as turn:
         if turn is not None:
@@ -128,6 +152,7 @@ KINDS: dict[Maker, list[Operation]] = {
 # Queues have most to get wrong. The seeds below mean programs of these: what comes later has programs of its own.
 MAKERS: list[Maker] = [*KINDS, queue, queue]
 MEETINGS: list[Maker] = [barrier, once]
+LOCKS: list[Maker] = [rwlock]
 
 KINDS[barrier] = [
     lambda it, timeout: it.wait(timeout=timeout),
@@ -141,6 +166,7 @@ KINDS[once] = [
     lambda it, timeout: it.call(it.statistics, timeout=timeout),
     failed,
 ]
+KINDS[rwlock] = [read, read, write, write, upgrade, downgrade]
 
 
 def program(seed: int, makers: list[Maker]) -> Callable[[World], None]:
@@ -185,6 +211,11 @@ def explore(seed: int, makers: list[Maker] = MAKERS) -> None:
 def test_nobody_sleeps_who_could_go_on(dice: random.Random) -> None:
     for _ in range(40):
         explore(dice.randrange(2**32))
+
+
+def test_nobody_sleeps_who_could_read_or_write(dice: random.Random) -> None:
+    for _ in range(40):
+        explore(dice.randrange(2**32), LOCKS)
 
 
 def test_nobody_sleeps_at_a_meeting_who_could_go_on(dice: random.Random) -> None:

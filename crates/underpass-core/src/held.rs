@@ -88,7 +88,11 @@ fn lock(kernel: &dyn Kernel, region: &Arc<Region>) -> Option<Held> {
 fn readers_and_writer(kernel: &dyn Kernel, region: &Arc<Region>) -> Vec<Held> {
     let Some(lock) = RWLock::at(region, WORDS, Prefer::Writers) else { return Vec::new() };
     let writer = lock.writing(kernel).map(|writer| Held { life: writer.thread, hold: Hold::Lock, number: 0 });
-    let readers = lock.reading(kernel).into_iter().map(|life| Held { life, hold: Hold::Reading, number: 0 });
+    let readers = lock.places().readers().filter(|reader| *reader != lock.writer()).map(|life| Held {
+        life,
+        hold: Hold::Reading,
+        number: 0,
+    });
     writer.into_iter().chain(readers).collect()
 }
 

@@ -28,7 +28,6 @@ use underpass_shm::sync::fence;
 use crate::error::Phase;
 use crate::kernel::{Kernel, Watch};
 use crate::mutex::{Death, Holder};
-use crate::planted::{Fault, planted};
 use crate::rwlock::line::{READ, UPGRADE, WRITE, Way};
 use crate::wait::{Patience, Waiting, wait_until};
 use crate::waiters::{self, Room as _, Waiters, Wish};
@@ -94,9 +93,7 @@ impl RWLock {
             return false;
         }
         // SYNC(rwlock-1): pairs with `close`: this reader sees the gate closed, or whoever closed it sees this reader.
-        if !planted(Fault::UnorderedReader) {
-            fence(SeqCst);
-        }
+        fence(SeqCst);
         if self.words.gate.load(Acquire) == 0 {
             return true;
         }
@@ -342,7 +339,7 @@ impl RWLock {
             && (how == READ || self.places.readers().all(|reader| reader == me.thread))
     }
 
-    fn writer(&self) -> Life {
+    pub(crate) fn writer(&self) -> Life {
         Life(self.words.gate.load(Acquire) & !CLOSED)
     }
 
@@ -383,6 +380,12 @@ impl RWLock {
     pub fn reading(&self, kernel: &dyn Kernel) -> Vec<Life> {
         let writer = self.writer();
         self.places.readers().filter(|reader| *reader != writer && kernel.alive(*reader)).collect()
+    }
+
+    /// Where readers are, the dead too: a peek, not a promise.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// How many wait in a slot: a peek, not a promise.

@@ -27,7 +27,7 @@ fn first(thread: Life) -> usize {
 impl Places {
     /// Takes a place for a thread; false if all are taken.
     #[inline]
-    pub fn claim(&self, thread: Life) -> bool {
+    pub(super) fn claim(&self, thread: Life) -> bool {
         for index in (first(thread)..COMMON).chain(0..first(thread)) {
             let place = &self.0[index];
             if place.reader.load(Relaxed) == 0 && place.reader.compare_exchange(0, thread.0, AcqRel, Relaxed).is_ok() {
@@ -39,7 +39,7 @@ impl Places {
     }
 
     /// Takes the place that is kept for who writes.
-    pub fn claim_last(&self, writer: Life) {
+    pub(super) fn claim_last(&self, writer: Life) {
         if let Some(place) = self.0.last() {
             place.depth.store(1, Relaxed);
             place.reader.store(writer.0, Release);
@@ -48,19 +48,19 @@ impl Places {
 
     /// The place of a thread.
     #[inline]
-    pub fn of(&self, thread: Life) -> Option<&PlaceWords> {
+    pub(super) fn of(&self, thread: Life) -> Option<&PlaceWords> {
         let first = first(thread);
         (first..PLACES).chain(0..first).map(|index| &self.0[index]).find(|place| place.reader.load(Relaxed) == thread.0)
     }
 
     /// The place of a thread, if it is where the thread looks first.
     #[inline]
-    pub fn near(&self, thread: Life) -> Option<&PlaceWords> {
+    pub(super) fn near(&self, thread: Life) -> Option<&PlaceWords> {
         Some(&self.0[first(thread)]).filter(|place| place.reader.load(Relaxed) == thread.0)
     }
 
     /// Empties the place of a thread, if it has one.
-    pub fn empty(&self, thread: Life) {
+    pub(super) fn empty(&self, thread: Life) {
         if let Some(place) = self.of(thread) {
             // SYNC(rwlock-2): what it has read comes before what a writer does who finds the place empty.
             place.reader.store(0, Release);
@@ -68,7 +68,7 @@ impl Places {
     }
 
     /// Empties the places of threads that have ended.
-    pub fn bury(&self, alive: impl Fn(Life) -> bool) {
+    pub(super) fn bury(&self, alive: impl Fn(Life) -> bool) {
         for place in self.0.iter() {
             let reader = place.reader.load(Acquire);
             if reader != 0 && !alive(Life(reader)) {
