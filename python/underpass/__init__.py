@@ -28,7 +28,7 @@ from underpass.errors import (
 from underpass.interfaces import Interface, connect, oneway, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Notified, Peer, Port, Request
-from underpass.sync import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, Semaphore
+from underpass.sync import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, RWLock, Semaphore
 from underpass.waiting import fail_after, warn_waiting
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "PeerDiedError",
     "Port",
     "Queue",
+    "RWLock",
     "RemoteError",
     "Request",
     "ResetError",

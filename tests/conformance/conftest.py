@@ -29,6 +29,8 @@ IN_THE_LAB = {
     "test_once",
     "test_queue_leases",
     "test_queue_waiting",
+    "test_rwlock",
+    "test_rwlock_deaths",
     "test_semaphore",
     "test_semaphore_fairness",
 }

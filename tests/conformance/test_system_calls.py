@@ -19,7 +19,21 @@ from typing import Any
 import pytest
 
 from tests.conformance.backends import PATIENCE, Processes
-from underpass import AtomicInt, Barrier, Condition, Event, Gate, Mutex, Notification, Once, Port, Queue, Semaphore, TimedOut
+from underpass import (
+    AtomicInt,
+    Barrier,
+    Condition,
+    Event,
+    Gate,
+    Mutex,
+    Notification,
+    Once,
+    Port,
+    Queue,
+    RWLock,
+    Semaphore,
+    TimedOut,
+)
 
 OPERATIONS = 100_000
 # Until the interpreter has the memory that the operation needs, and the thread has a life.
@@ -151,6 +165,27 @@ def wait_in(it: Condition) -> None:
         it.wait(timeout=SHORT)
 
 
+def read(it: RWLock, *then: Callable[[], object]) -> None:
+    with it.reading():
+        for do in then:
+            do()
+
+
+def write(it: RWLock, *then: Callable[[], object]) -> None:
+    with it.writing():
+        for do in then:
+            do()
+
+
+def written() -> RWLock:
+    """A lock that another thread writes for good."""
+    it = RWLock()
+    begun, never = threading.Event(), threading.Event()
+    threading.Thread(target=lambda: (it.writing().__enter__(), begun.set(), never.wait()), daemon=True).start()
+    begun.wait()
+    return it
+
+
 def running() -> Once:
     """Make one that another thread runs."""
     it = Once()
@@ -213,6 +248,9 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "Condition.acquire, notify, release": (Condition, lambda it: (it.acquire(), it.notify(), it.notify_all(), it.release())),
     "Condition.wait_for": (Condition, lambda it: (it.acquire(), it.wait_for(lambda: True), it.statistics(), it.release())),
     "Once.call, done": (run, lambda it: (it.call(int), it.running().__enter__(), it.done, it.statistics())),
+    "RWLock.reading": (RWLock, lambda it: read(it, lambda: read(it))),
+    "RWLock.writing": (RWLock, lambda it: (write(it), write(it, it.downgrade))),
+    "RWLock.upgrade, downgrade": (RWLock, lambda it: read(it, it.upgrade, it.downgrade, it.upgrade_nowait)),
     "Queue.put, get": (queue, lambda it: (it.put(b"x"), it.get())),
     "Queue.put_nowait, get_nowait": (queue, lambda it: (it.put_nowait(b"x"), it.get_nowait())),
     "Queue.put_many, get_many": (queue, lambda it: (it.put_many((b"x", b"y")), it.get_many())),
@@ -244,6 +282,8 @@ SOMETHING_TO_WAIT_FOR: Kinds = {
     "Barrier.wait": (lambda: Barrier(2), late(lambda it: (it.reset(), it.wait(timeout=SHORT)))),
     "Condition.wait": (Condition, late(wait_in)),
     "Once.call": (running, late(lambda it: it.call(int, timeout=SHORT))),
+    "RWLock.reading": (written, late(lambda it: it.reading(timeout=SHORT).__enter__())),
+    "RWLock.writing": (written, late(lambda it: it.writing(timeout=SHORT).__enter__())),
     "Queue.get": (queue, late(lambda it: it.get(timeout=SHORT))),
     "Queue.take": (queue, late(lambda it: it.take(timeout=SHORT))),
     "Queue.put": (full, late(lambda it: it.put(b"x", timeout=SHORT))),

@@ -6,7 +6,7 @@ import pickle
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.hostile.mutations import HEADER, Verbs
-from underpass import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, Queue, Semaphore
+from underpass import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, Queue, RWLock, Semaphore
 
 if TYPE_CHECKING:
     import random
@@ -320,6 +320,53 @@ def served_under(size: int, words: int = 64) -> list[int]:
     return [HEADER + words + 8]
 
 
+class RWLocks:
+    name = "rwlock"
+
+    def make(self) -> None:
+        with RWLock.create(self.name, prefer="arrival").reading():
+            pass
+
+    def open(self) -> RWLock:
+        return RWLock.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        # The gate comes first, then a cache line for each place.
+        return served_under(size, words=64 + 64 * 64)
+
+    def use(self, it: RWLock, dice: random.Random, verbs: Verbs) -> None:
+        pause = dice.choice((0, 0, 0, SHORT))
+
+        def read() -> None:
+            with it.reading(timeout=pause):
+                verbs(dice.choice((it.upgrade_nowait, lambda: it.upgrade(timeout=pause), it.downgrade)))
+
+        def write() -> None:
+            with it.writing(timeout=pause):
+                verbs(dice.choice((it.downgrade, it.upgrade_nowait, lambda: it.reading(timeout=0).__enter__())))
+
+        in_any_order(
+            dice,
+            verbs,
+            [
+                read,
+                read,
+                write,
+                write,
+                lambda: it.upgrade(timeout=pause),
+                it.downgrade,
+                lambda: (it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
+
+
+def served_under(size: int, words: int = 64) -> list[int]:
+    """Where the lock is under which waiters in slots are served, behind the object's own words. See layout/waiters.rs."""
+    assert size > HEADER + words + 16
+    return [HEADER + words + 8]
+
+
 class Queues:
     def __init__(self, name: str, max_deliveries: int | None) -> None:
         self.name = name
@@ -405,6 +452,7 @@ SUBJECTS: list[Subject] = [
     Onces(),
     Barriers(),
     Conditions(),
+    RWLocks(),
     Queues("queue", None),
     Queues("letters", 2),
 ]

@@ -91,6 +91,30 @@ def notified(condition: underpass.Condition, timeout: float | None) -> None:
         condition.notify()
 
 
+def rwlock(dice: random.Random) -> underpass.RWLock:
+    return underpass.RWLock(prefer=dice.choice(["writers", "readers", "arrival"]))
+
+
+def read(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.reading(timeout=timeout):
+        lock.statistics()
+
+
+def write(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.writing(timeout=timeout):
+        lock.statistics()
+
+
+def upgrade(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.reading(timeout=timeout):
+        lock.upgrade(timeout=timeout)
+
+
+def downgrade(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.writing(timeout=timeout):
+        lock.downgrade()
+
+
 def failed(once: underpass.Once, timeout: float | None) -> None:
     with once.running(timeout=timeout) as turn:
         if turn is not None:
@@ -153,6 +177,7 @@ KINDS: dict[Maker, list[Operation]] = {
 MAKERS: list[Maker] = [*KINDS, queue, queue]
 MEETINGS: list[Maker] = [barrier, once]
 HANDOVERS: list[Maker] = [handing_over]
+LOCKS: list[Maker] = [rwlock]
 
 KINDS[barrier] = [
     lambda it, timeout: it.wait(timeout=timeout),
@@ -174,6 +199,7 @@ KINDS[condition] = [
     lambda it, _: it.notify(2),
     lambda it, _: it.notify_all(),
 ]
+KINDS[rwlock] = [read, read, write, write, upgrade, downgrade]
 
 
 def program(seed: int, makers: list[Maker]) -> Callable[[World], None]:
@@ -219,6 +245,11 @@ def explore(seed: int, makers: list[Maker] = MAKERS, kills: int | None = None) -
 def test_nobody_sleeps_who_could_go_on(dice: random.Random) -> None:
     for _ in range(40):
         explore(dice.randrange(2**32))
+
+
+def test_nobody_sleeps_who_could_read_or_write(dice: random.Random) -> None:
+    for _ in range(40):
+        explore(dice.randrange(2**32), LOCKS)
 
 
 def test_nobody_sleeps_at_a_meeting_who_could_go_on(dice: random.Random) -> None:

@@ -21,7 +21,7 @@ STUB = Path(underpass.__file__).with_name("_core.pyi")
 # Names that exist, and so may not vanish again.
 BUILT = (
     *("Space", "ObjectInfo", "Semaphore", "Mutex", "Queue", "Lease", "Loan"),
-    *("Notification", "Event", "AtomicInt", "Barrier", "Condition", "Once"),
+    *("Notification", "Event", "AtomicInt", "Barrier", "Condition", "Once", "RWLock"),
     *(
         "Port",
         "Gate",

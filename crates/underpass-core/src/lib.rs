@@ -20,6 +20,7 @@ pub mod outsider;
 pub mod planted;
 pub mod port;
 pub mod queue;
+pub mod rwlock;
 pub mod semaphore;
 pub mod wait;
 pub mod waiters;

@@ -30,6 +30,8 @@ pub enum Fault {
     LateSeat,
     /// Who has its mutex again after a wake-up does not tell the next one.
     KeptTurn,
+    /// Whoever lets readers in does not tell the writer that waits on: it watches who held the lock before.
+    UnwatchedReader,
 }
 
 /// Whether that is wrong, here and now.
@@ -50,7 +52,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 12] = [
+    const FAULTS: [(&str, Fault); 13] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -63,6 +65,7 @@ mod chosen {
         ("unwatched party", Fault::UnwatchedParty),
         ("late seat", Fault::LateSeat),
         ("kept turn", Fault::KeptTurn),
+        ("unwatched reader", Fault::UnwatchedReader),
     ];
 
     thread_local! {

@@ -578,6 +578,35 @@ impl Waiters {
     }
 }
 
+/// For objects whose waiters go one after the other.
+impl Waiters {
+    /// Who waits for longest of those whose wish is of that kind. The lock is held.
+    pub fn first_of(&self, is: impl Fn(Wish) -> bool) -> Option<usize> {
+        let now = self.words.tickets.load(Relaxed);
+        let age = |index: &usize| now.wrapping_sub(self.slots[*index].ticket.load(Relaxed));
+        self.in_state(WAITING).filter(|index| is(self.wish(*index))).max_by_key(age)
+    }
+
+    /// The wishes of those who were granted something and have not come, or will not: to the dead it may still be theirs.
+    pub fn granted(&self) -> impl Iterator<Item = Wish> + '_ {
+        self.in_state(GRANTED).chain(self.in_state(RETURNED)).map(|index| self.wish(index))
+    }
+
+    /// Has one look again who sleeps here, and all who are about to: whoever must act next is another now, and one of
+    /// them has to watch it. The caller owes it: see [`Self::owe`].
+    pub fn call_one(&self, kernel: &dyn Kernel) {
+        self.words.posts.fetch_add(1, AcqRel);
+        if !self.is_empty() {
+            kernel.wake(&self.words.posts, 1);
+        }
+    }
+
+    /// Takes the slots of the dead, and back what they were given. The lock is held.
+    pub fn reap(&self, kernel: &dyn Kernel, room: &dyn Room) {
+        self.sweep(kernel, room, &[GRANTED, WAITING]);
+    }
+}
+
 impl Sleepers for Waiters {
     fn baton(&self) -> &AtomicU32 {
         &self.words.baton

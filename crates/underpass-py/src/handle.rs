@@ -277,6 +277,7 @@ impl Handle {
                     let known = usize::try_from(value).ok().and_then(|place| FAIRNESS.get(place));
                     format!("fairness='{}'", known.unwrap_or(&"unknown"))
                 }
+                ("prefer", value) => format!("prefer='{}'", crate::rwlock::preference(value)),
                 (name, value) => format!("{name}={value}"),
             };
             names.iter().zip(values).map(told).collect::<Vec<_>>().join(", ")

@@ -27,6 +27,7 @@ mod queue;
 mod refusal;
 mod rendezvous_lab;
 mod request;
+mod rwlock;
 mod scope;
 mod semaphore;
 mod serving;
@@ -35,6 +36,7 @@ mod space;
 mod timeout;
 mod under;
 mod waits;
+mod who;
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -86,6 +88,8 @@ mod _core {
     use crate::queue::{Holding, Queue, QueueStatistics};
     #[pymodule_export]
     use crate::request::{Notified, Request};
+    #[pymodule_export]
+    use crate::rwlock::{RWLock, RWLockStatistics};
     #[pymodule_export]
     use crate::scope::{FailAfter, fail_after};
     #[pymodule_export]

@@ -9,16 +9,16 @@ use underpass_core::mutex::{self as core, Death, Holder};
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::mutex::MutexWords;
-use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
 
-use crate::error::{self, Context, raise, seconds};
+use crate::error::{self, Context, raise};
 use crate::handle::Handle;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::space::Space;
 use crate::timeout::Timeout;
+use crate::who;
 
 const ADVICE: &str = "enter it with recovering(), repair, and go on";
 
@@ -274,13 +274,13 @@ impl Mutex {
         let detail = match (&error, self.holder()) {
             (Error::OwnerDied(_), _) => ADVICE.to_owned(),
             (Error::NotOwner, Some(holder)) if holder.dead => {
-                let (who, fate) = self.late(holder.thread, holder.pid);
+                let (who, fate) = who::late(&self.handle, holder.thread, holder.pid);
                 format!("its owner, {who}, has {fate}: {ADVICE}")
             }
             (Error::NotOwner, Some(holder)) => format!(
                 "it is held by {}, and this is {}: only its owner releases it",
-                self.who(holder.thread, holder.pid),
-                self.myself(holder.thread)
+                who::living(&self.handle, holder.thread, holder.pid),
+                who::myself(&self.handle, holder.thread)
             ),
             (Error::NotOwner, None) => "nobody holds it".to_owned(),
             (_, Some(holder)) => self.describe(&holder),
@@ -294,22 +294,8 @@ impl Mutex {
     }
 
     fn owner_died(&self, py: Python<'_>, context: &Context<'_>, death: &Death) -> PyErr {
-        let (who, fate) = self.late(death.thread, death.pid);
+        let (who, fate) = who::late(&self.handle, death.thread, death.pid);
         error::owner_died(py, context, death, &format!("{who}, {fate}"))
-    }
-
-    /// An owner that is no more, and whether it died with its process.
-    fn late(&self, thread: Life, pid: u32) -> (String, &'static str) {
-        match self.handle.tid(thread) {
-            _ if self.handle.lab().is_some() => (format!("pid {pid}"), "died"),
-            tid if self.is_here(thread) => (format!("thread {tid} of this process"), "ended"),
-            tid if tid != 0 && self.handle.kernel().alive(self.handle.process_of(thread)) => {
-                (format!("thread {tid} of pid {pid}"), "ended")
-            }
-            // Its place in the table is another's by now. A pid alone is not enough: others may have, or have had, this one.
-            0 if pid == std::process::id() => (format!("pid {pid} or a thread of it"), "ended"),
-            _ => (format!("pid {pid}"), "died"),
-        }
     }
 
     fn holder(&self) -> Option<Holder> {
@@ -317,40 +303,7 @@ impl Mutex {
     }
 
     fn describe(&self, holder: &Holder) -> String {
-        let Holder { thread, pid, held, dead } = *holder;
-        let time = held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
-        if dead {
-            let (who, fate) = self.late(thread, pid);
-            return format!("left by {who}{time}, which has {fate}");
-        }
-        format!("held by {}{time}", self.who(thread, pid))
-    }
-
-    /// It is a thread of this process, as far as the table of lives still knows it.
-    fn is_here(&self, thread: Life) -> bool {
-        self.handle.lab().is_none()
-            && self.handle.tid(thread) != 0
-            && self.handle.kernel().me().is_ok_and(|me| me.process == self.handle.process_of(thread))
-    }
-
-    fn who(&self, thread: Life, pid: u32) -> String {
-        match self.handle.tid(thread) {
-            tid if self.is_here(thread) => format!("thread {tid} of this process"),
-            tid if tid == 0 || tid == pid => format!("pid {pid}"),
-            tid => format!("pid {pid} (thread {tid})"),
-        }
-    }
-
-    /// The calling thread, beside one that it is told from.
-    fn myself(&self, other: Life) -> String {
-        let kernel = self.handle.kernel();
-        let Ok(me) = kernel.me() else { return "another".to_owned() };
-        let (tid, pid) = (self.handle.tid(me.thread), kernel.pid(me.thread));
-        match tid {
-            tid if self.is_here(other) => format!("thread {tid}"),
-            tid if tid == 0 || tid == pid => format!("pid {pid}"),
-            tid => format!("pid {pid} (thread {tid})"),
-        }
+        who::describe(&self.handle, "held", holder)
     }
 }
 

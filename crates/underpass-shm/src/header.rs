@@ -45,9 +45,11 @@ pub enum Kind {
     Once = 11,
     /// Where processes wait until something may have become true.
     Condition = 12,
+    /// A lock of many readers or one writer.
+    RWLock = 13,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -60,6 +62,7 @@ const KINDS: [Kind; 12] = [
     Kind::Barrier,
     Kind::Once,
     Kind::Condition,
+    Kind::RWLock,
 ];
 
 impl Kind {
@@ -85,13 +88,14 @@ impl Kind {
             Self::Barrier => "Barrier",
             Self::Once => "Once",
             Self::Condition => "Condition",
+            Self::RWLock => "RWLock",
         }
     }
 
     /// The article in front of its name.
     #[must_use]
     pub fn article(self) -> &'static str {
-        if self.name().starts_with(['A', 'E']) { "an" } else { "a" }
+        if self.name().starts_with(['A', 'E', 'R']) { "an" } else { "a" }
     }
 }
 

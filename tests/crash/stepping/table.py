@@ -14,6 +14,7 @@ from tests.crash.stepping import (
     ports,
     queue_sides,
     queues,
+    rwlocks,
     semaphores,
     spaces,
 )
@@ -30,6 +31,7 @@ OPERATIONS: list[AnyOperation] = [
     *barriers.OPERATIONS,
     *conditions.OPERATIONS,
     *crowds.OPERATIONS,
+    *rwlocks.OPERATIONS,
     *queues.OPERATIONS,
     *queue_sides.OPERATIONS,
     *ports.OPERATIONS,

@@ -13,6 +13,7 @@ from underpass import (
     Mutex,
     Notification,
     Queue,
+    RWLock,
     Semaphore,
     TimedOut,
 )
@@ -196,6 +197,29 @@ def kept_turn(world: World) -> None:
     world.process(notify)
 
 
+def unwatched_reader(world: World) -> None:
+    """A reader is let in before a writer that goes on waiting, and dies inside, while the one who had it before lives on."""
+    table, over = RWLock(prefer="readers"), Semaphore(0)
+
+    def write_first() -> None:
+        with table.writing():
+            pass
+        over.acquire()
+
+    def read() -> None:
+        with table.reading():
+            pass
+
+    def write_last() -> None:
+        with table.writing():
+            pass
+        over.release()
+
+    world.process(write_first, mortal=False)
+    world.process(read)
+    world.process(write_last, mortal=False)
+
+
 def lease_in_the_ring(world: World) -> None:
     """Of two slots one is leased until something was put into the other."""
     jobs, over = Queue(2, 8), Semaphore(0)
@@ -290,6 +314,7 @@ REPLANTED = (
     Replanted("unwatched party", unwatched_party, "untold death", kills=1, schedules=5_000),
     Replanted("late seat", late_seat, "deadlock"),
     Replanted("kept turn", kept_turn, "lost wake-up"),
+    Replanted("unwatched reader", unwatched_reader, "untold death", kills=1, schedules=10_000),
     Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
     Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),

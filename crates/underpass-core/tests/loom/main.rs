@@ -14,4 +14,5 @@ mod notification;
 mod once;
 mod port;
 mod queue;
+mod rwlock;
 mod semaphore;

@@ -24,6 +24,7 @@ use crate::notification::Notification;
 use crate::object::opened;
 use crate::once::Once;
 use crate::queue::{LETTERS, Queue};
+use crate::rwlock::RWLock;
 use crate::semaphore::Semaphore;
 use crate::space::Space;
 
@@ -155,6 +156,7 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::Barrier => Ok(opened::<Barrier>(py, handle)?.into_any()),
         Kind::Condition => Ok(opened::<Condition>(py, handle)?.into_any()),
         Kind::Once => Ok(opened::<Once>(py, handle)?.into_any()),
+        Kind::RWLock => Ok(opened::<RWLock>(py, handle)?.into_any()),
         Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
     }
 }

@@ -10,5 +10,6 @@ pub mod notification;
 pub mod once;
 pub mod port;
 pub mod queue;
+pub mod rwlock;
 pub mod semaphore;
 pub mod waiters;
