@@ -17,6 +17,7 @@ _T = TypeVar("_T", default=memoryview)
 __all__ = [
     "AtomicInt",
     "AtomicIntStatistics",
+    "AtomicSection",
     "Barrier",
     "BarrierStatistics",
     "Event",
@@ -49,6 +50,7 @@ __all__ = [
     "SharedObject",
     "Space",
     "Waiter",
+    "atomic_section",
     "claim_life",
     "conduct",
     "conducted_held",
@@ -584,6 +586,15 @@ class Peer:
     def gid(self) -> int: ...
     @property
     def alive(self) -> bool: ...
+
+@final
+class AtomicSection:
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
+
+def atomic_section() -> AtomicSection: ...
 
 @final
 class FailAfter:

@@ -16,6 +16,7 @@ from underpass._core import (
     OnceTurn,
     Semaphore,
     SemaphoreStatistics,
+    atomic_section,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "OnceTurn",
     "Semaphore",
     "SemaphoreStatistics",
+    "atomic_section",
 ]

@@ -26,6 +26,7 @@ mod refusal;
 mod rendezvous_lab;
 mod request;
 mod scope;
+mod section;
 mod semaphore;
 mod serving;
 mod slot;
@@ -81,6 +82,8 @@ mod _core {
     use crate::request::{Notified, Request};
     #[pymodule_export]
     use crate::scope::{FailAfter, fail_after};
+    #[pymodule_export]
+    use crate::section::{AtomicSection, atomic_section};
     #[pymodule_export]
     use crate::semaphore::{Semaphore, SemaphoreStatistics};
     #[pymodule_export]
