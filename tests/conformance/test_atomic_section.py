@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conformance.backends import SOON, Processes, Threads, World, until
+from tests.conformance.backends import SOON, Processes, Threads, until
 from underpass import (
     AtomicInt,
     Barrier,
@@ -36,6 +36,8 @@ from underpass.sync import atomic_section
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+World = Threads | Processes
 
 
 class Desk(Interface):
@@ -94,8 +96,8 @@ CALLS: list[tuple[Callable[[], Any], str, Callable[[Any], object]]] = [
     (Queue, "join", lambda it: it.join()),
     (Port, "receive", lambda it: it.receive()),
     (Port, "receive", lambda it: it.receive_any()),
-    (Port, "serve", lambda it: it.serve(lambda _: None)),
-    (Port, "serve", lambda it: it.serve_bytes(lambda data: data)),
+    (Port, "serve", lambda it: it.serve(repr)),
+    (Port, "serve", lambda it: it.serve_bytes(bytes)),
     (Port, "serve", lambda it: serve(Desk(), at=it)),
     (Port, "call", lambda it: it.gate().call()),
     (Port, "call", lambda it: connect(Desk, it.gate()).add(1)),
