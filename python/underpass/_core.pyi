@@ -18,6 +18,7 @@ _Fairness: TypeAlias = Literal["barging", "arrival", "priority"]
 __all__ = [
     "AtomicInt",
     "AtomicIntStatistics",
+    "AtomicSection",
     "Barrier",
     "BarrierStatistics",
     "Condition",
@@ -55,6 +56,7 @@ __all__ = [
     "SharedObject",
     "Space",
     "Waiter",
+    "atomic_section",
     "claim_life",
     "conduct",
     "conducted_held",
@@ -677,6 +679,15 @@ class Peer:
     def gid(self) -> int: ...
     @property
     def alive(self) -> bool: ...
+
+@final
+class AtomicSection:
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
+
+def atomic_section() -> AtomicSection: ...
 
 @final
 class FailAfter:

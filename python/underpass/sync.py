@@ -20,6 +20,7 @@ from underpass._core import (
     RWLockStatistics,
     Semaphore,
     SemaphoreStatistics,
+    atomic_section,
     priority,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
     "RWLockStatistics",
     "Semaphore",
     "SemaphoreStatistics",
+    "atomic_section",
     "priority",
 ]

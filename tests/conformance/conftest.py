@@ -21,6 +21,7 @@ RECHECK = 1.0
 # The modules whose cases run in the lab as well.
 IN_THE_LAB = {
     "test_atomic",
+    "test_atomic_section",
     "test_barrier",
     "test_condition",
     "test_event",

@@ -31,6 +31,7 @@ use underpass_shm::sync::AtomicU32;
 use crate::error::plain;
 use crate::kernel_conducted;
 use crate::rendezvous_lab::Doors;
+use crate::section;
 use objects::Objects;
 pub use turns::point_name;
 use turns::{Greenlets, Nudge};
@@ -50,6 +51,12 @@ pub fn current() -> Option<Arc<LabKernel>> {
 pub fn now() -> u64 {
     let elsewhere = || kernel_conducted::now().unwrap_or_else(clock::monotonic);
     CURRENT.with_borrow(|lab| lab.as_ref().map_or_else(elsewhere, |lab| lab.now()))
+}
+
+/// Which simulated thread runs here, if one does.
+pub fn thread() -> Option<Life> {
+    let running = current()?.schedule().running();
+    running.map(|task| Life(World::thread_life(Some(task))))
 }
 
 /// Enters a lab kernel on this thread, or leaves the one that is entered.
@@ -107,6 +114,7 @@ impl LabKernel {
 
     /// Begins the next schedule, with no objects; false: there is none.
     pub fn begin(&self) -> bool {
+        section::forget_simulated();
         self.doors.clear();
         self.views.clear();
         locked(&self.objects).clear();

@@ -29,6 +29,7 @@ mod rendezvous_lab;
 mod request;
 mod rwlock;
 mod scope;
+mod section;
 mod semaphore;
 mod serving;
 mod slot;
@@ -92,6 +93,8 @@ mod _core {
     use crate::rwlock::{RWLock, RWLockStatistics};
     #[pymodule_export]
     use crate::scope::{FailAfter, fail_after};
+    #[pymodule_export]
+    use crate::section::{AtomicSection, atomic_section};
     #[pymodule_export]
     use crate::semaphore::{Semaphore, SemaphoreStatistics};
     #[pymodule_export]

@@ -106,10 +106,10 @@ pub struct MutexRecovering {
 impl MutexRecovering {
     fn __enter__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let mutex = self.mutex.get();
-        let waits = mutex.approach(py, self.timeout)?;
-        let taken = mutex.core.recover(mutex.handle.kernel(), self.timeout.deadline());
+        let waits = mutex.approach(py, "recovering", self.timeout)?;
+        let taken = self.timeout.within("recovering", |deadline| mutex.core.recover(mutex.handle.kernel(), deadline));
         mutex.taken(taken.is_ok() && !waits);
-        match self.timeout.judge(taken) {
+        match taken {
             Ok(died) => Ok(died.map(|death| {
                 let detail = "repair it before this block ends".to_owned();
                 let context =
@@ -214,7 +214,7 @@ impl Mutex {
 
     #[inline]
     fn acquire_here(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
-        match timeout.judge(self.core.acquire(self.handle.kernel(), timeout.deadline())) {
+        match timeout.within("acquire", |deadline| self.core.acquire(self.handle.kernel(), deadline)) {
             Ok(()) => Ok(true),
             Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
         }
@@ -222,16 +222,17 @@ impl Mutex {
 
     #[cold]
     fn acquire_in_lab(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
-        let waits = self.approach(py, timeout)?;
+        let waits = self.approach(py, "acquire", timeout)?;
         let acquired = self.acquire_here(py, timeout);
         self.taken(acquired.is_ok() && !waits);
         acquired
     }
 
     /// Comes to it, in the lab, to take it; true if that is for as long as it takes: then the next step does, and the lab knows.
-    fn approach(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+    fn approach(&self, py: Python<'_>, verb: &str, timeout: Timeout) -> PyResult<bool> {
         self.handle.check(py)?;
-        let waits = timeout.deadline() == Deadline::Never && !self.is_recursive();
+        let deadline = timeout.deadline(verb).map_err(|error| self.failed(py, "not acquired", timeout, error))?;
+        let waits = deadline == Deadline::Never && !self.is_recursive();
         if waits {
             self.handle.stand_back(py, || self.is_others())?;
             self.handle.take(true);

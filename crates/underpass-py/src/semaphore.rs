@@ -238,7 +238,7 @@ impl Semaphore {
     #[inline]
     fn acquire_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         self.handle.check(py)?;
-        match timeout.judge(self.core.acquire(self.handle.kernel(), timeout.deadline())) {
+        match timeout.within("acquire", |deadline| self.core.acquire(self.handle.kernel(), deadline)) {
             Ok(()) => Ok(true),
             Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
         }
