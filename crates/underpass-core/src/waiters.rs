@@ -230,12 +230,6 @@ impl Waiters {
         watch.word(&self.words.posts, posts);
     }
 
-    /// Has one of those who sleep here look again, and all who are about to. The caller owes it: see [`Self::owe`].
-    pub fn call_one(&self, kernel: &dyn Kernel) {
-        self.words.posts.fetch_add(1, AcqRel);
-        kernel.wake(&self.words.posts, 1);
-    }
-
     /// Has those look again whom nobody else tells: who sleep for the lock or at the door, and who are about to sleep.
     pub fn recall_the_slotless(&self, kernel: &dyn Kernel) {
         self.words.posts.fetch_add(1, AcqRel);
@@ -588,7 +582,7 @@ impl Waiters {
     }
 
     /// The wishes of those who were granted something and have not come, or will not: to the dead it may still be theirs.
-    pub fn granted(&self) -> impl Iterator<Item = Wish> + '_ {
+    pub fn unsettled(&self) -> impl Iterator<Item = Wish> + '_ {
         self.in_state(GRANTED).chain(self.in_state(RETURNED)).map(|index| self.wish(index))
     }
 

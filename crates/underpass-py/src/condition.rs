@@ -201,10 +201,10 @@ impl Condition {
     }
 
     /// One wait until `deadline`; `timeout` is what the caller said.
-    fn wait_until(&self, py: Python<'_>, timeout: Timeout, deadline: Deadline) -> PyResult<()> {
+    fn wait_until(&self, py: Python<'_>, timeout: Timeout, deadline: Result<Deadline>) -> PyResult<()> {
         self.handle.check(py)?;
         let holding = Holding::new(py, &self.handle, self.mutex.get());
-        let waited = self.core.wait(self.handle.kernel(), &holding, deadline);
+        let waited = deadline.and_then(|until| self.core.wait(self.handle.kernel(), &holding, until));
         holding.ended(timeout.judge(waited), |error| {
             let detail = match &error {
                 Error::TimedOut(_) => "nobody notified it".to_owned(),
@@ -297,7 +297,7 @@ impl Condition {
     #[pyo3(signature = (*, timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let timeout = Timeout::new(timeout)?;
-        self.wait_until(py, timeout, timeout.deadline()).map(|()| true)
+        self.wait_until(py, timeout, timeout.deadline("wait")).map(|()| true)
     }
 
     /// Wait until ``predicate()`` is true, which is asked with the mutex held; always True.
@@ -312,12 +312,13 @@ impl Condition {
     #[pyo3(signature = (predicate, *, timeout=None))]
     fn wait_for(&self, py: Python<'_>, predicate: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<bool> {
         let timeout = Timeout::new(timeout)?;
-        let deadline = timeout.deadline();
+        let deadline = timeout.deadline("wait_for");
         loop {
-            if predicate.call0()?.is_truthy()? {
+            // In an atomic section it is refused, whatever the predicate says.
+            if deadline.is_ok() && predicate.call0()?.is_truthy()? {
                 return Ok(true);
             }
-            match self.wait_until(py, timeout, deadline) {
+            match self.wait_until(py, timeout, deadline.clone()) {
                 Ok(()) => {}
                 Err(error) if crate::error::is(py, &error, "TimedOut") && predicate.call0()?.is_truthy()? => {
                     return Ok(true);

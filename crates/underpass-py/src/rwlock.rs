@@ -106,7 +106,7 @@ impl RWLockReading {
     fn __enter__(&self, py: Python<'_>) -> PyResult<()> {
         let lock = self.lock.get();
         lock.handle.check(py)?;
-        let done = lock.core.read(lock.handle.kernel(), self.timeout.deadline());
+        let done = self.timeout.deadline("reading").and_then(|until| lock.core.read(lock.handle.kernel(), until));
         lock.judge(py, "not held for reading", self.timeout, done)
     }
 
@@ -134,7 +134,7 @@ impl RWLockWriting {
     fn __enter__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let lock = self.lock.get();
         lock.handle.check(py)?;
-        let done = lock.core.write(lock.handle.kernel(), self.timeout.deadline());
+        let done = self.timeout.deadline("writing").and_then(|until| lock.core.write(lock.handle.kernel(), until));
         let died = lock.judge(py, "not held for writing", self.timeout, done)?;
         Ok(died.map(|death| {
             let detail = "repair it before this block ends".to_owned();
@@ -214,7 +214,7 @@ impl RWLock {
 
     fn upgrade_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         self.handle.check(py)?;
-        let done = self.core.upgrade(self.handle.kernel(), timeout.deadline());
+        let done = timeout.deadline("upgrade").and_then(|until| self.core.upgrade(self.handle.kernel(), until));
         self.judge(py, "not upgraded", timeout, done).map(|()| true)
     }
 

@@ -245,7 +245,7 @@ impl Room for RWLock {
         self.places.bury(|life| kernel.alive(life));
         let writer = self.writer();
         let nobody = writer == Life::NOBODY || writer.0 == WRITER_DEAD;
-        if !nobody && !kernel.alive(writer) && self.waiters.granted().all(|wish| life_of(wish) != writer) {
+        if !nobody && !kernel.alive(writer) && self.waiters.unsettled().all(|wish| life_of(wish) != writer) {
             self.bury(kernel, writer);
         }
         self.serve(kernel);
