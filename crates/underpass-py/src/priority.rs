@@ -80,7 +80,7 @@ impl Priority {
     fn __exit__(&self, _kind: &Bound<'_, PyAny>, _error: &Bound<'_, PyAny>, _traceback: &Bound<'_, PyAny>) {
         let mut entered = self.entered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Entered::Inside(before) = *entered {
-            choose(before);
+            let _ = choose(before);
             *entered = Entered::Left;
         }
     }

@@ -268,6 +268,7 @@ impl Semaphore {
     /// Make a named semaphore. Raises ExistsError if the name is taken.
     #[staticmethod]
     #[pyo3(signature = (name, value, *, limit=None, saturate=false, fairness="barging", space=None, mode=None))]
+    #[expect(clippy::too_many_arguments, reason = "the constructor's, with a name and a place")]
     fn create(
         py: Python<'_>,
         name: &str,
@@ -292,6 +293,7 @@ impl Semaphore {
     /// Open the semaphore of that name, or make it. Raises MismatchError if it exists with another limit, saturate or fairness.
     #[staticmethod]
     #[pyo3(signature = (name, value, *, limit=None, saturate=false, fairness="barging", space=None, mode=None))]
+    #[expect(clippy::too_many_arguments, reason = "the constructor's, with a name and a place")]
     fn open_or_create(
         py: Python<'_>,
         name: &str,
