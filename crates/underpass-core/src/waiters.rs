@@ -27,6 +27,8 @@ use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
+mod order;
+
 /// What somebody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
@@ -131,24 +133,6 @@ impl Waiters {
     /// The slots of those who wait, with their wishes. The lock is held.
     pub fn waiting(&self) -> impl Iterator<Item = (usize, Wish)> + '_ {
         self.in_state(WAITING).map(|index| (index, self.wish(index)))
-    }
-
-    /// Who waits for longest. The lock is held.
-    #[must_use]
-    pub fn first(&self) -> Option<usize> {
-        self.in_state(WAITING).max_by_key(|index| self.age(*index))
-    }
-
-    /// Who waits most urgently, and of those for longest. The lock is held.
-    #[must_use]
-    pub fn first_by_priority(&self) -> Option<usize> {
-        let priority = |index: usize| self.slots[index].priority.load(Relaxed).cast_signed();
-        self.in_state(WAITING).max_by_key(|index| (priority(*index), self.age(*index)))
-    }
-
-    /// How many have come since it did. The lock is held.
-    fn age(&self, index: usize) -> u32 {
-        self.words.tickets.load(Relaxed).wrapping_sub(self.slots[index].ticket.load(Relaxed))
     }
 
     /// What returned slots were given: it belongs to whoever comes next.
@@ -396,15 +380,6 @@ impl Waiters {
         true
     }
 
-    /// Numbers those who wait in the order in which they came, in [`Wish::how`]. The lock is held.
-    pub fn rank(&self) {
-        let mut order: Vec<_> = self.in_state(WAITING).collect();
-        order.sort_unstable_by_key(|index| std::cmp::Reverse(self.age(*index)));
-        for (rank, index) in (0..).zip(order) {
-            self.slots[index].how.store(rank, Relaxed);
-        }
-    }
-
     /// Something was given to the slot, and its owner has not come for it.
     #[must_use]
     pub fn is_granted(&self, index: usize) -> bool {
@@ -574,13 +549,6 @@ impl Waiters {
 
 /// For objects whose waiters go one after the other.
 impl Waiters {
-    /// Who waits for longest of those whose wish is of that kind. The lock is held.
-    pub fn first_of(&self, is: impl Fn(Wish) -> bool) -> Option<usize> {
-        let now = self.words.tickets.load(Relaxed);
-        let age = |index: &usize| now.wrapping_sub(self.slots[*index].ticket.load(Relaxed));
-        self.in_state(WAITING).filter(|index| is(self.wish(*index))).max_by_key(age)
-    }
-
     /// The wishes of those who were granted something and have not come, or will not: to the dead it may still be theirs.
     pub fn unsettled(&self) -> impl Iterator<Item = Wish> + '_ {
         self.in_state(GRANTED).chain(self.in_state(RETURNED)).map(|index| self.wish(index))
