@@ -494,7 +494,9 @@ def test_one_whose_mutex_is_gone_cannot_be_opened() -> None:
     mutex = Mutex.create("ledger")
     condition = Condition.create("news", mutex)
     mutex.unlink()
-    with pytest.raises(NotFoundError, match="condition 'news' not opened, since what it is used with is gone") as caught:
+    with pytest.raises(
+        NotFoundError, match="condition 'news' not opened, since what it is used with is gone"
+    ) as caught:
         Condition.open("news")
     assert "ledger" in str(caught.value)
     with pytest.raises(NotFoundError, match="mutex 'ledger' cannot be handed on"):
