@@ -378,9 +378,14 @@ def test_ctrl_c_comes_out_with_the_mutex_held(processes: Processes) -> None:
 
 def test_ctrl_c_after_a_notification_hands_it_on(processes: Processes) -> None:
     mutex = Mutex()
-    condition = Condition(mutex)
+    condition, heard = Condition(mutex), processes.flag()
+
+    def interrupt(*_: object) -> None:
+        heard.raise_()
+        raise KeyboardInterrupt
 
     def wait() -> str:
+        signal.signal(signal.SIGINT, interrupt)
         with condition:
             try:
                 condition.wait()
@@ -396,7 +401,7 @@ def test_ctrl_c_after_a_notification_hands_it_on(processes: Processes) -> None:
         assert condition.notify() == 1
         until(lambda: mutex.statistics().waiters == 1 and first.asleep, "it waits for the mutex")
         first.signal(signal.SIGINT)
-        first.until_asleep()
+        heard.wait()
     assert [first.result(), second.result()] == ["interrupted", "notified"]
 
 

@@ -8,6 +8,7 @@ thread_local! {
 }
 
 /// The calling thread waits with this priority from now on; none: with that of the scheduler. What it was before.
+#[must_use]
 pub fn choose(priority: Option<i32>) -> Option<i32> {
     CHOSEN.replace(priority)
 }
