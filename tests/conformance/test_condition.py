@@ -4,12 +4,12 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 import underpass
-from tests.conformance.backends import SOON, Actor, Processes, Threads, apart, until
+from tests.conformance.backends import SOON, Actor, ProcessActor, Processes, Threads, apart, until
 from underpass import (
     AtomicInt,
     ClosedError,
@@ -24,25 +24,35 @@ from underpass import (
     WouldBlock,
     _core,
 )
+from underpass.sync import priority
 
 World = Threads | Processes
+A = TypeVar("A")
 # Far more than a test takes: who waits so long has a deadline, but is woken otherwise.
 LONG = 1_000.0
 
 
 def asleep_in(world: World, condition: Condition, wait: Callable[[], Any], count: int = 1) -> list[Actor[Any]]:
     """Start as many who wait, one after the other."""
+    return [one_asleep_in(world.start, condition, wait) for _ in range(count)]
+
+
+def processes_asleep_in(processes: Processes, condition: Condition, count: int) -> list[ProcessActor[Any]]:
+    """Start as many processes that wait, one after the other."""
+    return [one_asleep_in(processes.start, condition, condition.wait) for _ in range(count)]
+
+
+def one_asleep_in(start: Callable[[Callable[[], Any]], A], condition: Condition, wait: Callable[[], Any]) -> A:
+    """Start one who waits."""
     before = condition.statistics().n_waiting
 
     def run() -> object:
         with condition:
             return wait()
 
-    waiters: list[Actor[Any]] = []
-    for number in range(count):
-        waiters.append(world.start(run))
-        until(lambda number=number: condition.statistics().n_waiting == before + number + 1, "one more who waits")
-    return waiters
+    waiter = start(run)
+    until(lambda: condition.statistics().n_waiting == before + 1, "one more who waits")
+    return waiter
 
 
 def died_holding(processes: Processes, mutex: Condition | Mutex) -> int:
@@ -54,7 +64,7 @@ def died_holding(processes: Processes, mutex: Condition | Mutex) -> int:
 
     dead = processes.start(hold)
     until(lambda: dead.ended, "its end")
-    return dead.pid  # pyright: ignore[reportAttributeAccessIssue]
+    return dead.pid
 
 
 def test_a_notification_wakes_one(world: World) -> None:
@@ -106,7 +116,7 @@ def test_the_more_urgent_is_woken_first(threads: Threads) -> None:
     condition, order = Condition(), list[int]()
 
     def wait(urgency: int) -> None:
-        with underpass.sync.priority(urgency):
+        with priority(urgency):
             condition.wait()
         order.append(urgency)
 
@@ -181,7 +191,7 @@ def test_who_does_not_hold_it_may_not_wait(world: World) -> None:
         condition.wait(timeout=LONG)
     with mutex:
         other = world.start(condition.wait)
-        with pytest.raises(MisuseError, match="it is held by .* only its owner"):
+        with pytest.raises(MisuseError, match=r"it is held by .* only its owner"):
             other.result()
     mutex.unlink()
 
@@ -263,35 +273,35 @@ def test_many_producers_and_consumers(world: World) -> None:
 
 def test_who_dies_waiting_eats_no_notification(processes: Processes) -> None:
     condition = Condition()
-    dying, living = asleep_in(processes, condition, condition.wait, 2)
-    dying.kill()  # pyright: ignore[reportAttributeAccessIssue]
+    dying, living = processes_asleep_in(processes, condition, 2)
+    dying.kill()
     assert condition.notify() == 1
     assert living.result() is True
 
 
 def test_who_dies_after_it_was_notified_leaves_it_to_the_next(processes: Processes) -> None:
     condition = Condition()
-    dying, living = asleep_in(processes, condition, condition.wait, 2)
-    dying.signal(signal.SIGSTOP)  # pyright: ignore[reportAttributeAccessIssue]
+    dying, living = processes_asleep_in(processes, condition, 2)
+    dying.signal(signal.SIGSTOP)
     assert condition.notify() == 1
-    dying.kill()  # pyright: ignore[reportAttributeAccessIssue]
+    dying.kill()
     assert living.result() is True
 
 
 def test_who_dies_at_the_mutex_does_not_keep_the_others(processes: Processes) -> None:
     condition = Condition()
-    dying, *living = asleep_in(processes, condition, condition.wait, 4)
+    dying, *living = processes_asleep_in(processes, condition, 4)
     with condition:
         assert condition.notify_all() == 4
         # It sleeps again, for the mutex now.
         until(lambda: condition.statistics().n_waiting == 0 and dying.asleep, "it waits for the mutex")
-        dying.kill()  # pyright: ignore[reportAttributeAccessIssue]
+        dying.kill()
     assert all(waiter.result() for waiter in living)
 
 
 def test_an_owner_that_died_is_told_to_who_is_notified(processes: Processes) -> None:
     condition = Condition()
-    waiters = asleep_in(processes, condition, condition.wait, 2)
+    waiters = processes_asleep_in(processes, condition, 2)
     pid = died_holding(processes, condition)
     condition.notify_all()
     for waiter in waiters:
@@ -306,7 +316,7 @@ def test_an_owner_that_died_is_told_to_who_is_notified(processes: Processes) -> 
 def test_an_owner_that_died_is_noticed_without_a_notification(processes: Processes) -> None:
     _core.set_recheck(SOON)
     condition = Condition()
-    waiters = asleep_in(processes, condition, condition.wait, 2)
+    waiters = processes_asleep_in(processes, condition, 2)
     pid = died_holding(processes, condition)
     for waiter in waiters:
         with pytest.raises(OwnerDiedError, match=f"pid {pid}"):
@@ -318,19 +328,15 @@ def test_a_block_ends_well_though_the_mutex_is_lost(processes: Processes) -> Non
     condition = Condition(mutex)
 
     def wait_in(block: Mutex | Condition) -> str:
-        try:
-            with block:
-                condition.wait()
-        except OwnerDiedError as error:
-            assert error.__context__ is None
-            return "told"
-        return "returned"
+        with pytest.raises(OwnerDiedError) as caught, block:
+            condition.wait()
+        return f"told, while {caught.value.__context__}"
 
     actors = [processes.start(wait_in, block) for block in (mutex, condition)]
     until(lambda: condition.statistics().n_waiting == 2, "both wait")
     died_holding(processes, mutex)
     condition.notify_all()
-    assert [actor.result() for actor in actors] == ["told", "told"]
+    assert [actor.result() for actor in actors] == ["told, while None"] * 2
 
 
 def test_who_repairs_may_not_wait_before_it_has(processes: Processes) -> None:
@@ -357,6 +363,7 @@ def test_ctrl_c_comes_out_with_the_mutex_held(processes: Processes) -> None:
 
     waiter = processes.start(wait)
     until(lambda: condition.statistics().n_waiting == 1, "it waits")
+    waiter.until_asleep()
     with condition:
         waiter.signal(signal.SIGINT)
         until(lambda: condition.statistics().n_waiting == 0, "it has left")
@@ -370,9 +377,15 @@ def test_ctrl_c_comes_out_with_the_mutex_held(processes: Processes) -> None:
 
 
 def test_ctrl_c_after_a_notification_hands_it_on(processes: Processes) -> None:
-    condition = Condition()
+    mutex = Mutex()
+    condition, heard = Condition(mutex), processes.flag()
+
+    def interrupt(*_: object) -> None:
+        heard.raise_()
+        raise KeyboardInterrupt
 
     def wait() -> str:
+        signal.signal(signal.SIGINT, interrupt)
         with condition:
             try:
                 condition.wait()
@@ -386,20 +399,20 @@ def test_ctrl_c_after_a_notification_hands_it_on(processes: Processes) -> None:
     until(lambda: condition.statistics().n_waiting == 2, "both wait")
     with condition:
         assert condition.notify() == 1
-        until(lambda: first.asleep and condition.statistics().waiters >= 1, "it waits for the mutex")
+        until(lambda: mutex.statistics().waiters == 1 and first.asleep, "it waits for the mutex")
         first.signal(signal.SIGINT)
-        first.until_asleep()
+        heard.wait()
     assert [first.result(), second.result()] == ["interrupted", "notified"]
 
 
 def test_a_stopped_one_keeps_the_others_for_a_second_at_most(processes: Processes) -> None:
     _core.set_recheck(SOON)
     condition = Condition()
-    stopped, *others = asleep_in(processes, condition, condition.wait, 3)
-    stopped.signal(signal.SIGSTOP)  # pyright: ignore[reportAttributeAccessIssue]
+    stopped, *others = processes_asleep_in(processes, condition, 3)
+    stopped.signal(signal.SIGSTOP)
     assert condition.notify_all() == 3
     assert all(other.result() for other in others)
-    stopped.signal(signal.SIGCONT)  # pyright: ignore[reportAttributeAccessIssue]
+    stopped.signal(signal.SIGCONT)
     assert stopped.result() is True
 
 
@@ -494,7 +507,9 @@ def test_one_whose_mutex_is_gone_cannot_be_opened() -> None:
     mutex = Mutex.create("ledger")
     condition = Condition.create("news", mutex)
     mutex.unlink()
-    with pytest.raises(NotFoundError, match="condition 'news' not opened, since what it is used with is gone") as caught:
+    with pytest.raises(
+        NotFoundError, match="condition 'news' not opened, since what it is used with is gone"
+    ) as caught:
         Condition.open("news")
     assert "ledger" in str(caught.value)
     with pytest.raises(NotFoundError, match="mutex 'ledger' cannot be handed on"):
@@ -513,7 +528,7 @@ def test_one_whose_mutex_is_gone_cannot_be_opened() -> None:
 def test_it_lives_beside_its_mutex(directory: Any) -> None:
     space = underpass.Space(directory)
     mutex = Mutex.create("ledger", space=space)
-    condition = Condition.create("news", mutex)
+    Condition.create("news", mutex)
     assert [info.name for info in space if info.name == "news"] == ["news"]
     with pytest.raises(ValueError, match="leave space= out"):
         Condition.create("news", mutex, space=underpass.Space.default())

@@ -245,8 +245,14 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "AtomicInt.compare_exchange, wait": (AtomicInt, lambda it: (it.compare_exchange(0, 0), it.wait(1), it.or_(0))),
     "Barrier.wait, join": (lambda: Barrier(1), lambda it: (it.wait(), it.join(), it.n_waiting, it.broken)),
     "Barrier.abort, reset": (lambda: Barrier(2), lambda it: (it.join(), it.abort(), it.reset(), it.statistics())),
-    "Condition.acquire, notify, release": (Condition, lambda it: (it.acquire(), it.notify(), it.notify_all(), it.release())),
-    "Condition.wait_for": (Condition, lambda it: (it.acquire(), it.wait_for(lambda: True), it.statistics(), it.release())),
+    "Condition.acquire, notify, release": (
+        Condition,
+        lambda it: (it.acquire(), it.notify(), it.notify_all(), it.release()),
+    ),
+    "Condition.wait_for": (
+        Condition,
+        lambda it: (it.acquire(), it.wait_for(lambda: True), it.statistics(), it.release()),
+    ),
     "Once.call, done": (run, lambda it: (it.call(int), it.running().__enter__(), it.done, it.statistics())),
     "RWLock.reading": (RWLock, lambda it: read(it, lambda: read(it))),
     "RWLock.writing": (RWLock, lambda it: (write(it), write(it, it.downgrade))),

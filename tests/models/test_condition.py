@@ -14,7 +14,7 @@ class ConditionModel(RuleBasedStateMachine):
     """Held so often."""
 
     @initialize(recursive=some.booleans(), given=some.booleans())
-    def make(self, recursive: bool, given: bool) -> None:
+    def make(self, *, recursive: bool, given: bool) -> None:
         self.recursive = recursive and given
         self.depth = 0
         self.mutex = Mutex.create("mutex", recursive=recursive)

@@ -88,6 +88,25 @@ struct Stay<'a> {
     orphaned: Cell<bool>,
 }
 
+impl Stay<'_> {
+    /// The one before it lives, but does not come to tell it: it may be stopped.
+    fn has_been_long(&self, now: u64) -> bool {
+        let since = self.since.get().unwrap_or(now);
+        self.since.set(Some(since));
+        now - since >= LONGEST_TURN
+    }
+}
+
+/// What becomes of one who found no slot.
+enum AtDoor {
+    /// A notification was for it, too.
+    Called,
+    /// It has a slot by now, or there is one: it looks again.
+    Seated,
+    /// It sleeps on.
+    Stays,
+}
+
 impl Condition {
     /// A handle over zeroed words, or those that others use.
     #[must_use]
@@ -211,15 +230,16 @@ impl Condition {
         let mut looked = !slept;
         loop {
             let Some(index) = stay.seat.get() else {
-                if let Some(outcome) = self.attempt_at_door(kernel, stay, watch.as_deref_mut(), slept)? {
-                    return Ok(outcome);
+                match self.attempt_at_door(kernel, stay, watch.as_deref_mut(), slept)? {
+                    AtDoor::Called => return Ok(Some(())),
+                    AtDoor::Stays => return Ok(None),
+                    AtDoor::Seated => continue,
                 }
-                continue;
             };
             let posts = self.waiters.posts();
             if self.waiters.is_granted(index) {
                 let runner = self.runner();
-                if runner == stay.me.thread || self.has_waited_long(kernel, stay) {
+                if runner == stay.me.thread || stay.has_been_long(kernel.now()) {
                     self.waiters.take(kernel, index);
                     stay.seat.set(None);
                     return Ok(Some(()));
@@ -249,20 +269,20 @@ impl Condition {
         }
     }
 
-    /// One of more threads than slots waits for a slot; none: it has one now, and looks there.
+    /// One of more threads than slots waits for a slot.
     fn attempt_at_door<'a>(
         &'a self,
         kernel: &dyn Kernel,
         stay: &Stay<'_>,
         watch: Option<&mut Watch<'a>>,
         slept: bool,
-    ) -> Result<Option<Option<()>>> {
+    ) -> Result<AtDoor> {
         let _held = self.waiters.enter(kernel, self)?;
         if slept {
             self.mend(kernel);
         }
         if self.words.calls.load(Acquire) != stay.calls.get() {
-            return Ok(Some(Some(())));
+            return Ok(AtDoor::Called);
         }
         if let Some(index) = self.waiters.seat(kernel, self, WISH)? {
             stay.seat.set(Some(index));
@@ -270,22 +290,14 @@ impl Condition {
                 // The wake of one slot can have been meant for several.
                 self.waiters.open_door(kernel);
             }
-            return Ok(None);
+            return Ok(AtDoor::Seated);
         }
-        let Some(watch) = watch else { return Ok(Some(None)) };
+        let Some(watch) = watch else { return Ok(AtDoor::Stays) };
         if !self.waiters.queue_at_door(watch) {
-            return Ok(None);
+            return Ok(AtDoor::Seated);
         }
         self.watch(WISH, watch);
-        Ok(Some(None))
-    }
-
-    /// The one before it lives, but does not come to tell it: it may be stopped.
-    fn has_waited_long(&self, kernel: &dyn Kernel, stay: &Stay<'_>) -> bool {
-        let now = kernel.now();
-        let since = stay.since.get().unwrap_or(now);
-        stay.since.set(Some(since));
-        now - since >= LONGEST_TURN
+        Ok(AtDoor::Stays)
     }
 
     fn runner(&self) -> Life {

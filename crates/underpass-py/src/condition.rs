@@ -337,7 +337,7 @@ impl Condition {
     ///
     /// Raises:
     ///     ValueError: ``count`` is negative.
-    #[pyo3(signature = (count=Whole(1)), text_signature = "(count=1)")]
+    #[pyo3(signature = (count=Whole(1)), text_signature = "($self, count=1)")]
     fn notify(&self, py: Python<'_>, count: Whole) -> PyResult<u32> {
         self.told(py, count.word("count", 0, u32::MAX)?)
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use loom::cell::Cell;
 use underpass_core::condition::{Condition, Under};
 use underpass_core::error::Phase;
-use underpass_core::kernel::Kernel;
 use underpass_core::mutex::Mutex;
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::layout::condition::ConditionWords;
