@@ -25,6 +25,7 @@ IN_THE_LAB = {
     "test_barrier",
     "test_condition",
     "test_event",
+    "test_latch",
     "test_mutex",
     "test_notification",
     "test_once",

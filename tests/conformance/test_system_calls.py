@@ -34,6 +34,7 @@ from underpass import (
     Semaphore,
     TimedOut,
 )
+from underpass.sync import Latch, SpinLock
 
 OPERATIONS = 100_000
 # Until the interpreter has the memory that the operation needs, and the thread has a life.
@@ -154,6 +155,14 @@ def held() -> Mutex:
     return it
 
 
+def kept() -> SpinLock:
+    """Make one that another thread holds."""
+    it, taken, never = SpinLock(), threading.Event(), threading.Event()
+    threading.Thread(target=lambda: (it.acquire(), taken.set(), never.wait()), daemon=True).start()
+    taken.wait()
+    return it
+
+
 def run() -> Once:
     it = Once()
     it.call(int)
@@ -257,6 +266,9 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "RWLock.reading": (RWLock, lambda it: read(it, lambda: read(it))),
     "RWLock.writing": (RWLock, lambda it: (write(it), write(it, it.downgrade))),
     "RWLock.upgrade, downgrade": (RWLock, lambda it: read(it, it.upgrade, it.downgrade, it.upgrade_nowait)),
+    "SpinLock.acquire, release": (SpinLock, lambda it: (it.acquire(), it.release())),
+    "Latch.count_down": (lambda: Latch(2**31 - 1), lambda it: (it.count_down(), it.count, it.statistics())),
+    "Latch.wait, open": (lambda: Latch(0), lambda it: (it.wait(), it.wait_nowait())),
     "Queue.put, get": (queue, lambda it: (it.put(b"x"), it.get())),
     "Queue.put_nowait, get_nowait": (queue, lambda it: (it.put_nowait(b"x"), it.get_nowait())),
     "Queue.put_many, get_many": (queue, lambda it: (it.put_many((b"x", b"y")), it.get_many())),
@@ -290,6 +302,8 @@ SOMETHING_TO_WAIT_FOR: Kinds = {
     "Once.call": (running, late(lambda it: it.call(int, timeout=SHORT))),
     "RWLock.reading": (written, late(lambda it: it.reading(timeout=SHORT).__enter__())),
     "RWLock.writing": (written, late(lambda it: it.writing(timeout=SHORT).__enter__())),
+    "SpinLock.acquire": (kept, late(lambda it: it.acquire(timeout=SHORT))),
+    "Latch.wait": (lambda: Latch(1), late(lambda it: it.wait(timeout=SHORT))),
     "Queue.get": (queue, late(lambda it: it.get(timeout=SHORT))),
     "Queue.take": (queue, late(lambda it: it.take(timeout=SHORT))),
     "Queue.put": (full, late(lambda it: it.put(b"x", timeout=SHORT))),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.hostile.mutations import HEADER, Verbs
 from underpass import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, Queue, RWLock, Semaphore
+from underpass.sync import Latch, SpinLock
 
 if TYPE_CHECKING:
     import random
@@ -116,6 +117,45 @@ class Mutexes:
                 it.acquire_nowait,
                 lambda: it.acquire(timeout=pause),
                 it.release,
+                it.release,
+                hold,
+                recover,
+                lambda: (it.owner, it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
+
+
+class SpinLocks:
+    name = "spinlock"
+
+    def make(self) -> None:
+        SpinLock.create(self.name).close()
+
+    def open(self) -> SpinLock:
+        return SpinLock.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        # As in a mutex: a wrong owner costs the time of a wait.
+        assert size == HEADER + 64
+        return []
+
+    def use(self, it: SpinLock, dice: random.Random, verbs: Verbs) -> None:
+        pause = dice.choice((0, 0, 0, SHORT))
+
+        def hold() -> None:
+            with it.holding(timeout=pause):
+                pass
+
+        def recover() -> None:
+            with it.recovering(timeout=pause):
+                pass
+
+        in_any_order(
+            dice,
+            verbs,
+            [
+                it.acquire_nowait,
                 it.release,
                 hold,
                 recover,
@@ -244,6 +284,36 @@ class Onces:
                 lambda: it.call(int, timeout=pause),
                 lambda: it.call(int, timeout=pause),
                 lambda: (it.done, it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
+
+
+class Latches:
+    name = "latch"
+
+    def make(self) -> None:
+        Latch.create(self.name, 4).count_down()
+
+    def open(self) -> Latch:
+        return Latch.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        assert size == HEADER + 64
+        return []
+
+    def use(self, it: Latch, dice: random.Random, verbs: Verbs) -> None:
+        pause = dice.choice((0, 0, 0, SHORT))
+        in_any_order(
+            dice,
+            verbs,
+            [
+                it.wait_nowait,
+                lambda: it.wait(timeout=pause),
+                lambda: it.wait(timeout=pause),
+                it.count_down,
+                lambda: it.count_down(2**31 - 1),
+                lambda: (it.count, it.statistics(), repr(it)),
                 lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
             ],
         )
@@ -440,10 +510,12 @@ SUBJECTS: list[Subject] = [
     Semaphores(),
     HandingOver(),
     Mutexes(),
+    SpinLocks(),
     Notifications(),
     Events(),
     AtomicInts(),
     Onces(),
+    Latches(),
     Barriers(),
     Conditions(),
     RWLocks(),

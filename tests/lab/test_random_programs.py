@@ -21,7 +21,7 @@ from underpass.lab.judge import judge
 from underpass.lab.search import Searcher, Tally
 from underpass.lab.settings import Settings
 from underpass.lab.stage import Stage
-from underpass.sync import priority
+from underpass.sync import Latch, priority
 
 SCHEDULES = 300
 
@@ -115,6 +115,10 @@ def downgrade(lock: underpass.RWLock, timeout: float | None) -> None:
         lock.downgrade()
 
 
+def latch(dice: random.Random) -> Latch:
+    return Latch(dice.choice([1, 2, 3]))
+
+
 def failed(once: underpass.Once, timeout: float | None) -> None:
     with once.running(timeout=timeout) as turn:
         if turn is not None:
@@ -175,7 +179,7 @@ KINDS: dict[Maker, list[Operation]] = {
 }
 # Queues have most to get wrong. The seeds below mean programs of these: what comes later has programs of its own.
 MAKERS: list[Maker] = [*KINDS, queue, queue]
-MEETINGS: list[Maker] = [barrier, once]
+MEETINGS: list[Maker] = [barrier, once, latch]
 HANDOVERS: list[Maker] = [handing_over]
 LOCKS: list[Maker] = [rwlock]
 
@@ -188,6 +192,12 @@ KINDS[barrier] = [
     lambda it, _: it.reset(),
 ]
 KINDS[handing_over] = [*KINDS[semaphore], urgent]
+KINDS[latch] = [
+    lambda it, timeout: it.wait(timeout=timeout),
+    lambda it, timeout: it.wait(timeout=timeout),
+    lambda it, _: it.count_down(),
+    lambda it, _: it.count_down(2),
+]
 KINDS[once] = [
     lambda it, timeout: it.call(it.statistics, timeout=timeout),
     failed,

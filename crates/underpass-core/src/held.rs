@@ -65,7 +65,7 @@ pub struct Held {
 pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels: &[Arc<Region>]) -> Vec<Held> {
     match header.kind {
         // A once and a condition are a mutex first; that of a condition over another mutex is free.
-        Kind::Mutex | Kind::Once | Kind::Condition => lock(kernel, region).into_iter().collect(),
+        Kind::Mutex | Kind::SpinLock | Kind::Once | Kind::Condition => lock(kernel, region).into_iter().collect(),
         Kind::Queue => slots(header, region),
         Kind::Port => calls(header, channels),
         Kind::RWLock => readers_and_writer(kernel, region),
@@ -74,6 +74,7 @@ pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels
         | Kind::Event
         | Kind::AtomicInt
         | Kind::Barrier
+        | Kind::Latch
         | Kind::Lives
         | Kind::Channel => Vec::new(),
     }

@@ -9,6 +9,7 @@ pub mod error;
 #[cfg(not(loom))]
 pub mod held;
 pub mod kernel;
+pub mod latch;
 #[cfg(not(loom))]
 pub mod linux;
 pub mod lock;

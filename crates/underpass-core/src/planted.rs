@@ -32,6 +32,8 @@ pub enum Fault {
     KeptTurn,
     /// Whoever lets readers in does not tell the writer that waits on: it watches who held the lock before.
     UnwatchedReader,
+    /// Who opens a latch wakes one of those who sleep, as if that one passed it on.
+    WakeOfOne,
 }
 
 /// Whether that is wrong, here and now.
@@ -52,7 +54,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 13] = [
+    const FAULTS: [(&str, Fault); 14] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -66,6 +68,7 @@ mod chosen {
         ("late seat", Fault::LateSeat),
         ("kept turn", Fault::KeptTurn),
         ("unwatched reader", Fault::UnwatchedReader),
+        ("wake of one", Fault::WakeOfOne),
     ];
 
     thread_local! {

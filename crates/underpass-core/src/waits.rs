@@ -91,7 +91,9 @@ pub fn survey(space: &Space) -> Result<Vec<Waiter>> {
 #[must_use]
 pub fn holders(space: &Space, wait: &Wait, object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
     let (mut holders, need) = match wait.kind {
-        Kind::Mutex | Kind::Once | Kind::Condition if wait.operation == Operation::Acquire => owner(object),
+        Kind::Mutex | Kind::SpinLock | Kind::Once | Kind::Condition if wait.operation == Operation::Acquire => {
+            owner(object)
+        }
         Kind::RWLock if matches!(wait.operation, Operation::Read | Operation::Write) => inside(object),
         Kind::Queue if wait.operation != Operation::Lock => slot_holders(wait.operation, object),
         _ => (wait.lives.iter().map(|life| Holder { life: *life, since: None }).collect(), need_of(wait.operation)),

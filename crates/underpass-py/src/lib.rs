@@ -13,6 +13,7 @@ mod host;
 mod kernel_conducted;
 mod kernel_lab;
 mod lab;
+mod latch;
 mod lease;
 mod loan;
 mod mutex;
@@ -34,6 +35,7 @@ mod semaphore;
 mod serving;
 mod slot;
 mod space;
+mod spin_lock;
 mod timeout;
 mod under;
 mod waits;
@@ -68,6 +70,8 @@ mod _core {
     #[pymodule_export]
     use crate::lab::{Lab, in_lab};
     #[pymodule_export]
+    use crate::latch::{Latch, LatchStatistics};
+    #[pymodule_export]
     use crate::lease::Lease;
     #[pymodule_export]
     use crate::loan::Loan;
@@ -99,6 +103,8 @@ mod _core {
     use crate::semaphore::{Semaphore, SemaphoreStatistics};
     #[pymodule_export]
     use crate::space::{ObjectInfo, Space, reenter};
+    #[pymodule_export]
+    use crate::spin_lock::{SpinLock, SpinLockStatistics};
     #[pymodule_export]
     use crate::waits::{Holder, Waiter, warn_waiting};
     #[pymodule_export]

@@ -1,10 +1,10 @@
 //! `underpass.Mutex`.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
+use underpass_core::lock::TWICE;
 use underpass_core::mutex::{self as core, Death, Holder};
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
@@ -13,6 +13,7 @@ use underpass_shm::place::Placed;
 
 use crate::error::{self, Context, raise};
 use crate::handle::Handle;
+use crate::notification::describe;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
@@ -105,19 +106,7 @@ pub struct MutexRecovering {
 #[pymethods]
 impl MutexRecovering {
     fn __enter__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let mutex = self.mutex.get();
-        let waits = mutex.approach(py, "recovering", self.timeout)?;
-        let taken = self.timeout.within("recovering", |deadline| mutex.core.recover(mutex.handle.kernel(), deadline));
-        mutex.taken(taken.is_ok() && !waits);
-        match taken {
-            Ok(died) => Ok(died.map(|death| {
-                let detail = "repair it before this block ends".to_owned();
-                let context =
-                    Context { object: &mutex.handle.title, failed: "taken over", time: String::new(), detail };
-                mutex.owner_died(py, &context, &death).into_value(py).into_any()
-            })),
-            Err(error) => Err(mutex.failed(py, "not acquired", self.timeout, error)),
-        }
+        self.mutex.get().recover_for(py, self.timeout)
     }
 
     fn __exit__(
@@ -127,9 +116,7 @@ impl MutexRecovering {
         _error: &Bound<'_, PyAny>,
         _trace: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let mutex = self.mutex.get();
-        mutex.handle.point_to_give(py, || mutex.is_given())?;
-        mutex.released(py, mutex.core.end_recovery(mutex.handle.kernel(), kind.is_none()))
+        self.mutex.get().end_recovery(py, kind.is_none())
     }
 }
 
@@ -161,16 +148,22 @@ impl Object for Mutex {
     const PARAMETERS: &'static [&'static str] = &["recursive"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
+        let mutex = Self::of(py, &handle)?;
+        Ok(object::base(&handle).add_subclass(mutex))
+    }
+}
+
+impl Mutex {
+    /// What the words of that object are, also where it is called otherwise.
+    pub fn of(py: Python<'_>, handle: &Arc<Handle>) -> PyResult<Self> {
         let Some(words) = Placed::at(&handle.region, WORDS) else {
             let error = Error::Corrupted("its length is out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
         };
         let core = core::Mutex::new(words, handle.header.parameters[0] != 0);
-        Ok(object::base(&handle).add_subclass(Self { handle, core }))
+        Ok(Self { handle: handle.clone(), core })
     }
-}
 
-impl Mutex {
     /// The words, for what is used with it.
     pub fn core(&self) -> &core::Mutex {
         &self.core
@@ -226,6 +219,43 @@ impl Mutex {
         let acquired = self.acquire_here(py, timeout);
         self.taken(acquired.is_ok() && !waits);
         acquired
+    }
+
+    /// Takes it, also from the dead: then the error that tells of it.
+    pub fn recover_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Option<Py<PyAny>>> {
+        let waits = self.approach(py, "recovering", timeout)?;
+        let taken = timeout.within("recovering", |deadline| self.core.recover(self.handle.kernel(), deadline));
+        self.taken(taken.is_ok() && !waits);
+        match taken {
+            Ok(died) => Ok(died.map(|death| {
+                let detail = "repair it before this block ends".to_owned();
+                let context = Context { object: &self.handle.title, failed: "taken over", time: String::new(), detail };
+                self.owner_died(py, &context, &death).into_value(py).into_any()
+            })),
+            Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
+        }
+    }
+
+    /// Ends what [`Self::recover_for`] began.
+    pub fn end_recovery(&self, py: Python<'_>, repaired: bool) -> PyResult<()> {
+        self.handle.point_to_give(py, || self.is_given())?;
+        self.released(py, self.core.end_recovery(self.handle.kernel(), repaired))
+    }
+
+    /// Refuses a thread that has it already.
+    #[inline]
+    pub fn is_not_mine(&self, py: Python<'_>, timeout: Timeout) -> PyResult<()> {
+        match self.core.depth(self.handle.kernel()) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(self.failed(py, "not acquired", timeout, Error::Misuse(TWICE.into()))),
+            Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
+        }
+    }
+
+    /// Has the next wait spin for as long as any may.
+    #[inline]
+    pub fn spin_anew(&self) {
+        self.core.spin_anew();
     }
 
     /// Comes to it, in the lab, to take it; true if that is for as long as it takes: then the next step does, and the lab knows.
@@ -301,6 +331,20 @@ impl Mutex {
 
     fn holder(&self) -> Option<Holder> {
         self.core.holder(self.handle.kernel())
+    }
+
+    /// For statistics.
+    pub fn state(&self) -> &'static str {
+        match self.holder() {
+            None => "free",
+            Some(holder) if holder.dead => "owner died",
+            Some(_) => "held",
+        }
+    }
+
+    /// For a repr: who has it.
+    pub fn told(&self) -> String {
+        self.holder().map_or_else(|| "free".to_owned(), |holder| self.describe(&holder))
     }
 
     fn describe(&self, holder: &Holder) -> String {
@@ -410,12 +454,7 @@ impl Mutex {
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<MutexStatistics> {
         self.handle.look(py)?;
-        let state = match self.holder() {
-            None => "free",
-            Some(holder) if holder.dead => "owner died",
-            Some(_) => "held",
-        };
-        Ok(MutexStatistics { state, recursive: self.is_recursive(), waiters: self.handle.waiters() })
+        Ok(MutexStatistics { state: self.state(), recursive: self.is_recursive(), waiters: self.handle.waiters() })
     }
 
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
@@ -434,13 +473,6 @@ impl Mutex {
     }
 
     fn __repr__(&self) -> String {
-        let state = self.holder().map_or_else(|| "free".to_owned(), |holder| self.describe(&holder));
-        let mut text = format!("<Mutex {}, {state}", self.handle.label());
-        text.push_str(&self.handle.waiters_text());
-        if self.handle.is_closed() {
-            text.push_str(", closed");
-        }
-        let _ = write!(text, ">");
-        text
+        describe(&self.handle, &self.told())
     }
 }

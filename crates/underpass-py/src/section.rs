@@ -1,4 +1,4 @@
-//! `underpass.sync.atomic_section`: a block in which this thread waits for nothing.
+//! `underpass.sync.atomic_section`: a block in which this thread waits for nothing; and so is what a spin lock protects.
 //!
 //! Follows Linux's `might_sleep`: what may wait is refused whether or not it would have to this time, so the mistake shows
 //! in the first run and not in the first contended one.
@@ -25,11 +25,18 @@ thread_local! {
     static AROUND: RefCell<Vec<Section>> = const { RefCell::new(Vec::new()) };
 }
 
+#[derive(Debug)]
+enum What {
+    /// A block, with what is set by whoever leaves it, also in another thread.
+    Block(Arc<AtomicBool>),
+    /// A spin lock: the object, and what it is called.
+    Lock(u64, Arc<str>),
+}
+
 /// One that was entered.
 #[derive(Debug)]
 struct Section {
-    /// Set by whoever leaves it, also in another thread.
-    left: Arc<AtomicBool>,
+    what: What,
     /// The simulated thread that entered it, if one did.
     simulated: Option<Life>,
     /// A forked child has entered none.
@@ -39,14 +46,23 @@ struct Section {
 }
 
 impl Section {
-    fn is_open(&self) -> bool {
-        self.epoch == forks::epoch() && !self.left.load(Relaxed)
+    fn enter(what: What, place: Option<String>) {
+        OPEN.fetch_add(1, Relaxed);
+        let section = Self { what, simulated: kernel_lab::thread(), epoch: forks::epoch(), place };
+        AROUND.with_borrow_mut(|around| around.push(section));
     }
 
+    fn is_open(&self) -> bool {
+        self.epoch == forks::epoch() && !matches!(&self.what, What::Block(left) if left.load(Relaxed))
+    }
+
+    /// What this thread does that it is in.
     fn text(&self) -> String {
-        match &self.place {
-            Some(place) => format!("the atomic_section that it entered at {place}"),
-            None => "an atomic_section (UNDERPASS_DEBUG=1 tells which)".to_owned(),
+        match (&self.what, &self.place) {
+            (What::Block(_), Some(place)) => format!("is in the atomic_section that it entered at {place}"),
+            (What::Block(_), None) => "is in an atomic_section (UNDERPASS_DEBUG=1 tells which)".to_owned(),
+            (What::Lock(_, title), Some(place)) => format!("holds {title}, since {place}"),
+            (What::Lock(_, title), None) => format!("holds {title}"),
         }
     }
 }
@@ -97,9 +113,7 @@ impl AtomicSection {
             let text = "this atomic_section was entered before: call atomic_section anew for each block";
             return Err(plain(py, "MisuseError", text));
         }
-        let section = Section { left, simulated: kernel_lab::thread(), epoch: forks::epoch(), place: place(py)? };
-        OPEN.fetch_add(1, Relaxed);
-        AROUND.with_borrow_mut(|around| around.push(section));
+        Section::enter(What::Block(left), place(py)?);
         Ok(())
     }
 
@@ -146,11 +160,29 @@ fn may_wait_here(verb: &str) -> Result<()> {
     let simulated = kernel_lab::thread();
     AROUND.with_borrow(|around| match around.iter().rfind(|section| section.simulated == simulated) {
         Some(section) => Err(Error::Misuse(format!(
-            "{verb} may wait, and this thread is in {}: pass timeout=0, or leave that first",
+            "{verb} may wait, and this thread {}: pass timeout=0, or leave that first",
             section.text()
         ))),
         None => Ok(()),
     })
+}
+
+/// This thread holds a spin lock from now on.
+pub fn hold(object: u64, title: &Arc<str>, place: Option<String>) {
+    Section::enter(What::Lock(object, title.clone()), place);
+}
+
+/// It does no more.
+pub fn let_go(object: u64) {
+    let simulated = kernel_lab::thread();
+    let is_it = |section: &Section| {
+        section.simulated == simulated && matches!(section.what, What::Lock(which, _) if which == object)
+    };
+    AROUND.with_borrow_mut(|around| {
+        if let Some(index) = around.iter().rposition(is_it) {
+            around.remove(index);
+        }
+    });
 }
 
 /// Forgets the sections of this thread that are open no more.
@@ -164,7 +196,7 @@ pub fn forget_simulated() {
 }
 
 /// The line of Python that runs, if somebody wants to know.
-fn place(py: Python<'_>) -> PyResult<Option<String>> {
+pub fn place(py: Python<'_>) -> PyResult<Option<String>> {
     static WANTED: OnceLock<bool> = OnceLock::new();
     if !WANTED.get_or_init(|| std::env::var_os("UNDERPASS_DEBUG").is_some_and(|value| value == "1")) {
         return Ok(None);

@@ -47,9 +47,13 @@ pub enum Kind {
     Condition = 12,
     /// A lock of many readers or one writer.
     RWLock = 13,
+    /// A count that goes down to 0.
+    Latch = 14,
+    /// A lock to spin for.
+    SpinLock = 15,
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 15] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -63,6 +67,8 @@ const KINDS: [Kind; 13] = [
     Kind::Once,
     Kind::Condition,
     Kind::RWLock,
+    Kind::Latch,
+    Kind::SpinLock,
 ];
 
 impl Kind {
@@ -89,6 +95,8 @@ impl Kind {
             Self::Once => "Once",
             Self::Condition => "Condition",
             Self::RWLock => "RWLock",
+            Self::Latch => "Latch",
+            Self::SpinLock => "SpinLock",
         }
     }
 

@@ -8,6 +8,7 @@ from tests.crash.stepping import (
     desks,
     flags,
     handovers,
+    latches,
     mutexes,
     onces,
     owners,
@@ -17,6 +18,7 @@ from tests.crash.stepping import (
     rwlocks,
     semaphores,
     spaces,
+    spin_locks,
 )
 from tests.crash.stepping.operation import AnyOperation
 
@@ -25,8 +27,10 @@ OPERATIONS: list[AnyOperation] = [
     *handovers.OPERATIONS,
     *mutexes.OPERATIONS,
     *owners.OPERATIONS,
+    *spin_locks.OPERATIONS,
     *onces.OPERATIONS,
     *flags.OPERATIONS,
+    *latches.OPERATIONS,
     *atomics.OPERATIONS,
     *barriers.OPERATIONS,
     *conditions.OPERATIONS,

@@ -18,6 +18,7 @@ from underpass import (
     TimedOut,
 )
 from underpass.lab import World
+from underpass.sync import Latch
 
 
 @dataclass(frozen=True)
@@ -304,6 +305,14 @@ def uncounted_call(world: World) -> None:
     world.process(results.get, mortal=False, name="collect")
 
 
+def wake_of_one(world: World) -> None:
+    """Two wait until one more has come."""
+    latch = Latch(1)
+    world.process(latch.wait, name="wait")
+    world.process(latch.wait, name="wait too")
+    world.process(latch.count_down, name="arrive")
+
+
 REPLANTED = (
     Replanted("missing baton", missing_baton, "untold death", kills=1),
     Replanted("wake before store", wake_before_store, "lost wake-up"),
@@ -315,6 +324,7 @@ REPLANTED = (
     Replanted("late seat", late_seat, "deadlock"),
     Replanted("kept turn", kept_turn, "lost wake-up"),
     Replanted("unwatched reader", unwatched_reader, "untold death", kills=1, schedules=10_000),
+    Replanted("wake of one", wake_of_one, "lost wake-up"),
     Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
     Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),

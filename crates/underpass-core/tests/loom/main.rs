@@ -8,6 +8,7 @@ mod atomic;
 mod barrier;
 mod condition;
 mod kernel;
+mod latch;
 mod lock;
 mod mutex;
 mod notification;

@@ -19,6 +19,7 @@ use crate::error::{exception, from_shm, is, plain};
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::kernel_lab::{self, LabKernel};
+use crate::latch::Latch;
 use crate::mutex::Mutex;
 use crate::notification::Notification;
 use crate::object::opened;
@@ -27,6 +28,7 @@ use crate::queue::{LETTERS, Queue};
 use crate::rwlock::RWLock;
 use crate::semaphore::Semaphore;
 use crate::space::Space;
+use crate::spin_lock::SpinLock;
 
 impl Handle {
     /// How the handle travels: the function that opens it there, and its arguments.
@@ -155,6 +157,8 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::AtomicInt => Ok(opened::<AtomicInt>(py, handle)?.into_any()),
         Kind::Barrier => Ok(opened::<Barrier>(py, handle)?.into_any()),
         Kind::Condition => Ok(opened::<Condition>(py, handle)?.into_any()),
+        Kind::Latch => Ok(opened::<Latch>(py, handle)?.into_any()),
+        Kind::SpinLock => Ok(opened::<SpinLock>(py, handle)?.into_any()),
         Kind::Once => Ok(opened::<Once>(py, handle)?.into_any()),
         Kind::RWLock => Ok(opened::<RWLock>(py, handle)?.into_any()),
         Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
