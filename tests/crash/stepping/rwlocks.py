@@ -1,10 +1,11 @@
 """Deaths inside RWLock: a dead reader reads no more, a dead writer is told to the next, nobody waits for either."""
 
+import mmap
+import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
-from tests.crash.stepping.children import Child
+from tests.crash.stepping.children import Child, until
 from tests.crash.stepping.operation import Operation, Tally, nothing
 from underpass import OwnerDiedError, RWLock, TimedOut
 
@@ -92,18 +93,47 @@ def fails_to_repair(lock: RWLock) -> Callable[[], object]:
     return partial(block.__exit__, ValueError, ValueError("not repaired"), None)
 
 
-def give_up(lock: RWLock) -> Callable[[], object]:
-    """Wait in vain to write."""
-    return lock.writing(timeout=LOOK).__enter__
+class Elsewhere:
+    """A lock that another process reads, until somebody tells it not to."""
+
+    def __init__(self) -> None:
+        self.lock = RWLock()
+        self._page = mmap.mmap(-1, 2)
+        self._reader = Child("reader", self._read)
+        until(lambda: self._page[0] == 1, "the reader does not come to read")
+
+    def _read(self) -> None:
+        with self.lock.reading():
+            self._page[0] = 1
+            parent = os.getppid()
+            until(lambda: self._page[1] == 1 or os.getppid() != parent, "nobody wants the lock")
+
+    def let_go(self) -> None:
+        """Have it leave, and wait for that."""
+        self._page[1] = 1
+        until(lambda: is_due(self.lock), "the reader does not leave")
+
+    def close(self) -> None:
+        self._reader.close()
+        self._page.close()
 
 
-def let_go(lock: RWLock) -> None:
-    """End what this thread holds, if it holds something still."""
-    with suppress(Exception):
-        leave(lock)
+ELSEWHERE: list[Operation[Elsewhere]] = [
+    Operation(
+        noun="RWLock",
+        verb="writing, timed out",
+        world=Elsewhere,
+        prepare=lambda elsewhere: elsewhere.lock.writing(timeout=LOOK).__enter__,
+        raises=(TimedOut,),
+        wait=lambda elsewhere: write(elsewhere.lock),
+        due=lambda elsewhere: is_due(elsewhere.lock),
+        again=Elsewhere.let_go,
+        books=lambda elsewhere, tally: books(elsewhere.lock, tally),
+        close=Elsewhere.close,
+    ),
+]
 
-
-OPERATIONS: list[Operation[RWLock]] = [
+INSIDE: list[Operation[RWLock]] = [
     Operation(
         noun="RWLock",
         verb="reading, entered",
@@ -168,15 +198,6 @@ OPERATIONS: list[Operation[RWLock]] = [
         prepare=enter_writing,
         partner=leave,
         again=nothing,
-        books=books,
-    ),
-    Operation(
-        noun="RWLock",
-        verb="writing, timed out",
-        world=lambda: reads(RWLock()),
-        prepare=give_up,
-        raises=(TimedOut,),
-        again=let_go,
         books=books,
     ),
     Operation(
@@ -248,3 +269,5 @@ OPERATIONS: list[Operation[RWLock]] = [
         books=books,
     ),
 ]
+
+OPERATIONS = [*INSIDE, *ELSEWHERE]

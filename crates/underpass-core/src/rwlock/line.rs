@@ -56,7 +56,7 @@ impl RWLock {
         if way.is_none() {
             // It may have been in somebody's way for a moment: see `try_read`.
             self.serve(kernel);
-            self.refuse_second_upgrade(kernel, me, how)?;
+            self.refuse_what_would_last_for_ever(kernel, me, how)?;
             return Ok(None);
         }
         if self.is_awaited() {
@@ -86,8 +86,13 @@ impl RWLock {
         })
     }
 
-    /// Two that read and wait for each other to leave would do so for ever.
-    fn refuse_second_upgrade(&self, kernel: &dyn Kernel, me: Me, how: u32) -> Result<()> {
+    /// Who reads would wait for itself to write; two that upgrade, for each other.
+    fn refuse_what_would_last_for_ever(&self, kernel: &dyn Kernel, me: Me, how: u32) -> Result<()> {
+        if how == WRITE && self.places.of(me.thread).is_some() {
+            return Err(Error::Misuse(
+                "this thread reads and would wait for itself: upgrade() makes a writer of a reader".into(),
+            ));
+        }
         let first = self.waiters.first_of(|wish| wish.how == UPGRADE && how == UPGRADE);
         let Some(first) = first.map(|index| life_of(self.waiters.wish(index))).filter(|first| *first != me.thread)
         else {
@@ -155,13 +160,13 @@ impl RWLock {
             Prefer::Arrival => first(UPGRADE).or_else(|| self.waiters.first_of(|_| true)),
         }?;
         let next = told(index, Way::In);
-        let ready = next.1.how == READ || self.is_alone(life_of(next.1));
+        let ready = next.1.how == READ || self.is_alone(life_of(next.1), next.1.how);
         ready.then_some(next)
     }
 
-    /// Nobody reads but that thread.
-    fn is_alone(&self, life: Life) -> bool {
-        self.places.readers().all(|reader| reader == life)
+    /// Nobody reads who keeps that thread from writing: who upgrades reads itself.
+    pub(super) fn is_alone(&self, life: Life, how: u32) -> bool {
+        self.places.readers().all(|reader| how == UPGRADE && reader == life)
     }
 
     /// Writes down that a thread holds it; false if it cannot. Nobody writes, and the gate is closed.
@@ -169,10 +174,11 @@ impl RWLock {
         if how == READ {
             return self.places.claim(life);
         }
-        if !self.is_alone(life) {
+        if !self.is_alone(life, how) {
             return false;
         }
         self.words.since.store(0, Relaxed);
+        self.words.upgraded.store(u32::from(how == UPGRADE), Relaxed);
         self.words.gate.store(CLOSED | life.0, Release);
         true
     }

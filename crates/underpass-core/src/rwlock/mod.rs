@@ -8,6 +8,7 @@
 //! whoever leaves finds that out, and goes through the lock to let the next ones in.
 
 mod line;
+mod look;
 mod places;
 
 pub use places::Places;
@@ -27,7 +28,7 @@ use underpass_shm::sync::fence;
 
 use crate::error::Phase;
 use crate::kernel::{Kernel, Watch};
-use crate::mutex::{Death, Holder};
+use crate::mutex::Death;
 use crate::rwlock::line::{READ, UPGRADE, WRITE, Way};
 use crate::wait::{Patience, Waiting, wait_until};
 use crate::waiters::{self, Room as _, Waiters, Wish};
@@ -128,11 +129,6 @@ impl RWLock {
                 "this thread writes already and would wait for itself: leave its block first".into(),
             ));
         }
-        if self.places.of(me.thread).is_some() {
-            return Err(Error::Misuse(
-                "this thread reads and would wait for itself: upgrade() makes a writer of a reader".into(),
-            ));
-        }
         self.come(kernel, me, WRITE, deadline)?;
         Ok(self.is_unrepaired().then(|| self.last_death()))
     }
@@ -162,7 +158,7 @@ impl RWLock {
                     .into(),
             ));
         }
-        if self.places.of(me.thread).is_none() {
+        if !self.is_upgraded() {
             self.places.claim_last(me.thread);
         }
         self.stop_writing(kernel, me, Life::NOBODY)
@@ -173,16 +169,19 @@ impl RWLock {
     #[inline]
     pub fn leave(&self, kernel: &dyn Kernel, repaired: bool) -> Result<()> {
         let me = kernel.me()?;
-        let Some(place) = self.places.of(me.thread) else { return self.leave_writing(kernel, me, repaired) };
+        let writes = self.writer() == me.thread;
+        if writes && !self.is_upgraded() {
+            return self.leave_writing(kernel, me, repaired);
+        }
+        let Some(place) = self.places.of(me.thread) else { return Err(Error::NotOwner) };
         let depth = place.depth.load(Relaxed);
         if depth > 1 {
             place.depth.store(depth - 1, Relaxed);
             return Ok(());
         }
-        let upgraded = self.writer() == me.thread;
         // SYNC(rwlock-2)
         place.reader.store(0, Release);
-        if upgraded {
+        if writes {
             return self.leave_writing(kernel, me, repaired);
         }
         // SYNC(rwlock-1): whoever closed the gate saw this reader gone, or this one sees the gate closed.
@@ -190,11 +189,7 @@ impl RWLock {
         if self.words.gate.load(Relaxed) == 0 { Ok(()) } else { self.let_in(kernel) }
     }
 
-    #[cold]
     fn leave_writing(&self, kernel: &dyn Kernel, me: Me, repaired: bool) -> Result<()> {
-        if self.writer() != me.thread {
-            return Err(Error::NotOwner);
-        }
         let left = if self.is_unrepaired() && !repaired { Life(WRITER_DEAD) } else { Life::NOBODY };
         if left == Life::NOBODY {
             self.words.unrepaired.store(0, Relaxed);
@@ -335,76 +330,20 @@ impl RWLock {
     /// A cheap look, for the spin.
     fn is_open_to(&self, me: Me, how: u32) -> bool {
         let writer = self.writer();
-        (writer == Life::NOBODY || writer.0 == WRITER_DEAD)
-            && (how == READ || self.places.readers().all(|reader| reader == me.thread))
+        (writer == Life::NOBODY || writer.0 == WRITER_DEAD) && (how == READ || self.is_alone(me.thread, how))
     }
 
     pub(crate) fn writer(&self) -> Life {
         Life(self.words.gate.load(Acquire) & !CLOSED)
     }
 
+    /// What the writer has written for itself.
+    fn is_upgraded(&self) -> bool {
+        self.words.upgraded.load(Relaxed) != 0
+    }
+
     fn is_unrepaired(&self) -> bool {
         self.words.unrepaired.load(Relaxed) != 0
-    }
-
-    /// The last writer that died, as whoever found it wrote it down.
-    fn last_death(&self) -> Death {
-        let held = self.words.held.load(Relaxed);
-        let died = self.words.died.load(Relaxed);
-        Death { thread: Life((died >> 32) as u32), pid: died as u32, held: (held != 0).then_some(held) }
-    }
-
-    /// How long the writer has held it, as far as waiters saw.
-    fn held(&self, kernel: &dyn Kernel) -> Option<u64> {
-        let since = self.words.since.load(Relaxed);
-        (since != 0).then(|| kernel.now().saturating_sub(since))
-    }
-
-    /// Who writes, or died while it wrote: a peek, not a promise.
-    #[must_use]
-    pub fn writing(&self, kernel: &dyn Kernel) -> Option<Holder> {
-        let thread = self.writer();
-        if thread == Life::NOBODY {
-            return None;
-        }
-        if thread.0 == WRITER_DEAD {
-            let Death { thread, pid, held } = self.last_death();
-            return Some(Holder { thread, pid, held, dead: true });
-        }
-        let (pid, held) = (kernel.pid(thread), self.held(kernel));
-        Some(Holder { thread, pid, held, dead: !kernel.alive(thread) })
-    }
-
-    /// The threads that read and live: a peek, not a promise.
-    #[must_use]
-    pub fn reading(&self, kernel: &dyn Kernel) -> Vec<Life> {
-        let writer = self.writer();
-        self.places.readers().filter(|reader| *reader != writer && kernel.alive(*reader)).collect()
-    }
-
-    /// Where readers are, the dead too: a peek, not a promise.
-    #[must_use]
-    pub fn places(&self) -> &Places {
-        &self.places
-    }
-
-    /// How many wait in a slot: a peek, not a promise.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.waiters.waiting().count()
-    }
-
-    /// Nobody holds it, and nobody has died with it: a peek, not a promise.
-    #[must_use]
-    pub fn is_free(&self) -> bool {
-        self.writer() == Life::NOBODY && self.places.readers().next().is_none()
-    }
-
-    /// Who waits for its turn to write or to upgrade, longest first: a peek, not a promise.
-    #[must_use]
-    pub fn first_writer(&self) -> Option<Life> {
-        let index = self.waiters.first_of(|wish| wish.how != READ)?;
-        Some(Life(self.waiters.wish(index).value as u32))
     }
 }
 

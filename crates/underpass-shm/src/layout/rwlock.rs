@@ -29,6 +29,8 @@ pub struct RWLockWords {
     pub gate: AtomicU32,
     /// 1: a writer died, and what it left has not been repaired; whoever writes meanwhile repairs.
     pub unrepaired: AtomicU32,
+    /// 1: whoever writes has upgraded, and has its place still; 0: it has none. Its own.
+    pub upgraded: AtomicU32,
     /// When the first one came who waits for this writer, in nanoseconds; 0: not known. For people.
     pub since: AtomicU64,
     /// The last writer that died: its life << 32 | its pid.
@@ -50,6 +52,7 @@ impl RWLockWords {
         Self {
             gate: AtomicU32::new(0),
             unrepaired: AtomicU32::new(0),
+            upgraded: AtomicU32::new(0),
             since: AtomicU64::new(0),
             died: AtomicU64::new(0),
             held: AtomicU64::new(0),
