@@ -361,12 +361,6 @@ class RWLocks:
         )
 
 
-def served_under(size: int, words: int = 64) -> list[int]:
-    """Where the lock is under which waiters in slots are served, behind the object's own words. See layout/waiters.rs."""
-    assert size > HEADER + words + 16
-    return [HEADER + words + 8]
-
-
 class Queues:
     def __init__(self, name: str, max_deliveries: int | None) -> None:
         self.name = name
