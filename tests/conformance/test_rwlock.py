@@ -25,17 +25,17 @@ class Inside:
     """Somebody in a block, until it is told to leave."""
 
     def __init__(self, world: World, block: Block) -> None:
-        self._inside, self._go = world.flag(), world.flag()
+        self._inside, self.go = world.flag(), world.flag()
         self.actor = world.start(self._stay, block)
         self._inside.wait()
 
     def _stay(self, block: Block) -> None:
         with block():
             self._inside.raise_()
-            self._go.wait()
+            self.go.wait()
 
     def leave(self) -> None:
-        self._go.raise_()
+        self.go.raise_()
         self.actor.result()
 
 
@@ -417,5 +417,5 @@ def test_a_child_holds_nothing_of_its_parents(processes: Processes) -> None:
 def test_signals_do_not_end_a_wait(threads: Threads, verb: str) -> None:
     lock = RWLock()
     writer = Inside(threads, lock.writing)
-    assert disturbed(threads, lambda: pass_through(getattr(lock, verb)), writer._go.raise_)
+    assert disturbed(threads, lambda: pass_through(getattr(lock, verb)), writer.go.raise_)
     writer.actor.result()

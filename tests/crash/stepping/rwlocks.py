@@ -3,6 +3,7 @@
 import mmap
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 from tests.crash.stepping.children import Child, until
@@ -48,11 +49,11 @@ def is_due(lock: RWLock) -> bool:
     return lock.statistics().state in {"free", "writer died"}
 
 
-def entered(block: Callable[[], object]) -> Callable[[], object]:
+def entered(block: Callable[[], AbstractContextManager[object]]) -> Callable[[], object]:
     """Enter a block of a lock; its end."""
     it = block()
-    it.__enter__()  # pyright: ignore[reportAttributeAccessIssue]
-    return partial(it.__exit__, None, None, None)  # pyright: ignore[reportAttributeAccessIssue]
+    it.__enter__()
+    return partial(it.__exit__, None, None, None)
 
 
 def reads(lock: RWLock) -> RWLock:
