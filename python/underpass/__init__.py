@@ -28,7 +28,7 @@ from underpass.errors import (
 from underpass.interfaces import Interface, connect, oneway, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Notified, Peer, Port, Request
-from underpass.sync import AtomicInt, Barrier, Event, Mutex, Notification, Once, Semaphore
+from underpass.sync import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, RWLock, Semaphore
 from underpass.waiting import fail_after, wait_any, warn_waiting
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "CallAbortedError",
     "CallCancelledError",
     "ClosedError",
+    "Condition",
     "CorruptedError",
     "DiedError",
     "EndOfStream",
@@ -64,6 +65,7 @@ __all__ = [
     "PeerDiedError",
     "Port",
     "Queue",
+    "RWLock",
     "RemoteError",
     "Request",
     "ResetError",

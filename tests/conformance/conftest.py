@@ -21,14 +21,20 @@ RECHECK = 1.0
 # The modules whose cases run in the lab as well.
 IN_THE_LAB = {
     "test_atomic",
+    "test_atomic_section",
     "test_barrier",
+    "test_condition",
     "test_event",
+    "test_latch",
     "test_mutex",
     "test_notification",
     "test_once",
     "test_queue_leases",
     "test_queue_waiting",
+    "test_rwlock",
+    "test_rwlock_deaths",
     "test_semaphore",
+    "test_semaphore_fairness",
 }
 
 

@@ -24,6 +24,7 @@ from underpass import (
     Once,
     Port,
     Queue,
+    RWLock,
     Semaphore,
     TimedOut,
     WouldBlock,
@@ -108,6 +109,25 @@ def once_that_another_thread_runs() -> None:
         runner.join()
 
 
+def lock_that_another_thread(verb: str, wanted: str) -> None:
+    lock, inside, done = RWLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with getattr(lock, verb)():
+            inside.set()
+            done.wait(PATIENCE)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    inside.wait(PATIENCE)
+    try:
+        with getattr(lock, wanted)():
+            pass
+    finally:
+        done.set()
+        holder.join()
+
+
 WAITS: list[Callable[[], object]] = [
     lambda: Semaphore(0).acquire(),
     lambda: Semaphore(0).holding().__enter__(),
@@ -130,6 +150,9 @@ WAITS: list[Callable[[], object]] = [
     lambda: Port().receive_any(),
     mutex_that_another_thread_holds,
     once_that_another_thread_runs,
+    lambda: lock_that_another_thread("writing", "reading"),
+    lambda: lock_that_another_thread("writing", "writing"),
+    lambda: lock_that_another_thread("reading", "writing"),
     name_that_lost_its_receiver,
     call_of_an_idle_port,
     message_to_an_idle_port,

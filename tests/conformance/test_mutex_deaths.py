@@ -131,7 +131,7 @@ def test_those_who_wait_behind_the_second_owner_are_told(world: World) -> None:
 
     def give_up() -> bool:
         try:
-            with mutex.holding(timeout=0.3):
+            with mutex.holding(timeout=1):
                 return True
         except (TimedOut, OwnerDiedError):
             return False

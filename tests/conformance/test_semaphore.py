@@ -280,17 +280,19 @@ def test_wait_goes_on_after_a_handler(threads: Threads) -> None:
 def test_time_that_is_left_counts_after_a_handler(processes: Processes) -> None:
     semaphore = Semaphore(0)
 
-    def wait() -> float:
-        signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
+    def wait() -> tuple[float, int]:
+        handled: list[int] = []
+        signal.signal(signal.SIGALRM, lambda number, _frame: handled.append(number))
         start = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
         with pytest.raises(TimedOut):
             semaphore.acquire(timeout=0.1)
-        return time.monotonic() - start
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return time.monotonic() - start, len(handled)
 
-    waiter = processes.start(wait)
-    waiter.until_asleep()
-    waiter.signal(signal.SIGUSR1)
-    assert waiter.result() >= 0.1
+    waited, handled = processes.start(wait).result()
+    assert waited >= 0.1
+    assert handled > 0
 
 
 def test_closed_handle_refuses_and_others_go_on() -> None:

@@ -19,7 +19,22 @@ from typing import Any
 import pytest
 
 from tests.conformance.backends import PATIENCE, Processes
-from underpass import AtomicInt, Barrier, Event, Gate, Mutex, Notification, Once, Port, Queue, Semaphore, TimedOut
+from underpass import (
+    AtomicInt,
+    Barrier,
+    Condition,
+    Event,
+    Gate,
+    Mutex,
+    Notification,
+    Once,
+    Port,
+    Queue,
+    RWLock,
+    Semaphore,
+    TimedOut,
+)
+from underpass.sync import Latch, SpinLock
 
 OPERATIONS = 100_000
 # Until the interpreter has the memory that the operation needs, and the thread has a life.
@@ -140,9 +155,43 @@ def held() -> Mutex:
     return it
 
 
+def kept() -> SpinLock:
+    """Make one that another thread holds."""
+    it, taken, never = SpinLock(), threading.Event(), threading.Event()
+    threading.Thread(target=lambda: (it.acquire(), taken.set(), never.wait()), daemon=True).start()
+    taken.wait()
+    return it
+
+
 def run() -> Once:
     it = Once()
     it.call(int)
+    return it
+
+
+def wait_in(it: Condition) -> None:
+    with it:
+        it.wait(timeout=SHORT)
+
+
+def read(it: RWLock, *then: Callable[[], object]) -> None:
+    with it.reading():
+        for do in then:
+            do()
+
+
+def write(it: RWLock, *then: Callable[[], object]) -> None:
+    with it.writing():
+        for do in then:
+            do()
+
+
+def written() -> RWLock:
+    """A lock that another thread writes for good."""
+    it = RWLock()
+    begun, never = threading.Event(), threading.Event()
+    threading.Thread(target=lambda: (it.writing().__enter__(), begun.set(), never.wait()), daemon=True).start()
+    begun.wait()
     return it
 
 
@@ -187,6 +236,14 @@ NOTHING_TO_WAIT_FOR: Kinds = {
         lambda: Semaphore(1),
         lambda it: (it.release(2), it.value, it.reset(), it.statistics()),
     ),
+    "Semaphore.acquire, release, by arrival": (
+        lambda: Semaphore(1, fairness="arrival"),
+        lambda it: (it.acquire(), it.release(), it.release(2), it.value, it.reset(), it.release()),
+    ),
+    "Semaphore.holding, by priority": (
+        lambda: Semaphore(1, fairness="priority"),
+        lambda it: it.holding().__enter__() or it.release(),
+    ),
     "Mutex.acquire, release": (Mutex, lambda it: (it.acquire(), it.release())),
     "Mutex.acquire_nowait, release": (Mutex, lambda it: (it.acquire_nowait(), it.release())),
     "Mutex.recovering": (Mutex, lambda it: it.recovering().__enter__() or it.release()),
@@ -197,7 +254,21 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "AtomicInt.compare_exchange, wait": (AtomicInt, lambda it: (it.compare_exchange(0, 0), it.wait(1), it.or_(0))),
     "Barrier.wait, join": (lambda: Barrier(1), lambda it: (it.wait(), it.join(), it.n_waiting, it.broken)),
     "Barrier.abort, reset": (lambda: Barrier(2), lambda it: (it.join(), it.abort(), it.reset(), it.statistics())),
+    "Condition.acquire, notify, release": (
+        Condition,
+        lambda it: (it.acquire(), it.notify(), it.notify_all(), it.release()),
+    ),
+    "Condition.wait_for": (
+        Condition,
+        lambda it: (it.acquire(), it.wait_for(lambda: True), it.statistics(), it.release()),
+    ),
     "Once.call, done": (run, lambda it: (it.call(int), it.running().__enter__(), it.done, it.statistics())),
+    "RWLock.reading": (RWLock, lambda it: read(it, lambda: read(it))),
+    "RWLock.writing": (RWLock, lambda it: (write(it), write(it, it.downgrade))),
+    "RWLock.upgrade, downgrade": (RWLock, lambda it: read(it, it.upgrade, it.downgrade, it.upgrade_nowait)),
+    "SpinLock.acquire, release": (SpinLock, lambda it: (it.acquire(), it.release())),
+    "Latch.count_down": (lambda: Latch(2**31 - 1), lambda it: (it.count_down(), it.count, it.statistics())),
+    "Latch.wait, open": (lambda: Latch(0), lambda it: (it.wait(), it.wait_nowait())),
     "Queue.put, get": (queue, lambda it: (it.put(b"x"), it.get())),
     "Queue.put_nowait, get_nowait": (queue, lambda it: (it.put_nowait(b"x"), it.get_nowait())),
     "Queue.put_many, get_many": (queue, lambda it: (it.put_many((b"x", b"y")), it.get_many())),
@@ -214,12 +285,25 @@ NOTHING_TO_WAIT_FOR: Kinds = {
 
 SOMETHING_TO_WAIT_FOR: Kinds = {
     "Semaphore.acquire": (lambda: Semaphore(0), late(lambda it: it.acquire(timeout=SHORT))),
+    "Semaphore.acquire, by arrival": (
+        lambda: Semaphore(0, fairness="arrival"),
+        late(lambda it: it.acquire(timeout=SHORT)),
+    ),
+    "Semaphore.acquire, by priority": (
+        lambda: Semaphore(0, fairness="priority"),
+        late(lambda it: it.acquire(timeout=SHORT)),
+    ),
     "Mutex.acquire": (held, late(lambda it: it.acquire(timeout=SHORT))),
     "Notification.wait": (Notification, late(lambda it: it.wait(timeout=SHORT))),
     "Event.wait": (Event, late(lambda it: it.wait(timeout=SHORT))),
     "AtomicInt.wait": (AtomicInt, late(lambda it: it.wait(0, timeout=SHORT))),
     "Barrier.wait": (lambda: Barrier(2), late(lambda it: (it.reset(), it.wait(timeout=SHORT)))),
+    "Condition.wait": (Condition, late(wait_in)),
     "Once.call": (running, late(lambda it: it.call(int, timeout=SHORT))),
+    "RWLock.reading": (written, late(lambda it: it.reading(timeout=SHORT).__enter__())),
+    "RWLock.writing": (written, late(lambda it: it.writing(timeout=SHORT).__enter__())),
+    "SpinLock.acquire": (kept, late(lambda it: it.acquire(timeout=SHORT))),
+    "Latch.wait": (lambda: Latch(1), late(lambda it: it.wait(timeout=SHORT))),
     "Queue.get": (queue, late(lambda it: it.get(timeout=SHORT))),
     "Queue.take": (queue, late(lambda it: it.take(timeout=SHORT))),
     "Queue.put": (full, late(lambda it: it.put(b"x", timeout=SHORT))),

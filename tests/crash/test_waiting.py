@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.backends import Processes, until
-from underpass import AtomicInt, Barrier, Event, Gate, Notification, Port, Queue, Semaphore, TimedOut, _core
+from underpass import AtomicInt, Barrier, Condition, Event, Gate, Notification, Port, Queue, Semaphore, TimedOut, _core
 
 Verb = Callable[[float | None], object]
 SOON = (0.0, 1e-9, 1e-6, 1e-5, 1e-4, 1e-3, 0.0123)
@@ -23,6 +23,7 @@ class Blocked:
         self.semaphore = Semaphore(0)
         self.notification, self.event, self.number = Notification(), Event(), AtomicInt()
         self.barrier = Barrier(2)
+        self.condition = Condition()
         self.empty = Queue(2, 16)
         self.full = Queue(1, 16)
         self.full.put(b"full")
@@ -37,6 +38,7 @@ class Blocked:
             "Event.wait": lambda timeout: self.event.wait(timeout=timeout),
             "AtomicInt.wait": lambda timeout: self.number.wait(0, timeout=timeout),
             "Barrier.wait": self.wait_at_barrier,
+            "Condition.wait": self.wait_for_notification,
             "Queue.get": lambda timeout: self.empty.get(timeout=timeout),
             "Queue.get_many": lambda timeout: self.empty.get_many(2, timeout=timeout),
             "Queue.take": lambda timeout: self.empty.take(timeout=timeout),
@@ -54,8 +56,12 @@ class Blocked:
         self.barrier.reset()
         return self.barrier.wait(timeout=timeout)
 
+    def wait_for_notification(self, timeout: float | None) -> object:
+        with self.condition:
+            return self.condition.wait(timeout=timeout)
+
     def close(self) -> None:
-        signs = (self.notification, self.event, self.number, self.barrier)
+        signs = (self.notification, self.event, self.number, self.barrier, self.condition)
         for thing in (self.gate, self.port, self.deaf, self.full, self.empty, self.semaphore, *signs):
             thing.close()
 
@@ -66,6 +72,7 @@ VERBS = (
     "Event.wait",
     "AtomicInt.wait",
     "Barrier.wait",
+    "Condition.wait",
     "Queue.get",
     "Queue.get_many",
     "Queue.take",

@@ -6,7 +6,8 @@ import pickle
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.hostile.mutations import HEADER, Verbs
-from underpass import AtomicInt, Barrier, Event, Mutex, Notification, Once, Queue, Semaphore
+from underpass import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, Queue, RWLock, Semaphore
+from underpass.sync import Latch, SpinLock
 
 if TYPE_CHECKING:
     import random
@@ -74,6 +75,16 @@ class Semaphores:
         )
 
 
+class HandingOver(Semaphores):
+    name = "handing_over"
+
+    def make(self) -> None:
+        Semaphore.create(self.name, 2, limit=5, fairness="priority").close()
+
+    def locks(self, size: int) -> list[int]:
+        return served_under(size)
+
+
 class Mutexes:
     name = "mutex"
 
@@ -106,6 +117,45 @@ class Mutexes:
                 it.acquire_nowait,
                 lambda: it.acquire(timeout=pause),
                 it.release,
+                it.release,
+                hold,
+                recover,
+                lambda: (it.owner, it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
+
+
+class SpinLocks:
+    name = "spinlock"
+
+    def make(self) -> None:
+        SpinLock.create(self.name).close()
+
+    def open(self) -> SpinLock:
+        return SpinLock.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        # As in a mutex: a wrong owner costs the time of a wait.
+        assert size == HEADER + 64
+        return []
+
+    def use(self, it: SpinLock, dice: random.Random, verbs: Verbs) -> None:
+        pause = dice.choice((0, 0, 0, SHORT))
+
+        def hold() -> None:
+            with it.holding(timeout=pause):
+                pass
+
+        def recover() -> None:
+            with it.recovering(timeout=pause):
+                pass
+
+        in_any_order(
+            dice,
+            verbs,
+            [
+                it.acquire_nowait,
                 it.release,
                 hold,
                 recover,
@@ -239,6 +289,36 @@ class Onces:
         )
 
 
+class Latches:
+    name = "latch"
+
+    def make(self) -> None:
+        Latch.create(self.name, 4).count_down()
+
+    def open(self) -> Latch:
+        return Latch.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        assert size == HEADER + 64
+        return []
+
+    def use(self, it: Latch, dice: random.Random, verbs: Verbs) -> None:
+        pause = dice.choice((0, 0, 0, SHORT))
+        in_any_order(
+            dice,
+            verbs,
+            [
+                it.wait_nowait,
+                lambda: it.wait(timeout=pause),
+                lambda: it.wait(timeout=pause),
+                it.count_down,
+                lambda: it.count_down(2**31 - 1),
+                lambda: (it.count, it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
+
+
 class Barriers:
     name = "barrier"
 
@@ -269,10 +349,86 @@ class Barriers:
         )
 
 
+class Conditions:
+    name = "condition"
+
+    def make(self) -> None:
+        Condition.create(self.name).notify()
+
+    def open(self) -> Condition:
+        return Condition.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        return [HEADER, *served_under(size, words=448)]
+
+    def use(self, it: Condition, dice: random.Random, verbs: Verbs) -> None:
+        pause = dice.choice((0, SHORT, SHORT))
+
+        def wait() -> None:
+            with it.recovering(timeout=pause):
+                it.wait(timeout=pause)
+
+        in_any_order(
+            dice,
+            verbs,
+            [
+                wait,
+                wait,
+                lambda: it.acquire(timeout=pause),
+                it.release,
+                lambda: it.notify(2),
+                it.notify_all,
+                lambda: (it.owner, it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
+
+
 def served_under(size: int, words: int = 64) -> list[int]:
     """Where the lock is under which waiters in slots are served, behind the object's own words. See layout/waiters.rs."""
     assert size > HEADER + words + 16
     return [HEADER + words + 8]
+
+
+class RWLocks:
+    name = "rwlock"
+
+    def make(self) -> None:
+        with RWLock.create(self.name, prefer="arrival").reading():
+            pass
+
+    def open(self) -> RWLock:
+        return RWLock.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        # The gate comes first, then a cache line for each place.
+        return served_under(size, words=64 + 64 * 64)
+
+    def use(self, it: RWLock, dice: random.Random, verbs: Verbs) -> None:
+        pause = dice.choice((0, 0, 0, SHORT))
+
+        def read() -> None:
+            with it.reading(timeout=pause):
+                verbs(dice.choice((it.upgrade_nowait, lambda: it.upgrade(timeout=pause), it.downgrade)))
+
+        def write() -> None:
+            with it.writing(timeout=pause):
+                verbs(dice.choice((it.downgrade, it.upgrade_nowait, lambda: it.reading(timeout=0).__enter__())))
+
+        in_any_order(
+            dice,
+            verbs,
+            [
+                read,
+                read,
+                write,
+                write,
+                lambda: it.upgrade(timeout=pause),
+                it.downgrade,
+                lambda: (it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
 
 
 class Queues:
@@ -352,12 +508,17 @@ class Queues:
 
 SUBJECTS: list[Subject] = [
     Semaphores(),
+    HandingOver(),
     Mutexes(),
+    SpinLocks(),
     Notifications(),
     Events(),
     AtomicInts(),
     Onces(),
+    Latches(),
     Barriers(),
+    Conditions(),
+    RWLocks(),
     Queues("queue", None),
     Queues("letters", 2),
 ]

@@ -208,6 +208,7 @@ SUBJECTS: dict[str, tuple[Model, Choices]] = {
         models.Notification(),
         (lambda r: ("notify", (r.randrange(1, 4),)), lambda r: ("wait_nowait", (r.randrange(1, 4),)), lambda _: ("clear", ())),
     ),
+    "latch": (models.Latch(3), (lambda r: ("count_down", (r.randrange(1, 3),)), lambda _: ("wait_nowait", ()))),
     "event": (models.Event(), (lambda _: ("set", ()), lambda _: ("clear", ()), lambda _: ("wait_nowait", ()))),
 }  # fmt: skip
 

@@ -8,12 +8,13 @@ import underpass
 
 pytest.importorskip("greenlet")
 
-from underpass import NotFoundError, Semaphore, lab
-from underpass.lab import Verdict, World
+from underpass import NotFoundError, Semaphore, TimedOut, lab
+from underpass.lab import Verdict, World, models
 from underpass.lab.judge import judge
 from underpass.lab.search import Searcher, Tally
 from underpass.lab.settings import Settings
 from underpass.lab.stage import Stage
+from underpass.sync import Latch
 
 SCHEDULES = 2_000
 
@@ -262,6 +263,49 @@ def test_once_is_run_to_its_end_by_exactly_one() -> None:
     lab.explore(program, schedules=SCHEDULES, kills=1, seed=1)
     # Who died may have begun, and even have come to the end of its function.
     assert outcomes == {(1, 1), (2, 1), (2, 2)}
+
+
+def test_a_latch_lets_all_go_whoever_dies() -> None:
+    outcomes: set[int] = set()
+
+    def program(world: World) -> None:
+        latch, passed = Latch(2), underpass.AtomicInt()
+
+        def wait() -> None:
+            with suppress(TimedOut):
+                latch.wait(timeout=1)
+                assert latch.count == 0
+                passed.add(1)
+
+        world.process(latch.count_down, name="arrive")
+        world.process(latch.count_down, name="arrive too", mortal=False)
+        world.process(wait, mortal=False)
+        world.process(wait, mortal=False)
+        world.at_end(lambda: outcomes.add(passed.load()) or latch.count in (0, 1))
+
+    lab.explore(program, schedules=SCHEDULES, kills=1, seed=1)
+    # Who died may have been waited for in vain, or until the time was over for one of them.
+    assert outcomes == {0, 1, 2}
+
+
+def test_every_history_of_a_latch_has_an_order() -> None:
+    def program(world: World) -> None:
+        latch = lab.linearizable(Latch(3), models.Latch(3))
+
+        def arrive_too_often() -> None:
+            for _ in range(2):
+                with suppress(underpass.MisuseError):
+                    latch.count_down(2)
+
+        def wait() -> None:
+            with suppress(TimedOut):
+                latch.wait(timeout=1)
+
+        world.process(latch.count_down, name="arrive")
+        world.process(arrive_too_often)
+        world.process(wait)
+
+    lab.explore(program, schedules=SCHEDULES, kills=1, seed=1)
 
 
 def test_once_tells_who_takes_over() -> None:

@@ -21,6 +21,7 @@ from underpass.lab.judge import judge
 from underpass.lab.search import Searcher, Tally
 from underpass.lab.settings import Settings
 from underpass.lab.stage import Stage
+from underpass.sync import Latch, priority
 
 SCHEDULES = 300
 
@@ -52,6 +53,15 @@ def semaphore(dice: random.Random) -> underpass.Semaphore:
     return underpass.Semaphore(dice.choice([0, 0, 1]))
 
 
+def handing_over(dice: random.Random) -> underpass.Semaphore:
+    return underpass.Semaphore(dice.choice([0, 0, 1]), fairness=dice.choice(["arrival", "priority"]))
+
+
+def urgent(semaphore: underpass.Semaphore, timeout: float | None) -> None:
+    with priority(1):
+        semaphore.acquire(timeout=timeout)
+
+
 def queue(dice: random.Random) -> underpass.Queue:
     made = underpass.Queue(dice.choice([1, 2]), 8)
     if dice.random() < 0.4:
@@ -65,6 +75,48 @@ def barrier(dice: random.Random) -> underpass.Barrier:
 
 def once(_dice: random.Random) -> underpass.Once:
     return underpass.Once()
+
+
+def condition(_dice: random.Random) -> underpass.Condition:
+    return underpass.Condition()
+
+
+def waited(condition: underpass.Condition, timeout: float | None) -> None:
+    with condition.holding(timeout=timeout):
+        condition.wait(timeout=timeout)
+
+
+def notified(condition: underpass.Condition, timeout: float | None) -> None:
+    with condition.holding(timeout=timeout):
+        condition.notify()
+
+
+def rwlock(dice: random.Random) -> underpass.RWLock:
+    return underpass.RWLock(prefer=dice.choice(["writers", "readers", "arrival"]))
+
+
+def read(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.reading(timeout=timeout):
+        lock.statistics()
+
+
+def write(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.writing(timeout=timeout):
+        lock.statistics()
+
+
+def upgrade(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.reading(timeout=timeout):
+        lock.upgrade(timeout=timeout)
+
+
+def downgrade(lock: underpass.RWLock, timeout: float | None) -> None:
+    with lock.writing(timeout=timeout):
+        lock.downgrade()
+
+
+def latch(dice: random.Random) -> Latch:
+    return Latch(dice.choice([1, 2, 3]))
 
 
 def failed(once: underpass.Once, timeout: float | None) -> None:
@@ -127,7 +179,9 @@ KINDS: dict[Maker, list[Operation]] = {
 }
 # Queues have most to get wrong. The seeds below mean programs of these: what comes later has programs of its own.
 MAKERS: list[Maker] = [*KINDS, queue, queue]
-MEETINGS: list[Maker] = [barrier, once]
+MEETINGS: list[Maker] = [barrier, once, latch]
+HANDOVERS: list[Maker] = [handing_over]
+LOCKS: list[Maker] = [rwlock]
 
 KINDS[barrier] = [
     lambda it, timeout: it.wait(timeout=timeout),
@@ -137,10 +191,25 @@ KINDS[barrier] = [
     lambda it, _: it.abort(),
     lambda it, _: it.reset(),
 ]
+KINDS[handing_over] = [*KINDS[semaphore], urgent]
+KINDS[latch] = [
+    lambda it, timeout: it.wait(timeout=timeout),
+    lambda it, timeout: it.wait(timeout=timeout),
+    lambda it, _: it.count_down(),
+    lambda it, _: it.count_down(2),
+]
 KINDS[once] = [
     lambda it, timeout: it.call(it.statistics, timeout=timeout),
     failed,
 ]
+KINDS[condition] = [
+    waited,
+    waited,
+    notified,
+    lambda it, _: it.notify(2),
+    lambda it, _: it.notify_all(),
+]
+KINDS[rwlock] = [read, read, write, write, upgrade, downgrade]
 
 
 def program(seed: int, makers: list[Maker]) -> Callable[[World], None]:
@@ -174,9 +243,10 @@ def untold(stage: Stage, end: str) -> Verdict | None:
     return verdict if verdict is not None and verdict.kind in {"lost wake-up", "untold death", "livelock"} else None
 
 
-def explore(seed: int, makers: list[Maker] = MAKERS) -> None:
+def explore(seed: int, makers: list[Maker] = MAKERS, kills: int | None = None) -> None:
     tally = Tally()
-    searcher = Searcher(program(seed, makers), Settings(kills=seed % 3), judge=untold)
+    settings = Settings(kills=seed % 3 if kills is None else kills)
+    searcher = Searcher(program(seed, makers), settings, judge=untold)
     searcher.run("portfolio", seed, SCHEDULES, tally, lambda _: None)
     assert tally.found is None, f"program {seed}: {tally.found}"
     assert tally.schedules == SCHEDULES
@@ -187,9 +257,25 @@ def test_nobody_sleeps_who_could_go_on(dice: random.Random) -> None:
         explore(dice.randrange(2**32))
 
 
+def test_nobody_sleeps_who_could_read_or_write(dice: random.Random) -> None:
+    for _ in range(40):
+        explore(dice.randrange(2**32), LOCKS)
+
+
 def test_nobody_sleeps_at_a_meeting_who_could_go_on(dice: random.Random) -> None:
     for _ in range(20):
         explore(dice.randrange(2**32), MEETINGS)
+
+
+def test_nobody_sleeps_for_a_unit_who_could_go_on(dice: random.Random) -> None:
+    for _ in range(20):
+        explore(dice.randrange(2**32), HANDOVERS)
+
+
+def test_nobody_sleeps_at_a_condition_who_could_go_on(dice: random.Random) -> None:
+    # That an owner of its mutex has died is told by the second look of each second, which the lab has not.
+    for _ in range(20):
+        explore(dice.randrange(2**32), [condition], kills=0)
 
 
 @pytest.mark.parametrize("seed", [198, 246, 399, 439041121])
@@ -202,3 +288,4 @@ def test_nobody_sleeps_who_could_go_on_in_many_programs(dice: random.Random) -> 
     for _ in range(20_000):
         explore(dice.randrange(2**32))
         explore(dice.randrange(2**32), MEETINGS)
+        explore(dice.randrange(2**32), HANDOVERS)

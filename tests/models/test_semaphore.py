@@ -1,5 +1,7 @@
 """Semaphore against a number."""
 
+from typing import Literal
+
 from hypothesis import settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -7,18 +9,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.models.stateful import compare, outcome, profiles
 from underpass import MisuseError, Semaphore, TimedOut, WouldBlock
 
+Fairness = Literal["barging", "arrival", "priority"]
+
+fairness = some.sampled_from(("barging", "arrival", "priority"))
 counts = some.integers(1, 7) | some.sampled_from([2**31 - 1, 2**31, 2**40])
 
 
 class SemaphoreModel(RuleBasedStateMachine):
     """A number between 0 and its limit."""
 
-    @initialize(limit=some.integers(1, 6) | some.none(), start=some.integers(0, 6), saturate=some.booleans())
-    def make(self, *, limit: int | None, start: int, saturate: bool) -> None:
+    @initialize(
+        limit=some.integers(1, 6) | some.none(), start=some.integers(0, 6), saturate=some.booleans(), fairness=fairness
+    )
+    def make(self, *, limit: int | None, start: int, saturate: bool, fairness: Fairness) -> None:
         self.limit = 2**31 - 1 if limit is None else limit
         self.value = min(start, self.limit)
         self.saturate = saturate
-        self.it = Semaphore.create("it", self.value, limit=limit, saturate=saturate)
+        self.it = Semaphore.create("it", self.value, limit=limit, saturate=saturate, fairness=fairness)
         self.other = Semaphore.open("it")
 
     @rule(count=counts)

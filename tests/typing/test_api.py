@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import underpass
-from underpass import _core, errors
+from underpass import _core, errors, sync
 
 CONTRACT = Path(__file__).with_name("api.pyi")
 STUB = Path(underpass.__file__).with_name("_core.pyi")
@@ -21,7 +21,7 @@ STUB = Path(underpass.__file__).with_name("_core.pyi")
 # Names that exist, and so may not vanish again.
 BUILT = (
     *("Space", "ObjectInfo", "Semaphore", "Mutex", "Queue", "Lease", "Loan"),
-    *("Notification", "Event", "AtomicInt", "Barrier", "Once"),
+    *("Notification", "Event", "AtomicInt", "Barrier", "Condition", "Once", "RWLock"),
     *(
         "Port",
         "Gate",
@@ -36,6 +36,8 @@ BUILT = (
         "fail_after",
     ),
 )
+
+BUILT_IN_SYNC = ("SpinLock", "Latch", "atomic_section")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Empty = inspect.Parameter.empty
@@ -233,6 +235,7 @@ def test_error_agrees(name: str) -> None:
 
 def test_what_is_built_does_not_vanish() -> None:
     assert not [name for name in BUILT if not hasattr(underpass, name)]
+    assert not [name for name in BUILT_IN_SYNC if name not in sync.__all__]
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,16 @@ EVERYTHING: dict[tuple[str, str], set[str]] = {
     ("calls", "one CPU"): PEERS | {limits.FUTEX, calls.CALL},
     ("calls", "asleep on the other CPU"): {limits.FUTEX, calls.CALL},
     **{
-        ("locks", place): {locks.THREAD_LOCK, locks.PROCESS_LOCK, locks.SEMAPHORE, locks.MUTEX}
+        ("locks", place): {locks.THREAD_LOCK, locks.PROCESS_LOCK, locks.SEMAPHORE, locks.MUTEX, locks.READING}
         for place in ("one CPU", "unpinned")
     },
-    **{("contended", place): {locks.PROCESS_LOCK, locks.SEMAPHORE, locks.MUTEX} for place in ("two CPUs", "unpinned")},
+    **{
+        ("contended", place): {
+            *(locks.PROCESS_LOCK, locks.SEMAPHORE, locks.MUTEX),
+            *(locks.READING, locks.READING_ALONE),
+        }
+        for place in ("two CPUs", "unpinned")
+    },
     **{("flags", place): {contestant.name for contestant in flags.OPERATIONS} for place in ("one CPU", "unpinned")},
     **{
         ("queues", place): {queues.PEER_QUEUE, queues.PEER_PIPE, queues.ONE_EACH, queues.MANY}

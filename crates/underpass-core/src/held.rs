@@ -14,12 +14,16 @@ use crate::kernel::Kernel;
 use crate::mutex::Mutex;
 use crate::port::{Channel, STACKS};
 use crate::queue::Shape;
+use crate::rwlock::{Prefer, RWLock};
 
 /// A way to hold something of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// A mutex, by a thread; also by one that has ended, until somebody recovers it.
+    /// A mutex, or a lock of readers and writers to write, by a thread; also by one that has ended, until somebody
+    /// recovers it.
     Lock,
+    /// A lock of readers and writers to read, by a thread.
+    Reading,
     /// A message of a queue, by a process.
     Lease,
     /// A slot of a queue to write a message in, by a process.
@@ -36,6 +40,7 @@ impl Hold {
     pub fn name(self) -> &'static str {
         match self {
             Self::Lock => "lock",
+            Self::Reading => "reading",
             Self::Lease => "lease",
             Self::Loan => "loan",
             Self::Registration => "registration",
@@ -59,15 +64,17 @@ pub struct Held {
 #[must_use]
 pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels: &[Arc<Region>]) -> Vec<Held> {
     match header.kind {
-        // A once is a mutex first.
-        Kind::Mutex | Kind::Once => lock(kernel, region).into_iter().collect(),
+        // A once and a condition are a mutex first; that of a condition over another mutex is free.
+        Kind::Mutex | Kind::SpinLock | Kind::Once | Kind::Condition => lock(kernel, region).into_iter().collect(),
         Kind::Queue => slots(header, region),
         Kind::Port => calls(header, channels),
+        Kind::RWLock => readers_and_writer(kernel, region),
         Kind::Semaphore
         | Kind::Notification
         | Kind::Event
         | Kind::AtomicInt
         | Kind::Barrier
+        | Kind::Latch
         | Kind::Lives
         | Kind::Channel => Vec::new(),
     }
@@ -77,6 +84,17 @@ fn lock(kernel: &dyn Kernel, region: &Arc<Region>) -> Option<Held> {
     let words: Placed<MutexWords> = Placed::at(region, WORDS)?;
     let holder = Mutex::new(words, false).holder(kernel)?;
     Some(Held { life: holder.thread, hold: Hold::Lock, number: 0 })
+}
+
+fn readers_and_writer(kernel: &dyn Kernel, region: &Arc<Region>) -> Vec<Held> {
+    let Some(lock) = RWLock::at(region, WORDS, Prefer::Writers) else { return Vec::new() };
+    let writer = lock.writing(kernel).map(|writer| Held { life: writer.thread, hold: Hold::Lock, number: 0 });
+    let readers = lock.places().readers().filter(|reader| *reader != lock.writer()).map(|life| Held {
+        life,
+        hold: Hold::Reading,
+        number: 0,
+    });
+    writer.into_iter().chain(readers).collect()
 }
 
 fn slots(header: &Header, region: &Arc<Region>) -> Vec<Held> {

@@ -166,6 +166,9 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// that another covers is woken at once: its sleeper looks for itself.
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32;
 
+    /// How urgent is what I wait for; higher is more urgent. Asked before a sleep, never on a fast path.
+    fn priority(&self) -> i32;
+
     /// Which processors may I run on, a bit each: what [`Self::spin`] takes of a partner.
     fn cpus(&self) -> u64;
 

@@ -3,11 +3,13 @@
 
 pub mod atomic;
 pub mod barrier;
+pub mod condition;
 pub mod deadline;
 pub mod error;
 #[cfg(not(loom))]
 pub mod held;
 pub mod kernel;
+pub mod latch;
 #[cfg(not(loom))]
 pub mod linux;
 pub mod lock;
@@ -20,6 +22,7 @@ pub mod outsider;
 pub mod planted;
 pub mod port;
 pub mod queue;
+pub mod rwlock;
 pub mod semaphore;
 pub mod wait;
 pub mod waiters;

@@ -15,7 +15,7 @@ use underpass_shm::region::Region;
 use underpass_shm::space::Space;
 use underpass_shm::sync::{AtomicU32, AtomicU64};
 use underpass_shm::waits::Wait;
-use underpass_shm::{baton, clock, cpus};
+use underpass_shm::{baton, clock, cpus, priority};
 
 use crate::many::{self, Bell};
 use crate::kernel::{Kernel, Memory, Parked, Purpose, Wanted, Watch};
@@ -342,6 +342,10 @@ impl Kernel for Linux {
         (wanted.format)(&newborn.region)?;
         let (region, header) = (newborn.region.clone(), newborn.header.clone());
         Ok(Memory { region, header, file: newborn.publish(false)? })
+    }
+
+    fn priority(&self) -> i32 {
+        priority::mine()
     }
 
     fn cpus(&self) -> u64 {

@@ -15,6 +15,9 @@ use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
+/// What is said to a thread that would wait for itself.
+pub const TWICE: &str = "this thread holds it already and would wait for itself: release it first";
+
 /// What a user of locks adds to taking one.
 pub trait Rules {
     /// What the wait is called, for those who look on.
@@ -114,9 +117,7 @@ impl<'a> Lock<'a> {
                 continue;
             }
             if owner == me.thread {
-                return Err(Error::Misuse(
-                    "this thread holds it already and would wait for itself: release it first".into(),
-                ));
+                return Err(Error::Misuse(TWICE.into()));
             }
             let Some(watch) = watch.as_deref_mut() else { return Ok(None) };
             if !self.announce(word, rules) {

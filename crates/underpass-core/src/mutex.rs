@@ -205,6 +205,12 @@ impl Mutex {
         Some(Holder { thread, pid, held, dead: !kernel.alive(thread) })
     }
 
+    /// Has the next wait spin for as long as any may, whether or not that paid before: what is held for less time than a
+    /// sleep takes.
+    pub fn spin_anew(&self) {
+        self.patience.renew();
+    }
+
     /// True when somebody may be asleep.
     #[must_use]
     pub fn has_sleepers(&self) -> bool {

@@ -64,6 +64,10 @@ impl Kernel for Outsider {
         self.0.memory(wanted)
     }
 
+    fn priority(&self) -> i32 {
+        self.0.priority()
+    }
+
     fn cpus(&self) -> u64 {
         self.0.cpus()
     }

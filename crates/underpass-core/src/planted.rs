@@ -26,6 +26,14 @@ pub enum Fault {
     UnannouncedStep,
     /// Who waits at a barrier is not told of a party that becomes known later: nobody watches it.
     UnwatchedParty,
+    /// Who waits at a condition gives its mutex back before it has a slot: a notification in between is for nobody.
+    LateSeat,
+    /// Who has its mutex again after a wake-up does not tell the next one.
+    KeptTurn,
+    /// Whoever lets readers in does not tell the writer that waits on: it watches who held the lock before.
+    UnwatchedReader,
+    /// Who opens a latch wakes one of those who sleep, as if that one passed it on.
+    WakeOfOne,
 }
 
 /// Whether that is wrong, here and now.
@@ -46,7 +54,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 10] = [
+    const FAULTS: [(&str, Fault); 14] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -57,6 +65,10 @@ mod chosen {
         ("uncounted call", Fault::UncountedCall),
         ("unannounced step", Fault::UnannouncedStep),
         ("unwatched party", Fault::UnwatchedParty),
+        ("late seat", Fault::LateSeat),
+        ("kept turn", Fault::KeptTurn),
+        ("unwatched reader", Fault::UnwatchedReader),
+        ("wake of one", Fault::WakeOfOne),
     ];
 
     thread_local! {

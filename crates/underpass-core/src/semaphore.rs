@@ -18,6 +18,8 @@ use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
+pub mod fair;
+
 /// The most units a semaphore can hold.
 pub const MOST: u32 = SLEEPERS - 1;
 
@@ -148,17 +150,7 @@ impl Semaphore {
 
     #[inline]
     fn sum(&self, value: u32, count: u32) -> Result<u32> {
-        let sum = value.saturating_add(count);
-        if sum <= self.limit {
-            return Ok(sum);
-        }
-        if self.saturate {
-            return Ok(value.max(self.limit));
-        }
-        Err(Error::Misuse(format!(
-            "release({count}) would raise it from {value} above its limit of {}: acquire first, or pass saturate=True",
-            self.limit
-        )))
+        sum(value, count, self.limit, self.saturate)
     }
 
     /// Sets the value to 0; whoever waits leaves with `Reset`.
@@ -200,6 +192,21 @@ impl Ready for Semaphore {
             }
         }
     }
+}
+
+/// What a release makes of a value.
+#[inline]
+fn sum(value: u32, count: u32, limit: u32, saturate: bool) -> Result<u32> {
+    let sum = value.saturating_add(count);
+    if sum <= limit {
+        return Ok(sum);
+    }
+    if saturate {
+        return Ok(value.max(limit));
+    }
+    Err(Error::Misuse(format!(
+        "release({count}) would raise it from {value} above its limit of {limit}: acquire first, or pass saturate=True"
+    )))
 }
 
 impl Sleepers for SemaphoreWords {

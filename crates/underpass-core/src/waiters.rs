@@ -27,6 +27,8 @@ use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
+mod order;
+
 /// What somebody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
@@ -40,6 +42,14 @@ pub struct Wish {
 pub trait Room {
     /// A cheap look, without the lock: may be wrong.
     fn ready(&self, wish: Wish) -> bool;
+
+    /// What the wait is called, for those who look on.
+    fn operation(&self) -> Operation {
+        Operation::Wait
+    }
+
+    /// Somebody is about to wait, in a slot or at the door, and looks once more. The lock is held.
+    fn queued(&self) {}
 
     /// Fulfils the wish, if that is possible now. The lock is held.
     fn now(&self, wish: Wish) -> Option<u64>;
@@ -132,13 +142,6 @@ impl Waiters {
         self.in_state(WAITING).map(|index| (index, self.wish(index)))
     }
 
-    /// Who waits for longest. The lock is held.
-    #[must_use]
-    pub fn first(&self) -> Option<usize> {
-        let now = self.words.tickets.load(Relaxed);
-        self.in_state(WAITING).max_by_key(|index| now.wrapping_sub(self.slots[*index].ticket.load(Relaxed)))
-    }
-
     /// What returned slots were given: it belongs to whoever comes next.
     pub fn returned(&self) -> impl Iterator<Item = (Wish, u64)> + '_ {
         self.in_state(RETURNED).map(|index| (self.wish(index), self.slots[index].given.load(Relaxed)))
@@ -177,17 +180,54 @@ impl Waiters {
 
     /// Wakes one who was granted something; false if it is dead, and what it was given has to be taken back.
     pub fn tell(&self, kernel: &dyn Kernel, index: usize) -> bool {
-        let slot = &self.slots[index];
         // One who was asleep when it was woken has named the baton, and its death is told. One who was not may have
         // died long ago.
-        if kernel.wake(&slot.state, 1) > 0
-            || slot.state.load(Acquire) != GRANTED
+        self.rouse(kernel, index) || self.will_come(kernel, index)
+    }
+
+    /// Wakes one who has a slot; true if it was asleep.
+    pub fn rouse(&self, kernel: &dyn Kernel, index: usize) -> bool {
+        kernel.wake(&self.slots[index].state, 1) > 0
+    }
+
+    /// One who was granted something has come or lives; if not, what it was given has to be taken back.
+    pub fn will_come(&self, kernel: &dyn Kernel, index: usize) -> bool {
+        let state = &self.slots[index].state;
+        state.load(Acquire) != GRANTED
             || planted(Fault::GrantToTheDead)
             || kernel.alive(self.life(index))
-        {
-            return true;
-        }
-        slot.state.compare_exchange(GRANTED, RETURNED, AcqRel, Relaxed).is_err()
+            || state.compare_exchange(GRANTED, RETURNED, AcqRel, Relaxed).is_err()
+    }
+
+    /// The slots of those who were granted something and have not come, with what it is.
+    pub fn granted(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.in_state(GRANTED).map(|index| (index, self.slots[index].given.load(Relaxed)))
+    }
+
+    /// Empties the slots of those who died before they were granted anything. The lock is held.
+    pub fn forget_the_dead(&self, kernel: &dyn Kernel, room: &dyn Room) {
+        self.sweep(kernel, room, &[WAITING]);
+    }
+
+    /// What is raised before anything is given: who takes its time with what it was given sleeps while it is so.
+    #[must_use]
+    pub fn posts(&self) -> u32 {
+        self.words.posts.load(Acquire)
+    }
+
+    /// One who was granted something, and does not take it yet, says that it sleeps.
+    pub fn watch_granted<'a>(&'a self, index: usize, posts: u32, watch: &mut Watch<'a>) {
+        watch.word(&self.slots[index].state, GRANTED);
+        watch.word(&self.words.posts, posts);
+    }
+
+    /// Has those look again whom nobody else tells: who sleep for the lock or at the door, and who are about to sleep.
+    pub fn recall_the_slotless(&self, kernel: &dyn Kernel) {
+        self.words.posts.fetch_add(1, AcqRel);
+        self.open_door(kernel);
+        // A sleeper may be there though the bit is not: one that was to be told by another, who died.
+        self.words.lock.word.fetch_and(!SLEEPERS, AcqRel);
+        kernel.wake(&self.words.lock.word, u32::MAX);
     }
 
     /// Wakes all who were granted something and have not come.
@@ -239,8 +279,8 @@ impl Waiters {
         // A thread's first claim of its life takes robust mutexes, which would cover the baton.
         kernel.me()?;
         let mut mine = None;
-        let waiting =
-            Waiting { sleepers: Some(self), deadline, patience: &self.long, partner: 0, operation: Operation::Wait };
+        let operation = room.operation();
+        let waiting = Waiting { sleepers: Some(self), deadline, patience: &self.long, partner: 0, operation };
         let ended = wait_until(
             kernel,
             waiting,
@@ -329,7 +369,7 @@ impl Waiters {
             self.sweep(kernel, room, &[GRANTED]);
         }
         let Some(index) = self.vacant() else { return Ok(None) };
-        self.fill(index, kernel.me()?.thread, wish);
+        self.fill(kernel, index, kernel.me()?.thread, wish);
         Ok(Some(index))
     }
 
@@ -354,17 +394,6 @@ impl Waiters {
         watch.word(&self.words.door, word);
         watch.word(&self.words.posts, posts);
         self.watch_given(watch);
-    }
-
-    /// Numbers those who wait in the order in which they came, in [`Wish::how`]. The lock is held.
-    pub fn rank(&self) {
-        let now = self.words.tickets.load(Relaxed);
-        let age = |index: usize| now.wrapping_sub(self.slots[index].ticket.load(Relaxed));
-        let mut order: Vec<_> = self.in_state(WAITING).collect();
-        order.sort_unstable_by_key(|index| std::cmp::Reverse(age(*index)));
-        for (rank, index) in (0..).zip(order) {
-            self.slots[index].how.store(rank, Relaxed);
-        }
     }
 
     /// Something was given to the slot, and its owner has not come for it.
@@ -405,7 +434,8 @@ impl Waiters {
         let mut door = None;
         loop {
             if let Some(index) = self.vacant() {
-                self.fill(index, kernel.me()?.thread, wish);
+                self.fill(kernel, index, kernel.me()?.thread, wish);
+                room.queued();
                 // What changes without the lock is seen now, or its author has seen this waiter.
                 if let Some(given) = room.now(wish) {
                     self.dismiss(index);
@@ -428,15 +458,17 @@ impl Waiters {
             }
             // SYNC(waiters-2): pairs with the look in `open_door`: slots are left without the lock.
             door = Some(self.words.door.fetch_or(SLEEPERS, AcqRel) | SLEEPERS);
+            room.queued();
         }
     }
 
-    fn fill(&self, index: usize, life: Life, wish: Wish) {
+    fn fill(&self, kernel: &dyn Kernel, index: usize, life: Life, wish: Wish) {
         let slot = &self.slots[index];
         slot.life.store(life.0, Relaxed);
         slot.wish.store(wish.value, Relaxed);
         slot.how.store(wish.how, Relaxed);
         slot.ticket.store(self.words.tickets.fetch_add(1, Relaxed), Relaxed);
+        slot.priority.store(kernel.priority().cast_unsigned(), Relaxed);
         slot.state.store(WAITING, Release);
         // SYNC(waiters-1): pairs with `is_empty_after_a_change`.
         self.words.occupied.fetch_or(1 << index, AcqRel);
@@ -511,7 +543,9 @@ impl Waiters {
         !announced || !matches!(self.slots[index].state.load(Acquire), WAITING | GRANTED | RETURNED)
     }
 
-    fn life(&self, index: usize) -> Life {
+    /// Whose slot it is, or was.
+    #[must_use]
+    pub fn life(&self, index: usize) -> Life {
         Life(self.slots[index].life.load(Relaxed))
     }
 
@@ -529,6 +563,28 @@ impl Waiters {
     }
 }
 
+/// For objects whose waiters go one after the other.
+impl Waiters {
+    /// The wishes of those who were granted something and have not come, or will not: to the dead it may still be theirs.
+    pub fn unsettled(&self) -> impl Iterator<Item = Wish> + '_ {
+        self.in_state(GRANTED).chain(self.in_state(RETURNED)).map(|index| self.wish(index))
+    }
+
+    /// Has one look again who sleeps here, and all who are about to: whoever must act next is another now, and one of
+    /// them has to watch it. The caller owes it: see [`Self::owe`].
+    pub fn call_one(&self, kernel: &dyn Kernel) {
+        self.words.posts.fetch_add(1, AcqRel);
+        if !self.is_empty() {
+            kernel.wake(&self.words.posts, 1);
+        }
+    }
+
+    /// Takes the slots of the dead, and back what they were given. The lock is held.
+    pub fn reap(&self, kernel: &dyn Kernel, room: &dyn Room) {
+        self.sweep(kernel, room, &[GRANTED, WAITING]);
+    }
+}
+
 impl Sleepers for Waiters {
     fn baton(&self) -> &AtomicU32 {
         &self.words.baton
@@ -539,9 +595,6 @@ impl Sleepers for Waiters {
         for index in self.occupied() {
             kernel.wake(&self.slots[index].state, 1);
         }
-        self.open_door(kernel);
-        // A sleeper may be there though the bit is not: one that was to be told by another, who died.
-        self.words.lock.word.fetch_and(!SLEEPERS, AcqRel);
-        kernel.wake(&self.words.lock.word, u32::MAX);
+        self.recall_the_slotless(kernel);
     }
 }

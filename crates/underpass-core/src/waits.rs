@@ -13,10 +13,11 @@ use std::sync::Arc;
 use underpass_shm::header::{Header, Kind, WORDS};
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::mutex::MutexWords;
+use underpass_shm::layout::rwlock::{CLOSED, PLACES, RWLockWords};
 use underpass_shm::life::Life;
 use underpass_shm::lives::Living;
 use underpass_shm::operation::Operation;
-use underpass_shm::place::Placed;
+use underpass_shm::place::{Placed, PlacedSlice};
 use underpass_shm::region::Region;
 use underpass_shm::space::{Entry, Space};
 use underpass_shm::sync::Ordering::{Acquire, Relaxed};
@@ -24,6 +25,7 @@ use underpass_shm::waits::Wait;
 
 use crate::Result;
 use crate::queue::Shape;
+use crate::rwlock::Places;
 
 /// How often a look is repeated when what it saw did not last.
 const LOOKS: u32 = 4;
@@ -89,7 +91,10 @@ pub fn survey(space: &Space) -> Result<Vec<Waiter>> {
 #[must_use]
 pub fn holders(space: &Space, wait: &Wait, object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
     let (mut holders, need) = match wait.kind {
-        Kind::Mutex | Kind::Once if wait.operation == Operation::Acquire => owner(object),
+        Kind::Mutex | Kind::SpinLock | Kind::Once | Kind::Condition if wait.operation == Operation::Acquire => {
+            owner(object)
+        }
+        Kind::RWLock if matches!(wait.operation, Operation::Read | Operation::Write) => inside(object),
         Kind::Queue if wait.operation != Operation::Lock => slot_holders(wait.operation, object),
         _ => (wait.lives.iter().map(|life| Holder { life: *life, since: None }).collect(), need_of(wait.operation)),
     };
@@ -103,7 +108,11 @@ pub fn holders(space: &Space, wait: &Wait, object: Option<(&Header, &Arc<Region>
 fn need_of(operation: Operation) -> Need {
     match operation {
         Operation::Acquire | Operation::Call | Operation::Send => Need::One,
-        Operation::Put
+        // All others that read.
+        Operation::Upgrade => Need::All,
+        Operation::Read
+        | Operation::Write
+        | Operation::Put
         | Operation::Get
         | Operation::Join
         | Operation::Receive
@@ -121,6 +130,19 @@ fn owner(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
     // The time at which the first sleeper of its tenure came: it has held it for longer.
     let since = Some(words.since.load(Relaxed)).filter(|since| *since != 0);
     (vec![Holder { life, since }], Need::One)
+}
+
+/// Whoever is inside a lock of readers and writers: the writer, or all who read.
+fn inside(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
+    let words: Option<Placed<RWLockWords>> = object.and_then(|(_, region)| Placed::at(region, WORDS));
+    let places = object.and_then(|(_, region)| PlacedSlice::at(region, WORDS + size_of::<RWLockWords>(), PLACES));
+    let (Some(words), Some(places)) = (words, places.map(Places)) else { return (Vec::new(), Need::Anybody) };
+    let writer = Life(words.gate.load(Acquire) & !CLOSED);
+    if writer != Life::NOBODY {
+        let since = Some(words.since.load(Relaxed)).filter(|since| *since != 0);
+        return (vec![Holder { life: writer, since }], Need::One);
+    }
+    (places.readers().map(|life| Holder { life, since: None }).collect(), Need::All)
 }
 
 /// Whoever leases or loans slots of a queue, and whether nobody else can end the wait.

@@ -131,7 +131,7 @@ impl AtomicInt {
     #[inline]
     fn wait_for(&self, py: Python<'_>, expected: Number, timeout: Timeout) -> PyResult<bool> {
         self.handle.check(py)?;
-        match timeout.judge(self.core.wait(self.handle.kernel(), expected.0, timeout.deadline())) {
+        match timeout.within("wait", |deadline| self.core.wait(self.handle.kernel(), expected.0, deadline)) {
             Ok(()) => Ok(true),
             Err(error) => Err(self.failed(py, timeout, error)),
         }

@@ -216,7 +216,7 @@ impl Barrier {
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<u32> {
         let timeout = Timeout::new(timeout)?;
         self.handle.check(py)?;
-        match timeout.judge(self.core.wait(self.handle.kernel(), timeout.deadline())) {
+        match timeout.within("wait", |deadline| self.core.wait(self.handle.kernel(), deadline)) {
             Ok(index) => Ok(index),
             Err(error) => Err(self.failed(py, "not passed", timeout, error)),
         }

@@ -79,7 +79,7 @@ impl Event {
     #[inline]
     fn wait_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         self.handle.check(py)?;
-        match timeout.judge(self.core.wait(self.handle.kernel(), WISH, timeout.deadline())) {
+        match timeout.within("wait", |deadline| self.core.wait(self.handle.kernel(), WISH, deadline)) {
             Ok(_) => Ok(true),
             Err(error) => Err(self.failed(py, "not set", timeout, error)),
         }

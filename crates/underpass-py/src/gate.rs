@@ -175,7 +175,8 @@ impl Gate {
         self.handle.check(py)?;
         let timeout = Timeout::new(timeout)?;
         let data = data.map_or_else(|| Ok(Parcel::empty()), Parcel::new)?;
-        let deadline = timeout.deadline();
+        let allowed = timeout.deadline("call");
+        let deadline = allowed.map_err(|error| self.failed(py, timeout, NOT_ANSWERED, error))?;
         let (client, kernel) = self.bound(py, timeout, deadline, NOT_ANSWERED)?;
         match timeout.judge(client.call(kernel, &data, deadline, sink)) {
             Ok(result) => result,
@@ -333,7 +334,8 @@ impl Gate {
         self.handle.check(py)?;
         let timeout = Timeout::new(timeout)?;
         let data = Parcel::new(data)?;
-        let deadline = timeout.deadline();
+        let allowed = timeout.deadline("send");
+        let deadline = allowed.map_err(|error| self.failed(py, timeout, NOT_RECEIVED, error))?;
         let (client, kernel) = self.bound(py, timeout, deadline, NOT_RECEIVED)?;
         let sent = timeout.judge(client.send(kernel, &data, deadline));
         sent.map_err(|error| self.failed(py, timeout, NOT_RECEIVED, error))

@@ -1,5 +1,6 @@
 //! What every object has: a name, an end, and a way to be handed to another process.
 
+mod beside;
 mod locks;
 mod opening;
 mod ports;
@@ -23,6 +24,7 @@ use underpass_shm::{Error as Shm, forks, space};
 use crate::error::{Context, exception, from_shm, plain, raise};
 use crate::kernel_conducted::{self, Conducted};
 use crate::kernel_lab::LabKernel;
+use crate::semaphore::FAIRNESS;
 pub use ports::is_taken_over;
 pub use travel::{Travel, reopen, reopen_in_lab};
 
@@ -268,7 +270,14 @@ impl Handle {
     pub fn same(&self, py: Python<'_>, wanted: [u64; PARAMETERS], names: &[&str]) -> PyResult<()> {
         let tell = |values: &[u64; PARAMETERS]| {
             let told = |(name, value): (&&str, &u64)| match (*name, *value) {
+                ("mutex", 0) => "mutex=None".into(),
+                ("mutex", nonce) => format!("mutex=<that of nonce {nonce:#x}>"),
                 ("recursive", value) => format!("recursive={}", if value == 0 { "False" } else { "True" }),
+                ("fairness", value) => {
+                    let known = usize::try_from(value).ok().and_then(|place| FAIRNESS.get(place));
+                    format!("fairness='{}'", known.unwrap_or(&"unknown"))
+                }
+                ("prefer", value) => format!("prefer='{}'", crate::rwlock::preference(value)),
                 (name, value) => format!("{name}={value}"),
             };
             names.iter().zip(values).map(told).collect::<Vec<_>>().join(", ")

@@ -219,6 +219,10 @@ impl Kernel for Conducted {
         self.linux.name_baton(word)
     }
 
+    fn priority(&self) -> i32 {
+        self.linux.priority()
+    }
+
     fn cpus(&self) -> u64 {
         1
     }

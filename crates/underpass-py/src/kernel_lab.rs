@@ -12,6 +12,7 @@ mod objects;
 mod turns;
 mod views;
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU32 as Word;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -34,6 +35,7 @@ use underpass_shm::sync::AtomicU32;
 use crate::error::plain;
 use crate::kernel_conducted;
 use crate::rendezvous_lab::Doors;
+use crate::section;
 use objects::Objects;
 pub use turns::point_name;
 use turns::{Greenlets, Nudge};
@@ -55,6 +57,12 @@ pub fn now() -> u64 {
     CURRENT.with_borrow(|lab| lab.as_ref().map_or_else(elsewhere, |lab| lab.now()))
 }
 
+/// Which simulated thread runs here, if one does.
+pub fn thread() -> Option<Life> {
+    let running = current()?.schedule().running();
+    running.map(|task| Life(World::thread_life(Some(task))))
+}
+
 /// Enters a lab kernel on this thread, or leaves the one that is entered.
 pub fn enter(kernel: Option<Arc<LabKernel>>) {
     CURRENT.set(kernel);
@@ -72,6 +80,8 @@ pub struct LabKernel {
     /// Changes with every name.
     names: Word,
     nudge: Mutex<Nudge>,
+    /// What tasks have said of how urgently they wait.
+    priorities: Mutex<HashMap<Task, i32>>,
 }
 
 fn address(word: *const AtomicU32) -> usize {
@@ -94,6 +104,7 @@ impl LabKernel {
             bells: OnceLock::new(),
             names: Word::new(0),
             nudge: Mutex::default(),
+            priorities: Mutex::default(),
         }
     }
 
@@ -109,11 +120,13 @@ impl LabKernel {
 
     /// Begins the next schedule, with no objects; false: there is none.
     pub fn begin(&self) -> bool {
+        section::forget_simulated();
         self.doors.clear();
         self.clear_bells();
         self.views.clear();
         locked(&self.objects).clear();
         self.greenlets().tasks.clear();
+        locked(&self.priorities).clear();
         self.schedule().begin()
     }
 
@@ -127,6 +140,22 @@ impl LabKernel {
     pub fn simulated(&self) -> Option<Life> {
         let schedule = self.schedule();
         schedule.running().map(|task| Life(schedule.world.process_life(Some(task))))
+    }
+
+    /// With which priority the running task has said that it waits.
+    fn chosen_priority(&self) -> Option<i32> {
+        let task = self.schedule().running()?;
+        locked(&self.priorities).get(&task).copied()
+    }
+
+    /// The running task waits with this priority from now on; what it was before. Who only unwinds says nothing.
+    pub fn choose_priority(&self, priority: Option<i32>) -> Option<i32> {
+        let task = self.schedule().running()?;
+        let mut priorities = locked(&self.priorities);
+        match priority {
+            Some(priority) => priorities.insert(task, priority),
+            None => priorities.remove(&task),
+        }
     }
 
     /// Sleeps until a task's life has ended.
@@ -252,6 +281,10 @@ impl Kernel for LabKernel {
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {
         self.schedule().name_baton(address(word)) as *const AtomicU32
+    }
+
+    fn priority(&self) -> i32 {
+        self.chosen_priority().unwrap_or(0)
     }
 
     fn cpus(&self) -> u64 {

@@ -156,7 +156,7 @@ impl Leases {
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Lease>> {
         let queue = self.queue.get();
         queue.handle.check(py)?;
-        match queue.core.take(queue.kernel(), Timeout::Seconds(None).deadline()) {
+        match Timeout::Seconds(None).within("leases", |deadline| queue.core.take(queue.kernel(), deadline)) {
             Ok(ticket) => Ok(Some(Lease::new(queue, ticket))),
             Err(Error::EndOfStream) => Ok(None),
             Err(error) => Err(queue.failed(py, "gave nothing to take", error)),

@@ -4,6 +4,7 @@ mod admit;
 mod atomic;
 mod barrier;
 mod bytes;
+mod condition;
 mod error;
 mod event;
 mod gate;
@@ -12,6 +13,7 @@ mod host;
 mod kernel_conducted;
 mod kernel_lab;
 mod lab;
+mod latch;
 mod lease;
 mod loan;
 mod many;
@@ -22,17 +24,23 @@ mod object;
 mod once;
 mod peer;
 mod port;
+mod priority;
 mod queue;
 mod refusal;
 mod rendezvous_lab;
 mod request;
+mod rwlock;
 mod scope;
+mod section;
 mod semaphore;
 mod serving;
 mod slot;
 mod space;
+mod spin_lock;
 mod timeout;
+mod under;
 mod waits;
+mod who;
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -49,6 +57,8 @@ mod _core {
     #[pymodule_export]
     use crate::barrier::{Barrier, BarrierStatistics};
     #[pymodule_export]
+    use crate::condition::{Condition, ConditionStatistics};
+    #[pymodule_export]
     use crate::event::{Event, EventStatistics};
     #[pymodule_export]
     use crate::gate::{Gate, GateStatistics};
@@ -60,6 +70,8 @@ mod _core {
     use crate::kernel_conducted::{conduct, set_conducted_time};
     #[pymodule_export]
     use crate::lab::{Lab, in_lab};
+    #[pymodule_export]
+    use crate::latch::{Latch, LatchStatistics};
     #[pymodule_export]
     use crate::lease::Lease;
     #[pymodule_export]
@@ -79,15 +91,23 @@ mod _core {
     #[pymodule_export]
     use crate::port::{Port, PortStatistics};
     #[pymodule_export]
+    use crate::priority::{Priority, priority};
+    #[pymodule_export]
     use crate::queue::{Holding, Queue, QueueStatistics};
     #[pymodule_export]
     use crate::request::{Notified, Request};
     #[pymodule_export]
+    use crate::rwlock::{RWLock, RWLockStatistics};
+    #[pymodule_export]
     use crate::scope::{FailAfter, fail_after};
+    #[pymodule_export]
+    use crate::section::{AtomicSection, atomic_section};
     #[pymodule_export]
     use crate::semaphore::{Semaphore, SemaphoreStatistics};
     #[pymodule_export]
     use crate::space::{ObjectInfo, Space, reenter};
+    #[pymodule_export]
+    use crate::spin_lock::{SpinLock, SpinLockStatistics};
     #[pymodule_export]
     use crate::waits::{Holder, Waiter, warn_waiting};
     #[pymodule_export]

@@ -1,24 +1,25 @@
 //! `underpass.Mutex`.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
+use underpass_core::lock::TWICE;
 use underpass_core::mutex::{self as core, Death, Holder};
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::mutex::MutexWords;
-use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
 
-use crate::error::{self, Context, raise, seconds};
+use crate::error::{self, Context, raise};
 use crate::handle::Handle;
+use crate::notification::describe;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::space::Space;
 use crate::timeout::Timeout;
+use crate::who;
 
 const ADVICE: &str = "enter it with recovering(), repair, and go on";
 
@@ -83,8 +84,14 @@ impl MutexHolding {
         self.mutex.get().acquire_for(py, self.timeout).map(drop)
     }
 
-    fn __exit__(&self, py: Python<'_>, _kind: Py<PyAny>, _error: Py<PyAny>, _trace: Py<PyAny>) -> PyResult<()> {
-        self.mutex.get().release(py)
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.mutex.get().leave(py, kind)
     }
 }
 
@@ -99,19 +106,7 @@ pub struct MutexRecovering {
 #[pymethods]
 impl MutexRecovering {
     fn __enter__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let mutex = self.mutex.get();
-        let waits = mutex.approach(py, self.timeout)?;
-        let taken = mutex.core.recover(mutex.handle.kernel(), self.timeout.deadline());
-        mutex.taken(taken.is_ok() && !waits);
-        match self.timeout.judge(taken) {
-            Ok(died) => Ok(died.map(|death| {
-                let detail = "repair it before this block ends".to_owned();
-                let context =
-                    Context { object: &mutex.handle.title, failed: "taken over", time: String::new(), detail };
-                mutex.owner_died(py, &context, &death).into_value(py).into_any()
-            })),
-            Err(error) => Err(mutex.failed(py, "not acquired", self.timeout, error)),
-        }
+        self.mutex.get().recover_for(py, self.timeout)
     }
 
     fn __exit__(
@@ -121,9 +116,7 @@ impl MutexRecovering {
         _error: &Bound<'_, PyAny>,
         _trace: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let mutex = self.mutex.get();
-        mutex.handle.point_to_give(py, || mutex.is_given())?;
-        mutex.released(py, mutex.core.end_recovery(mutex.handle.kernel(), kind.is_none()))
+        self.mutex.get().end_recovery(py, kind.is_none())
     }
 }
 
@@ -155,24 +148,66 @@ impl Object for Mutex {
     const PARAMETERS: &'static [&'static str] = &["recursive"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
+        let mutex = Self::of(py, &handle)?;
+        Ok(object::base(&handle).add_subclass(mutex))
+    }
+}
+
+impl Mutex {
+    /// What the words of that object are, also where it is called otherwise.
+    pub fn of(py: Python<'_>, handle: &Arc<Handle>) -> PyResult<Self> {
         let Some(words) = Placed::at(&handle.region, WORDS) else {
             let error = Error::Corrupted("its length is out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
         };
         let core = core::Mutex::new(words, handle.header.parameters[0] != 0);
-        Ok(object::base(&handle).add_subclass(Self { handle, core }))
+        Ok(Self { handle: handle.clone(), core })
     }
-}
 
-impl Mutex {
+    /// The words, for what is used with it.
+    pub fn core(&self) -> &core::Mutex {
+        &self.core
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Somebody holds it, or has died holding it.
+    pub fn is_held(&self) -> bool {
+        self.holder().is_some()
+    }
+
+    /// The scheduling point of who gives it back for a while.
+    pub fn come_to_give(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.point_to_give(py, || self.is_given())
+    }
+
+    /// That of who takes it again, for as long as it takes; on a closed handle too.
+    pub fn come_back(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.point(py)?;
+        if !self.is_recursive() {
+            self.handle.stand_back(py, || self.is_others())?;
+            self.handle.take(true);
+        }
+        Ok(())
+    }
+
+    /// Ends a block that holds it. A wait inside that ended by its owner's death does not hold it any more: what it raised
+    /// goes on.
+    pub fn leave(&self, py: Python<'_>, kind: &Bound<'_, PyAny>) -> PyResult<()> {
+        let is_lost = || self.holder().is_none_or(|holder| !self.is_mine(&holder));
+        if !kind.is_none() && is_lost() { Ok(()) } else { self.release(py) }
+    }
+
     #[inline]
-    fn acquire_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+    pub fn acquire_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         if self.handle.is_plain() { self.acquire_here(py, timeout) } else { self.acquire_in_lab(py, timeout) }
     }
 
     #[inline]
     fn acquire_here(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
-        match timeout.judge(self.core.acquire(self.handle.kernel(), timeout.deadline())) {
+        match timeout.within("acquire", |deadline| self.core.acquire(self.handle.kernel(), deadline)) {
             Ok(()) => Ok(true),
             Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
         }
@@ -180,16 +215,54 @@ impl Mutex {
 
     #[cold]
     fn acquire_in_lab(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
-        let waits = self.approach(py, timeout)?;
+        let waits = self.approach(py, "acquire", timeout)?;
         let acquired = self.acquire_here(py, timeout);
         self.taken(acquired.is_ok() && !waits);
         acquired
     }
 
+    /// Takes it, also from the dead: then the error that tells of it.
+    pub fn recover_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Option<Py<PyAny>>> {
+        let waits = self.approach(py, "recovering", timeout)?;
+        let taken = timeout.within("recovering", |deadline| self.core.recover(self.handle.kernel(), deadline));
+        self.taken(taken.is_ok() && !waits);
+        match taken {
+            Ok(died) => Ok(died.map(|death| {
+                let detail = "repair it before this block ends".to_owned();
+                let context = Context { object: &self.handle.title, failed: "taken over", time: String::new(), detail };
+                self.owner_died(py, &context, &death).into_value(py).into_any()
+            })),
+            Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
+        }
+    }
+
+    /// Ends what [`Self::recover_for`] began.
+    pub fn end_recovery(&self, py: Python<'_>, repaired: bool) -> PyResult<()> {
+        self.handle.point_to_give(py, || self.is_given())?;
+        self.released(py, self.core.end_recovery(self.handle.kernel(), repaired))
+    }
+
+    /// Refuses a thread that has it already.
+    #[inline]
+    pub fn is_not_mine(&self, py: Python<'_>, timeout: Timeout) -> PyResult<()> {
+        match self.core.depth(self.handle.kernel()) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(self.failed(py, "not acquired", timeout, Error::Misuse(TWICE.into()))),
+            Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
+        }
+    }
+
+    /// Has the next wait spin for as long as any may.
+    #[inline]
+    pub fn spin_anew(&self) {
+        self.core.spin_anew();
+    }
+
     /// Comes to it, in the lab, to take it; true if that is for as long as it takes: then the next step does, and the lab knows.
-    fn approach(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+    fn approach(&self, py: Python<'_>, verb: &str, timeout: Timeout) -> PyResult<bool> {
         self.handle.check(py)?;
-        let waits = timeout.deadline() == Deadline::Never && !self.is_recursive();
+        let deadline = timeout.deadline(verb).map_err(|error| self.failed(py, "not acquired", timeout, error))?;
+        let waits = deadline == Deadline::Never && !self.is_recursive();
         if waits {
             self.handle.stand_back(py, || self.is_others())?;
             self.handle.take(true);
@@ -228,17 +301,17 @@ impl Mutex {
     }
 
     #[cold]
-    fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
+    pub fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
         let detail = match (&error, self.holder()) {
             (Error::OwnerDied(_), _) => ADVICE.to_owned(),
             (Error::NotOwner, Some(holder)) if holder.dead => {
-                let (who, fate) = self.late(holder.thread, holder.pid);
+                let (who, fate) = who::late(&self.handle, holder.thread, holder.pid);
                 format!("its owner, {who}, has {fate}: {ADVICE}")
             }
             (Error::NotOwner, Some(holder)) => format!(
                 "it is held by {}, and this is {}: only its owner releases it",
-                self.who(holder.thread, holder.pid),
-                self.myself(holder.thread)
+                who::living(&self.handle, holder.thread, holder.pid),
+                who::myself(&self.handle, holder.thread)
             ),
             (Error::NotOwner, None) => "nobody holds it".to_owned(),
             (_, Some(holder)) => self.describe(&holder),
@@ -252,63 +325,30 @@ impl Mutex {
     }
 
     fn owner_died(&self, py: Python<'_>, context: &Context<'_>, death: &Death) -> PyErr {
-        let (who, fate) = self.late(death.thread, death.pid);
+        let (who, fate) = who::late(&self.handle, death.thread, death.pid);
         error::owner_died(py, context, death, &format!("{who}, {fate}"))
-    }
-
-    /// An owner that is no more, and whether it died with its process.
-    fn late(&self, thread: Life, pid: u32) -> (String, &'static str) {
-        match self.handle.tid(thread) {
-            _ if self.handle.lab().is_some() => (format!("pid {pid}"), "died"),
-            tid if self.is_here(thread) => (format!("thread {tid} of this process"), "ended"),
-            tid if tid != 0 && self.handle.kernel().alive(self.handle.process_of(thread)) => {
-                (format!("thread {tid} of pid {pid}"), "ended")
-            }
-            // Its place in the table is another's by now. A pid alone is not enough: others may have, or have had, this one.
-            0 if pid == std::process::id() => (format!("pid {pid} or a thread of it"), "ended"),
-            _ => (format!("pid {pid}"), "died"),
-        }
     }
 
     fn holder(&self) -> Option<Holder> {
         self.core.holder(self.handle.kernel())
     }
 
+    /// For statistics.
+    pub fn state(&self) -> &'static str {
+        match self.holder() {
+            None => "free",
+            Some(holder) if holder.dead => "owner died",
+            Some(_) => "held",
+        }
+    }
+
+    /// For a repr: who has it.
+    pub fn told(&self) -> String {
+        self.holder().map_or_else(|| "free".to_owned(), |holder| self.describe(&holder))
+    }
+
     fn describe(&self, holder: &Holder) -> String {
-        let Holder { thread, pid, held, dead } = *holder;
-        let time = held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
-        if dead {
-            let (who, fate) = self.late(thread, pid);
-            return format!("left by {who}{time}, which has {fate}");
-        }
-        format!("held by {}{time}", self.who(thread, pid))
-    }
-
-    /// It is a thread of this process, as far as the table of lives still knows it.
-    fn is_here(&self, thread: Life) -> bool {
-        self.handle.lab().is_none()
-            && self.handle.tid(thread) != 0
-            && self.handle.kernel().me().is_ok_and(|me| me.process == self.handle.process_of(thread))
-    }
-
-    fn who(&self, thread: Life, pid: u32) -> String {
-        match self.handle.tid(thread) {
-            tid if self.is_here(thread) => format!("thread {tid} of this process"),
-            tid if tid == 0 || tid == pid => format!("pid {pid}"),
-            tid => format!("pid {pid} (thread {tid})"),
-        }
-    }
-
-    /// The calling thread, beside one that it is told from.
-    fn myself(&self, other: Life) -> String {
-        let kernel = self.handle.kernel();
-        let Ok(me) = kernel.me() else { return "another".to_owned() };
-        let (tid, pid) = (self.handle.tid(me.thread), kernel.pid(me.thread));
-        match tid {
-            tid if self.is_here(other) => format!("thread {tid}"),
-            tid if tid == 0 || tid == pid => format!("pid {pid}"),
-            tid => format!("pid {pid} (thread {tid})"),
-        }
+        who::describe(&self.handle, "held", holder)
     }
 }
 
@@ -376,7 +416,7 @@ impl Mutex {
 
     /// Hold it for the length of a ``with`` block; the block's start raises what ``acquire`` raises.
     #[pyo3(signature = (*, timeout=None))]
-    fn holding(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MutexHolding> {
+    pub fn holding(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MutexHolding> {
         Ok(MutexHolding { mutex: slf, timeout: Timeout::new(timeout)? })
     }
 
@@ -390,7 +430,7 @@ impl Mutex {
     ///     TimedOut: Not within ``timeout`` seconds.
     ///     MisuseError: This thread holds it already, and it is not recursive.
     #[pyo3(signature = (*, timeout=None))]
-    fn recovering(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MutexRecovering> {
+    pub fn recovering(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MutexRecovering> {
         Ok(MutexRecovering { mutex: slf, timeout: Timeout::new(timeout)? })
     }
 
@@ -399,14 +439,14 @@ impl Mutex {
     /// Raises:
     ///     MisuseError: This thread does not hold it; the text names who does. Or it holds it inside a block of
     ///         ``recovering``, which has to end instead. Nothing was changed.
-    fn release(&self, py: Python<'_>) -> PyResult<()> {
+    pub fn release(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.point_to_give(py, || self.is_given())?;
         self.released(py, self.core.release(self.handle.kernel()))
     }
 
     /// The thread that holds it, or None. After its death it stays, no longer alive, until a recovery.
     #[getter]
-    fn owner(&self, py: Python<'_>) -> PyResult<Option<Peer>> {
+    pub fn owner(&self, py: Python<'_>) -> PyResult<Option<Peer>> {
         self.handle.look(py)?;
         Ok(self.holder().map(|holder| Peer::owner(&self.handle, holder.thread, holder.pid)))
     }
@@ -414,12 +454,7 @@ impl Mutex {
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<MutexStatistics> {
         self.handle.look(py)?;
-        let state = match self.holder() {
-            None => "free",
-            Some(holder) if holder.dead => "owner died",
-            Some(_) => "held",
-        };
-        Ok(MutexStatistics { state, recursive: self.is_recursive(), waiters: self.handle.waiters() })
+        Ok(MutexStatistics { state: self.state(), recursive: self.is_recursive(), waiters: self.handle.waiters() })
     }
 
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
@@ -427,18 +462,17 @@ impl Mutex {
         Ok(slf)
     }
 
-    fn __exit__(&self, py: Python<'_>, _kind: Py<PyAny>, _error: Py<PyAny>, _trace: Py<PyAny>) -> PyResult<()> {
-        self.release(py)
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.leave(py, kind)
     }
 
     fn __repr__(&self) -> String {
-        let state = self.holder().map_or_else(|| "free".to_owned(), |holder| self.describe(&holder));
-        let mut text = format!("<Mutex {}, {state}", self.handle.label());
-        text.push_str(&self.handle.waiters_text());
-        if self.handle.is_closed() {
-            text.push_str(", closed");
-        }
-        let _ = write!(text, ">");
-        text
+        describe(&self.handle, &self.told())
     }
 }

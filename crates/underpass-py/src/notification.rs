@@ -138,7 +138,7 @@ impl Notification {
         self.handle.check(py)?;
         let how = if all { ALL } else { 0 } | if consume { CONSUME } else { 0 };
         let wish = Wish { value: bits.0, how };
-        match timeout.judge(self.core.wait(self.handle.kernel(), wish, timeout.deadline())) {
+        match timeout.within("wait", |deadline| self.core.wait(self.handle.kernel(), wish, deadline)) {
             Ok(found) => Ok(found),
             Err(error) => Err(self.failed(py, wish, timeout, error)),
         }

@@ -92,7 +92,7 @@ pub struct OnceRunning {
 impl OnceRunning {
     fn __enter__(&self, py: Python<'_>) -> PyResult<Option<OnceTurn>> {
         let once = self.once.get();
-        let turn = once.begin(py, self.timeout)?;
+        let turn = once.begin(py, "running", self.timeout)?;
         self.mine.store(turn != Turn::Done, Relaxed);
         Ok(match turn {
             Turn::Done => None,
@@ -150,9 +150,9 @@ impl Object for Once {
 
 impl Once {
     #[inline]
-    fn begin(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Turn> {
+    fn begin(&self, py: Python<'_>, verb: &str, timeout: Timeout) -> PyResult<Turn> {
         self.handle.check(py)?;
-        match timeout.judge(self.core.begin(self.handle.kernel(), timeout.deadline())) {
+        match timeout.within(verb, |deadline| self.core.begin(self.handle.kernel(), deadline)) {
             Ok(turn) => Ok(turn),
             Err(error) => Err(self.failed(py, "not run", timeout, error)),
         }
@@ -245,7 +245,7 @@ impl Once {
     ///     Exception: What ``function`` raises; then it has not run, and the next one runs it.
     #[pyo3(signature = (function, *, timeout=None))]
     fn call(&self, py: Python<'_>, function: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<bool> {
-        let Turn::Mine(_) = self.begin(py, Timeout::new(timeout)?)? else { return Ok(false) };
+        let Turn::Mine(_) = self.begin(py, "call", Timeout::new(timeout)?)? else { return Ok(false) };
         let ran = function.call0();
         let ended = self.end(py, ran.is_ok());
         ran?;

@@ -169,7 +169,7 @@ impl Port {
     fn receive_wish(slf: &Bound<'_, Self>, wish: Wish<'_>, timeout: Timeout) -> PyResult<Received> {
         let (py, port) = (slf.py(), slf.get());
         port.check(py)?;
-        let received = timeout.judge(port.server.receive(port.handle.kernel(), wish, timeout.deadline()));
+        let received = timeout.within("receive", |deadline| port.server.receive(port.handle.kernel(), wish, deadline));
         received.map_err(|error| port.unreceived(py, timeout, error))
     }
 
@@ -300,6 +300,9 @@ impl Port {
         timeout: Option<f64>,
     ) -> PyResult<Request> {
         let timeout = Timeout::new(timeout)?;
+        // What may not wait does not reply either.
+        let allowed = timeout.deadline("reply_wait");
+        allowed.map_err(|error| slf.get().unreceived(slf.py(), timeout, error))?;
         if reply.is_some() || !request.get().call.is_one_way() {
             request.get().reply(slf.py(), reply)?;
         }

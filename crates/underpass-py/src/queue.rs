@@ -97,8 +97,8 @@ impl Queue {
     fn put_for(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
         self.handle.check(py)?;
         let source = Source::new(data, QUEUE)?;
-        self.have_room(py, "not put into", timeout, source.as_slice().len())?;
-        match timeout.judge(self.core.put(self.kernel(), source.as_slice(), timeout.deadline())) {
+        self.have_room(py, "not put into", "put", timeout, source.as_slice().len())?;
+        match timeout.within("put", |deadline| self.core.put(self.kernel(), source.as_slice(), deadline)) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.late(py, "not put into", timeout, error)),
         }
@@ -108,11 +108,11 @@ impl Queue {
     fn get_for<'py>(&self, py: Python<'py>, timeout: Timeout) -> PyResult<Bound<'py, PyBytes>> {
         self.handle.check(py)?;
         let mut got = None;
-        let result = self.core.get(self.kernel(), timeout.deadline(), |message| {
+        let keep = |message: Message<'_>| {
             got = Some(copied(py, &message)?);
             Ok(())
-        });
-        match timeout.judge(result) {
+        };
+        match timeout.within("get", |deadline| self.core.get(self.kernel(), deadline, keep)) {
             Ok(()) => got.ok_or_else(|| self.failed(py, "got nothing", Error::Refused)),
             Err(error) => Err(self.late(py, "gave nothing", timeout, error)),
         }
@@ -120,7 +120,7 @@ impl Queue {
 
     fn take_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Lease> {
         self.handle.check(py)?;
-        match timeout.judge(self.core.take(self.kernel(), timeout.deadline())) {
+        match timeout.within("take", |deadline| self.core.take(self.kernel(), deadline)) {
             Ok(ticket) => Ok(Lease::new(self, ticket)),
             Err(error) => Err(self.late(py, "gave nothing to take", timeout, error)),
         }
@@ -224,9 +224,12 @@ impl Queue {
         let slices: Vec<&[u8]> = sources.iter().map(Source::as_slice).collect();
         if !self.handle.is_plain() {
             let longest = slices.iter().map(|slice| slice.len()).max().unwrap_or(0);
-            self.have_room(py, "took no message", timeout, longest)?;
+            self.have_room(py, "took no message", "put_many", timeout, longest)?;
         }
-        let (put, result) = self.core.put_many(self.kernel(), &slices, timeout.deadline());
+        let (put, result) = match timeout.deadline("put_many") {
+            Ok(deadline) => self.core.put_many(self.kernel(), &slices, deadline),
+            Err(error) => (0, Err(error)),
+        };
         match timeout.judge(result) {
             Ok(()) => Ok(()),
             Err(error) => {
@@ -263,7 +266,7 @@ impl Queue {
         let timeout = Timeout::new(timeout)?;
         let mut target = Target::new(buffer)?;
         let mut length = 0;
-        let result = self.core.get(self.kernel(), timeout.deadline(), |message| {
+        let keep = |message: Message<'_>| {
             let out = target.as_slice();
             if message.length > out.len() {
                 return Err(Error::Misuse(format!(
@@ -275,8 +278,9 @@ impl Queue {
             length = message.length;
             message.copy_to(&mut out[..length]);
             Ok(())
-        });
-        timeout.judge(result).map(|()| length).map_err(|error| self.late(py, "gave nothing", timeout, error))
+        };
+        let result = timeout.within("get_into", |deadline| self.core.get(self.kernel(), deadline, keep));
+        result.map(|()| length).map_err(|error| self.late(py, "gave nothing", timeout, error))
     }
 
     /// Get at least one message, waiting for it, then whatever is there, up to ``limit``.
@@ -294,11 +298,11 @@ impl Queue {
         }
         let timeout = Timeout::new(timeout)?;
         let mut messages = Vec::new();
-        let result = self.core.get_many(self.kernel(), limit, timeout.deadline(), &mut |message| {
+        let mut keep = |message: Message<'_>| {
             messages.push(copied(py, &message)?);
             Ok(())
-        });
-        match timeout.judge(result) {
+        };
+        match timeout.within("get_many", |deadline| self.core.get_many(self.kernel(), limit, deadline, &mut keep)) {
             Ok(_) => {
                 // One that could not be copied after others were stays queued; whoever gets it meets the error again.
                 drop(PyErr::take(py));
@@ -343,8 +347,8 @@ impl Queue {
         self.handle.check(py)?;
         let size = size.size("size")?;
         let timeout = Timeout::new(timeout)?;
-        self.have_room(py, "lent nothing", timeout, size)?;
-        match timeout.judge(self.core.loan(self.kernel(), size, timeout.deadline())) {
+        self.have_room(py, "lent nothing", "loan", timeout, size)?;
+        match timeout.within("loan", |deadline| self.core.loan(self.kernel(), size, deadline)) {
             Ok(ticket) => Ok(Loan::new(self, ticket)),
             Err(error) => Err(self.late(py, "lent nothing", timeout, error)),
         }
@@ -375,7 +379,7 @@ impl Queue {
         self.handle.check(py)?;
         let timeout = Timeout::new(timeout)?;
         timeout
-            .judge(self.core.join(self.kernel(), timeout.deadline()))
+            .within("join", |deadline| self.core.join(self.kernel(), deadline))
             .map_err(|error| self.late(py, "not drained", timeout, error))
     }
 

@@ -16,14 +16,15 @@ pub fn lack(size: usize) -> Lack {
 impl Queue {
     /// Lets the lab refuse what needs room, as if there were none; what fails for another reason fails for that.
     #[inline]
-    pub fn have_room(&self, py: Python<'_>, failed: &str, timeout: Timeout, size: usize) -> PyResult<()> {
-        if self.handle.is_stepped() { self.have_room_there(py, failed, timeout, size) } else { Ok(()) }
+    pub fn have_room(&self, py: Python<'_>, failed: &str, verb: &str, timeout: Timeout, size: usize) -> PyResult<()> {
+        if self.handle.is_stepped() { self.have_room_there(py, failed, verb, timeout, size) } else { Ok(()) }
     }
 
     #[cold]
-    fn have_room_there(&self, py: Python<'_>, failed: &str, timeout: Timeout, size: usize) -> PyResult<()> {
+    fn have_room_there(&self, py: Python<'_>, failed: &str, verb: &str, timeout: Timeout, size: usize) -> PyResult<()> {
         let fits = size <= self.core.message_size() && !self.core.is_shut_down();
-        if !fits || !self.handle.refuses(py, timeout.deadline())? {
+        let deadline = timeout.deadline(verb).map_err(|error| self.late(py, failed, timeout, error))?;
+        if !fits || !self.handle.refuses(py, deadline)? {
             return Ok(());
         }
         let refused = timeout.judge::<()>(Err(Error::WouldBlock)).err().unwrap_or(Error::WouldBlock);

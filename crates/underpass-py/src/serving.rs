@@ -107,7 +107,7 @@ fn start<'py>(
 fn next(port: &Port, py: Python<'_>, last: Option<&Call>, stop: &AtomicU32) -> PyResult<Option<Call>> {
     let wish = Wish { last, bits: false, stop: Some(stop) };
     let timeout = Timeout::Seconds(None);
-    match port.server.receive(port.handle.kernel(), wish, timeout.deadline()) {
+    match timeout.within("serve", |deadline| port.server.receive(port.handle.kernel(), wish, deadline)) {
         Ok(Received::Call(call)) => Ok(Some(call)),
         Ok(Received::Bits(_)) | Err(Error::Closed) => Ok(None),
         Err(error) => Err(port.unreceived(py, timeout, error)),

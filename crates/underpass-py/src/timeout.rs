@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use underpass_core::error::Phase;
 use underpass_core::{Deadline, Error, Result};
 
-use crate::{kernel_lab, scope};
+use crate::{kernel_lab, scope, section};
 
 /// How long a call may take, as its user said it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,14 +28,24 @@ impl Timeout {
         }
     }
 
-    /// The deadline, counted from now, and within every `fail_after` around.
+    /// The deadline of what `verb` does, counted from now, and within every `fail_after` around. In an atomic section
+    /// nothing has one: every operation that may wait asks here before it does anything.
     #[inline]
-    pub fn deadline(self) -> Deadline {
+    pub fn deadline(self, verb: &str) -> Result<Deadline> {
         match self {
-            Self::Seconds(None) => scope::bound(Deadline::Never),
-            Self::NoWait | Self::Seconds(Some(0.0)) => Deadline::NoWait,
-            Self::Seconds(Some(seconds)) => scope::bound(Deadline::after(kernel_lab::now(), seconds)),
+            Self::NoWait | Self::Seconds(Some(0.0)) => Ok(Deadline::NoWait),
+            Self::Seconds(seconds) => {
+                section::may_wait(verb)?;
+                let own = seconds.map_or(Deadline::Never, |seconds| Deadline::after(kernel_lab::now(), seconds));
+                Ok(scope::bound(own))
+            }
         }
+    }
+
+    /// Does what `verb` does until the deadline.
+    #[inline]
+    pub fn within<T>(self, verb: &str, operation: impl FnOnce(Deadline) -> Result<T>) -> Result<T> {
+        self.judge(self.deadline(verb).and_then(operation))
     }
 
     /// The seconds of the `fail_after` around that has ended an operation with this timeout, if it was one.

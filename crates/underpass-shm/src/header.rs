@@ -46,9 +46,17 @@ pub enum Kind {
     Barrier = 10,
     /// What one process runs.
     Once = 11,
+    /// Where processes wait until something may have become true.
+    Condition = 12,
+    /// A lock of many readers or one writer.
+    RWLock = 13,
+    /// A count that goes down to 0.
+    Latch = 14,
+    /// A lock to spin for.
+    SpinLock = 15,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 15] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -60,6 +68,10 @@ const KINDS: [Kind; 11] = [
     Kind::Event,
     Kind::Barrier,
     Kind::Once,
+    Kind::Condition,
+    Kind::RWLock,
+    Kind::Latch,
+    Kind::SpinLock,
 ];
 
 impl Kind {
@@ -84,13 +96,17 @@ impl Kind {
             Self::Event => "Event",
             Self::Barrier => "Barrier",
             Self::Once => "Once",
+            Self::Condition => "Condition",
+            Self::RWLock => "RWLock",
+            Self::Latch => "Latch",
+            Self::SpinLock => "SpinLock",
         }
     }
 
     /// The article in front of its name.
     #[must_use]
     pub fn article(self) -> &'static str {
-        if self.name().starts_with(['A', 'E']) { "an" } else { "a" }
+        if self.name().starts_with(['A', 'E', 'R']) { "an" } else { "a" }
     }
 }
 

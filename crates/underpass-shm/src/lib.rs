@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`sync`] (the atomics everybody uses), [`place`] (typed views of shared bytes), [`region`] (the
 //! bytes themselves), [`space`] (objects are files), [`futex`], [`lives`] (how death is known), [`baton`] (how a wake
-//! survives death), [`waits`] (what sleepers wait for), [`socket`] and [`clock`].
+//! survives death), [`waits`] (what sleepers wait for), [`priority`] (how urgently), [`socket`] and [`clock`].
 //!
 //! No other crate of the workspace contains `unsafe`, except for the C interface of Python in `underpass-py`. Every
 //! `unsafe` block cites an invariant of `SAFETY.md` by its number.
@@ -35,6 +35,8 @@ pub mod header;
 pub mod limits;
 #[cfg(not(loom))]
 pub mod lives;
+#[cfg(not(loom))]
+pub mod priority;
 #[cfg(not(loom))]
 pub mod region;
 #[cfg(not(loom))]

@@ -24,14 +24,22 @@ pub enum Operation {
     Lock = 9,
     /// For a name.
     Open = 10,
+    /// To read what a writer or those before it keep it from.
+    Read = 11,
+    /// To write what others read or write.
+    Write = 12,
+    /// To write what it reads together with others.
+    Upgrade = 13,
 }
 
 impl Operation {
     /// The operation of that number, if there is one.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
-        use Operation::{Acquire, Call, Get, Join, Lock, Open, Put, Receive, Send, Wait};
-        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open].into_iter().find(|this| *this as u32 == number)
+        use Operation::{Acquire, Call, Get, Join, Lock, Open, Put, Read, Receive, Send, Upgrade, Wait, Write};
+        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade]
+            .into_iter()
+            .find(|this| *this as u32 == number)
     }
 
     /// The verb.
@@ -48,6 +56,9 @@ impl Operation {
             Self::Wait => "wait",
             Self::Lock => "lock",
             Self::Open => "open",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Upgrade => "upgrade",
         }
     }
 }

@@ -8,14 +8,17 @@ from underpass import (
     AtomicInt,
     Barrier,
     BrokenBarrierError,
+    Condition,
     EndOfStream,
     Mutex,
     Notification,
     Queue,
+    RWLock,
     Semaphore,
     TimedOut,
 )
 from underpass.lab import World
+from underpass.sync import Latch
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,24 @@ def grant_to_the_dead(world: World) -> None:
     first = world.process(wait_for_one)
     world.process(wait_for_two, mortal=False)
     world.process(notify, mortal=False)
+
+
+def unit_for_the_dead(world: World) -> None:
+    """The first of two waiters is dead when a unit is handed to it: the second has to get it."""
+    units = Semaphore(0, fairness="arrival")
+
+    def give_up() -> None:
+        with suppress(TimedOut):
+            units.acquire(timeout=1)
+            units.release()
+
+    def release() -> None:
+        world.join(first)
+        units.release()
+
+    first = world.process(give_up)
+    world.process(units.acquire, mortal=False, name="acquire")
+    world.process(release, mortal=False)
 
 
 def kept_watch(world: World) -> None:
@@ -140,6 +161,64 @@ def unwatched_party(world: World) -> None:
     world.process(wait, mortal=False)
     world.process(join_and_wait)
     world.process(tell, mortal=False)
+
+
+def late_seat(world: World) -> None:
+    """The one that is notified holds no slot yet, and sleeps after it."""
+    news, ready = Condition(), AtomicInt()
+
+    def wait() -> None:
+        with news:
+            news.wait_for(ready.load)
+
+    def notify() -> None:
+        with news:
+            ready.store(1)
+            news.notify()
+
+    world.process(wait)
+    world.process(notify)
+
+
+def kept_turn(world: World) -> None:
+    """Two are notified together: the first has the mutex, and the second is not told."""
+    news, ready = Condition(), AtomicInt()
+
+    def wait() -> None:
+        with news:
+            news.wait_for(ready.load)
+
+    def notify() -> None:
+        with news:
+            ready.store(1)
+            news.notify_all()
+
+    world.process(wait)
+    world.process(wait)
+    world.process(notify)
+
+
+def unwatched_reader(world: World) -> None:
+    """A reader is let in before a writer that goes on waiting, and dies inside, while the one who had it before lives on."""
+    table, over = RWLock(prefer="readers"), Semaphore(0)
+
+    def write_first() -> None:
+        with table.writing():
+            pass
+        over.acquire()
+
+    def read() -> None:
+        with table.reading():
+            pass
+
+    def write_last() -> None:
+        with table.writing():
+            pass
+        over.release()
+
+    world.process(write_first, mortal=False)
+    world.process(read)
+    world.process(write_last, mortal=False)
 
 
 def lease_in_the_ring(world: World) -> None:
@@ -226,13 +305,26 @@ def uncounted_call(world: World) -> None:
     world.process(results.get, mortal=False, name="collect")
 
 
+def wake_of_one(world: World) -> None:
+    """Two wait until one more has come."""
+    latch = Latch(1)
+    world.process(latch.wait, name="wait")
+    world.process(latch.wait, name="wait too")
+    world.process(latch.count_down, name="arrive")
+
+
 REPLANTED = (
     Replanted("missing baton", missing_baton, "untold death", kills=1),
     Replanted("wake before store", wake_before_store, "lost wake-up"),
     Replanted("grant to the dead", grant_to_the_dead, "untold death", kills=1),
+    Replanted("grant to the dead", unit_for_the_dead, "untold death", kills=1),
     Replanted("kept watch", kept_watch, "untold death", kills=1, schedules=10_000),
     Replanted("kept watch", kept_watch_of_one_who_leaves, "lost wake-up"),
     Replanted("unwatched party", unwatched_party, "untold death", kills=1, schedules=5_000),
+    Replanted("late seat", late_seat, "deadlock"),
+    Replanted("kept turn", kept_turn, "lost wake-up"),
+    Replanted("unwatched reader", unwatched_reader, "untold death", kills=1, schedules=10_000),
+    Replanted("wake of one", wake_of_one, "lost wake-up"),
     Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
     Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),

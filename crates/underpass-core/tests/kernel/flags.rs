@@ -101,6 +101,10 @@ impl Kernel for Doomed {
         self.below.name_baton(word)
     }
 
+    fn priority(&self) -> i32 {
+        self.below.priority()
+    }
+
     fn cpus(&self) -> u64 {
         self.below.cpus()
     }

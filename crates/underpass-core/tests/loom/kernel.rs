@@ -448,6 +448,10 @@ impl Kernel for ThreadKernel {
         std::ptr::without_provenance(std::mem::replace(&mut named, word.addr()))
     }
 
+    fn priority(&self) -> i32 {
+        0
+    }
+
     fn cpus(&self) -> u64 {
         0
     }

@@ -6,11 +6,14 @@
 
 mod atomic;
 mod barrier;
+mod condition;
 mod kernel;
+mod latch;
 mod lock;
 mod mutex;
 mod notification;
 mod once;
 mod port;
 mod queue;
+mod rwlock;
 mod semaphore;

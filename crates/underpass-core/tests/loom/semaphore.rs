@@ -10,6 +10,7 @@ use underpass_shm::place::Placed;
 
 use crate::kernel::{Dies, Running, World, explore, join, sure};
 
+mod fair;
 mod planted;
 
 fn semaphore(value: u32) -> Arc<Semaphore> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use underpass_core::Error;
 use underpass_core::kernel::{Kernel as _, Memory, Parked, Purpose, Wanted};
 use underpass_core::linux::Linux;
+use underpass_core::{Deadline, Error};
 use underpass_shm::header::{Header, Kind};
 use underpass_shm::operation::Operation;
 use underpass_shm::region::Region;
@@ -51,7 +51,16 @@ impl Handle {
 
     /// Opens a named object, waiting for the name if `timeout` says so.
     pub fn open(py: Python<'_>, space: Option<&Space>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Self> {
-        Self::open_until(py, space, name, kind, timeout, timeout.deadline().time(), &Purpose::new(Operation::Open))
+        let deadline = Self::opened_by(py, name, kind, timeout)?;
+        Self::open_until(py, space, name, kind, timeout, deadline, &Purpose::new(Operation::Open))
+    }
+
+    /// Until when the name may appear.
+    pub fn opened_by(py: Python<'_>, name: &str, kind: Kind, timeout: Timeout) -> PyResult<Option<u64>> {
+        let allowed = timeout.deadline("open");
+        allowed
+            .map(Deadline::time)
+            .map_err(|error| raise(py, &Context::of(&title(kind, Some(name), ""), "not opened"), error))
     }
 
     pub fn open_until(

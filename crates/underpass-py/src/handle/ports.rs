@@ -100,7 +100,7 @@ impl Handle {
         kind: Kind,
         timeout: Timeout,
     ) -> PyResult<Self> {
-        let deadline = timeout.deadline().time();
+        let deadline = Self::opened_by(py, name, kind, timeout)?;
         let purpose = Purpose::new(Operation::Open);
         loop {
             let seen = kernel_lab::current().map(|lab| lab.names());

@@ -14,17 +14,21 @@ use underpass_shm::{Error as Shm, space};
 use super::{Handle, title};
 use crate::atomic::AtomicInt;
 use crate::barrier::Barrier;
+use crate::condition::Condition;
 use crate::error::{exception, from_shm, is, plain};
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::kernel_lab::{self, LabKernel};
+use crate::latch::Latch;
 use crate::mutex::Mutex;
 use crate::notification::Notification;
 use crate::object::opened;
 use crate::once::Once;
 use crate::queue::{LETTERS, Queue};
+use crate::rwlock::RWLock;
 use crate::semaphore::Semaphore;
 use crate::space::Space;
+use crate::spin_lock::SpinLock;
 
 impl Handle {
     /// How the handle travels: the function that opens it there, and its arguments.
@@ -54,7 +58,7 @@ impl Handle {
     }
 
     /// Opens the object of a file of the lab, for a handle that came from another of its processes.
-    fn open_in_lab(py: Python<'_>, file: &str, kind: Kind, nonce: u64) -> PyResult<Self> {
+    pub(super) fn open_in_lab(py: Python<'_>, file: &str, kind: Kind, nonce: u64) -> PyResult<Self> {
         let lab = kernel_lab::current();
         let found = lab.as_ref().and_then(|lab| lab.find(file, kind).ok());
         match found {
@@ -70,7 +74,7 @@ impl Handle {
     }
 
     /// Opens the object of a file, for a handle that came from another process.
-    fn open_file(
+    pub(super) fn open_file(
         py: Python<'_>,
         space: &Space,
         file: &str,
@@ -152,7 +156,11 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::Event => Ok(opened::<Event>(py, handle)?.into_any()),
         Kind::AtomicInt => Ok(opened::<AtomicInt>(py, handle)?.into_any()),
         Kind::Barrier => Ok(opened::<Barrier>(py, handle)?.into_any()),
+        Kind::Condition => Ok(opened::<Condition>(py, handle)?.into_any()),
+        Kind::Latch => Ok(opened::<Latch>(py, handle)?.into_any()),
+        Kind::SpinLock => Ok(opened::<SpinLock>(py, handle)?.into_any()),
         Kind::Once => Ok(opened::<Once>(py, handle)?.into_any()),
+        Kind::RWLock => Ok(opened::<RWLock>(py, handle)?.into_any()),
         Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
     }
 }

@@ -4,11 +4,14 @@
 pub mod atomic;
 pub mod barrier;
 pub mod bell;
+pub mod condition;
+pub mod latch;
 pub mod lock;
 pub mod mutex;
 pub mod notification;
 pub mod once;
 pub mod port;
 pub mod queue;
+pub mod rwlock;
 pub mod semaphore;
 pub mod waiters;

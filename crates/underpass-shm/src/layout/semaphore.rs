@@ -1,7 +1,7 @@
-//! The words of a semaphore.
+//! The words of a semaphore, and of one that hands its units over, whose waiters follow.
 
 use crate::place::Shared;
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// A counting semaphore.
 #[derive(Debug)]
@@ -30,5 +30,46 @@ impl SemaphoreWords {
     #[must_use]
     pub fn new(value: u32) -> Self {
         Self { word: AtomicU32::new(value), resets: AtomicU32::new(0), baton: AtomicU32::new(0) }
+    }
+}
+
+/// In [`FairWords::word`]: somebody waits in a slot, or did.
+pub const QUEUED: u32 = 1 << 31;
+
+/// A semaphore whose units are handed over.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct FairWords {
+    /// ```text
+    ///  31         30            0
+    /// ┌─────────┬────────────────┐   queued = 0   as in a semaphore that barges: anybody adds and takes
+    /// │ queued  │     value      │   queued = 1   only who holds the waiters' lock changes it; value = 0 while nobody
+    /// └─────────┴────────────────┘                holds that and somebody waits in a slot
+    /// ```
+    pub word: AtomicU32,
+    /// Raised by every reset: who waits since before it leaves with an error.
+    pub resets: AtomicU32,
+    /// ```text
+    ///  63         62       47    40 39    32 31            0
+    /// ┌─────────┬───────┬──┬────────┬────────┬──────────────┐   0: nothing is being handed over. Once it is not, the
+    /// │ serving │ reset │  │ source │  slot  │     left     │   release, the return or the reset has happened, and who
+    /// └─────────┴───────┴──┴────────┴────────┴──────────────┘   inherits the lock ends it
+    /// ```
+    /// Units that nobody was given yet, 1 + the slot that is being served, 1 + the slot from which a unit came back: of
+    /// these the next store tells whether it was given and counted, both or neither.
+    pub handing: AtomicU64,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<FairWords>() == 64, "tests/hostile/subjects.py knows where the waiters are");
+
+// SAFETY: S1, atomics only.
+unsafe impl Shared for FairWords {}
+
+impl FairWords {
+    /// With `value` units.
+    #[must_use]
+    pub fn new(value: u32) -> Self {
+        Self { word: AtomicU32::new(value), resets: AtomicU32::new(0), handing: AtomicU64::new(0) }
     }
 }

@@ -22,7 +22,7 @@ pub const RETURNED: u32 = 5;
 
 /// One who waits.
 #[derive(Debug)]
-#[repr(C, align(32))]
+#[repr(C, align(8))]
 pub struct SlotWords {
     /// ```text
     ///                    ┌─ grant ─▶ GRANTED ─ it comes ─▶ TAKEN ──┐
@@ -42,6 +42,8 @@ pub struct SlotWords {
     pub how: AtomicU32,
     /// Its number in the order of arrival.
     pub ticket: AtomicU32,
+    /// How urgent it is, as a signed number: higher is more urgent.
+    pub priority: AtomicU32,
 }
 
 #[cfg(not(loom))]
@@ -62,6 +64,7 @@ impl SlotWords {
             given: AtomicU64::new(0),
             how: AtomicU32::new(0),
             ticket: AtomicU32::new(0),
+            priority: AtomicU32::new(0),
         }
     }
 }

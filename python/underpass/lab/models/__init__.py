@@ -1,6 +1,6 @@
 """Sequential models of underpass's objects, for `underpass.lab.linearizable`, and what a model of your own derives from."""
 
-from underpass.lab.models.flags import Event, Notification
+from underpass.lab.models.flags import Event, Latch, Notification
 from underpass.lab.models.locks import Mutex, Semaphore
 from underpass.lab.models.meetings import Barrier
 from underpass.lab.models.model import Bracket, Model, Step
@@ -12,6 +12,7 @@ __all__ = [
     "Barrier",
     "Bracket",
     "Event",
+    "Latch",
     "Model",
     "Mutex",
     "Notification",

@@ -1,15 +1,15 @@
-"""Models of flags: Event, and Notification with those who wait for it."""
+"""Models of flags: Event and Latch, and Notification with those who wait for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from underpass.errors import TimedOut, WouldBlock
+from underpass.errors import MisuseError, TimedOut, WouldBlock
 from underpass.lab.history import Task
 from underpass.lab.models.model import Model, Step
 
-__all__ = ["Event", "Notification"]
+__all__ = ["Event", "Latch", "Notification"]
 
 ALL_FLAGS = 2**64 - 1
 
@@ -34,6 +34,28 @@ class Event(Model):
 
     def wait_nowait(self, _who: Task) -> Step:
         yield True if self.flag else WouldBlock, self
+
+
+@dataclass(frozen=True)
+class Latch(Model):
+    """So many who are to come; with none it is open."""
+
+    count: int
+
+    def count_down(self, _who: Task, n: int = 1) -> Step:
+        if n > self.count:
+            yield MisuseError, self
+        else:
+            yield None, Latch(self.count - n)
+
+    def wait(self, _who: Task, *, timeout: float | None = None) -> Step:
+        yield True if not self.count else TimedOut, self
+
+    def wait_nowait(self, _who: Task) -> Step:
+        yield True if not self.count else WouldBlock, self
+
+    def read_count(self, _who: Task) -> Step:
+        yield self.count, self
 
 
 class Wish(NamedTuple):

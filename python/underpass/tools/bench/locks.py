@@ -12,13 +12,15 @@ from itertools import repeat
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-from underpass import Mutex, Port, Queue, Semaphore
+from underpass import Mutex, Port, Queue, RWLock, Semaphore
 from underpass.tools.bench.measure import Contestant, Sampler, timed
 from underpass.tools.bench.partners import PATIENCE, partner
 from underpass.tools.bench.placement import Seats, UnavailableError
 
 SEMAPHORE = "underpass.Semaphore"
 MUTEX = "underpass.Mutex"
+READING = "underpass.RWLock, reading"
+READING_ALONE = "underpass.RWLock, one reads alone"
 THREAD_LOCK = "threading.Lock"
 PROCESS_LOCK = "multiprocessing.Lock"
 
@@ -36,6 +38,19 @@ class _Lock(Protocol):
 
     def acquire(self) -> bool: ...
     def release(self) -> None: ...
+
+
+class _Reading:
+    """A lock of readers and writers, of which both read."""
+
+    def __init__(self) -> None:
+        # One block serves for all turns: what is measured is how it begins and ends.
+        block = RWLock().reading()
+        self._enter, self.release = block.__enter__, functools.partial(block.__exit__, None, None, None)
+
+    def acquire(self) -> bool:
+        self._enter()
+        return True
 
 
 @contextlib.contextmanager
@@ -66,6 +81,12 @@ def _mutex(_seats: Seats, batch: int) -> Generator[Sampler]:
         yield functools.partial(_time_pairs, mutex.acquire, mutex.release, batch)
     finally:
         mutex.close()
+
+
+@contextlib.contextmanager
+def _reading(_seats: Seats, batch: int) -> Generator[Sampler]:
+    lock = _Reading()
+    yield functools.partial(_time_pairs, lock.acquire, lock.release, batch)
 
 
 def _time_pairs(acquire: Callable[[], object], release: Callable[[], object], batch: int, count: int) -> list[float]:
@@ -136,12 +157,15 @@ PAIRS = (
     Contestant(PROCESS_LOCK, _process_lock, batch=1000, samples=20),
     Contestant(SEMAPHORE, _semaphore, batch=1000, samples=20),
     Contestant(MUTEX, _mutex, batch=1000, samples=20),
+    Contestant(READING, _reading, batch=1000, samples=20),
 )
 
 CONTENDED = (
     contended(PROCESS_LOCK, multiprocessing.Lock),
     contended(SEMAPHORE, lambda: Semaphore(1)),
     contended(MUTEX, Mutex),
+    contended(READING, _Reading),
+    Contestant(READING_ALONE, _reading, batch=50_000, samples=5),
 )
 
 # A multiprocessing.Lock is destroyed when its last reference goes, which is at once.

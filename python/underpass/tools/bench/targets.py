@@ -170,6 +170,14 @@ TARGETS = (
         bound=times(1 / 0.7),
     ),
     Target(
+        "RWLock, two processes read: at least 1.7 x as much as one",
+        "contended",
+        Placement.TWO_CPUS,
+        locks.READING,
+        against=locks.READING_ALONE,
+        bound=times(1 / 1.7),
+    ),
+    Target(
         "Queue, one to one, one call each: at least 3 M/s",
         "queues",
         Placement.TWO_CPUS,

@@ -1,0 +1,72 @@
+//! What is seen of a lock of readers and writers without holding it: all of it a peek, and not a promise.
+
+use underpass_shm::layout::rwlock::WRITER_DEAD;
+use underpass_shm::life::Life;
+use underpass_shm::sync::Ordering::Relaxed;
+
+use super::line::READ;
+use super::{Places, RWLock};
+use crate::kernel::Kernel;
+use crate::mutex::{Death, Holder};
+
+impl RWLock {
+    /// The last writer that died, as whoever found it wrote it down.
+    pub(super) fn last_death(&self) -> Death {
+        let held = self.words.held.load(Relaxed);
+        let died = self.words.died.load(Relaxed);
+        Death { thread: Life((died >> 32) as u32), pid: died as u32, held: (held != 0).then_some(held) }
+    }
+
+    /// How long the writer has held it, as far as waiters saw.
+    pub(super) fn held(&self, kernel: &dyn Kernel) -> Option<u64> {
+        let since = self.words.since.load(Relaxed);
+        (since != 0).then(|| kernel.now().saturating_sub(since))
+    }
+
+    /// Who writes, or died while it wrote.
+    #[must_use]
+    pub fn writing(&self, kernel: &dyn Kernel) -> Option<Holder> {
+        let thread = self.writer();
+        if thread == Life::NOBODY {
+            return None;
+        }
+        if thread.0 == WRITER_DEAD {
+            let Death { thread, pid, held } = self.last_death();
+            return Some(Holder { thread, pid, held, dead: true });
+        }
+        let (pid, held) = (kernel.pid(thread), self.held(kernel));
+        Some(Holder { thread, pid, held, dead: !kernel.alive(thread) })
+    }
+
+    /// The threads that read and live.
+    #[must_use]
+    pub fn reading(&self, kernel: &dyn Kernel) -> Vec<Life> {
+        let writer = self.writer();
+        self.places.readers().filter(|reader| *reader != writer && kernel.alive(*reader)).collect()
+    }
+
+    /// Where readers are, the dead too.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// How many wait in a slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiters.waiting().count()
+    }
+
+    /// Nobody holds it, and nobody has died with it.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.writer() == Life::NOBODY && self.places.readers().next().is_none()
+    }
+
+    /// Who waits for its turn to write or to upgrade, longest first.
+    #[must_use]
+    pub fn first_writer(&self) -> Option<Life> {
+        let index = self.waiters.first_of(|wish| wish.how != READ)?;
+        Some(Life(self.waiters.wish(index).value as u32))
+    }
+}

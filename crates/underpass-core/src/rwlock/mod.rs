@@ -1,0 +1,352 @@
+//! A lock of many readers or one writer, robust against the death of each.
+//!
+//! Readers follow BRAVO and the big-reader locks of Linux: each is seen in a place of its own, and looks at one word that
+//! only writers write. Upgrade and downgrade are those of Boost's `upgrade_mutex`; a dead writer is a mutex's dead owner.
+//!
+//! Invariant: nobody reads while somebody writes. A reader takes its place and then looks at the gate, a writer closes the
+//! gate and then looks at the places: one of the two sees the other (Dekker). While somebody waits the gate is closed, so
+//! whoever leaves finds that out, and goes through the lock to let the next ones in.
+
+mod line;
+mod look;
+mod places;
+
+pub use places::Places;
+
+use std::cell::Cell;
+#[cfg(not(loom))]
+use std::sync::Arc;
+
+use underpass_shm::layout::rwlock::{CLOSED, PLACES, PlaceWords, RWLockWords, WRITER_DEAD};
+use underpass_shm::life::{Life, Me};
+use underpass_shm::operation::Operation;
+use underpass_shm::place::{Placed, PlacedSlice};
+#[cfg(not(loom))]
+use underpass_shm::region::Region;
+use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use underpass_shm::sync::fence;
+
+use crate::error::Phase;
+use crate::kernel::{Kernel, Watch};
+use crate::mutex::Death;
+use crate::rwlock::line::{READ, UPGRADE, WRITE, Way};
+use crate::wait::{Patience, Waiting, wait_until};
+use crate::waiters::{self, Room as _, Waiters, Wish};
+use crate::{Deadline, Error, Result};
+
+/// Who goes first when somebody waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefer {
+    /// Writers, in the order in which they came; readers that come wait for them.
+    Writers,
+    /// Readers; a writer waits until nobody reads.
+    Readers,
+    /// Whoever came first, and with a reader the readers behind it up to the next writer.
+    Arrival,
+}
+
+/// Bytes that its words need.
+pub const SIZE: usize = size_of::<RWLockWords>() + PLACES * size_of::<PlaceWords>() + waiters::SIZE;
+
+/// A handle of a lock of readers and writers.
+#[derive(Debug)]
+pub struct RWLock {
+    words: Placed<RWLockWords>,
+    places: Places,
+    waiters: Waiters,
+    prefer: Prefer,
+    patience: Patience,
+}
+
+impl RWLock {
+    /// A handle over zeroed words, or those that others use.
+    #[must_use]
+    pub fn new(words: Placed<RWLockWords>, places: PlacedSlice<PlaceWords>, waiters: Waiters, prefer: Prefer) -> Self {
+        Self { words, places: Places(places), waiters, prefer, patience: Patience::new() }
+    }
+
+    /// The lock whose words start at `offset` of an object; none if they do not lie inside it.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub fn at(region: &Arc<Region>, offset: usize, prefer: Prefer) -> Option<Self> {
+        let places = offset + size_of::<RWLockWords>();
+        let waiters = Waiters::at(region, places + PLACES * size_of::<PlaceWords>())?;
+        Some(Self::new(Placed::at(region, offset)?, PlacedSlice::at(region, places, PLACES)?, waiters, prefer))
+    }
+
+    /// Reads, with others; again if the caller reads already.
+    #[inline]
+    pub fn read(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<()> {
+        let me = kernel.me()?;
+        if self.try_read(me) { Ok(()) } else { self.read_slow(kernel, me, deadline) }
+    }
+
+    #[inline]
+    fn try_read(&self, me: Me) -> bool {
+        if self.words.gate.load(Relaxed) != 0 {
+            return false;
+        }
+        if let Some(place) = self.places.near(me.thread) {
+            deepen(place);
+            return true;
+        }
+        if !self.places.claim(me.thread) {
+            return false;
+        }
+        // SYNC(rwlock-1): pairs with `close`: this reader sees the gate closed, or whoever closed it sees this reader.
+        fence(SeqCst);
+        if self.words.gate.load(Acquire) == 0 {
+            return true;
+        }
+        // Whoever closed it may wait for this one, and is let in on the way to the lock.
+        self.places.empty(me.thread);
+        false
+    }
+
+    #[cold]
+    fn read_slow(&self, kernel: &dyn Kernel, me: Me, deadline: Deadline) -> Result<()> {
+        if self.writer() == me.thread {
+            return Err(Error::Misuse(
+                "this thread writes and would wait for itself: downgrade() makes a reader of a writer".into(),
+            ));
+        }
+        if let Some(place) = self.places.of(me.thread) {
+            // It is inside: those who wait for it to leave come later in any case.
+            deepen(place);
+            return Ok(());
+        }
+        match self.come(kernel, me, READ, deadline)? {
+            Way::In => Ok(()),
+            Way::Barred => Err(Error::OwnerDied(self.last_death())),
+        }
+    }
+
+    /// Writes, alone. Of a lock whose last writer died: what it left has to be repaired before [`Self::leave`].
+    pub fn write(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<Option<Death>> {
+        let me = kernel.me()?;
+        if self.writer() == me.thread {
+            return Err(Error::Misuse(
+                "this thread writes already and would wait for itself: leave its block first".into(),
+            ));
+        }
+        self.come(kernel, me, WRITE, deadline)?;
+        Ok(self.is_unrepaired().then(|| self.last_death()))
+    }
+
+    /// Makes a writer of a reader, as soon as it is the only one: nobody writes in between.
+    pub fn upgrade(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<()> {
+        let me = kernel.me()?;
+        if self.writer() == me.thread {
+            return Err(Error::Misuse("this thread writes already".into()));
+        }
+        if self.places.of(me.thread).is_none() {
+            return Err(Error::NotOwner);
+        }
+        self.come(kernel, me, UPGRADE, deadline).map(drop)
+    }
+
+    /// Makes a reader of a writer: nobody writes in between.
+    pub fn downgrade(&self, kernel: &dyn Kernel) -> Result<()> {
+        let me = kernel.me()?;
+        if self.writer() != me.thread {
+            return Err(Error::NotOwner);
+        }
+        if self.is_unrepaired() {
+            return Err(Error::Misuse(
+                "its last writer died, and this thread's block that repairs what it left has not ended: leave the \
+                 block first"
+                    .into(),
+            ));
+        }
+        if !self.is_upgraded() {
+            self.places.claim_last(me.thread);
+        }
+        self.stop_writing(kernel, me, Life::NOBODY)
+    }
+
+    /// Ends what [`Self::read`], [`Self::write`] or an upgrade began, or one level of it. What a dead writer left stays its
+    /// own, unless `repaired`.
+    #[inline]
+    pub fn leave(&self, kernel: &dyn Kernel, repaired: bool) -> Result<()> {
+        let me = kernel.me()?;
+        let writes = self.writer() == me.thread;
+        if writes && !self.is_upgraded() {
+            return self.leave_writing(kernel, me, repaired);
+        }
+        let Some(place) = self.places.of(me.thread) else { return Err(Error::NotOwner) };
+        let depth = place.depth.load(Relaxed);
+        if depth > 1 {
+            place.depth.store(depth - 1, Relaxed);
+            return Ok(());
+        }
+        // SYNC(rwlock-2)
+        place.reader.store(0, Release);
+        if writes {
+            return self.leave_writing(kernel, me, repaired);
+        }
+        // SYNC(rwlock-1): whoever closed the gate saw this reader gone, or this one sees the gate closed.
+        fence(SeqCst);
+        if self.words.gate.load(Relaxed) == 0 { Ok(()) } else { self.let_in(kernel) }
+    }
+
+    fn leave_writing(&self, kernel: &dyn Kernel, me: Me, repaired: bool) -> Result<()> {
+        let left = if self.is_unrepaired() && !repaired { Life(WRITER_DEAD) } else { Life::NOBODY };
+        if left == Life::NOBODY {
+            self.words.unrepaired.store(0, Relaxed);
+        }
+        self.stop_writing(kernel, me, left)
+    }
+
+    fn stop_writing(&self, kernel: &dyn Kernel, me: Me, left: Life) -> Result<()> {
+        let gate = &self.words.gate;
+        if gate.compare_exchange(me.thread.0, left.0, AcqRel, Relaxed).is_ok() {
+            return Ok(());
+        }
+        let _owed = self.waiters.owe(kernel);
+        // Without the lock: a signal could end the wait for it.
+        gate.fetch_xor(me.thread.0 ^ left.0, AcqRel);
+        self.let_in(kernel)
+    }
+
+    /// One is outside by now, and others wait.
+    #[cold]
+    fn let_in(&self, kernel: &dyn Kernel) -> Result<()> {
+        match self.waiters.enter(kernel, self) {
+            Ok(_held) => {
+                self.serve(kernel);
+                Ok(())
+            }
+            Err(error) => {
+                // A signal's handler has raised: one who waits does it.
+                self.waiters.call_one(kernel);
+                Err(error)
+            }
+        }
+    }
+
+    /// Comes to read, to write or to upgrade, and waits for it.
+    #[cold]
+    fn come(&self, kernel: &dyn Kernel, me: Me, how: u32, deadline: Deadline) -> Result<Way> {
+        let seat = Cell::new(None);
+        let try_once = deadline == Deadline::NoWait;
+        {
+            let _held = self.waiters.enter(kernel, self)?;
+            // To ask who lives is a system call: not before a spin has been in vain.
+            if let Some(way) = self.arrive(kernel, me, how, try_once || how == UPGRADE)? {
+                return Ok(way);
+            }
+        }
+        if try_once {
+            return Err(Error::WouldBlock);
+        }
+        let operation = match how {
+            READ => Operation::Read,
+            WRITE => Operation::Write,
+            _ => Operation::Upgrade,
+        };
+        let waiting =
+            Waiting { sleepers: Some(&self.waiters), deadline, patience: &self.patience, partner: 0, operation };
+        let ended = wait_until(
+            kernel,
+            waiting,
+            || self.is_open_to(me, how),
+            |watch, slept| self.attempt(kernel, me, how, &seat, watch, slept),
+        );
+        ended.or_else(|error| self.give_up(kernel, me, how, seat.get(), error)).map(Way::read)
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        kernel: &dyn Kernel,
+        me: Me,
+        how: u32,
+        seat: &Cell<Option<usize>>,
+        mut watch: Option<&mut Watch<'a>>,
+        slept: bool,
+    ) -> Result<Option<u64>> {
+        if let Some(index) = seat.get() {
+            let given = self.waiters.look(kernel, self, index, watch, slept)?;
+            if given.is_some() {
+                seat.set(None);
+            }
+            return Ok(given);
+        }
+        let wish = Wish { value: u64::from(me.thread.0), how };
+        let _held = self.waiters.enter(kernel, self)?;
+        loop {
+            if let Some(way) = self.arrive(kernel, me, how, watch.is_some())? {
+                return Ok(Some(way.word()));
+            }
+            let Some(watch) = watch.as_deref_mut() else { return Ok(None) };
+            // Whoever leaves from now on comes to lock, and finds this waiter.
+            self.close();
+            seat.set(self.waiters.seat(kernel, self, wish)?);
+            self.note_the_time(kernel);
+            if let Some(index) = seat.get() {
+                if slept {
+                    // The wake of one slot can have been meant for several.
+                    self.waiters.open_door(kernel);
+                }
+                // Those who left while the gate was open have let nobody in.
+                self.hand_on(kernel);
+                return self.waiters.look(kernel, self, index, Some(watch), false);
+            }
+            if self.waiters.queue_at_door(watch) {
+                self.watch(wish, watch);
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Goes without, and lets others in who waited behind it.
+    #[cold]
+    fn give_up(&self, kernel: &dyn Kernel, me: Me, how: u32, seat: Option<usize>, error: Error) -> Result<u64> {
+        let Some(index) = seat else { return Err(error) };
+        let _owed = self.waiters.owe(kernel);
+        let Ok(_held) = self.waiters.enter(kernel, self) else {
+            let left = self.waiters.leave(kernel, index, error);
+            self.waiters.call_one(kernel);
+            return left;
+        };
+        match self.waiters.take(kernel, index) {
+            Some(given) if error == Error::TimedOut(Phase::Wait) => return Ok(given),
+            Some(given) => self.undo(kernel, me.thread, how, given),
+            None => {
+                self.waiters.dismiss(index);
+                self.waiters.open_door(kernel);
+            }
+        }
+        self.serve(kernel);
+        Err(error)
+    }
+
+    /// Closes the gate, so that no reader comes in without the lock. The lock is held.
+    fn close(&self) {
+        self.words.gate.fetch_or(CLOSED, AcqRel);
+        // SYNC(rwlock-1)
+        fence(SeqCst);
+    }
+
+    /// A cheap look, for the spin.
+    fn is_open_to(&self, me: Me, how: u32) -> bool {
+        let writer = self.writer();
+        (writer == Life::NOBODY || writer.0 == WRITER_DEAD) && (how == READ || self.is_alone(me.thread, how))
+    }
+
+    pub(crate) fn writer(&self) -> Life {
+        Life(self.words.gate.load(Acquire) & !CLOSED)
+    }
+
+    /// What the writer has written for itself.
+    fn is_upgraded(&self) -> bool {
+        self.words.upgraded.load(Relaxed) != 0
+    }
+
+    fn is_unrepaired(&self) -> bool {
+        self.words.unrepaired.load(Relaxed) != 0
+    }
+}
+
+fn deepen(place: &PlaceWords) {
+    place.depth.store(place.depth.load(Relaxed).saturating_add(1), Relaxed);
+}

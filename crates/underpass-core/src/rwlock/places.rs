@@ -1,0 +1,85 @@
+//! Where readers are: each thread in a place of its own, so that two of them write to no word that both use.
+//!
+//! The visible readers of BRAVO (Dice and Kogan, "BRAVO - Biased Locking for Reader-Writer Locks", 2019), in the lock
+//! itself and with the thread's life in them: a reader's death is a place whose life has ended.
+//!
+//! Invariant: a place that is not 0 names a thread that reads, or one that is about to find the gate closed; nobody
+//! but that thread, whoever grants it reading, and after its end whoever has the lock, changes it.
+
+use underpass_shm::layout::rwlock::{PLACES, PlaceWords};
+use underpass_shm::life::Life;
+use underpass_shm::place::PlacedSlice;
+use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// Those that are for everybody.
+const COMMON: usize = PLACES - 1;
+
+/// The places of one lock; the last one is kept for who writes, and reads there once it is downgraded.
+#[derive(Debug)]
+pub struct Places(pub PlacedSlice<PlaceWords>);
+
+/// Where a thread looks first: few that run at the same time look first at the same.
+#[inline]
+fn first(thread: Life) -> usize {
+    thread.0 as usize % COMMON
+}
+
+impl Places {
+    /// Takes a place for a thread; false if all are taken.
+    #[inline]
+    pub(super) fn claim(&self, thread: Life) -> bool {
+        for index in (first(thread)..COMMON).chain(0..first(thread)) {
+            let place = &self.0[index];
+            if place.reader.load(Relaxed) == 0 && place.reader.compare_exchange(0, thread.0, AcqRel, Relaxed).is_ok() {
+                place.depth.store(1, Relaxed);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes the place that is kept for who writes.
+    pub(super) fn claim_last(&self, writer: Life) {
+        if let Some(place) = self.0.last() {
+            place.depth.store(1, Relaxed);
+            place.reader.store(writer.0, Release);
+        }
+    }
+
+    /// The place of a thread.
+    #[inline]
+    pub(super) fn of(&self, thread: Life) -> Option<&PlaceWords> {
+        let first = first(thread);
+        (first..PLACES).chain(0..first).map(|index| &self.0[index]).find(|place| place.reader.load(Relaxed) == thread.0)
+    }
+
+    /// The place of a thread, if it is where the thread looks first.
+    #[inline]
+    pub(super) fn near(&self, thread: Life) -> Option<&PlaceWords> {
+        Some(&self.0[first(thread)]).filter(|place| place.reader.load(Relaxed) == thread.0)
+    }
+
+    /// Empties the place of a thread, if it has one.
+    pub(super) fn empty(&self, thread: Life) {
+        if let Some(place) = self.of(thread) {
+            // SYNC(rwlock-2): what it has read comes before what a writer does who finds the place empty.
+            place.reader.store(0, Release);
+        }
+    }
+
+    /// Empties the places of threads that have ended.
+    pub(super) fn bury(&self, alive: impl Fn(Life) -> bool) {
+        for place in self.0.iter() {
+            let reader = place.reader.load(Acquire);
+            if reader != 0 && !alive(Life(reader)) {
+                let _ = place.reader.compare_exchange(reader, 0, AcqRel, Relaxed);
+            }
+        }
+    }
+
+    /// Who reads.
+    pub fn readers(&self) -> impl Iterator<Item = Life> + '_ {
+        // SYNC(rwlock-2)
+        self.0.iter().map(|place| Life(place.reader.load(Acquire))).filter(|reader| *reader != Life::NOBODY)
+    }
+}

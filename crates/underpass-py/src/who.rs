@@ -1,0 +1,60 @@
+//! Who holds something, and who did: as the texts of errors and reprs call threads.
+
+use underpass_core::mutex::Holder;
+use underpass_shm::life::Life;
+
+use crate::error::seconds;
+use crate::handle::Handle;
+
+/// A holder that is no more, and whether it died with its process.
+pub fn late(handle: &Handle, thread: Life, pid: u32) -> (String, &'static str) {
+    match handle.tid(thread) {
+        _ if handle.lab().is_some() => (format!("pid {pid}"), "died"),
+        tid if is_here(handle, thread) => (format!("thread {tid} of this process"), "ended"),
+        tid if tid != 0 && handle.kernel().alive(handle.process_of(thread)) => {
+            (format!("thread {tid} of pid {pid}"), "ended")
+        }
+        // Its place in the table is another's by now. A pid alone is not enough: others may have, or have had, this one.
+        0 if pid == std::process::id() => (format!("pid {pid} or a thread of it"), "ended"),
+        _ => (format!("pid {pid}"), "died"),
+    }
+}
+
+/// One that lives.
+pub fn living(handle: &Handle, thread: Life, pid: u32) -> String {
+    match handle.tid(thread) {
+        tid if is_here(handle, thread) => format!("thread {tid} of this process"),
+        tid if tid == 0 || tid == pid => format!("pid {pid}"),
+        tid => format!("pid {pid} (thread {tid})"),
+    }
+}
+
+/// The calling thread, beside one that it is told from.
+pub fn myself(handle: &Handle, other: Life) -> String {
+    let kernel = handle.kernel();
+    let Ok(me) = kernel.me() else { return "another".to_owned() };
+    let (tid, pid) = (handle.tid(me.thread), kernel.pid(me.thread));
+    match tid {
+        tid if is_here(handle, other) => format!("thread {tid}"),
+        tid if tid == 0 || tid == pid => format!("pid {pid}"),
+        tid => format!("pid {pid} (thread {tid})"),
+    }
+}
+
+/// Who has it, in which way, for how long, and whether that one has died.
+pub fn describe(handle: &Handle, how: &str, holder: &Holder) -> String {
+    let Holder { thread, pid, held, dead } = *holder;
+    let time = held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
+    if dead {
+        let (who, fate) = late(handle, thread, pid);
+        return format!("left by {who}{time}, which has {fate}");
+    }
+    format!("{how} by {}{time}", living(handle, thread, pid))
+}
+
+/// It is a thread of this process, as far as the table of lives still knows it.
+fn is_here(handle: &Handle, thread: Life) -> bool {
+    handle.lab().is_none()
+        && handle.tid(thread) != 0
+        && handle.kernel().me().is_ok_and(|me| me.process == handle.process_of(thread))
+}

@@ -1,0 +1,94 @@
+//! The words of a lock of readers and writers; its waiters follow.
+
+use crate::place::Shared;
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// Places of readers, and a last one that is kept for whoever writes: it reads there once it is downgraded.
+#[cfg(not(loom))]
+pub const PLACES: usize = 64;
+/// Loom explores every look at every place.
+#[cfg(loom)]
+pub const PLACES: usize = 3;
+
+/// In `gate`: readers do not come in without the lock.
+pub const CLOSED: u32 = 1 << 31;
+/// In place of a writer: it died, and nobody has repaired what it left. No thread's life, since its generation is 0.
+pub const WRITER_DEAD: u32 = 0x7fff;
+
+/// Who writes, and what is known of one who died.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct RWLockWords {
+    /// ```text
+    ///  31         30            0   0                nobody writes or waits: a reader needs nothing but its place
+    /// ┌─────────┬────────────────┐  writer           a thread that writes; from the dead it goes to WRITER_DEAD
+    /// │ closed  │     writer     │  WRITER_DEAD      nobody is inside until somebody writes who repairs
+    /// └─────────┴────────────────┘  closed = 1       somebody waits, or whoever has the lock is about to look
+    /// ```
+    /// All changes but one are made under the lock: without it the writer stores 0, if nobody waits.
+    pub gate: AtomicU32,
+    /// 1: a writer died, and what it left has not been repaired; whoever writes meanwhile repairs.
+    pub unrepaired: AtomicU32,
+    /// 1: whoever writes has upgraded, and has its place still; 0: it has none. Its own.
+    pub upgraded: AtomicU32,
+    /// When the first one came who waits for this writer, in nanoseconds; 0: not known. For people.
+    pub since: AtomicU64,
+    /// The last writer that died: its life << 32 | its pid.
+    pub died: AtomicU64,
+    /// Nanoseconds for which that one had held it; 0: not known.
+    pub held: AtomicU64,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<RWLockWords>() == 64, "tests/hostile/subjects.py knows where the places are");
+
+// SAFETY: S1, atomics only.
+unsafe impl Shared for RWLockWords {}
+
+impl RWLockWords {
+    /// Free.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            gate: AtomicU32::new(0),
+            unrepaired: AtomicU32::new(0),
+            upgraded: AtomicU32::new(0),
+            since: AtomicU64::new(0),
+            died: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Default for RWLockWords {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where one reads: in a cache line of its own, so that readers do not slow each other down.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct PlaceWords {
+    /// The thread; 0: nobody. One that has ended reads no more, and whoever finds it empties the place.
+    pub reader: AtomicU32,
+    /// How often it reads there; written and read by itself.
+    pub depth: AtomicU32,
+}
+
+// SAFETY: S1, atomics only.
+unsafe impl Shared for PlaceWords {}
+
+impl PlaceWords {
+    /// Empty.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { reader: AtomicU32::new(0), depth: AtomicU32::new(0) }
+    }
+}
+
+impl Default for PlaceWords {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,274 @@
+"""Deaths inside RWLock: a dead reader reads no more, a dead writer is told to the next, nobody waits for either."""
+
+import mmap
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+
+from tests.crash.stepping.children import Child, until
+from tests.crash.stepping.operation import Operation, Tally, nothing
+from underpass import OwnerDiedError, RWLock, TimedOut
+
+# Long enough for a sleep, in seconds.
+LOOK = 0.002
+
+
+def read(lock: RWLock) -> str:
+    """Read for a moment, if nobody has died who wrote."""
+    try:
+        with lock.reading():
+            return "read"
+    except OwnerDiedError:
+        return "barred"
+
+
+def write(lock: RWLock) -> str:
+    """Write for a moment; whether that repairs."""
+    with lock.writing() as died:
+        return "written" if died is None else "repaired"
+
+
+def contend(lock: RWLock, tally: Tally) -> None:
+    """Read and write, in turns."""
+    (write if sum(tally.values()) % 2 else read)(lock)
+
+
+def books(lock: RWLock, _tally: Tally) -> tuple[str, ...]:
+    """Say whether a writer died; afterwards nobody is inside or waits, and it works."""
+    found = write(lock)
+    with lock.reading(), lock.reading():
+        lock.upgrade(timeout=0)
+        lock.downgrade()
+    statistics = lock.statistics()
+    return found, read(lock), statistics.state, str(statistics.waiters)
+
+
+def is_due(lock: RWLock) -> bool:
+    """Say whether whoever waits has to go on: nobody who lives is inside."""
+    return lock.statistics().state in {"free", "writer died"}
+
+
+def entered(block: Callable[[], AbstractContextManager[object]]) -> Callable[[], object]:
+    """Enter a block of a lock; its end."""
+    it = block()
+    it.__enter__()
+    return partial(it.__exit__, None, None, None)
+
+
+def reads(lock: RWLock) -> RWLock:
+    lock.reading().__enter__()
+    return lock
+
+
+def writes(lock: RWLock) -> RWLock:
+    lock.writing().__enter__()
+    return lock
+
+
+def leave(lock: RWLock) -> None:
+    """End what the calling thread holds, in whichever way."""
+    lock.reading().__exit__(None, None, None)
+
+
+def enter_writing(lock: RWLock) -> Callable[[], object]:
+    return lock.writing().__enter__
+
+
+def enter_reading(lock: RWLock) -> Callable[[], object]:
+    return lock.reading().__enter__
+
+
+def left_by_the_dead() -> RWLock:
+    """Return one whose writer has died."""
+    lock = RWLock()
+    writer = Child("first writer", lambda: writes(lock) and None)
+    writer.result()
+    writer.close()
+    return lock
+
+
+def fails_to_repair(lock: RWLock) -> Callable[[], object]:
+    block = lock.writing()
+    assert block.__enter__() is not None
+    return partial(block.__exit__, ValueError, ValueError("not repaired"), None)
+
+
+class Elsewhere:
+    """A lock that another process reads, until somebody tells it not to."""
+
+    def __init__(self) -> None:
+        self.lock = RWLock()
+        self._page = mmap.mmap(-1, 2)
+        self._reader = Child("reader", self._read)
+        until(lambda: self._page[0] == 1, "the reader does not come to read")
+
+    def _read(self) -> None:
+        with self.lock.reading():
+            self._page[0] = 1
+            parent = os.getppid()
+            until(lambda: self._page[1] == 1 or os.getppid() != parent, "nobody wants the lock")
+
+    def let_go(self) -> None:
+        """Have it leave, and wait for that."""
+        self._page[1] = 1
+        until(lambda: is_due(self.lock), "the reader does not leave")
+
+    def close(self) -> None:
+        self._reader.close()
+        self._page.close()
+
+
+ELSEWHERE: list[Operation[Elsewhere]] = [
+    Operation(
+        noun="RWLock",
+        verb="writing, timed out",
+        world=Elsewhere,
+        prepare=lambda elsewhere: elsewhere.lock.writing(timeout=LOOK).__enter__,
+        raises=(TimedOut,),
+        wait=lambda elsewhere: write(elsewhere.lock),
+        due=lambda elsewhere: is_due(elsewhere.lock),
+        again=Elsewhere.let_go,
+        books=lambda elsewhere, tally: books(elsewhere.lock, tally),
+        close=Elsewhere.close,
+    ),
+]
+
+INSIDE: list[Operation[RWLock]] = [
+    Operation(
+        noun="RWLock",
+        verb="reading, entered",
+        world=RWLock,
+        prepare=enter_reading,
+        contend=contend,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="reading, left",
+        world=RWLock,
+        prepare=lambda lock: entered(lock.reading),
+        wait=write,
+        due=is_due,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="reading, asleep",
+        world=lambda: writes(RWLock()),
+        prepare=enter_reading,
+        partner=leave,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="writing, entered",
+        world=RWLock,
+        prepare=enter_writing,
+        contend=contend,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="writing, left, to a reader",
+        world=RWLock,
+        prepare=lambda lock: entered(lock.writing),
+        wait=read,
+        due=is_due,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="writing, left, to a writer",
+        world=RWLock,
+        prepare=lambda lock: entered(lock.writing),
+        wait=write,
+        due=is_due,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="writing, asleep",
+        world=lambda: reads(RWLock(prefer="arrival")),
+        prepare=enter_writing,
+        partner=leave,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="writing, of a dead writer's",
+        world=left_by_the_dead,
+        prepare=enter_writing,
+        contend=contend,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="writing, repaired",
+        world=left_by_the_dead,
+        prepare=lambda lock: entered(lock.writing),
+        wait=write,
+        due=is_due,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="writing, left by an exception, not repaired",
+        world=left_by_the_dead,
+        prepare=fails_to_repair,
+        wait=read,
+        due=is_due,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="upgrade",
+        world=RWLock,
+        prepare=lambda lock: reads(lock).upgrade,
+        wait=write,
+        due=is_due,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="upgrade, asleep",
+        world=lambda: reads(RWLock()),
+        prepare=lambda lock: reads(lock).upgrade,
+        partner=leave,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="downgrade",
+        world=RWLock,
+        prepare=lambda lock: writes(lock).downgrade,
+        wait=read,
+        due=is_due,
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="upgraded, left",
+        world=RWLock,
+        prepare=lambda lock: (reads(lock).upgrade(), partial(leave, lock))[1],
+        wait=write,
+        due=is_due,
+        again=nothing,
+        books=books,
+    ),
+]
+
+OPERATIONS = [*INSIDE, *ELSEWHERE]
