@@ -29,7 +29,7 @@ from underpass.interfaces import Interface, connect, oneway, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Notified, Peer, Port, Request
 from underpass.sync import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, RWLock, Semaphore
-from underpass.waiting import fail_after, wait_any, warn_waiting
+from underpass.waiting import fail_after, select, wait_all, wait_any, warn_waiting
 
 __all__ = [
     "AccessDeniedError",
@@ -78,8 +78,10 @@ __all__ = [
     "connect",
     "fail_after",
     "oneway",
+    "select",
     "serve",
     "serving",
+    "wait_all",
     "wait_any",
     "warn_waiting",
 ]

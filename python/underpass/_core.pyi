@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from types import GenericAlias, TracebackType
-from typing import Generic, Literal, Self, SupportsIndex, TypeAlias, final, overload
+from typing import Any, Generic, Literal, Self, SupportsIndex, TypeAlias, final, overload
 
 from typing_extensions import Buffer, TypeVar, disjoint_base
 
 from underpass.errors import OwnerDiedError
 
 _T = TypeVar("_T", default=memoryview)
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+_W = TypeVar("_W", bound="Semaphore | Mutex | Notification | Event | Latch | Queue | QueueRoom")
 _Fairness: TypeAlias = Literal["barging", "arrival", "priority"]
 
 __all__ = [
@@ -49,6 +52,7 @@ __all__ = [
     "PortStatistics",
     "Priority",
     "Queue",
+    "QueueRoom",
     "QueueStatistics",
     "RWLock",
     "RWLockStatistics",
@@ -71,8 +75,11 @@ __all__ = [
     "priority",
     "reenter",
     "reopen",
+    "select",
     "set_conducted_time",
     "set_recheck",
+    "wait_all",
+    "wait_any",
     "warn_waiting",
 ]
 
@@ -565,8 +572,13 @@ class Queue(SharedObject):
     @property
     def message_size(self) -> int: ...
     @property
+    def room(self) -> QueueRoom: ...
+    @property
     def dead_letters(self) -> Queue: ...
     def statistics(self) -> QueueStatistics: ...
+
+@final
+class QueueRoom: ...
 
 @final
 class Lease(Buffer, Generic[_T]):
@@ -841,5 +853,13 @@ def leave() -> None: ...
 def reopen(
     place: str | PathLike[str], file: str, kind: int, nonce: int, creator: int, pid: int, part: str
 ) -> Semaphore | Mutex | Notification | Event | AtomicInt | Queue | Gate: ...
+@overload
+def select(
+    a: Callable[[], _A], b: Callable[[], _B], /, *, timeout: float | None = None
+) -> tuple[Literal[0], _A] | tuple[Literal[1], _B]: ...
+@overload
+def select(*operations: Callable[[], Any], timeout: float | None = None) -> tuple[int, Any]: ...
 def set_recheck(seconds: float | None) -> None: ...
+def wait_all(*what: _W, timeout: float | None = None) -> None: ...
+def wait_any(*what: _W, timeout: float | None = None) -> list[_W]: ...
 def warn_waiting(seconds: float | None, /) -> float | None: ...

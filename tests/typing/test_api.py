@@ -34,6 +34,9 @@ BUILT = (
         "connect",
         "oneway",
         "fail_after",
+        "wait_any",
+        "wait_all",
+        "select",
     ),
 )
 

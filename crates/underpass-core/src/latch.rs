@@ -14,6 +14,7 @@ use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use crate::kernel::{Kernel, Owed, Watch};
+use crate::many::Ready;
 use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
@@ -137,6 +138,17 @@ impl Latch {
     pub fn count(&self) -> u32 {
         // SYNC(latch-1)
         self.words.word.load(Acquire) & !SLEEPERS
+    }
+}
+
+impl Ready for Latch {
+    fn sleepers(&self) -> &dyn Sleepers {
+        &*self.words
+    }
+
+    /// It is open.
+    fn is_ready<'a>(&'a self, _kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        Ok(self.attempt(watch).is_some())
     }
 }
 

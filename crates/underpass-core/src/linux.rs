@@ -17,8 +17,8 @@ use underpass_shm::sync::{AtomicU32, AtomicU64};
 use underpass_shm::waits::Wait;
 use underpass_shm::{baton, clock, cpus, priority};
 
-use crate::many::{self, Bell};
 use crate::kernel::{Kernel, Memory, Parked, Purpose, Wanted, Watch};
+use crate::many::{self, Bell};
 use crate::{Error, Result, waits};
 
 /// After this long every sleeper looks for itself: the backstop for stopped processes and two deaths in one instant.
@@ -320,7 +320,8 @@ impl Kernel for Linux {
         if let Some(object) = &self.object {
             let lives = self.space.lives();
             let bell = |number| lives.bell(number);
-            let rung = |bell: &BellWords| futex::wake(&bell.rings, 1) > 0 || lives.alive(Life(bell.owner.load(Relaxed)));
+            let rung =
+                |bell: &BellWords| futex::wake(&bell.rings, 1) > 0 || lives.alive(Life(bell.owner.load(Relaxed)));
             many::ring(&object.watchers, object.header.nonce, bell, rung);
         }
         woken

@@ -129,17 +129,19 @@ impl<'a> Lock<'a> {
         }
     }
 
-    /// Says whether it could be taken now. With a watch list a caller that finds it could not is announced.
+    /// Says whether the caller would not wait for it: it is free, its owner is dead, or it is the caller's own. With a watch
+    /// list a caller that would wait is announced.
     pub(crate) fn is_free(
         self,
         kernel: &dyn Kernel,
+        me: Me,
         rules: &impl Rules,
         mut watch: Option<&mut Watch<'a>>,
     ) -> bool {
         loop {
             let word = self.0.word.load(Acquire);
             let owner = Life(word & !SLEEPERS);
-            if owner == Life::NOBODY || rules.is_dead(owner) || !kernel.alive(owner) {
+            if owner == Life::NOBODY || owner == me.thread || rules.is_dead(owner) || !kernel.alive(owner) {
                 return true;
             }
             let Some(watch) = watch.as_deref_mut() else { return false };

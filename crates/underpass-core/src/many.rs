@@ -7,6 +7,7 @@
 //! object after that look finds somebody announced, wakes, and rings.
 
 use underpass_shm::layout::bell::{BellWords, MARKS, WatchersWords};
+use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use underpass_shm::sync::fence;
@@ -44,6 +45,8 @@ pub struct Member<'a> {
     pub kernel: &'a dyn Kernel,
     /// Who is rung for it.
     pub watchers: &'a WatchersWords,
+    /// By what those who ring know it.
+    pub nonce: u64,
 }
 
 /// Rings the bells that watch an object, which is known by `nonce`: after its change, with its baton named. `bell` finds
@@ -110,19 +113,107 @@ pub enum Enough {
     All,
 }
 
-impl Enough {
-    fn is(self, ready: &[usize], members: &[Member<'_>]) -> bool {
-        match self {
-            Self::Any => !ready.is_empty() || members.is_empty(),
-            Self::All => ready.len() == members.len(),
+/// What is known of the members.
+#[derive(Debug)]
+struct Seen<'m, 'a> {
+    members: &'m [Member<'a>],
+    ready: Vec<bool>,
+    /// How many are ready.
+    count: usize,
+    /// Whose ends would change what is known, of which member.
+    lives: Vec<(usize, Life)>,
+    /// Some member may not be told of everything.
+    unheard: bool,
+}
+
+impl<'m, 'a> Seen<'m, 'a> {
+    fn nothing(members: &'m [Member<'a>]) -> Self {
+        Self { members, ready: vec![false; members.len()], count: 0, lives: Vec::new(), unheard: false }
+    }
+
+    fn is(&self, enough: Enough) -> bool {
+        match enough {
+            Enough::Any => self.count > 0 || self.members.is_empty(),
+            Enough::All => self.count == self.members.len(),
         }
+    }
+
+    fn ready(&self) -> Vec<usize> {
+        (0..self.members.len()).filter(|index| self.ready[*index]).collect()
+    }
+
+    /// Which are ready, without a word to anybody.
+    fn look(&mut self) -> Result<()> {
+        for (index, member) in self.members.iter().enumerate() {
+            let ready = member.object.is_ready(member.kernel, None)?;
+            self.learn(index, ready);
+        }
+        Ok(())
+    }
+
+    /// The same; who waits is announced at those that are not. With marks only those are looked at that bear one.
+    fn announce(&mut self, marks: Option<&Marks>) -> Result<()> {
+        if marks.is_none() {
+            self.unheard = false;
+        }
+        let mut own = Watch::new();
+        for (index, member) in self.members.iter().enumerate() {
+            if marks.is_some_and(|marks| !marks.bears(member.nonce)) {
+                continue;
+            }
+            self.lives.retain(|(other, _)| *other != index);
+            loop {
+                own.clear();
+                let ready = member.object.is_ready(member.kernel, Some(&mut own))?;
+                // Who sleeps there does so only while these are as they were; whoever changes them from now on rings.
+                if ready || own.holds() {
+                    self.learn(index, ready);
+                    break;
+                }
+            }
+            if !self.ready[index] {
+                self.lives.extend(own.lives().iter().map(|life| (index, *life)));
+                self.unheard |= own.unheard;
+            }
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, index: usize, ready: bool) {
+        self.count = self.count + usize::from(ready) - usize::from(self.ready[index]);
+        self.ready[index] = ready;
+    }
+}
+
+/// Which objects may be ready, by what their ringers said.
+#[derive(Debug)]
+struct Marks([u64; MARKS as usize / 64]);
+
+impl Marks {
+    /// Takes those that were left at these bells.
+    fn take(bells: &[Bell<'_>]) -> Self {
+        let mut taken = [0; MARKS as usize / 64];
+        for bell in bells {
+            for (mark, word) in taken.iter_mut().zip(&bell.words.ready) {
+                if word.load(Relaxed) != 0 {
+                    *mark |= word.swap(0, AcqRel);
+                }
+            }
+        }
+        Self(taken)
+    }
+
+    fn bears(&self, nonce: u64) -> bool {
+        let mark = nonce % MARKS;
+        self.0[(mark / 64) as usize] >> (mark % 64) & 1 != 0
     }
 }
 
 /// Waits until enough of the members are ready; all that are, by their places.
 pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Result<Vec<usize>> {
-    let ready = look(members)?;
-    let (false, Some(first)) = (enough.is(&ready, members), members.first()) else { return Ok(ready) };
+    let mut seen = Seen::nothing(members);
+    seen.look()?;
+    let (false, Some(first)) = (seen.is(enough), members.first()) else { return Ok(seen.ready()) };
     if deadline == Deadline::NoWait {
         return Err(Error::WouldBlock);
     }
@@ -142,55 +233,37 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
     let mut watch = Watch::new();
     watch.purpose = Some(Purpose::new(Operation::Wait));
     let mut expired = deadline.time().is_some_and(|time| kernel.now() >= time);
+    // Whoever was not told why it was woken looks at all: a life has ended, or nobody has rung for long.
+    let mut told = false;
+    let mut rings: Vec<u32> = bells.iter().map(|bell| bell.words.rings.load(Acquire)).collect();
     loop {
-        watch.clear();
-        for bell in &bells {
-            watch.word(&bell.words.rings, bell.words.rings.load(Acquire));
+        let marks = Marks::take(&bells);
+        seen.announce(told.then_some(&marks))?;
+        if told && enough == Enough::All && seen.is(enough) {
+            // Those that were ready may have been taken since.
+            seen.announce(None)?;
         }
-        let ready = announce(members, &mut watch)?;
-        if enough.is(&ready, members) {
-            return Ok(ready);
+        if seen.is(enough) {
+            return Ok(seen.ready());
         }
         if expired {
             return Err(Error::TimedOut(Phase::Wait));
         }
-        match kernel.park(&watch, &batons, deadline.time()) {
+        watch.clear();
+        for (bell, rings) in bells.iter().zip(&rings) {
+            watch.word(&bell.words.rings, *rings);
+        }
+        seen.lives.iter().for_each(|(_, life)| watch.life(*life));
+        watch.unheard = seen.unheard;
+        let parked = kernel.park(&watch, &batons, deadline.time());
+        let heard: Vec<u32> = bells.iter().map(|bell| bell.words.rings.load(Acquire)).collect();
+        told = parked == Parked::Look && heard != rings;
+        rings = heard;
+        match parked {
             Parked::Look => {}
             Parked::Baton => members.iter().for_each(|member| member.object.sleepers().recall(member.kernel)),
             Parked::Expired => expired = true,
             Parked::Interrupted => return Err(Error::Interrupted),
         }
     }
-}
-
-/// Which members are ready.
-fn look(members: &[Member<'_>]) -> Result<Vec<usize>> {
-    let mut ready = Vec::new();
-    for (index, member) in members.iter().enumerate() {
-        if member.object.is_ready(member.kernel, None)? {
-            ready.push(index);
-        }
-    }
-    Ok(ready)
-}
-
-/// The same, and the caller is announced at those that are not.
-fn announce(members: &[Member<'_>], watch: &mut Watch<'_>) -> Result<Vec<usize>> {
-    let (mut ready, mut own) = (Vec::new(), Watch::new());
-    for (index, member) in members.iter().enumerate() {
-        loop {
-            own.clear();
-            if member.object.is_ready(member.kernel, Some(&mut own))? {
-                ready.push(index);
-                break;
-            }
-            // Who sleeps there does so only while these are as they were; whoever changes them from now on rings.
-            if own.holds() {
-                break;
-            }
-        }
-        own.lives().iter().for_each(|life| watch.life(*life));
-        watch.unheard |= own.unheard;
-    }
-    Ok(ready)
 }

@@ -229,10 +229,10 @@ impl Ready for Mutex {
         self
     }
 
-    /// Nobody holds it: an acquire would take it, or tell of an owner that died.
+    /// An acquire would take it, or say at once why not: its owner has died, or is the caller.
     fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
         let claim = Claim { mutex: self, kernel, recovers: false };
-        Ok(self.lock().is_free(kernel, &claim, watch))
+        Ok(self.lock().is_free(kernel, kernel.me()?, &claim, watch))
     }
 }
 

@@ -181,6 +181,7 @@ impl Ready for Notification {
         }
         let Some(watch) = watch else { return Ok(false) };
         let _held = self.waiters.enter(kernel, self)?;
+        self.waiters.reap(kernel, self);
         self.waiters.announce_onlooker(watch);
         Ok(self.words.bits.load(Relaxed) != 0)
     }

@@ -363,7 +363,9 @@ impl World {
         found.extend(self.tasks().filter(|task| {
             let state = &self.tasks[task.index()];
             // A stopped process is woken like any other; a dead one sleeps no more.
-            state.asleep && state.barred.is_none() && (state.sleep.batons.contains(&word) || state.sleep.words.contains(&word))
+            state.asleep
+                && state.barred.is_none()
+                && (state.sleep.batons.contains(&word) || state.sleep.words.contains(&word))
         }));
         found.sort_by_key(|task| self.tasks[task.index()].sleep.since);
     }

@@ -93,6 +93,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl LabKernel {
+    /// Picks a number below `count`: a choice like any other.
+    pub fn pick(&self, count: usize) -> usize {
+        self.schedule().pick(count as u32) as usize
+    }
+
     /// A kernel whose schedules are decided by what `schedule` brings.
     pub fn new(schedule: Schedule) -> Self {
         Self {

@@ -161,7 +161,7 @@ impl Lab {
 
     /// Pick a number below ``count``: a choice like any other.
     fn pick(&self, count: u32) -> u32 {
-        self.kernel.schedule().pick(count)
+        self.kernel.pick(count as usize) as u32
     }
 
     /// Have each scheduling point told: ``observer(task, point, object)`` runs as nobody.

@@ -49,8 +49,8 @@ use crate::timeout::Timeout;
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Latch {
-    handle: Arc<Handle>,
-    core: core::Latch,
+    pub handle: Arc<Handle>,
+    pub core: core::Latch,
 }
 
 /// A snapshot of a latch.

@@ -5,19 +5,29 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
-use underpass_core::Error;
-use underpass_core::many::{self as core, Member, Ready};
+use underpass_core::many::{self as core, Enough, Member, Ready};
 use underpass_core::queue::ForPutting;
+use underpass_core::{Deadline, Error};
 use underpass_shm::header;
+use underpass_shm::layout::bell::WatchersWords;
+use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
 use crate::event::Event;
 use crate::handle::Handle;
+use crate::latch::Latch;
 use crate::mutex::Mutex;
 use crate::notification::Notification;
 use crate::queue::Queue;
 use crate::semaphore::Semaphore;
 use crate::timeout::Timeout;
+
+mod choice;
+
+pub use choice::select;
+
+/// Objects that an error names.
+const NAMED: usize = 3;
 
 /// A queue as those see it who put: ready when a put would not wait.
 ///
@@ -45,22 +55,86 @@ impl QueueRoom {
 /// An object that can be waited for beside others, by its handle and what says whether it is ready.
 fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dyn Ready)> {
     macro_rules! one_of {
-        ($($class:ty),*) => {
+        ($($class:ident $ready:expr),* $(,)?) => {
             $(if let Ok(object) = what.cast::<$class>() {
                 let object = object.get();
-                return Ok((&object.handle, &object.core as &dyn Ready));
+                return Ok((&object.handle, $ready(object)));
             })*
         };
     }
-    one_of!(Semaphore, Mutex, Notification, Event, QueueRoom);
-    if let Ok(queue) = what.cast::<Queue>() {
-        let queue = queue.get();
-        return Ok((&queue.handle, &*queue.core));
-    }
+    one_of!(
+        Semaphore |it: &'a Semaphore| it.core.ready(),
+        Mutex |it: &'a Mutex| &it.core as &dyn Ready,
+        Notification |it: &'a Notification| &it.core as &dyn Ready,
+        Event |it: &'a Event| &it.core as &dyn Ready,
+        Latch |it: &'a Latch| &it.core as &dyn Ready,
+        Queue |it: &'a Queue| &*it.core as &dyn Ready,
+        QueueRoom |it: &'a QueueRoom| &it.core as &dyn Ready,
+    );
     Err(PyTypeError::new_err(format!(
-        "{} cannot be waited for beside others: a Semaphore, Mutex, Notification, Event, Queue, or Queue.room can",
+        "{} cannot be waited for beside others: a Semaphore, Mutex, Notification, Event, Latch, Queue or Queue.room can",
         what.get_type().name()?
     )))
+}
+
+/// What a verb was given, ready to be waited for.
+struct Party<'a> {
+    found: Vec<(&'a Arc<Handle>, &'a dyn Ready)>,
+    watchers: Vec<Placed<WatchersWords>>,
+}
+
+impl<'a> Party<'a> {
+    /// Of what `verb` was given.
+    fn new(py: Python<'_>, verb: &str, all: &'a [Bound<'_, PyAny>]) -> PyResult<Self> {
+        if all.is_empty() {
+            return Err(PyValueError::new_err(format!("{verb}() of nothing: pass what to wait for")));
+        }
+        let found = all.iter().map(waitable).collect::<PyResult<Vec<_>>>()?;
+        let mut watchers = Vec::with_capacity(found.len());
+        for (handle, _) in &found {
+            handle.check_look(py)?;
+            let corrupted = || Error::Corrupted(format!("{} bytes are too few", handle.region.len()));
+            let words = header::watchers(&handle.region).ok_or_else(corrupted);
+            watchers.push(words.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))?);
+            if let Some(lab) = handle.lab() {
+                lab.touch(&handle.region);
+            }
+        }
+        Ok(Self { found, watchers })
+    }
+
+    fn wait(&self, py: Python<'_>, verb: &str, enough: Enough, timeout: Option<f64>) -> PyResult<Vec<usize>> {
+        let timeout = Timeout::new(timeout)?;
+        let waited = timeout.within(verb, |deadline| self.wait_until(enough, deadline));
+        waited.map_err(|error| self.unready(py, enough, timeout, error))
+    }
+
+    fn wait_until(&self, enough: Enough, deadline: Deadline) -> Result<Vec<usize>, Error> {
+        let members: Vec<Member<'_>> = self
+            .found
+            .iter()
+            .zip(&self.watchers)
+            .map(|((handle, object), watchers)| Member {
+                object: *object,
+                kernel: handle.kernel(),
+                watchers,
+                nonce: handle.header.nonce,
+            })
+            .collect();
+        core::wait(&members, enough, deadline)
+    }
+
+    fn unready(&self, py: Python<'_>, enough: Enough, timeout: Timeout, error: Error) -> PyErr {
+        let titles: Vec<&str> = self.found.iter().take(NAMED).map(|(handle, _)| handle.title.as_str()).collect();
+        let more = self.found.len() - titles.len();
+        let titles = titles.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
+        let object = match (self.found.len(), enough) {
+            (1, _) => titles,
+            (_, Enough::Any) => format!("any of {titles}"),
+            (_, Enough::All) => format!("all of {titles}"),
+        };
+        raise(py, &Context { object: &object, failed: "not ready", time: timeout.text(), detail: String::new() }, error)
+    }
 }
 
 /// Wait until one of these is ready at least; return all that are, in the order given.
@@ -70,7 +144,7 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
 /// Follows Zephyr's ``k_poll`` and ``poll``.
 ///
 /// Ready are: a `Semaphore` with a unit, a `Mutex` that nobody holds or whose owner has died, a `Notification` with any
-/// flag, an `Event` that is set, a `Queue` with a message or from which none will come any more, and ``Queue.room`` of one
+/// flag, an `Event` that is set, a `Latch` that is open, a `Queue` with a message or from which none will come any more, and ``Queue.room`` of one
 /// with a free slot.
 ///
 /// Args:
@@ -95,31 +169,34 @@ pub fn wait_any<'py>(
     what: &Bound<'py, PyTuple>,
     timeout: Option<f64>,
 ) -> PyResult<Bound<'py, PyList>> {
-    let timeout = Timeout::new(timeout)?;
     let all: Vec<Bound<'_, PyAny>> = what.iter().collect();
-    let found = all.iter().map(waitable).collect::<PyResult<Vec<_>>>()?;
-    let Some((first, _)) = found.first() else {
-        return Err(PyValueError::new_err("wait_any() of nothing would wait for ever: pass what to wait for"));
-    };
-    let mut watchers = Vec::with_capacity(found.len());
-    for (handle, _) in &found {
-        handle.check_look(py)?;
-        let corrupted = || Error::Corrupted(format!("{} bytes are too few", handle.region.len()));
-        let words = header::watchers(&handle.region).ok_or_else(corrupted);
-        watchers.push(words.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))?);
-        if let Some(lab) = handle.lab() {
-            lab.touch(&handle.region);
-        }
-    }
-    let members: Vec<Member<'_>> = found
-        .iter()
-        .zip(&watchers)
-        .map(|((handle, object), watchers)| Member { object: *object, kernel: handle.kernel(), watchers })
-        .collect();
-    let ready = timeout.judge(core::wait_any(&members, timeout.deadline())).map_err(|error| {
-        let detail = format!("the first of {}", found.len());
-        let context = Context { object: &first.title, failed: "not ready", time: timeout.text(), detail };
-        raise(py, &context, error)
-    })?;
+    let ready = Party::new(py, "wait_any", &all)?.wait(py, "wait_any", Enough::Any, timeout)?;
     PyList::new(py, ready.into_iter().map(|index| &all[index]))
+}
+
+/// Wait until all of these are ready at one look.
+///
+/// Level-triggered, and takes nothing, as `wait_any`: what has become ready may be taken by others while the rest is waited
+/// for, and is then waited for again.
+///
+/// Args:
+///     what: One object or more: those that `wait_any` takes.
+///     timeout: Seconds; None waits for ever, 0 looks once.
+///
+/// Raises:
+///     TimedOut: They were not all ready at once within ``timeout`` seconds.
+///     TypeError: Not something that can be waited for.
+///     ValueError: Nothing was given.
+///
+/// Example:
+///     >>> import underpass
+///     >>> parts, done = underpass.Queue(), underpass.Event()
+///     >>> parts.put(b"wheel")
+///     >>> done.set()
+///     >>> underpass.wait_all(parts, done, timeout=1)
+#[pyfunction]
+#[pyo3(signature = (*what, timeout=None))]
+pub fn wait_all<'py>(py: Python<'py>, what: &Bound<'py, PyTuple>, timeout: Option<f64>) -> PyResult<()> {
+    let all: Vec<Bound<'_, PyAny>> = what.iter().collect();
+    Party::new(py, "wait_all", &all)?.wait(py, "wait_all", Enough::All, timeout).map(drop)
 }

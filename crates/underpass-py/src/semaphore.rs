@@ -7,6 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::kernel::Kernel;
 use underpass_core::kernel::Wanted;
+use underpass_core::many::Ready;
 use underpass_core::semaphore::fair::{Fair, Order};
 use underpass_core::semaphore::{self as core, MOST};
 use underpass_core::waiters::{self, Waiters};
@@ -58,7 +59,7 @@ pub struct Semaphore {
 
 /// In which way it is fair.
 #[derive(Debug)]
-enum Core {
+pub enum Core {
     Barging(core::Semaphore),
     Fair(Fair),
 }
@@ -87,6 +88,13 @@ impl Core {
                 Ok(())
             }
             Self::Fair(core) => core.reset(kernel),
+        }
+    }
+
+    pub fn ready(&self) -> &dyn Ready {
+        match self {
+            Self::Barging(core) => core,
+            Self::Fair(core) => core,
         }
     }
 

@@ -49,6 +49,8 @@ const THREAD_TABLE: usize = PROCESS_TABLE + PROCESSES as usize * size_of::<Proce
 const BELL_TABLE: usize = THREAD_TABLE + THREADS as usize * size_of::<ThreadEntry>();
 /// Bytes of a whole table; what is not used yet is a hole of the file.
 pub const TABLE_SIZE: usize = BELL_TABLE + BELLS * size_of::<BellWords>();
+/// Bytes of a table that was made before there were bells.
+pub(crate) const TABLE_SIZE_WITHOUT_BELLS: usize = BELL_TABLE;
 /// What every table has from the start: header, processes, and the first threads by [`Lives::format`].
 pub(crate) const FIRST_BYTES: u64 = THREAD_TABLE as u64;
 /// The byte whose lock the process holds that makes the table grow.

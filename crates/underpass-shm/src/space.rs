@@ -21,7 +21,7 @@ use crate::error::Found;
 use crate::header::{Header, Kind, PARAMETERS, nonce};
 use crate::life::Life;
 use crate::limits::Lack;
-use crate::lives::{Lives, TABLE_SIZE};
+use crate::lives::{Lives, TABLE_SIZE, TABLE_SIZE_WITHOUT_BELLS};
 use crate::region::Region;
 use crate::{Error, Result, forks};
 
@@ -525,6 +525,11 @@ fn creator_of(file: &str) -> Option<Life> {
 /// The size of a table of lives, refused if it is none.
 fn checked_size(file: &OwnedFd, what: &str) -> Result<usize> {
     let size = rustix::fs::fstat(file).map_err(|errno| Error::system("stat", what, errno))?.st_size;
+    if size.cast_unsigned() == TABLE_SIZE_WITHOUT_BELLS as u64 && rustix::fs::ftruncate(file, TABLE_SIZE as u64).is_ok()
+    {
+        // Made before there were bells: they are zeroes at its end.
+        return Ok(TABLE_SIZE);
+    }
     if size.cast_unsigned() < TABLE_SIZE as u64 {
         return Err(Error::Corrupted { what: what.into(), why: format!("{size} bytes instead of {TABLE_SIZE}") });
     }

@@ -13,6 +13,8 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::sum;
 use crate::kernel::{Kernel, Watch};
+use crate::many::Ready;
+use crate::wait::Sleepers;
 use crate::waiters::{Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
@@ -219,6 +221,22 @@ impl Fair {
         }
         // Who found no slot has not come, and takes what is free.
         self.waiters.open_door(kernel);
+    }
+}
+
+impl Ready for Fair {
+    fn sleepers(&self) -> &dyn Sleepers {
+        &self.waiters
+    }
+
+    /// A unit is free.
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        let (true, Some(watch)) = (self.value() == 0, watch) else { return Ok(self.value() > 0) };
+        let _held = self.waiters.enter(kernel, self)?;
+        self.waiters.reap(kernel, self);
+        self.waiters.announce_onlooker(watch);
+        self.queued();
+        Ok(self.value() > 0)
     }
 }
 

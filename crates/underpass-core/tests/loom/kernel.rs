@@ -422,7 +422,9 @@ impl Kernel for ThreadKernel {
             self.die();
         }
         let woken = self.world.state().wake(Place::word(word), count);
-        if let Some(watched) = self.world.watched.iter().find(|watched| watched.words.contains(&std::ptr::from_ref(word).addr())) {
+        if let Some(watched) =
+            self.world.watched.iter().find(|watched| watched.words.contains(&std::ptr::from_ref(word).addr()))
+        {
             let bell = |number: usize| self.world.bells.get(number);
             many::ring(&watched.watchers, watched.nonce, bell, |bell| {
                 self.world.state().wake(Place::word(&bell.rings), 1);

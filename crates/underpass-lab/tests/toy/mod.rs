@@ -104,7 +104,13 @@ fn step(
                     return schedule.advance();
                 }
                 let until = if let Word::LockFor(_, time) = word { Some(time) } else { None };
-                schedule.world.sleep(task, std::iter::once(object), std::iter::once(usize::MAX - index), std::iter::empty(), until);
+                schedule.world.sleep(
+                    task,
+                    std::iter::once(object),
+                    std::iter::once(usize::MAX - index),
+                    std::iter::empty(),
+                    until,
+                );
                 return schedule.arrive(Pending { point: Point::Awake, ..word.pending() });
             }
             Word::Unlock(_) => {
@@ -113,7 +119,13 @@ fn step(
             }
             Word::Sleep(_) if schedule.world.pending()[index].point == Point::Awake => {}
             Word::Sleep(_) => {
-                schedule.world.sleep(task, std::iter::once(object), std::iter::once(usize::MAX - index), std::iter::empty(), None);
+                schedule.world.sleep(
+                    task,
+                    std::iter::once(object),
+                    std::iter::once(usize::MAX - index),
+                    std::iter::empty(),
+                    None,
+                );
                 return schedule.arrive(Pending { point: Point::Awake, ..word.pending() });
             }
             Word::Wake(_) => {

@@ -52,11 +52,7 @@ impl BellWords {
     /// Nobody's.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            owner: AtomicU32::new(0),
-            rings: AtomicU32::new(0),
-            ready: std::array::from_fn(|_| AtomicU64::new(0)),
-        }
+        Self { owner: AtomicU32::new(0), rings: AtomicU32::new(0), ready: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 }
 
