@@ -29,7 +29,7 @@ from underpass.interfaces import Interface, connect, oneway, serve, serving
 from underpass.memory import ObjectInfo, SharedObject, Space
 from underpass.ports import Gate, Notified, Peer, Port, Request
 from underpass.sync import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, RWLock, Semaphore
-from underpass.waiting import fail_after, select, wait_all, wait_any, warn_waiting
+from underpass.waiting import WaitSet, fail_after, process, select, wait_all, wait_any, warn_waiting
 
 __all__ = [
     "AccessDeniedError",
@@ -73,11 +73,13 @@ __all__ = [
     "SharedObject",
     "Space",
     "TimedOut",
+    "WaitSet",
     "UnderpassError",
     "WouldBlock",
     "connect",
     "fail_after",
     "oneway",
+    "process",
     "select",
     "serve",
     "serving",

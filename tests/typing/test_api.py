@@ -37,6 +37,8 @@ BUILT = (
         "wait_any",
         "wait_all",
         "select",
+        "WaitSet",
+        "process",
     ),
 )
 

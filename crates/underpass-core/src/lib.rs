@@ -7,6 +7,8 @@ pub mod condition;
 pub mod deadline;
 pub mod error;
 #[cfg(not(loom))]
+pub mod hearing;
+#[cfg(not(loom))]
 pub mod held;
 pub mod kernel;
 pub mod latch;

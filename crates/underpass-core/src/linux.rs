@@ -42,6 +42,12 @@ pub fn set_recheck(interval: u64) {
     RECHECK_EVERY.store(interval, Relaxed);
 }
 
+/// How long a sleeper whom nobody tells anything sleeps at most, in nanoseconds.
+#[must_use]
+pub fn recheck() -> u64 {
+    RECHECK_EVERY.load(Relaxed)
+}
+
 /// After how many nanoseconds of waiting a thread says so; tools and worried programs turn it on.
 static WARN_AFTER: AtomicU64 = AtomicU64::new(u64::MAX);
 
@@ -320,8 +326,10 @@ impl Kernel for Linux {
         if let Some(object) = &self.object {
             let lives = self.space.lives();
             let bell = |number| lives.bell(number);
-            let rung =
-                |bell: &BellWords| futex::wake(&bell.rings, 1) > 0 || lives.alive(Life(bell.owner.load(Relaxed)));
+            let rung = |number, bell: &BellWords| match bell.socket.load(Acquire) {
+                0 => futex::wake(&bell.rings, 1) > 0 || lives.alive(Life(bell.owner.load(Relaxed))),
+                _ => lives.knock(number, bell),
+            };
             many::ring(&object.watchers, object.header.nonce, bell, rung);
         }
         woken

@@ -55,7 +55,7 @@ pub fn ring<'a>(
     watchers: &WatchersWords,
     nonce: u64,
     bell: impl Fn(usize) -> Option<&'a BellWords>,
-    wake: impl Fn(&'a BellWords) -> bool,
+    wake: impl Fn(usize, &'a BellWords) -> bool,
 ) {
     for (group, word) in watchers.bells.iter().enumerate() {
         let mut left = word.load(Relaxed);
@@ -63,11 +63,12 @@ pub fn ring<'a>(
             let bit = left.trailing_zeros() as usize;
             left &= left - 1;
             let ring = || {
-                bell(group * 64 + bit).is_some_and(|words| {
-                    let mark = nonce % MARKS;
+                let number = group * 64 + bit;
+                bell(number).is_some_and(|words| {
+                    let mark = mark_of(nonce);
                     words.ready[(mark / 64) as usize].fetch_or(1 << (mark % 64), AcqRel);
                     words.rings.fetch_add(1, AcqRel);
-                    wake(words)
+                    wake(number, words)
                 })
             };
             if ring() {
@@ -84,6 +85,36 @@ pub fn ring<'a>(
     }
 }
 
+/// The mark that is left at a bell for the object of that nonce; several can have the same.
+#[must_use]
+pub fn mark_of(nonce: u64) -> u64 {
+    nonce % MARKS
+}
+
+/// From now on the bell of that number is rung for the object.
+pub fn watch(watchers: &WatchersWords, number: usize) {
+    watchers.bells[number / 64].fetch_or(1 << (number % 64), Relaxed);
+    // SYNC(many-1): pairs with whoever wakes, which finds somebody announced before it looks at the watchers.
+    fence(SeqCst);
+}
+
+/// It is not any more.
+pub fn unwatch(watchers: &WatchersWords, number: usize) {
+    watchers.bells[number / 64].fetch_and(!(1 << (number % 64)), Relaxed);
+}
+
+/// Says whether an object is ready; if it is not, who asks is announced there, and rung for from now on.
+pub fn announce<'a>(object: &'a dyn Ready, kernel: &dyn Kernel, own: &mut Watch<'a>) -> Result<bool> {
+    loop {
+        own.clear();
+        let ready = object.is_ready(kernel, Some(&mut *own))?;
+        // Who sleeps there does so only while these are as they were; whoever changes them from now on rings.
+        if ready || own.holds() {
+            return Ok(ready);
+        }
+    }
+}
+
 /// While this lives, the bell is rung for the object.
 #[derive(Debug)]
 struct Watching<'a> {
@@ -92,15 +123,15 @@ struct Watching<'a> {
 }
 
 impl<'a> Watching<'a> {
-    fn begin(member: &Member<'a>, bell: Bell<'_>) -> Self {
-        member.watchers.bells[bell.number / 64].fetch_or(1 << (bell.number % 64), Relaxed);
-        Self { watchers: member.watchers, number: bell.number }
+    fn begin(watchers: &'a WatchersWords, number: usize) -> Self {
+        watch(watchers, number);
+        Self { watchers, number }
     }
 }
 
 impl Drop for Watching<'_> {
     fn drop(&mut self) {
-        self.watchers.bells[self.number / 64].fetch_and(!(1 << (self.number % 64)), Relaxed);
+        unwatch(self.watchers, self.number);
     }
 }
 
@@ -162,15 +193,8 @@ impl<'m, 'a> Seen<'m, 'a> {
                 continue;
             }
             self.lives.retain(|(other, _)| *other != index);
-            loop {
-                own.clear();
-                let ready = member.object.is_ready(member.kernel, Some(&mut own))?;
-                // Who sleeps there does so only while these are as they were; whoever changes them from now on rings.
-                if ready || own.holds() {
-                    self.learn(index, ready);
-                    break;
-                }
-            }
+            let ready = announce(member.object, member.kernel, &mut own)?;
+            self.learn(index, ready);
             if !self.ready[index] {
                 self.lives.extend(own.lives().iter().map(|life| (index, *life)));
                 self.unheard |= own.unheard;
@@ -187,24 +211,34 @@ impl<'m, 'a> Seen<'m, 'a> {
 
 /// Which objects may be ready, by what their ringers said.
 #[derive(Debug)]
-struct Marks([u64; MARKS as usize / 64]);
+pub struct Marks([u64; MARKS as usize / 64]);
 
 impl Marks {
-    /// Takes those that were left at these bells.
-    fn take(bells: &[Bell<'_>]) -> Self {
-        let mut taken = [0; MARKS as usize / 64];
-        for bell in bells {
-            for (mark, word) in taken.iter_mut().zip(&bell.words.ready) {
-                if word.load(Relaxed) != 0 {
-                    *mark |= word.swap(0, AcqRel);
-                }
+    /// Nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self([0; MARKS as usize / 64])
+    }
+
+    /// Takes those that were left at a bell.
+    pub fn take(&mut self, bell: &BellWords) {
+        for (mark, word) in self.0.iter_mut().zip(&bell.ready) {
+            if word.load(Relaxed) != 0 {
+                *mark |= word.swap(0, AcqRel);
             }
         }
-        Self(taken)
+    }
+
+    /// The marks of objects that may be ready: [`mark_of`] tells an object's.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0
+            .iter()
+            .zip(0..)
+            .flat_map(|(word, group)| (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| group * 64 + bit))
     }
 
     fn bears(&self, nonce: u64) -> bool {
-        let mark = nonce % MARKS;
+        let mark = mark_of(nonce);
         self.0[(mark / 64) as usize] >> (mark % 64) & 1 != 0
     }
 }
@@ -225,10 +259,8 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
         if bells.iter().all(|other| !std::ptr::eq(other.words, bell.words)) {
             bells.push(bell);
         }
-        watching.push(Watching::begin(member, bell));
+        watching.push(Watching::begin(member.watchers, bell.number));
     }
-    // SYNC(many-1): pairs with whoever wakes, which finds somebody announced before it looks at the watchers.
-    fence(SeqCst);
     let batons: Vec<_> = members.iter().map(|member| member.object.sleepers().baton()).collect();
     let mut watch = Watch::new();
     watch.purpose = Some(Purpose::new(Operation::Wait));
@@ -237,7 +269,8 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
     let mut told = false;
     let mut rings: Vec<u32> = bells.iter().map(|bell| bell.words.rings.load(Acquire)).collect();
     loop {
-        let marks = Marks::take(&bells);
+        let mut marks = Marks::none();
+        bells.iter().for_each(|bell| marks.take(bell.words));
         seen.announce(told.then_some(&marks))?;
         if told && enough == Enough::All && seen.is(enough) {
             // Those that were ready may have been taken since.

@@ -77,7 +77,7 @@ mod _core {
     #[pymodule_export]
     use crate::loan::Loan;
     #[pymodule_export]
-    use crate::many::{QueueRoom, select, wait_all, wait_any};
+    use crate::many::{QueueRoom, WaitSet, select, wait_all, wait_any};
     #[pymodule_export]
     use crate::mutex::{Mutex, MutexStatistics};
     #[pymodule_export]

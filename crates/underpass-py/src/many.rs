@@ -15,6 +15,7 @@ use underpass_shm::place::Placed;
 use crate::error::{Context, raise};
 use crate::event::Event;
 use crate::handle::Handle;
+use crate::kernel_lab;
 use crate::latch::Latch;
 use crate::mutex::Mutex;
 use crate::notification::Notification;
@@ -23,9 +24,13 @@ use crate::semaphore::Semaphore;
 use crate::timeout::Timeout;
 
 mod choice;
+mod set;
 
 pub use choice::select;
+pub use set::WaitSet;
 
+/// Objects whose ringers' deaths one sleep on words has room for; more are waited for at descriptors.
+const MOST_BATONS: usize = 100;
 /// Objects that an error names.
 const NAMED: usize = 3;
 
@@ -77,6 +82,13 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
     )))
 }
 
+/// Who is rung for an object.
+fn watchers(py: Python<'_>, handle: &Handle) -> PyResult<Placed<WatchersWords>> {
+    let corrupted = || Error::Corrupted(format!("{} bytes are too few", handle.region.len()));
+    let words = header::watchers(&handle.region).ok_or_else(corrupted);
+    words.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))
+}
+
 /// What a verb was given, ready to be waited for.
 struct Party<'a> {
     found: Vec<(&'a Arc<Handle>, &'a dyn Ready)>,
@@ -93,9 +105,7 @@ impl<'a> Party<'a> {
         let mut watchers = Vec::with_capacity(found.len());
         for (handle, _) in &found {
             handle.check_look(py)?;
-            let corrupted = || Error::Corrupted(format!("{} bytes are too few", handle.region.len()));
-            let words = header::watchers(&handle.region).ok_or_else(corrupted);
-            watchers.push(words.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))?);
+            watchers.push(self::watchers(py, handle)?);
             if let Some(lab) = handle.lab() {
                 lab.touch(&handle.region);
             }
@@ -148,7 +158,9 @@ impl<'a> Party<'a> {
 /// with a free slot.
 ///
 /// Args:
-///     what: One object or more. Each is looked at; one that is given twice is returned twice.
+///     what: One object or more, or descriptors: files, sockets, `process`, anything with ``fileno()``, or its number, ready
+///         when it can be read. Each is looked at; one that is given twice is returned twice. With descriptors, or more than a
+///         hundred objects, a `WaitSet` is made for this wait: who waits so often keeps one.
 ///     timeout: Seconds; None waits for ever, 0 looks once.
 ///
 /// Raises:
@@ -170,8 +182,14 @@ pub fn wait_any<'py>(
     timeout: Option<f64>,
 ) -> PyResult<Bound<'py, PyList>> {
     let all: Vec<Bound<'_, PyAny>> = what.iter().collect();
-    let ready = Party::new(py, "wait_any", &all)?.wait(py, "wait_any", Enough::Any, timeout)?;
-    PyList::new(py, ready.into_iter().map(|index| &all[index]))
+    let sleeps_on_words = all.len() <= MOST_BATONS && all.iter().all(|one| waitable(one).is_ok());
+    if all.is_empty() || sleeps_on_words || kernel_lab::current().is_some() {
+        let ready = Party::new(py, "wait_any", &all)?.wait(py, "wait_any", Enough::Any, timeout)?;
+        return PyList::new(py, ready.into_iter().map(|index| &all[index]));
+    }
+    let ready = WaitSet::of(py, &all)?.wait_once(py, "wait_any", Timeout::new(timeout)?)?;
+    let is_ready = |one: &Bound<'py, PyAny>| ready.contains(&one.as_ptr().addr());
+    PyList::new(py, all.into_iter().filter(is_ready))
 }
 
 /// Wait until all of these are ready at one look.

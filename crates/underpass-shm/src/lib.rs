@@ -18,6 +18,8 @@ pub mod access;
 #[cfg(not(loom))]
 pub mod baton;
 #[cfg(not(loom))]
+pub mod bell;
+#[cfg(not(loom))]
 pub mod clock;
 #[cfg(not(loom))]
 pub mod cpus;
@@ -32,9 +34,13 @@ pub mod futex;
 #[cfg(not(loom))]
 pub mod header;
 #[cfg(not(loom))]
+mod knock;
+#[cfg(not(loom))]
 pub mod limits;
 #[cfg(not(loom))]
 pub mod lives;
+#[cfg(not(loom))]
+pub mod poller;
 #[cfg(not(loom))]
 pub mod priority;
 #[cfg(not(loom))]

@@ -13,6 +13,8 @@ mod bells;
 mod claim;
 mod record;
 
+pub use bells::socket_name;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{

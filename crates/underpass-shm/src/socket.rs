@@ -228,7 +228,7 @@ pub fn sealed_size(memory: &OwnedFd) -> Option<usize> {
 }
 
 /// Through the descriptor's own path, since a socket's address holds 107 bytes and a directory's path may not fit.
-fn address(directory: &impl AsFd, name: &str) -> Result<SocketAddrUnix> {
+pub(crate) fn address(directory: &impl AsFd, name: &str) -> Result<SocketAddrUnix> {
     let path = format!("/proc/self/fd/{}/{name}", directory.as_fd().as_raw_fd());
     SocketAddrUnix::new(path.as_str()).map_err(|errno| Error::system("address", name, errno))
 }

@@ -33,8 +33,8 @@ pub const LIVES_FILE: &str = ".lives";
 const SEPARATOR: char = ':';
 /// What an anonymous object's file name starts with; no user's name can.
 const ANONYMOUS: char = '@';
-/// What the file name of a port's socket starts with.
-const SOCKET: char = '~';
+/// What the file name of a socket starts with: a port's, or a bell's.
+pub(crate) const SOCKET: char = '~';
 /// Longest name, in characters.
 pub const LONGEST_NAME: usize = 200;
 
@@ -420,6 +420,14 @@ impl Space {
     #[must_use]
     pub fn describe(&self, name: &str) -> String {
         format!("'{name}' in {}", self.path.display())
+    }
+}
+
+impl Space {
+    /// Lets those use a socket that may use the objects.
+    pub(crate) fn share(&self, socket: &str) -> Result<()> {
+        rustix::fs::chmodat(self.directory()?, socket, self.mode, AtFlags::empty())
+            .map_err(|errno| Error::system("chmod", self.describe(socket), errno))
     }
 }
 

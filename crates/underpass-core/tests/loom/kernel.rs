@@ -426,7 +426,7 @@ impl Kernel for ThreadKernel {
             self.world.watched.iter().find(|watched| watched.words.contains(&std::ptr::from_ref(word).addr()))
         {
             let bell = |number: usize| self.world.bells.get(number);
-            many::ring(&watched.watchers, watched.nonce, bell, |bell| {
+            many::ring(&watched.watchers, watched.nonce, bell, |_, bell| {
                 self.world.state().wake(Place::word(&bell.rings), 1);
                 self.alive(Life(bell.owner.load(Relaxed)))
             });

@@ -39,7 +39,7 @@ impl LabKernel {
         let Some(watchers) = region.as_ref().and_then(header::watchers) else { return 0 };
         let woken = std::cell::Cell::new(0);
         let bell = |number: usize| bells.get(number).filter(|bell| bell.owner.load(Relaxed) != 0);
-        let rung = |bell: &BellWords| {
+        let rung = |_, bell: &BellWords| {
             woken.set(woken.get() + self.schedule().wake(address(&raw const bell.rings), 1));
             self.schedule().alive(bell.owner.load(Relaxed))
         };

@@ -33,14 +33,23 @@ impl Default for WatchersWords {
     }
 }
 
+/// [`BellWords::socket`]: whoever rings next sends to it.
+pub const ARMED: u32 = 1;
+/// [`BellWords::socket`]: somebody has, since its owner looked.
+pub const RUNG: u32 = 2;
+
 /// A bell.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct BellWords {
-    /// Whose it is: a thread's life; 0: nobody's.
+    /// Whose it is: a thread's life, or with a socket a process's; 0: nobody's.
     pub owner: AtomicU32,
-    /// How often it was rung. Its owner sleeps here.
+    /// How often it was rung. Its owner sleeps here, if it is a thread.
     pub rings: AtomicU32,
+    /// 0: its owner sleeps on `rings`. Otherwise at a socket: [`ARMED`] or [`RUNG`].
+    pub socket: AtomicU32,
+    /// How often its owner was called to look at all, for no object's sake.
+    pub calls: AtomicU32,
     /// A bit for each object that may be ready, by its nonce.
     pub ready: [AtomicU64; MARKS as usize / 64],
 }
@@ -52,7 +61,13 @@ impl BellWords {
     /// Nobody's.
     #[must_use]
     pub fn new() -> Self {
-        Self { owner: AtomicU32::new(0), rings: AtomicU32::new(0), ready: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Self {
+            owner: AtomicU32::new(0),
+            rings: AtomicU32::new(0),
+            socket: AtomicU32::new(0),
+            calls: AtomicU32::new(0),
+            ready: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 }
 

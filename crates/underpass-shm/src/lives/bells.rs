@@ -1,31 +1,48 @@
-//! Bells of a space: which thread has which.
+//! Bells of a space: which thread has which, or which process.
 
+use std::path::Path;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use super::claim::pid_namespace;
 use super::{BELL_TABLE, Lives};
-use crate::layout::bell::{BELLS, BellWords};
+use crate::layout::bell::{ARMED, BELLS, BellWords, RUNG};
 use crate::life::Life;
-use crate::{Error, Result};
+use crate::space::SOCKET;
+use crate::{Error, Result, knock};
 
 /// Bells that the table grows by.
 const CHUNK: usize = 64;
+
+/// The file name of a bell's socket.
+#[must_use]
+pub fn socket_name(owner: Life, number: usize) -> String {
+    format!("{SOCKET}{:08x}-bell{number}", owner.0)
+}
 
 impl Lives {
     /// The number of the calling thread's bell, which it keeps until it ends.
     pub fn my_bell(&self) -> Result<usize> {
         let me = self.me()?.thread;
+        let mine = self.known_bells().iter().position(|bell| bell.owner.load(Relaxed) == me.0);
+        mine.map_or_else(|| self.claim_bell(me), Ok)
+    }
+
+    fn known_bells(&self) -> &[BellWords] {
+        &self.bells[..(self.words.bells.load(Acquire) as usize).min(BELLS)]
+    }
+
+    /// Makes a bell the caller's that is nobody's, or whose owner is dead.
+    fn claim_bell(&self, me: Life) -> Result<usize> {
         loop {
-            let known = (self.words.bells.load(Acquire) as usize).min(BELLS);
-            let bells = &self.bells[..known];
-            if let Some(mine) = bells.iter().position(|bell| bell.owner.load(Relaxed) == me.0) {
-                return Ok(mine);
-            }
+            let bells = self.known_bells();
+            let known = bells.len();
             let claimed = bells.iter().position(|bell| {
                 let owner = bell.owner.load(Acquire);
                 (owner == 0 || !self.alive(Life(owner)))
                     && bell.owner.compare_exchange(owner, me.0, AcqRel, Relaxed).is_ok()
             });
             if let Some(index) = claimed {
+                bells[index].socket.store(0, Release);
                 return Ok(index);
             }
             if known == BELLS {
@@ -38,9 +55,53 @@ impl Lives {
     /// The words of a bell that somebody owns, or owned until its end.
     #[must_use]
     pub fn bell(&self, number: usize) -> Option<&BellWords> {
-        let known = self.words.bells.load(Acquire) as usize;
-        let bell = if number < known { self.bells.get(number) } else { None };
-        bell.filter(|bell| bell.owner.load(Relaxed) != 0)
+        self.known_bells().get(number).filter(|bell| bell.owner.load(Relaxed) != 0)
+    }
+
+    /// Makes a bell of this process's, heard at a socket of the space's directory, where [`socket_name`] says.
+    pub(crate) fn claim_bell_with_socket(&self) -> Result<(usize, Life)> {
+        let me = self.me()?.process;
+        Ok((self.claim_bell(me)?, me))
+    }
+
+    /// Gives a bell back.
+    pub(crate) fn free_bell(&self, number: usize, owner: Life) {
+        if let Some(bell) = self.bell(number).filter(|bell| bell.owner.load(Relaxed) == owner.0) {
+            bell.socket.store(0, Release);
+            bell.owner.store(0, Release);
+        }
+    }
+
+    /// Sends to the socket of a bell that was rung, unless somebody has since its owner looked; false if its owner is dead.
+    #[cold]
+    pub fn knock(&self, number: usize, bell: &BellWords) -> bool {
+        let owner = Life(bell.owner.load(Relaxed));
+        if bell.socket.swap(RUNG, AcqRel) != ARMED {
+            return self.alive(owner);
+        }
+        let directory = Path::new(&self.what).parent().unwrap_or(Path::new("/"));
+        knock::knock(directory, &socket_name(owner, number)) || self.alive(owner)
+    }
+
+    /// Tells all who hear their bells at sockets that a process is new here: they watch the ends of all.
+    pub(super) fn announce_newcomer(&self) {
+        for (number, bell) in self.known_bells().iter().enumerate() {
+            if bell.owner.load(Relaxed) != 0 && bell.socket.load(Acquire) != 0 {
+                bell.calls.fetch_add(1, AcqRel);
+                self.knock(number, bell);
+            }
+        }
+    }
+
+    /// The processes that live here, and their pids, as far as this one's pid namespace shows them.
+    pub fn processes(&self) -> impl Iterator<Item = (Life, u32)> + '_ {
+        let living = self.processes.iter().enumerate().filter_map(|(slot, entry)| {
+            let generation = entry.generation.load(Acquire);
+            let life = Life::process(slot as u32, generation);
+            (generation != 0 && entry.namespace.load(Relaxed) == pid_namespace())
+                .then(|| (life, entry.pid.load(Relaxed)))
+        });
+        living.filter(|(life, _)| self.alive(*life))
     }
 
     /// Reserves more bells, if nobody else has. Zeroed bytes are bells of nobody's.

@@ -47,13 +47,15 @@ impl Lives {
         if let Some(life) = self.claimed() {
             return Ok(life);
         }
-        let _alone = self.alone();
+        let alone = self.alone();
         if let Some(life) = self.claimed() {
             return Ok(life);
         }
         // A daemon closes all descriptors between its fork and here.
         let life = self.claim_process(self.mend()?)?;
         self.myself.store(u64::from(forks::epoch()) << 32 | u64::from(life.0), Release);
+        drop(alone);
+        self.announce_newcomer();
         Ok(life)
     }
 
@@ -180,7 +182,7 @@ fn next_generation(generation: u32) -> u32 {
 }
 
 /// The caller's pid namespace, by inode; 0 if it is not known. A process has one for ever.
-fn pid_namespace() -> u32 {
+pub(super) fn pid_namespace() -> u32 {
     rustix::fs::stat("/proc/self/ns/pid").map_or(0, |status| status.st_ino as u32)
 }
 

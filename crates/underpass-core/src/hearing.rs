@@ -1,0 +1,153 @@
+//! Waiting at descriptors: a bell with a socket in each space, the ends of the processes there, and what the program adds.
+//!
+//! Invariant: a bell is armed before its marks are taken, so what is rung for after that is heard. Who dies after a change
+//! and before it rings is a process of the space, and the ends of all of them are heard: then all members are looked at.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
+
+use underpass_shm::bell::Bell;
+use underpass_shm::life::Life;
+use underpass_shm::poller::{OWN, Poller, end_of};
+use underpass_shm::space::Space;
+
+use crate::Result;
+use crate::many::Marks;
+
+/// Keys of the poller: the program's own are below.
+const BELL: u64 = 1 << 62;
+const END: u64 = 1 << 63;
+
+/// What is heard by one who waits.
+#[derive(Debug)]
+pub struct Hearing {
+    poller: Arc<Poller>,
+    places: Vec<Place>,
+}
+
+/// A space, and what is heard of it.
+#[derive(Debug)]
+struct Place {
+    bell: Bell,
+    calls: u32,
+    /// The other processes that live there.
+    ends: HashMap<Life, OwnedFd>,
+    /// Not every process there can be watched.
+    unseen: bool,
+}
+
+/// What was heard at one look.
+#[derive(Debug)]
+pub struct Heard {
+    /// Whose objects may be ready, by place.
+    pub marks: Vec<Marks>,
+    /// Each object may be.
+    pub all: bool,
+}
+
+impl Hearing {
+    /// Of nothing yet.
+    pub fn new() -> Result<Self> {
+        Ok(Self { poller: Arc::new(Poller::new()?), places: Vec::new() })
+    }
+
+    /// What to sleep on.
+    #[must_use]
+    pub fn poller(&self) -> Arc<Poller> {
+        self.poller.clone()
+    }
+
+    /// The place of a space, and the number of the bell there.
+    pub fn place(&mut self, space: &Arc<Space>) -> Result<(usize, usize)> {
+        let known = self.places.iter().position(|place| Arc::ptr_eq(place.bell.space(), space));
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let bell = Bell::claim(space)?;
+                let index = self.places.len();
+                self.poller.add(&bell, BELL | index as u64, "a bell")?;
+                let calls = bell.words()?.calls.load(Acquire);
+                self.places.push(Place { bell, calls, ends: HashMap::new(), unseen: false });
+                self.meet(index);
+                index
+            }
+        };
+        Ok((index, self.places[index].bell.number()))
+    }
+
+    /// Looks what was rung for. `told` are the keys of the poller that were ready; the program's own are returned.
+    pub fn hear(&mut self, told: &[u64], heard: &mut Heard) -> Result<Vec<u64>> {
+        if told.contains(&OWN) {
+            self.poller.forget();
+        }
+        heard.marks.resize_with(self.places.len(), Marks::none);
+        for (index, place) in self.places.iter_mut().enumerate() {
+            place.bell.arm()?;
+            let words = place.bell.words()?;
+            let calls = words.calls.load(Acquire);
+            heard.marks[index].take(words);
+            heard.all |= calls != place.calls;
+            place.calls = calls;
+        }
+        let ended = |key: &u64| *key & END != 0 && *key != OWN;
+        heard.all |= told.iter().any(ended);
+        if heard.all {
+            (0..self.places.len()).for_each(|index| self.meet(index));
+        }
+        Ok(told.iter().copied().filter(|key| key & (BELL | END) == 0).collect())
+    }
+
+    /// Not all that could end is heard of: its sleepers look again from time to time.
+    #[must_use]
+    pub fn is_hard_of_hearing(&self) -> bool {
+        self.places.iter().any(|place| place.unseen)
+    }
+
+    /// Has one who sleeps here look again: what may be ready is known to it.
+    pub fn remind(&self) {
+        self.poller.remind();
+    }
+
+    /// Watches the ends of those that are new in a place, and forgets those that have ended.
+    fn meet(&mut self, index: usize) {
+        let place = &mut self.places[index];
+        let lives = place.bell.space().lives();
+        place.ends.retain(|life, end| {
+            let lives_on = lives.alive(*life);
+            if !lives_on {
+                self.poller.remove(&*end);
+            }
+            lives_on
+        });
+        place.unseen = false;
+        for (life, pid) in lives.processes() {
+            if pid == std::process::id() || place.ends.contains_key(&life) {
+                continue;
+            }
+            // The pid can have been given to another meanwhile: then the life has ended.
+            let end = end_of(pid).filter(|_| lives.alive(life));
+            match end {
+                Some(end) if self.poller.add(&end, END | u64::from(life.0), "a process").is_ok() => {
+                    place.ends.insert(life, end);
+                }
+                _ => place.unseen |= lives.alive(life),
+            }
+        }
+    }
+}
+
+impl Heard {
+    /// Nothing.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { marks: Vec::new(), all: false }
+    }
+}
+
+impl AsFd for Hearing {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+}

@@ -1,0 +1,583 @@
+//! `underpass.WaitSet`: many things that are waited for again and again.
+//!
+//! Invariant: whoever is not among `candidates` was found not ready, and announced, after its bit was set: it is rung for,
+//! or its descriptor is polled. So a look costs what has become ready, and not how many there are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::{PyList, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+use underpass_core::error::Phase;
+use underpass_core::hearing::{Heard, Hearing};
+use underpass_core::kernel::Watch;
+use underpass_core::linux;
+use underpass_core::many::{self as core, Enough};
+use underpass_core::{Deadline, Error};
+use underpass_shm::layout::bell::WatchersWords;
+use underpass_shm::place::Placed;
+use underpass_shm::poller::Polled;
+use underpass_shm::{clock, forks};
+
+use super::{NAMED, Party, waitable, watchers};
+use crate::error::{Context, from_shm, plain, raise};
+use crate::kernel_lab;
+use crate::object::SharedObject;
+use crate::timeout::Timeout;
+
+/// Many things that are waited for again and again: objects, and whatever has a descriptor.
+///
+/// What `wait_any` is for one wait, this is for many: adding is done once, and a wait costs what has become ready, not how
+/// many members there are. Level-triggered, and takes nothing: `wait` returns all that are ready, again and again until
+/// somebody takes it. Members are the objects that `wait_any` takes, and descriptors: files, sockets, `process`, anything with ``fileno()``,
+/// or its number; a descriptor is ready when it can be read, or its other end is gone.
+///
+/// Any thread may add and remove while others wait, and several may wait: each is told all. `fileno` is for other loops.
+/// When a process of the space dies, everything is looked at again, so nothing that it owed is lost. A set belongs to the
+/// process that made it. Follows Barrelfish's waitsets in `dispatch`, and ``epoll``.
+///
+/// Raises:
+///     OutOfSpaceError: No descriptor is left, or no bell: a space has 1,024 for sets and for threads in `wait_any`.
+///
+/// Example:
+///     >>> import underpass
+///     >>> jobs, stop = underpass.Queue(), underpass.Event()
+///     >>> with underpass.WaitSet() as members:
+///     ...     members.add(jobs)
+///     ...     members.add(stop)
+///     ...     stop.set()
+///     ...     members.wait(timeout=1) == [stop]
+///     True
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct WaitSet {
+    state: Mutex<State>,
+    /// Made in the lab, where there are no descriptors.
+    in_lab: bool,
+    epoch: u32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// None: nothing was added yet, or it is closed.
+    hearing: Option<Hearing>,
+    closed: bool,
+    next: u64,
+    members: BTreeMap<u64, Member>,
+    /// The keys of members by what they are: an object's address, a descriptor's number.
+    known: HashMap<Identity, u64>,
+    /// Objects by the place and mark that they are rung for with.
+    marked: HashMap<(usize, u64), Vec<u64>>,
+    /// Objects that may be ready.
+    candidates: BTreeSet<u64>,
+    /// Threads that sleep here.
+    asleep: usize,
+    /// Somebody has the descriptor, and looks only when it is readable.
+    exposed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Identity {
+    Object(usize),
+    Descriptor(RawFd),
+}
+
+#[derive(Debug)]
+struct Member {
+    identity: Identity,
+    what: Py<PyAny>,
+    handler: Option<Py<PyAny>>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Object {
+        watchers: Placed<WatchersWords>,
+        place: usize,
+        bell: usize,
+        mark: u64,
+    },
+    Descriptor(RawFd),
+    /// The lab's, where every look is at all.
+    Simulated,
+}
+
+#[pymethods]
+impl WaitSet {
+    #[new]
+    fn new() -> Self {
+        Self { state: Mutex::default(), in_lab: kernel_lab::current().is_some(), epoch: forks::epoch() }
+    }
+
+    /// Add a member; one that is ready already is told at the next wait.
+    ///
+    /// Args:
+    ///     what: An object that `wait_any` takes, something with ``fileno()``, or a descriptor's number.
+    ///     handler: What `dispatch` calls with it, once; then it is no member any more, as in Barrelfish.
+    ///
+    /// Raises:
+    ///     ValueError: It is a member already, or its descriptor is.
+    ///     TypeError: Not something that can be waited for.
+    ///     ClosedError: The set was closed.
+    #[pyo3(signature = (what, handler=None))]
+    fn add(&self, py: Python<'_>, what: &Bound<'_, PyAny>, handler: Option<Py<PyAny>>) -> PyResult<()> {
+        let identity = Identity::of(py, what)?;
+        let mut state = self.lock(py)?;
+        if state.known.contains_key(&identity) {
+            return Err(PyValueError::new_err(format!("{what} is in the set already")));
+        }
+        let source = match identity {
+            Identity::Descriptor(_) if self.in_lab => return Err(no_descriptors(py)),
+            Identity::Descriptor(descriptor) => Source::Descriptor(descriptor),
+            Identity::Object(_) if self.in_lab => Source::Simulated,
+            Identity::Object(_) => state.take_in(py, what)?,
+        };
+        let key = state.next;
+        state.next += 1;
+        match &source {
+            Source::Object { place, mark, .. } => {
+                let (place, mark) = (*place, *mark);
+                state.marked.entry((place, mark)).or_default().push(key);
+                state.candidates.insert(key);
+            }
+            Source::Descriptor(descriptor) => {
+                // SAFETY: S12, the number is the caller's, which it keeps open while it waits for it.
+                let borrowed = unsafe { BorrowedFd::borrow_raw(*descriptor) };
+                let poller = state.hearing(py)?.poller();
+                poller.add(borrowed, key, &format!("descriptor {descriptor}")).map_err(|error| from_shm(py, error))?;
+            }
+            Source::Simulated => {}
+        }
+        state.known.insert(identity, key);
+        state.members.insert(key, Member { identity, what: what.clone().unbind(), handler, source });
+        state.remind();
+        Ok(())
+    }
+
+    /// Remove a member.
+    ///
+    /// Raises:
+    ///     KeyError: It is none.
+    fn remove(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<()> {
+        let identity = Identity::of(py, what).ok();
+        let removed = {
+            let mut state = self.lock(py)?;
+            let key = identity.and_then(|identity| state.known.get(&identity).copied());
+            key.and_then(|key| state.remove(key))
+        };
+        removed.map(drop).ok_or_else(|| PyKeyError::new_err(format!("{what} is not in the set")))
+    }
+
+    /// Wait until a member is ready at least; return all that are, in the order in which they were added.
+    ///
+    /// Args:
+    ///     timeout: Seconds; None waits for ever, 0 looks once.
+    ///
+    /// Raises:
+    ///     TimedOut: None became ready within ``timeout`` seconds.
+    ///     ClosedError: The set was closed.
+    #[pyo3(signature = (*, timeout=None))]
+    fn wait<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyList>> {
+        let ready = self.wait_for(py, "WaitSet.wait", Timeout::new(timeout)?, false)?;
+        PyList::new(py, ready.into_iter().map(|(_, what, _)| what))
+    }
+
+    /// Wait until a member with a handler is ready at least, and call the handlers of all that are; return how many.
+    ///
+    /// A handler is called once, with its member, which is none any more by then: add it again to be told again. What a
+    /// handler raises ends the dispatch; those that were not called are members still. Members without one are not looked at.
+    ///
+    /// Args:
+    ///     timeout: Seconds; None waits for ever, 0 looks once.
+    ///
+    /// Raises:
+    ///     TimedOut: None became ready within ``timeout`` seconds.
+    ///     ClosedError: The set was closed.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> done = underpass.Event()
+    ///     >>> done.set()
+    ///     >>> members = underpass.WaitSet()
+    ///     >>> members.add(done, lambda event: print("done"))
+    ///     >>> members.dispatch(timeout=1)
+    ///     done
+    ///     1
+    #[pyo3(signature = (*, timeout=None))]
+    fn dispatch(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<usize> {
+        let mut called = 0;
+        for (key, what, handler) in self.wait_for(py, "WaitSet.dispatch", Timeout::new(timeout)?, true)? {
+            // Another thread, or an earlier handler, may have removed it.
+            let removed = self.lock(py)?.remove(key);
+            if let (Some(_), Some(handler)) = (removed, handler) {
+                handler.call1(py, (what,))?;
+                called += 1;
+            }
+        }
+        Ok(called)
+    }
+
+    /// Return a descriptor that is readable while a member may be ready: for other loops.
+    ///
+    /// Whoever is told so calls ``wait(timeout=0)``, which says what is ready, or raises TimedOut if nothing is any more. The descriptor is the set's, and
+    /// closed with it.
+    ///
+    /// Raises:
+    ///     ClosedError: The set was closed.
+    ///     MisuseError: It was made in the lab, which has no descriptors.
+    fn fileno(&self, py: Python<'_>) -> PyResult<RawFd> {
+        let mut state = self.lock(py)?;
+        if self.in_lab {
+            return Err(no_descriptors(py));
+        }
+        state.exposed = true;
+        if !state.candidates.is_empty() {
+            state.remind();
+        }
+        Ok(std::os::fd::AsFd::as_fd(state.hearing(py)?).as_raw_fd())
+    }
+
+    /// End it: its members go on without it. Whoever waits in it is told.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut state.closed, true) || self.epoch != forks::epoch() {
+            return Ok(());
+        }
+        state.remind();
+        let members = state.clear();
+        if state.asleep == 0 {
+            state.hearing = None;
+        }
+        drop(state);
+        drop(members);
+        Ok(())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Ok(state) = self.state.try_lock() else { return Ok(()) };
+        for member in state.members.values() {
+            visit.call(&member.what)?;
+            visit.call(&member.handler)?;
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        let members = self.state.try_lock().map(|mut state| state.clear());
+        drop(members);
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_args))]
+    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.lock(py)?.members.len())
+    }
+
+    fn __contains__(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let identity = Identity::of(py, what).ok();
+        let state = self.lock(py)?;
+        Ok(identity.is_some_and(|identity| state.known.contains_key(&identity)))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        match (state.closed, state.members.len()) {
+            (true, _) => "<WaitSet, closed>".into(),
+            (false, 1) => "<WaitSet, 1 member>".into(),
+            (false, count) => format!("<WaitSet, {count} members>"),
+        }
+    }
+}
+
+/// Members that are ready: the key, what it is, its handler.
+type Found = Vec<(u64, Py<PyAny>, Option<Py<PyAny>>)>;
+
+impl WaitSet {
+    /// One for a single wait; what is given twice is a member once.
+    pub fn of(py: Python<'_>, all: &[Bound<'_, PyAny>]) -> PyResult<Self> {
+        let set = Self::new();
+        for what in all {
+            if !set.__contains__(py, what)? {
+                set.add(py, what, None)?;
+            }
+        }
+        Ok(set)
+    }
+
+    /// What is ready, by address.
+    pub fn wait_once(&self, py: Python<'_>, verb: &str, timeout: Timeout) -> PyResult<HashSet<usize>> {
+        let found = self.wait_for(py, verb, timeout, false)?;
+        Ok(found.into_iter().map(|(_, what, _)| what.as_ptr().addr()).collect())
+    }
+
+    /// The state, of one that is open and this process's.
+    fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
+        let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Err(plain(py, "ClosedError", "the wait set was closed"));
+        }
+        if self.epoch != forks::epoch() {
+            let text =
+                "a wait set belongs to the process that made it: make one here, and add what this process waits for";
+            return Err(plain(py, "MisuseError", text));
+        }
+        Ok(state)
+    }
+
+    fn wait_for(&self, py: Python<'_>, verb: &str, timeout: Timeout, handled: bool) -> PyResult<Found> {
+        let found = match timeout.deadline(verb) {
+            Ok(deadline) if self.in_lab => self.wait_in_lab(py, verb, deadline, handled)?,
+            Ok(deadline) => self.wait_until(py, deadline, handled)?,
+            Err(error) => Err(error),
+        };
+        timeout.judge(found).map_err(|error| {
+            let members = self.describe(py);
+            let object = if verb == "wait_any" {
+                format!("any of {members}")
+            } else {
+                format!("any member of the wait set ({members})")
+            };
+            let context = Context { object: &object, failed: "not ready", time: timeout.text(), detail: String::new() };
+            raise(py, &context, error)
+        })
+    }
+
+    /// Its first members, for errors.
+    fn describe(&self, py: Python<'_>) -> String {
+        let (count, first): (usize, Vec<Py<PyAny>>) = {
+            let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+            let first = state.members.values().take(NAMED).map(|member| member.what.clone_ref(py));
+            (state.members.len(), first.collect())
+        };
+        let named = first.iter().map(|what| what.bind(py).to_string()).collect::<Vec<_>>().join(", ");
+        match count {
+            0 => "it has none".into(),
+            _ if count > NAMED => format!("{named} and {} more", count - NAMED),
+            _ => named,
+        }
+    }
+
+    fn wait_until(&self, py: Python<'_>, deadline: Deadline, handled: bool) -> PyResult<Result<Found, Error>> {
+        let mut heard = Heard::nothing();
+        let mut until = 0;
+        let mut expired = deadline == Deadline::NoWait;
+        loop {
+            let mut state = self.lock(py)?;
+            let poller = state.hearing(py)?.poller();
+            state.asleep += 1;
+            drop(state);
+            let polled = if until == 0 { poller.wait(0) } else { py.detach(|| poller.wait(until)) };
+            let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+            state.asleep -= 1;
+            if state.closed {
+                if state.asleep == 0 {
+                    state.hearing = None;
+                }
+                return Err(plain(py, "ClosedError", "the wait set was closed"));
+            }
+            let told = match polled.map_err(|error| from_shm(py, error))? {
+                Polled::Keys(keys) => keys,
+                Polled::Interrupted => {
+                    drop(state);
+                    py.check_signals()?;
+                    continue;
+                }
+            };
+            // Nobody has told anything for long: somebody may have died unseen.
+            heard.all |= until != 0 && told.is_empty();
+            let found = state.look(py, &told, &mut heard, handled)?;
+            if !found.is_empty() {
+                if state.exposed || state.asleep > 0 {
+                    // What is ready stays so until somebody takes it: others are told as well.
+                    state.remind();
+                }
+                return Ok(Ok(found));
+            }
+            if expired {
+                return Ok(Err(if deadline == Deadline::NoWait {
+                    Error::WouldBlock
+                } else {
+                    Error::TimedOut(Phase::Wait)
+                }));
+            }
+            let recheck = clock::monotonic().saturating_add(linux::recheck());
+            until = deadline.time().map_or(recheck, |time| time.min(recheck));
+            expired = deadline.time().is_some_and(|time| clock::monotonic() >= time);
+            drop(state);
+        }
+    }
+
+    fn wait_in_lab(
+        &self,
+        py: Python<'_>,
+        verb: &str,
+        deadline: Deadline,
+        handled: bool,
+    ) -> PyResult<Result<Found, Error>> {
+        let members: Found = {
+            let state = self.lock(py)?;
+            let looked = state.members.iter().filter(|(_, member)| !handled || member.handler.is_some());
+            looked.map(|(key, member)| member.found(py, *key)).collect()
+        };
+        let all: Vec<Bound<'_, PyAny>> = members.iter().map(|(_, what, _)| what.bind(py).clone()).collect();
+        let party = Party::new(py, verb, &all)?;
+        Ok(party.wait_until(Enough::Any, deadline).map(|ready| {
+            let one = |index: usize| {
+                let (key, what, handler) = &members[index];
+                (*key, what.clone_ref(py), handler.as_ref().map(|handler| handler.clone_ref(py)))
+            };
+            ready.into_iter().map(one).collect()
+        }))
+    }
+}
+
+fn no_descriptors(py: Python<'_>) -> PyErr {
+    plain(py, "MisuseError", "this wait set was made in the lab, which has no descriptors: wait for objects there")
+}
+
+impl Identity {
+    /// Of something that can be waited for.
+    fn of(py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let refused = match waitable(what) {
+            Ok(_) => return Ok(Self::Object(what.as_ptr().addr())),
+            Err(error) if what.is_instance_of::<SharedObject>() => return Err(error),
+            Err(error) => error,
+        };
+        if let Ok(number) = what.extract::<RawFd>() {
+            return Ok(Self::Descriptor(number));
+        }
+        let fileno = what.getattr_opt(intern!(py, "fileno"))?.ok_or(refused)?;
+        fileno.call0()?.extract().map(Self::Descriptor)
+    }
+}
+
+impl Member {
+    fn found(&self, py: Python<'_>, key: u64) -> (u64, Py<PyAny>, Option<Py<PyAny>>) {
+        (key, self.what.clone_ref(py), self.handler.as_ref().map(|handler| handler.clone_ref(py)))
+    }
+}
+
+impl State {
+    fn hearing(&mut self, py: Python<'_>) -> PyResult<&mut Hearing> {
+        if self.hearing.is_none() {
+            self.hearing =
+                Some(Hearing::new().map_err(|error| raise(py, &Context::of("a wait set", "not made"), error))?);
+        }
+        Ok(self.hearing.as_mut().expect("it was made above"))
+    }
+
+    /// Makes a new member known to those who ring for it.
+    fn take_in(&mut self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Source> {
+        let (handle, _) = waitable(what)?;
+        handle.check_look(py)?;
+        let watchers = watchers(py, handle)?;
+        let space = handle.home(py)?.space().clone();
+        let placed = self.hearing(py)?.place(&space);
+        let (place, bell) = placed.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))?;
+        core::watch(&watchers, bell);
+        Ok(Source::Object { watchers, place, bell, mark: core::mark_of(handle.header.nonce) })
+    }
+
+    /// Removes all; they are dropped without the lock, since that may run anybody's code.
+    #[must_use]
+    fn clear(&mut self) -> Vec<Member> {
+        let keys: Vec<u64> = self.members.keys().copied().collect();
+        keys.into_iter().filter_map(|key| self.remove(key)).collect()
+    }
+
+    #[must_use]
+    fn remove(&mut self, key: u64) -> Option<Member> {
+        let member = self.members.remove(&key)?;
+        self.candidates.remove(&key);
+        self.known.remove(&member.identity);
+        match &member.source {
+            Source::Object { watchers, place, bell, mark } => {
+                let (place, mark) = (*place, *mark);
+                if let Some(keys) = self.marked.get_mut(&(place, mark)) {
+                    keys.retain(|other| *other != key);
+                    // Another of that mark may be the same object, as a queue and its room are.
+                    if keys.is_empty() {
+                        self.marked.remove(&(place, mark));
+                        core::unwatch(watchers, *bell);
+                    }
+                }
+            }
+            Source::Descriptor(descriptor) => {
+                if let Some(hearing) = &self.hearing {
+                    // SAFETY: S12, the number is the caller's; one that it has closed is unknown to the kernel.
+                    hearing.poller().remove(unsafe { BorrowedFd::borrow_raw(*descriptor) });
+                }
+            }
+            Source::Simulated => {}
+        }
+        Some(member)
+    }
+
+    /// Has one who sleeps here look again, or who has the descriptor.
+    fn remind(&self) {
+        if let Some(hearing) = &self.hearing {
+            hearing.remind();
+        }
+    }
+
+    /// Who is ready, of those who may be: the lock of the set is held, and an object's own only for its look.
+    fn look(&mut self, py: Python<'_>, told: &[u64], heard: &mut Heard, handled: bool) -> PyResult<Found> {
+        let failed = |error| raise(py, &Context::of("a wait set", "not looked at"), error);
+        let keys = self.hearing(py)?.hear(told, heard).map_err(failed)?;
+        if std::mem::take(&mut heard.all) {
+            let objects = self.members.iter().filter(|(_, member)| matches!(member.source, Source::Object { .. }));
+            self.candidates.extend(objects.map(|(key, _)| *key));
+        }
+        for (place, marks) in heard.marks.iter_mut().enumerate() {
+            for mark in std::mem::replace(marks, core::Marks::none()).iter() {
+                self.candidates.extend(self.marked.get(&(place, mark)).into_iter().flatten());
+            }
+        }
+        let mut ready: BTreeSet<u64> = keys.into_iter().collect();
+        let mut own = Watch::new();
+        for key in std::mem::take(&mut self.candidates) {
+            let Some(member) = self.members.get(&key) else { continue };
+            let what = member.what.bind(py);
+            let (handle, object) = waitable(what)?;
+            own.clear();
+            let looked = if handle.is_closed() { Ok(true) } else { core::announce(object, handle.kernel(), &mut own) };
+            if looked.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))? {
+                ready.insert(key);
+            }
+        }
+        let mut found = Vec::new();
+        for key in ready {
+            let Some(member) = self.members.get(&key) else { continue };
+            if matches!(member.source, Source::Object { .. }) {
+                // It stays so until somebody has taken it.
+                self.candidates.insert(key);
+            }
+            if !handled || member.handler.is_some() {
+                found.push(member.found(py, key));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for WaitSet {
+    fn drop(&mut self) {
+        if self.epoch == forks::epoch() {
+            let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            drop(state.clear());
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A bell that is heard at a descriptor: for who waits for descriptors as well, or has an event loop.
+//!
+//! Invariant: while [`BellWords::socket`] is armed, nothing was sent that its owner has not looked for since; whoever rings
+//! an armed one sends.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+
+use crate::layout::bell::{ARMED, BellWords};
+use crate::life::Life;
+use crate::lives::socket_name;
+use crate::space::Space;
+use crate::{Error, Result, forks, knock};
+
+/// A bell of this process's.
+#[derive(Debug)]
+pub struct Bell {
+    space: Arc<Space>,
+    number: usize,
+    owner: Life,
+    socket: OwnedFd,
+    epoch: u32,
+}
+
+impl Bell {
+    /// One of that space's.
+    pub fn claim(space: &Arc<Space>) -> Result<Self> {
+        let (number, owner) = space.lives().claim_bell_with_socket()?;
+        let name = socket_name(owner, number);
+        let heard = space.directory().and_then(|directory| {
+            let socket = knock::hearing(directory, &name, "a bell")?;
+            space.share(&name)?;
+            Ok(socket)
+        });
+        match heard {
+            Ok(socket) => {
+                let bell = Self { space: space.clone(), number, owner, socket, epoch: forks::epoch() };
+                bell.words()?.socket.store(ARMED, std::sync::atomic::Ordering::Release);
+                Ok(bell)
+            }
+            Err(error) => {
+                space.lives().free_bell(number, owner);
+                Err(error)
+            }
+        }
+    }
+
+    /// Its space.
+    #[must_use]
+    pub fn space(&self) -> &Arc<Space> {
+        &self.space
+    }
+
+    /// Which it is, of those of its space.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Its words.
+    pub fn words(&self) -> Result<&BellWords> {
+        let lost = || Error::Corrupted { what: "a bell".into(), why: "its words are nobody's".into() };
+        self.space.lives().bell(self.number).ok_or_else(lost)
+    }
+
+    /// Forgets what was sent: before its owner looks what it was rung for.
+    pub fn arm(&self) -> Result<()> {
+        let words = self.words()?;
+        if words.socket.load(Acquire) != ARMED {
+            knock::forget(&self.socket);
+            words.socket.swap(ARMED, AcqRel);
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        // A forked child has the parent's descriptors, and not its bell.
+        if self.epoch == forks::epoch() {
+            let _ = self.space.unlink(&socket_name(self.owner, self.number));
+            self.space.lives().free_bell(self.number, self.owner);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Many descriptors at once: epoll, and the ends of processes as descriptors.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::clock;
+use crate::error::{Error, Result};
+
+/// Descriptors that one look tells.
+const AT_ONCE: usize = 256;
+const SECOND: u64 = 1_000_000_000;
+
+/// What a sleep was ended by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Polled {
+    /// The keys of those that are readable, or have failed; none if the time came.
+    Keys(Vec<u64>),
+    /// A signal.
+    Interrupted,
+}
+
+/// An epoll descriptor, and one that this process makes readable itself.
+#[derive(Debug)]
+pub struct Poller {
+    epoll: OwnedFd,
+    own: OwnedFd,
+}
+
+/// The key of the descriptor that [`Poller::remind`] makes readable.
+pub const OWN: u64 = u64::MAX;
+
+impl Poller {
+    /// One with nothing in it.
+    pub fn new() -> Result<Self> {
+        let failed = |errno| Error::system("create", "a wait set", errno);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
+        let own = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed)?;
+        let poller = Self { epoll, own };
+        poller.add(&poller.own, OWN, "a wait set")?;
+        Ok(poller)
+    }
+
+    /// Has whoever sleeps look, until [`Self::forget`].
+    pub fn remind(&self) {
+        // Only a count that is full can refuse, and that is readable.
+        let _ = rustix::io::write(&self.own, &1u64.to_ne_bytes());
+    }
+
+    /// Ends what [`Self::remind`] began.
+    pub fn forget(&self) {
+        let _ = rustix::io::read(&self.own, &mut [0; 8]);
+    }
+
+    /// Tells of that descriptor by `key`, while it is readable or has failed.
+    pub fn add(&self, descriptor: impl AsFd, key: u64, what: &str) -> Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+        epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(key), flags)
+            .map_err(|errno| Error::system("epoll_ctl", what, errno))
+    }
+
+    /// Tells of it no more. One that was closed is gone already.
+    pub fn remove(&self, descriptor: impl AsFd) {
+        let _ = epoll::delete(&self.epoll, descriptor);
+    }
+
+    /// Sleeps until one is readable at least, or until that time; 0 looks.
+    pub fn wait(&self, until: u64) -> Result<Polled> {
+        let mut events = Vec::with_capacity(AT_ONCE);
+        let left = until.saturating_sub(clock::monotonic());
+        let time = Timespec { tv_sec: (left / SECOND) as i64, tv_nsec: (left % SECOND) as i64 };
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&time)) {
+            Ok(_) => Ok(Polled::Keys(events.iter().map(|event| event.data.u64()).collect())),
+            Err(Errno::INTR) => Ok(Polled::Interrupted),
+            Err(errno) => Err(Error::system("epoll_wait", "a wait set", errno)),
+        }
+    }
+}
+
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+/// A descriptor that is readable once that process has ended; none if it is not seen from here.
+#[must_use]
+pub fn end_of(pid: u32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(pid.cast_signed())?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
+}
