@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Generator, Iterator
@@ -120,9 +121,17 @@ def _descriptors() -> set[tuple[int, str]]:
 
 
 def _is_housekeeping(number: int, target: str, space: Path) -> bool:
-    """Say whether a process keeps this descriptor for good: the space and its lives, and the pipe to the resource tracker."""
+    """Say whether a process keeps this descriptor for good: the space and its lives, what it rings bells with, and trackers."""
     tracker: int | None = getattr(resource_tracker, "_resource_tracker")._fd  # noqa: B009 - private, and typed nowhere
-    return number == tracker or target in {str(space), *(str(space / name) for name in HOUSEKEEPING)}
+    if number == tracker or target in {str(space), *(str(space / name) for name in HOUSEKEEPING)}:
+        return True
+    return target.startswith("socket:") and _is_sender(number)
+
+
+def _is_sender(number: int) -> bool:
+    """Say whether a socket can only send: datagrams, without a name of its own or a partner."""
+    with socket.socket(fileno=os.dup(number)) as found:
+        return found.type == socket.SOCK_DGRAM and found.family == socket.AF_UNIX and not found.getsockname()
 
 
 # ── skips: named, counted, and for some tests forbidden ─────────────────────────────────────────────────────────────

@@ -19,7 +19,7 @@ _B = TypeVar("_B")
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
 
-_Object: TypeAlias = Semaphore | Mutex | Notification | Event | Latch | Queue | QueueRoom
+_Object: TypeAlias = Semaphore | Mutex | Notification | Event | Latch | Queue | QueueRoom | Port
 _Ready: TypeAlias = _Object | _HasFileno | int
 _W = TypeVar("_W", bound=_Ready)
 _O = TypeVar("_O", bound=_Object)

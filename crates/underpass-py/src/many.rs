@@ -19,6 +19,7 @@ use crate::kernel_lab;
 use crate::latch::Latch;
 use crate::mutex::Mutex;
 use crate::notification::Notification;
+use crate::port::Port;
 use crate::queue::Queue;
 use crate::semaphore::Semaphore;
 use crate::timeout::Timeout;
@@ -76,8 +77,13 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         Queue |it: &'a Queue| &*it.core as &dyn Ready,
         QueueRoom |it: &'a QueueRoom| &it.core as &dyn Ready,
     );
+    if let Ok(port) = what.cast::<Port>() {
+        let port = port.get();
+        port.check_here(what.py())?;
+        return Ok((&port.handle, &port.server));
+    }
     Err(PyTypeError::new_err(format!(
-        "{} cannot be waited for beside others: a Semaphore, Mutex, Notification, Event, Latch, Queue or Queue.room can",
+        "{} cannot be waited for beside others: a Semaphore, Mutex, Notification, Event, Latch, Queue, Queue.room or Port can",
         what.get_type().name()?
     )))
 }
@@ -153,9 +159,22 @@ impl<'a> Party<'a> {
 /// with the ``_nowait`` verb, and wait again if that raises WouldBlock. Whoever waits for one object alone comes first.
 /// Follows Zephyr's ``k_poll`` and ``poll``.
 ///
-/// Ready are: a `Semaphore` with a unit, a `Mutex` that nobody holds or whose owner has died, a `Notification` with any
-/// flag, an `Event` that is set, a `Latch` that is open, a `Queue` with a message or from which none will come any more, and ``Queue.room`` of one
-/// with a free slot.
+/// What is ready is what a verb would not wait for:
+///
+/// ================  ==================================================================
+/// object            is ready
+/// ================  ==================================================================
+/// `Semaphore`       with a unit
+/// `Mutex`           that nobody holds, whose owner has died, or that is the caller's
+/// `Notification`    with any flag
+/// `Event`           that is set
+/// `Latch`           that is open
+/// `Queue`           with a message, or from which none will come any more
+/// ``Queue.room``    of a queue with a free slot, or that was shut down
+/// `Port`            with a call or notified bits, or that was closed
+/// a descriptor      that can be read, or whose other end is gone
+/// `process`         that has ended
+/// ================  ==================================================================
 ///
 /// Args:
 ///     what: One object or more, or descriptors: files, sockets, `process`, anything with ``fileno()``, or its number, ready

@@ -145,6 +145,11 @@ impl Port {
     /// Refuses a closed port, and one of a process that this one was forked from.
     pub fn check(&self, py: Python<'_>) -> PyResult<()> {
         self.check_open(py)?;
+        self.check_here(py)
+    }
+
+    /// Refuses one of a process that this one was forked from.
+    pub fn check_here(&self, py: Python<'_>) -> PyResult<()> {
         if self.is_here() {
             return Ok(());
         }

@@ -59,7 +59,7 @@ impl Poller {
     pub fn add(&self, descriptor: impl AsFd, key: u64, what: &str) -> Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
         epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(key), flags)
-            .map_err(|errno| Error::system("epoll_ctl", what, errno))
+            .map_err(|errno| Error::system("watch", what, errno))
     }
 
     /// Tells of it no more. One that was closed is gone already.

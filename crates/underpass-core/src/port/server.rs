@@ -20,8 +20,9 @@ use super::payload::Payload;
 use super::rendezvous::Reception;
 use super::seats::{Call, Seats};
 use super::stack::End;
-use crate::kernel::Kernel;
-use crate::wait::{Patience, Waiting, wait_until};
+use crate::kernel::{Kernel, Watch};
+use crate::many::Ready;
+use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 /// While it spins, the server looks at all active channels every so many looks at its last partner's word.
@@ -419,6 +420,32 @@ impl Server {
         for seated in gone {
             seated.channel.end(kernel, REVOKED, End::Cancelled);
         }
+    }
+}
+
+impl Ready for Server {
+    fn sleepers(&self) -> &dyn Sleepers {
+        &*self.words
+    }
+
+    /// A receive would not wait: a call or bits are there, or nothing will come any more.
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        let words = &self.words;
+        if let Some(watch) = watch {
+            self.round(kernel);
+            // Said before the look, so that whoever posts after it rings.
+            watch.word(&words.doorbell, doorbell::announce(words));
+            self.annexes.announce(watch);
+            if self.door.has_visitors() {
+                self.door.insist();
+            }
+        }
+        if self.closed() {
+            return Ok(true);
+        }
+        self.meet(kernel)?;
+        self.annexes.gather(words);
+        Ok(words.notified.load(Relaxed) != 0 || self.seats.any(words))
     }
 }
 

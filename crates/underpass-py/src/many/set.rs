@@ -150,7 +150,13 @@ impl WaitSet {
                 // SAFETY: S12, the number is the caller's, which it keeps open while it waits for it.
                 let borrowed = unsafe { BorrowedFd::borrow_raw(*descriptor) };
                 let poller = state.hearing(py)?.poller();
-                poller.add(borrowed, key, &format!("descriptor {descriptor}")).map_err(|error| from_shm(py, error))?;
+                poller.add(borrowed, key, &format!("descriptor {descriptor}")).map_err(|error| {
+                    if !error.is_forbidden() {
+                        return from_shm(py, error);
+                    }
+                    let text = format!("{what} is a plain file, which is always ready: read it without waiting");
+                    PyValueError::new_err(text)
+                })?;
             }
             Source::Simulated => {}
         }
@@ -398,7 +404,11 @@ impl WaitSet {
             };
             // Nobody has told anything for long: somebody may have died unseen.
             heard.all |= until != 0 && told.is_empty();
-            let found = state.look(py, &told, &mut heard, handled)?;
+            let candidates = state.hear(py, &told, &mut heard)?;
+            drop(state);
+            let looked = candidates.look(py);
+            let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+            let found = state.learn(py, candidates, looked, handled)?;
             if !found.is_empty() {
                 if state.exposed || state.asleep > 0 {
                     // What is ready stays so until somebody takes it: others are told as well.
@@ -406,6 +416,7 @@ impl WaitSet {
                 }
                 return Ok(Ok(found));
             }
+            drop(state);
             if expired {
                 return Ok(Err(if deadline == Deadline::NoWait {
                     Error::WouldBlock
@@ -416,7 +427,6 @@ impl WaitSet {
             let recheck = clock::monotonic().saturating_add(linux::recheck());
             until = deadline.time().map_or(recheck, |time| time.min(recheck));
             expired = deadline.time().is_some_and(|time| clock::monotonic() >= time);
-            drop(state);
         }
     }
 
@@ -533,10 +543,10 @@ impl State {
         }
     }
 
-    /// Who is ready, of those who may be: the lock of the set is held, and an object's own only for its look.
-    fn look(&mut self, py: Python<'_>, told: &[u64], heard: &mut Heard, handled: bool) -> PyResult<Found> {
-        let failed = |error| raise(py, &Context::of("a wait set", "not looked at"), error);
-        let keys = self.hearing(py)?.hear(told, heard).map_err(failed)?;
+    /// Takes those who may be ready, by what was heard.
+    fn hear(&mut self, py: Python<'_>, told: &[u64], heard: &mut Heard) -> PyResult<Candidates> {
+        let failed = |error| raise(py, &Context::of("a wait set", "not heard"), error);
+        let readable = self.hearing(py)?.hear(told, heard).map_err(failed)?;
         if std::mem::take(&mut heard.all) {
             let objects = self.members.iter().filter(|(_, member)| matches!(member.source, Source::Object { .. }));
             self.candidates.extend(objects.map(|(key, _)| *key));
@@ -546,30 +556,61 @@ impl State {
                 self.candidates.extend(self.marked.get(&(place, mark)).into_iter().flatten());
             }
         }
-        let mut ready: BTreeSet<u64> = keys.into_iter().collect();
+        let objects = std::mem::take(&mut self.candidates);
+        let objects = objects.into_iter().filter_map(|key| Some((key, self.members.get(&key)?.what.clone_ref(py))));
+        Ok(Candidates { readable, objects: objects.collect() })
+    }
+
+    /// Keeps what was found, and says it.
+    fn learn(
+        &mut self,
+        py: Python<'_>,
+        candidates: Candidates,
+        looked: PyResult<BTreeSet<u64>>,
+        handled: bool,
+    ) -> PyResult<Found> {
+        let ready = match looked {
+            Ok(ready) => ready,
+            Err(error) => {
+                // Nobody else has looked at them.
+                self.candidates.extend(candidates.objects.iter().map(|(key, _)| *key));
+                return Err(error);
+            }
+        };
+        // It stays so until somebody has taken it.
+        self.candidates.extend(ready.iter().filter(|key| self.members.contains_key(key)));
+        let all: BTreeSet<u64> = ready.into_iter().chain(candidates.readable).collect();
+        let members = all.into_iter().filter_map(|key| Some((key, self.members.get(&key)?)));
+        Ok(members
+            .filter(|(_, member)| !handled || member.handler.is_some())
+            .map(|(key, member)| member.found(py, key))
+            .collect())
+    }
+}
+
+/// Members that may be ready, in the hands of one who looks. The lock of the set is free meanwhile: a look may run the
+/// program's code, a port's admission.
+struct Candidates {
+    /// Descriptors that are.
+    readable: Vec<u64>,
+    objects: Vec<(u64, Py<PyAny>)>,
+}
+
+impl Candidates {
+    /// Which objects are; who asks is announced at the others.
+    fn look(&self, py: Python<'_>) -> PyResult<BTreeSet<u64>> {
+        let mut ready = BTreeSet::new();
         let mut own = Watch::new();
-        for key in std::mem::take(&mut self.candidates) {
-            let Some(member) = self.members.get(&key) else { continue };
-            let what = member.what.bind(py);
+        for (key, what) in &self.objects {
+            let what = what.bind(py);
             let (handle, object) = waitable(what)?;
             own.clear();
             let looked = if handle.is_closed() { Ok(true) } else { core::announce(object, handle.kernel(), &mut own) };
             if looked.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))? {
-                ready.insert(key);
+                ready.insert(*key);
             }
         }
-        let mut found = Vec::new();
-        for key in ready {
-            let Some(member) = self.members.get(&key) else { continue };
-            if matches!(member.source, Source::Object { .. }) {
-                // It stays so until somebody has taken it.
-                self.candidates.insert(key);
-            }
-            if !handled || member.handler.is_some() {
-                found.push(member.found(py, key));
-            }
-        }
-        Ok(found)
+        Ok(ready)
     }
 }
 
