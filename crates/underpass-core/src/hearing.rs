@@ -34,8 +34,6 @@ struct Place {
     calls: u32,
     /// The other processes that live there.
     ends: HashMap<Life, OwnedFd>,
-    /// Not every process there can be watched.
-    unseen: bool,
 }
 
 /// What was heard at one look.
@@ -62,19 +60,18 @@ impl Hearing {
     /// The place of a space, and the number of the bell there.
     pub fn place(&mut self, space: &Arc<Space>) -> Result<(usize, usize)> {
         let known = self.places.iter().position(|place| Arc::ptr_eq(place.bell.space(), space));
-        let index = match known {
-            Some(index) => index,
-            None => {
-                let bell = Bell::claim(space)?;
-                let index = self.places.len();
-                self.poller.add(&bell, BELL | index as u64, "a bell")?;
-                let calls = bell.words()?.calls.load(Acquire);
-                self.places.push(Place { bell, calls, ends: HashMap::new(), unseen: false });
-                self.meet(index);
-                index
-            }
-        };
+        let index = known.map_or_else(|| self.move_in(space), Ok)?;
         Ok((index, self.places[index].bell.number()))
+    }
+
+    /// Claims a bell in a space.
+    fn move_in(&mut self, space: &Arc<Space>) -> Result<usize> {
+        let (bell, index) = (Bell::claim(space)?, self.places.len());
+        self.poller.add(&bell, BELL | index as u64, "a bell")?;
+        let calls = bell.words()?.calls.load(Acquire);
+        self.places.push(Place { bell, calls, ends: HashMap::new() });
+        self.meet(index);
+        Ok(index)
     }
 
     /// Looks what was rung for. `told` are the keys of the poller that were ready; the program's own are returned.
@@ -99,12 +96,6 @@ impl Hearing {
         Ok(told.iter().copied().filter(|key| key & (BELL | END) == 0).collect())
     }
 
-    /// Not all that could end is heard of: its sleepers look again from time to time.
-    #[must_use]
-    pub fn is_hard_of_hearing(&self) -> bool {
-        self.places.iter().any(|place| place.unseen)
-    }
-
     /// Has one who sleeps here look again: what may be ready is known to it.
     pub fn remind(&self) {
         self.poller.remind();
@@ -121,18 +112,17 @@ impl Hearing {
             }
             lives_on
         });
-        place.unseen = false;
         for (life, pid) in lives.processes() {
             if pid == std::process::id() || place.ends.contains_key(&life) {
                 continue;
             }
             // The pid can have been given to another meanwhile: then the life has ended.
             let end = end_of(pid).filter(|_| lives.alive(life));
-            match end {
-                Some(end) if self.poller.add(&end, END | u64::from(life.0), "a process").is_ok() => {
-                    place.ends.insert(life, end);
-                }
-                _ => place.unseen |= lives.alive(life),
+            // One that cannot be watched is found by the re-check.
+            if let Some(end) = end
+                && self.poller.add(&end, END | u64::from(life.0), "a process").is_ok()
+            {
+                place.ends.insert(life, end);
             }
         }
     }

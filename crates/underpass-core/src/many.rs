@@ -270,7 +270,9 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
     let mut rings: Vec<u32> = bells.iter().map(|bell| bell.words.rings.load(Acquire)).collect();
     loop {
         let mut marks = Marks::none();
-        bells.iter().for_each(|bell| marks.take(bell.words));
+        for bell in &bells {
+            marks.take(bell.words);
+        }
         seen.announce(told.then_some(&marks))?;
         if told && enough == Enough::All && seen.is(enough) {
             // Those that were ready may have been taken since.

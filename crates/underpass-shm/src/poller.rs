@@ -71,7 +71,7 @@ impl Poller {
     pub fn wait(&self, until: u64) -> Result<Polled> {
         let mut events = Vec::with_capacity(AT_ONCE);
         let left = until.saturating_sub(clock::monotonic());
-        let time = Timespec { tv_sec: (left / SECOND) as i64, tv_nsec: (left % SECOND) as i64 };
+        let time = Timespec { tv_sec: (left / SECOND).cast_signed(), tv_nsec: (left % SECOND).cast_signed() };
         match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&time)) {
             Ok(_) => Ok(Polled::Keys(events.iter().map(|event| event.data.u64()).collect())),
             Err(Errno::INTR) => Ok(Polled::Interrupted),

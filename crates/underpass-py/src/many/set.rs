@@ -1,34 +1,30 @@
 //! `underpass.WaitSet`: many things that are waited for again and again.
-//!
-//! Invariant: whoever is not among `candidates` was found not ready, and announced, after its bit was set: it is rung for,
-//! or its descriptor is polled. So a look costs what has become ready, and not how many there are.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyKeyError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use underpass_core::error::Phase;
-use underpass_core::hearing::{Heard, Hearing};
-use underpass_core::kernel::Watch;
+use underpass_core::hearing::Heard;
 use underpass_core::linux;
-use underpass_core::many::{self as core, Enough};
+use underpass_core::many::Enough;
 use underpass_core::{Deadline, Error};
-use underpass_shm::layout::bell::WatchersWords;
-use underpass_shm::place::Placed;
 use underpass_shm::poller::Polled;
 use underpass_shm::{clock, forks};
 
-use super::{NAMED, Party, waitable, watchers};
+use super::{NAMED, Party};
 use crate::error::{Context, from_shm, plain, raise};
 use crate::kernel_lab;
-use crate::object::SharedObject;
 use crate::timeout::Timeout;
+
+mod members;
+
+use members::{Found, Identity, Member, Source, State};
 
 /// Many things that are waited for again and again: objects, and whatever has a descriptor.
 ///
@@ -60,52 +56,6 @@ pub struct WaitSet {
     /// Made in the lab, where there are no descriptors.
     in_lab: bool,
     epoch: u32,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// None: nothing was added yet, or it is closed.
-    hearing: Option<Hearing>,
-    closed: bool,
-    next: u64,
-    members: BTreeMap<u64, Member>,
-    /// The keys of members by what they are: an object's address, a descriptor's number.
-    known: HashMap<Identity, u64>,
-    /// Objects by the place and mark that they are rung for with.
-    marked: HashMap<(usize, u64), Vec<u64>>,
-    /// Objects that may be ready.
-    candidates: BTreeSet<u64>,
-    /// Threads that sleep here.
-    asleep: usize,
-    /// Somebody has the descriptor, and looks only when it is readable.
-    exposed: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Identity {
-    Object(usize),
-    Descriptor(RawFd),
-}
-
-#[derive(Debug)]
-struct Member {
-    identity: Identity,
-    what: Py<PyAny>,
-    handler: Option<Py<PyAny>>,
-    source: Source,
-}
-
-#[derive(Debug)]
-enum Source {
-    Object {
-        watchers: Placed<WatchersWords>,
-        place: usize,
-        bell: usize,
-        mark: u64,
-    },
-    Descriptor(RawFd),
-    /// The lab's, where every look is at all.
-    Simulated,
 }
 
 #[pymethods]
@@ -250,10 +200,10 @@ impl WaitSet {
     }
 
     /// End it: its members go on without it. Whoever waits in it is told.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
+    fn close(&self, py: Python<'_>) {
         let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut state.closed, true) || self.epoch != forks::epoch() {
-            return Ok(());
+            return;
         }
         state.remind();
         let members = state.clear();
@@ -262,7 +212,6 @@ impl WaitSet {
         }
         drop(state);
         drop(members);
-        Ok(())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -284,8 +233,8 @@ impl WaitSet {
     }
 
     #[pyo3(signature = (*_args))]
-    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.close(py)
+    fn __exit__(&self, py: Python<'_>, _args: &Bound<'_, PyTuple>) {
+        self.close(py);
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
@@ -307,9 +256,6 @@ impl WaitSet {
         }
     }
 }
-
-/// Members that are ready: the key, what it is, its handler.
-type Found = Vec<(u64, Py<PyAny>, Option<Py<PyAny>>)>;
 
 impl WaitSet {
     /// One for a single wait; what is given twice is a member once.
@@ -385,7 +331,7 @@ impl WaitSet {
             let poller = state.hearing(py)?.poller();
             state.asleep += 1;
             drop(state);
-            let polled = if until == 0 { poller.wait(0) } else { py.detach(|| poller.wait(until)) };
+            let woken = if until == 0 { poller.wait(0) } else { py.detach(|| poller.wait(until)) };
             let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
             state.asleep -= 1;
             if state.closed {
@@ -394,7 +340,7 @@ impl WaitSet {
                 }
                 return Err(plain(py, "ClosedError", "the wait set was closed"));
             }
-            let told = match polled.map_err(|error| from_shm(py, error))? {
+            let told = match woken.map_err(|error| from_shm(py, error))? {
                 Polled::Keys(keys) => keys,
                 Polled::Interrupted => {
                     drop(state);
@@ -446,8 +392,8 @@ impl WaitSet {
         let party = Party::new(py, verb, &all)?;
         Ok(party.wait_until(Enough::Any, deadline).map(|ready| {
             let one = |index: usize| {
-                let (key, what, handler) = &members[index];
-                (*key, what.clone_ref(py), handler.as_ref().map(|handler| handler.clone_ref(py)))
+                let (key, member, handler) = &members[index];
+                (*key, member.clone_ref(py), handler.as_ref().map(|handler| handler.clone_ref(py)))
             };
             ready.into_iter().map(one).collect()
         }))
@@ -456,162 +402,6 @@ impl WaitSet {
 
 fn no_descriptors(py: Python<'_>) -> PyErr {
     plain(py, "MisuseError", "this wait set was made in the lab, which has no descriptors: wait for objects there")
-}
-
-impl Identity {
-    /// Of something that can be waited for.
-    fn of(py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let refused = match waitable(what) {
-            Ok(_) => return Ok(Self::Object(what.as_ptr().addr())),
-            Err(error) if what.is_instance_of::<SharedObject>() => return Err(error),
-            Err(error) => error,
-        };
-        if let Ok(number) = what.extract::<RawFd>() {
-            return Ok(Self::Descriptor(number));
-        }
-        let fileno = what.getattr_opt(intern!(py, "fileno"))?.ok_or(refused)?;
-        fileno.call0()?.extract().map(Self::Descriptor)
-    }
-}
-
-impl Member {
-    fn found(&self, py: Python<'_>, key: u64) -> (u64, Py<PyAny>, Option<Py<PyAny>>) {
-        (key, self.what.clone_ref(py), self.handler.as_ref().map(|handler| handler.clone_ref(py)))
-    }
-}
-
-impl State {
-    fn hearing(&mut self, py: Python<'_>) -> PyResult<&mut Hearing> {
-        if self.hearing.is_none() {
-            self.hearing =
-                Some(Hearing::new().map_err(|error| raise(py, &Context::of("a wait set", "not made"), error))?);
-        }
-        Ok(self.hearing.as_mut().expect("it was made above"))
-    }
-
-    /// Makes a new member known to those who ring for it.
-    fn take_in(&mut self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Source> {
-        let (handle, _) = waitable(what)?;
-        handle.check_look(py)?;
-        let watchers = watchers(py, handle)?;
-        let space = handle.home(py)?.space().clone();
-        let placed = self.hearing(py)?.place(&space);
-        let (place, bell) = placed.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))?;
-        core::watch(&watchers, bell);
-        Ok(Source::Object { watchers, place, bell, mark: core::mark_of(handle.header.nonce) })
-    }
-
-    /// Removes all; they are dropped without the lock, since that may run anybody's code.
-    #[must_use]
-    fn clear(&mut self) -> Vec<Member> {
-        let keys: Vec<u64> = self.members.keys().copied().collect();
-        keys.into_iter().filter_map(|key| self.remove(key)).collect()
-    }
-
-    #[must_use]
-    fn remove(&mut self, key: u64) -> Option<Member> {
-        let member = self.members.remove(&key)?;
-        self.candidates.remove(&key);
-        self.known.remove(&member.identity);
-        match &member.source {
-            Source::Object { watchers, place, bell, mark } => {
-                let (place, mark) = (*place, *mark);
-                if let Some(keys) = self.marked.get_mut(&(place, mark)) {
-                    keys.retain(|other| *other != key);
-                    // Another of that mark may be the same object, as a queue and its room are.
-                    if keys.is_empty() {
-                        self.marked.remove(&(place, mark));
-                        core::unwatch(watchers, *bell);
-                    }
-                }
-            }
-            Source::Descriptor(descriptor) => {
-                if let Some(hearing) = &self.hearing {
-                    // SAFETY: S12, the number is the caller's; one that it has closed is unknown to the kernel.
-                    hearing.poller().remove(unsafe { BorrowedFd::borrow_raw(*descriptor) });
-                }
-            }
-            Source::Simulated => {}
-        }
-        Some(member)
-    }
-
-    /// Has one who sleeps here look again, or who has the descriptor.
-    fn remind(&self) {
-        if let Some(hearing) = &self.hearing {
-            hearing.remind();
-        }
-    }
-
-    /// Takes those who may be ready, by what was heard.
-    fn hear(&mut self, py: Python<'_>, told: &[u64], heard: &mut Heard) -> PyResult<Candidates> {
-        let failed = |error| raise(py, &Context::of("a wait set", "not heard"), error);
-        let readable = self.hearing(py)?.hear(told, heard).map_err(failed)?;
-        if std::mem::take(&mut heard.all) {
-            let objects = self.members.iter().filter(|(_, member)| matches!(member.source, Source::Object { .. }));
-            self.candidates.extend(objects.map(|(key, _)| *key));
-        }
-        for (place, marks) in heard.marks.iter_mut().enumerate() {
-            for mark in std::mem::replace(marks, core::Marks::none()).iter() {
-                self.candidates.extend(self.marked.get(&(place, mark)).into_iter().flatten());
-            }
-        }
-        let objects = std::mem::take(&mut self.candidates);
-        let objects = objects.into_iter().filter_map(|key| Some((key, self.members.get(&key)?.what.clone_ref(py))));
-        Ok(Candidates { readable, objects: objects.collect() })
-    }
-
-    /// Keeps what was found, and says it.
-    fn learn(
-        &mut self,
-        py: Python<'_>,
-        candidates: Candidates,
-        looked: PyResult<BTreeSet<u64>>,
-        handled: bool,
-    ) -> PyResult<Found> {
-        let ready = match looked {
-            Ok(ready) => ready,
-            Err(error) => {
-                // Nobody else has looked at them.
-                self.candidates.extend(candidates.objects.iter().map(|(key, _)| *key));
-                return Err(error);
-            }
-        };
-        // It stays so until somebody has taken it.
-        self.candidates.extend(ready.iter().filter(|key| self.members.contains_key(key)));
-        let all: BTreeSet<u64> = ready.into_iter().chain(candidates.readable).collect();
-        let members = all.into_iter().filter_map(|key| Some((key, self.members.get(&key)?)));
-        Ok(members
-            .filter(|(_, member)| !handled || member.handler.is_some())
-            .map(|(key, member)| member.found(py, key))
-            .collect())
-    }
-}
-
-/// Members that may be ready, in the hands of one who looks. The lock of the set is free meanwhile: a look may run the
-/// program's code, a port's admission.
-struct Candidates {
-    /// Descriptors that are.
-    readable: Vec<u64>,
-    objects: Vec<(u64, Py<PyAny>)>,
-}
-
-impl Candidates {
-    /// Which objects are; who asks is announced at the others.
-    fn look(&self, py: Python<'_>) -> PyResult<BTreeSet<u64>> {
-        let mut ready = BTreeSet::new();
-        let mut own = Watch::new();
-        for (key, what) in &self.objects {
-            let what = what.bind(py);
-            let (handle, object) = waitable(what)?;
-            own.clear();
-            let looked = if handle.is_closed() { Ok(true) } else { core::announce(object, handle.kernel(), &mut own) };
-            if looked.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))? {
-                ready.insert(*key);
-            }
-        }
-        Ok(ready)
-    }
 }
 
 impl Drop for WaitSet {
