@@ -392,8 +392,8 @@ impl WaitSet {
         let party = Party::new(py, verb, &all)?;
         Ok(party.wait_until(Enough::Any, deadline).map(|ready| {
             let one = |index: usize| {
-                let (key, member, handler) = &members[index];
-                (*key, member.clone_ref(py), handler.as_ref().map(|handler| handler.clone_ref(py)))
+                let (key, one, handler) = &members[index];
+                (*key, one.clone_ref(py), handler.as_ref().map(|handler| handler.clone_ref(py)))
             };
             ready.into_iter().map(one).collect()
         }))
