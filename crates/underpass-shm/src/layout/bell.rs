@@ -43,6 +43,8 @@ pub struct BellWords {
     pub rings: AtomicU32,
     /// A bit for each object that may be ready, by its nonce.
     pub ready: [AtomicU64; MARKS as usize / 64],
+    /// How many waits have begun with it. The owner's own.
+    pub waits: AtomicU32,
 }
 
 // SAFETY: S1, atomics only.
@@ -52,7 +54,12 @@ impl BellWords {
     /// Nobody's.
     #[must_use]
     pub fn new() -> Self {
-        Self { owner: AtomicU32::new(0), rings: AtomicU32::new(0), ready: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Self {
+            owner: AtomicU32::new(0),
+            rings: AtomicU32::new(0),
+            ready: std::array::from_fn(|_| AtomicU64::new(0)),
+            waits: AtomicU32::new(0),
+        }
     }
 }
 
