@@ -383,17 +383,17 @@ impl WaitSet {
         deadline: Deadline,
         handled: bool,
     ) -> PyResult<Result<Found, Error>> {
-        let members: Found = {
+        let all: Found = {
             let state = self.lock(py)?;
             let looked = state.members.iter().filter(|(_, member)| !handled || member.handler.is_some());
             looked.map(|(key, member)| member.found(py, *key)).collect()
         };
-        let all: Vec<Bound<'_, PyAny>> = members.iter().map(|(_, what, _)| what.bind(py).clone()).collect();
-        let party = Party::new(py, verb, &all)?;
+        let objects: Vec<Bound<'_, PyAny>> = all.iter().map(|(_, what, _)| what.bind(py).clone()).collect();
+        let party = Party::new(py, verb, &objects)?;
         Ok(party.wait_until(Enough::Any, deadline).map(|ready| {
             let one = |index: usize| {
-                let (key, one, handler) = &members[index];
-                (*key, one.clone_ref(py), handler.as_ref().map(|handler| handler.clone_ref(py)))
+                let (key, member, call) = &all[index];
+                (*key, member.clone_ref(py), call.as_ref().map(|call| call.clone_ref(py)))
             };
             ready.into_iter().map(one).collect()
         }))

@@ -157,8 +157,13 @@ impl State {
         let failed = |error| raise(py, &Context::of("a wait set", "not heard"), error);
         let readable = self.hearing(py)?.hear(told, heard).map_err(failed)?;
         if std::mem::take(&mut heard.all) {
-            let objects = self.members.iter().filter(|(_, member)| matches!(member.source, Source::Object { .. }));
-            self.candidates.extend(objects.map(|(key, _)| *key));
+            for (key, member) in &self.members {
+                if let Source::Object { watchers, bell, .. } = &member.source {
+                    // Whoever rings for one that has died takes its bit back, and may die before it sees whose the bell is now.
+                    core::watch(watchers, *bell);
+                    self.candidates.insert(*key);
+                }
+            }
         }
         for (place, marks) in heard.marks.iter_mut().enumerate() {
             for mark in std::mem::replace(marks, core::Marks::none()).iter() {
