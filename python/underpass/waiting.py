@@ -64,7 +64,7 @@ class ProcessEnd:
         return f"<end of process {self.pid}{', closed' if self._descriptor < 0 else ''}>"
 
 
-def process(pid: int, /) -> ProcessEnd:
+def process(pid: int) -> ProcessEnd:
     """Return the end of a process, to be waited for with `wait_any` or in a `WaitSet`.
 
     Args:

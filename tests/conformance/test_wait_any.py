@@ -328,7 +328,7 @@ OTHERS: list[Callable[[], object]] = [
     RWLock,
     Once,
     SpinLock,
-    lambda: 1,
+    lambda: 1.5,
     lambda: None,
     lambda: [Event()],
     lambda: Event,
