@@ -268,7 +268,8 @@ impl Kernel for LabKernel {
         if !self.quiet_point(Point::Wake, object) {
             return 0;
         }
-        let woken = self.schedule().wake(address(word), count) + self.ring(object);
+        let woken = self.schedule().wake(address(word), count);
+        let woken = woken + self.ring(object);
         if woken > 0 {
             // Whoever was woken may look before the waker does anything else: a store that comes after its wake.
             self.quiet_point(Point::Woke, None);
