@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use underpass_core::atomic::AtomicInt;
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
+use underpass_core::many::Bell;
 use underpass_core::notification::{ALL, CONSUME, Notification};
 use underpass_core::waiters::{SIZE, Waiters, Wish};
 use underpass_core::{Deadline, Error, Result, linux};

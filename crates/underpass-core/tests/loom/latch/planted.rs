@@ -32,7 +32,7 @@ fn wait(words: &LatchWords, kernel: &dyn Kernel, mistake: Mistake) {
             let mut watch = Watch::new();
             let stale = mistake == Mistake::StaleExpectation;
             watch.word(&words.word, if stale { words.word.load(Relaxed) } else { word | SLEEPERS });
-            if kernel.park(&watch, Some(&words.baton), None) == underpass_core::kernel::Parked::Baton {
+            if kernel.park(&watch, &[&words.baton], None) == underpass_core::kernel::Parked::Baton {
                 kernel.wake(&words.word, u32::MAX);
             }
         }
