@@ -135,6 +135,32 @@ impl Drop for Watching<'_> {
     }
 }
 
+/// While this lives, a wait of the calling thread uses its bell. One that a signal handler begins uses the same.
+#[derive(Debug)]
+struct Turn<'a> {
+    bell: Bell<'a>,
+    number: u32,
+}
+
+impl<'a> Turn<'a> {
+    fn begin(bell: Bell<'a>) -> Self {
+        Self { bell, number: bell.words.waits.fetch_add(1, Relaxed).wrapping_add(1) }
+    }
+
+    /// A wait inside this one has taken marks, and bits back; whether there was one.
+    fn resume(&mut self) -> bool {
+        let number = self.bell.words.waits.load(Relaxed);
+        std::mem::replace(&mut self.number, number) != number
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // The wait around this one, which is about to sleep, looks again.
+        self.bell.words.rings.fetch_add(1, Relaxed);
+    }
+}
+
 /// How many of the members have to be ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enough {
@@ -253,11 +279,13 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
     }
     let kernel = first.kernel;
     let mut bells: Vec<Bell<'_>> = Vec::new();
+    let mut turns = Vec::new();
     let mut watching = Vec::with_capacity(members.len());
     for member in members {
         let bell = member.kernel.bell()?;
         if bells.iter().all(|other| !std::ptr::eq(other.words, bell.words)) {
             bells.push(bell);
+            turns.push(Turn::begin(bell));
         }
         watching.push(Watching::begin(member.watchers, bell.number));
     }
@@ -299,6 +327,12 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
             Parked::Baton => members.iter().for_each(|member| member.object.sleepers().recall(member.kernel)),
             Parked::Expired => expired = true,
             Parked::Interrupted => return Err(Error::Interrupted),
+        }
+        let resumed = turns.iter_mut().fold(false, |resumed, turn| turn.resume() | resumed);
+        if resumed || !told {
+            told = false;
+            // Whoever rings for one that has died takes its bit back, and dies before it sees whose the bell is now.
+            watching.iter().for_each(|one| self::watch(one.watchers, one.number));
         }
     }
 }

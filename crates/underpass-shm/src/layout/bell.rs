@@ -52,6 +52,8 @@ pub struct BellWords {
     pub calls: AtomicU32,
     /// A bit for each object that may be ready, by its nonce.
     pub ready: [AtomicU64; MARKS as usize / 64],
+    /// How many waits have begun with it. The owner's own.
+    pub waits: AtomicU32,
 }
 
 // SAFETY: S1, atomics only.
@@ -67,6 +69,7 @@ impl BellWords {
             socket: AtomicU32::new(0),
             calls: AtomicU32::new(0),
             ready: std::array::from_fn(|_| AtomicU64::new(0)),
+            waits: AtomicU32::new(0),
         }
     }
 }
