@@ -35,6 +35,8 @@ IN_THE_LAB = {
     "test_rwlock_deaths",
     "test_semaphore",
     "test_semaphore_fairness",
+    "test_select",
+    "test_wait_all",
     "test_wait_any",
 }
 
