@@ -19,6 +19,23 @@ pub const WORDS: usize = 18;
 /// Lives one park can watch: with the baton and all words but a port's they fit into one `futex_waitv`.
 pub const LIVES: usize = 109;
 
+/// What one who waits for many has announced at one object, and was so when it looked.
+#[derive(Debug, Default)]
+pub struct Announced<'a> {
+    /// Words.
+    pub words: Vec<(&'a AtomicU32, u32)>,
+    /// One of 64 bits.
+    pub wide: Option<(&'a AtomicU64, u64)>,
+}
+
+impl Announced<'_> {
+    /// They still are what they were.
+    fn holds(&self) -> bool {
+        self.words.iter().all(|(word, expected)| word.load(Acquire) == *expected)
+            && self.wide.is_none_or(|(word, expected)| word.load(Acquire) == expected)
+    }
+}
+
 /// What a sleeper waits for: that one of these words changes, or one of these lives ends.
 #[derive(Debug)]
 pub struct Watch<'a> {
@@ -29,6 +46,8 @@ pub struct Watch<'a> {
     /// Sleep only while this word has this value. Nobody wakes it: whoever changes it tells by other words, or dies and
     /// the baton tells; so this one is for those who are about to sleep.
     pub wide: Option<(&'a AtomicU64, u64)>,
+    /// Sleep only while these are so, each as long as the baton beside it can tell: of objects that do not wake this sleeper.
+    pub announced: Vec<Announced<'a>>,
     /// A wake may get lost on its way here or to whom this sleeper waits for: it naps.
     pub unheard: bool,
     /// How often in a row this sleeper had to nap, since nothing would have told it of somebody's end.
@@ -68,6 +87,7 @@ impl<'a> Watch<'a> {
             lives: [Life::NOBODY; LIVES],
             known: 0,
             wide: None,
+            announced: Vec::new(),
             unheard: false,
             naps,
             purpose: None,
@@ -110,6 +130,7 @@ impl<'a> Watch<'a> {
     pub fn holds(&self) -> bool {
         self.words().all(|(word, expected)| word.load(Acquire) == expected)
             && self.wide.is_none_or(|(word, expected)| word.load(Acquire) == expected)
+            && self.announced.iter().all(Announced::holds)
     }
 
     /// The lives.

@@ -17,7 +17,7 @@ use underpass_shm::sync::{AtomicU32, AtomicU64};
 use underpass_shm::waits::Wait;
 use underpass_shm::{baton, clock, cpus, priority};
 
-use crate::kernel::{Kernel, Memory, Parked, Purpose, Wanted, Watch};
+use crate::kernel::{Announced, Kernel, Memory, Parked, Purpose, Wanted, Watch};
 use crate::many::{self, Bell};
 use crate::{Error, Result, waits};
 
@@ -30,6 +30,27 @@ const LONGEST_SPIN: u64 = 50_000;
 
 /// Lives that there is room for beside any number of batons.
 const LEAST_LIVES: usize = 16;
+
+/// Places that what was announced at one object takes in a sleep.
+fn places(announced: &Announced<'_>) -> usize {
+    announced.words.len() + 2 * usize::from(announced.wide.is_some())
+}
+
+/// The first of these batons, with what was announced beside them, that fit into so many places.
+fn beside<'w, 'a>(
+    batons: &'w [&'w AtomicU32],
+    announced: &'w [Announced<'a>],
+    mut room: usize,
+) -> (&'w [&'w AtomicU32], &'w [Announced<'a>]) {
+    let mut fits = |index: usize| {
+        let needed = 1 + announced.get(index).map_or(0, places);
+        let fits = needed <= room;
+        room -= if fits { needed } else { 0 };
+        fits
+    };
+    let count = (0..batons.len()).take_while(|index| fits(*index)).count();
+    (&batons[..count], &announced[..announced.len().min(count)])
+}
 
 /// Fills places in which no word stands.
 static NOBODYS: AtomicU32 = AtomicU32::new(0);
@@ -264,7 +285,8 @@ impl Kernel for Linux {
         }
         let tokens = count;
         let again = tokens + if watch.wide.is_some() { 2 } else { 0 };
-        let batons = &batons[..batons.len().min(MAX_WORDS - tokens - again - LEAST_LIVES)];
+        let (batons, announced) = beside(batons, &watch.announced, MAX_WORDS - tokens - again - LEAST_LIVES);
+        let again = again + announced.iter().map(places).sum::<usize>();
         let room = MAX_WORDS - tokens - batons.len() - again;
         let mut unseen = watch.unheard;
         for life in watch.lives().iter().take(room) {
@@ -284,7 +306,7 @@ impl Kernel for Linux {
         let longest = if unseen { NAP.checked_shl(naps).unwrap_or(RECHECK).min(RECHECK).min(longest) } else { longest };
         let recheck = now.saturating_add(longest).min(silent_until);
         let sleep_until = until.map_or(recheck, |time| time.min(recheck));
-        let (mut shared, mut compared) = (count, Compared { words: &[], wide: watch.wide });
+        let (mut shared, mut compared) = (count, Compared { words: &[], wide: watch.wide.as_slice() });
         for baton in batons {
             // Of several that were woken, futex_waitv tells the last.
             words[shared] = (baton, 0);
@@ -293,6 +315,12 @@ impl Kernel for Linux {
         if !batons.is_empty() {
             // Whoever dies between a change and its wake is told by the baton alone, on which this sleeper is queued last.
             compared.words = &words[..tokens];
+        }
+        let (of_all, wide_of_all): (Vec<_>, Vec<_>);
+        if !announced.is_empty() {
+            of_all = compared.words.iter().chain(announced.iter().flat_map(|one| &one.words)).copied().collect();
+            wide_of_all = compared.wide.iter().copied().chain(announced.iter().filter_map(|one| one.wide)).collect();
+            compared = Compared { words: &of_all, wide: &wide_of_all };
         }
         let mut woke = Woke::Changed;
         self.host.detached(&mut || {

@@ -13,7 +13,7 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use underpass_shm::sync::fence;
 
 use crate::error::Phase;
-use crate::kernel::{Kernel, Parked, Purpose, Watch};
+use crate::kernel::{Announced, Kernel, Parked, Purpose, Watch};
 use crate::wait::Sleepers;
 use crate::{Deadline, Error, Result};
 
@@ -124,14 +124,8 @@ struct Watching<'a> {
 
 impl<'a> Watching<'a> {
     fn begin(watchers: &'a WatchersWords, number: usize) -> Self {
-        let watching = Self { watchers, number };
-        watching.again();
-        watching
-    }
-
-    /// Says so again: another may have taken it back.
-    fn again(&self) {
-        watch(self.watchers, self.number);
+        watch(watchers, number);
+        Self { watchers, number }
     }
 }
 
@@ -185,13 +179,16 @@ struct Seen<'m, 'a> {
     count: usize,
     /// Whose ends would change what is known, of which member.
     lives: Vec<(usize, Life)>,
+    /// What was announced at each.
+    announced: Vec<Announced<'a>>,
     /// Some member may not be told of everything.
     unheard: bool,
 }
 
 impl<'m, 'a> Seen<'m, 'a> {
     fn nothing(members: &'m [Member<'a>]) -> Self {
-        Self { members, ready: vec![false; members.len()], count: 0, lives: Vec::new(), unheard: false }
+        let announced = members.iter().map(|_| Announced::default()).collect();
+        Self { members, ready: vec![false; members.len()], count: 0, lives: Vec::new(), announced, unheard: false }
     }
 
     fn is(&self, enough: Enough) -> bool {
@@ -227,7 +224,12 @@ impl<'m, 'a> Seen<'m, 'a> {
             self.lives.retain(|(other, _)| *other != index);
             let ready = announce(member.object, member.kernel, &mut own)?;
             self.learn(index, ready);
+            let announced = &mut self.announced[index];
+            announced.words.clear();
+            announced.wide = None;
             if !self.ready[index] {
+                announced.words.extend(own.words());
+                announced.wide = own.wide;
                 self.lives.extend(own.lives().iter().map(|life| (index, *life)));
                 self.unheard |= own.unheard;
             }
@@ -324,7 +326,10 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
         }
         seen.lives.iter().for_each(|(_, life)| watch.life(*life));
         watch.unheard = seen.unheard;
+        // Who dies between its change and the ring is told by a baton, on which this sleeper may not be queued yet.
+        watch.announced = std::mem::take(&mut seen.announced);
         let parked = kernel.park(&watch, &batons, deadline.time());
+        seen.announced = std::mem::take(&mut watch.announced);
         let heard: Vec<u32> = bells.iter().map(|bell| bell.words.rings.load(Acquire)).collect();
         told = parked == Parked::Look && heard != rings;
         rings = heard;
@@ -338,9 +343,7 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
         if resumed || !told {
             told = false;
             // Whoever rings for one that has died takes its bit back, and dies before it sees whose the bell is now.
-            watching.iter().for_each(Watching::again);
-            // SYNC(many-1)
-            fence(SeqCst);
+            watching.iter().for_each(|one| self::watch(one.watchers, one.number));
         }
     }
 }

@@ -8,7 +8,7 @@
 pub mod door;
 pub mod leftovers;
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, PoisonError};
 
@@ -143,9 +143,7 @@ impl Conducted {
 
     /// Something that is watched is no longer as it was.
     fn is_changed(&self, watch: &Watch<'_>) -> bool {
-        watch.wide.is_some_and(|(word, expected)| word.load(SeqCst) != expected)
-            || watch.words().any(|(word, expected)| word.load(SeqCst) != expected)
-            || watch.lives().iter().any(|life| !self.linux.alive(*life))
+        !watch.holds() || watch.lives().iter().any(|life| !self.linux.alive(*life))
     }
 }
 

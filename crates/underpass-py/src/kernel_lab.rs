@@ -14,7 +14,7 @@ mod views;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32 as Word;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pyo3::prelude::*;
@@ -239,9 +239,7 @@ impl Kernel for LabKernel {
         }
         {
             let mut schedule = self.schedule();
-            let changed = |(word, expected): (&AtomicU32, u32)| word.load(SeqCst) != expected;
-            let wide = watch.wide.is_some_and(|(word, expected)| word.load(SeqCst) != expected);
-            if wide || watch.words().any(changed) || watch.lives().iter().any(|life| !schedule.alive(life.0)) {
+            if !watch.holds() || watch.lives().iter().any(|life| !schedule.alive(life.0)) {
                 return Parked::Look;
             }
             let words = watch.words().map(|(word, _)| address(word));

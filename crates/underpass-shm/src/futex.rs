@@ -60,15 +60,15 @@ impl Waiter {
 pub struct Compared<'a> {
     /// Words.
     pub words: &'a [(&'a AtomicU32, u32)],
-    /// A word of 64 bits. Only the kernel reads it in halves, and any change that stays shows in one of them.
-    pub wide: Option<(&'a AtomicU64, u64)>,
+    /// Words of 64 bits. Only the kernel reads them in halves, and any change that stays shows in one of them.
+    pub wide: &'a [(&'a AtomicU64, u64)],
 }
 
 impl Compared<'_> {
     /// How many words of a sleep these take.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.words.len() + if self.wide.is_some() { 2 } else { 0 }
+        self.words.len() + 2 * self.wide.len()
     }
 
     /// True when there is nothing to compare.
@@ -103,7 +103,7 @@ pub fn wait_any(words: &[(&AtomicU32, u32)], compared: Compared<'_>, deadline: O
     };
     let shared = words.iter().map(|(word, expected)| Waiter::new(word.as_ptr(), *expected, 0));
     let again = compared.words.iter().map(|(word, expected)| Waiter::new(word.as_ptr(), *expected, PRIVATE));
-    let wide = compared.wide.into_iter().flat_map(|(word, expected)| Waiter::halves(word, expected));
+    let wide = compared.wide.iter().flat_map(|(word, expected)| Waiter::halves(word, *expected));
     for (waiter, one) in waiters.iter_mut().zip(shared.chain(again).chain(wide)) {
         *waiter = one;
     }

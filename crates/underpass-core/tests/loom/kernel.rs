@@ -366,7 +366,11 @@ impl Kernel for ThreadKernel {
             let mut state = self.world.state();
             let ended = watch.lives().iter().any(|life| state.dead.contains(&(life.0 & !PROCESS)));
             let changed = watch.words().any(|(word, expected)| word.load(Relaxed) != expected)
-                || watch.wide.is_some_and(|(word, expected)| word.load(Relaxed) != expected);
+                || watch.wide.is_some_and(|(word, expected)| word.load(Relaxed) != expected)
+                || watch.announced.iter().any(|one| {
+                    one.words.iter().any(|(word, expected)| word.load(Relaxed) != *expected)
+                        || one.wide.is_some_and(|(word, expected)| word.load(Relaxed) != expected)
+                });
             if ended || changed {
                 return Parked::Look;
             }
