@@ -202,7 +202,7 @@ impl Condition {
     /// Leaves the slot. What was granted meanwhile has won over a time-out.
     fn rise(&self, kernel: &dyn Kernel, stay: &Stay<'_>, error: Error) -> Result<()> {
         match stay.seat.take() {
-            Some(index) => self.waiters.leave(kernel, index, error).map(drop),
+            Some(index) => self.waiters.leave(kernel, self, index, error).map(drop),
             None => Err(error),
         }
     }
@@ -240,7 +240,7 @@ impl Condition {
             if self.waiters.is_granted(index) {
                 let runner = self.runner();
                 if runner == stay.me.thread || stay.has_been_long(kernel.now()) {
-                    self.waiters.take(kernel, index);
+                    self.waiters.take(kernel, self, index);
                     stay.seat.set(None);
                     return Ok(Some(()));
                 }
