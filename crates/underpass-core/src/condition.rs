@@ -141,7 +141,10 @@ impl Condition {
         }
         // From here on it is taken again. Whoever dies before it has passed its turn on is inherited.
         let _owed = self.waiters.owe(kernel);
-        let ended = self.sleep(kernel, &stay, deadline).or_else(|error| {
+        // A signal that came as the mutex was given back comes before the sleep.
+        let slept =
+            if under.has_raised() { Err(Error::Interrupted) } else { self.sleep(kernel, &stay, deadline) };
+        let ended = slept.or_else(|error| {
             if error == Error::Interrupted {
                 under.interrupted();
             }
