@@ -178,10 +178,15 @@ def test_contention_with_all_sorts_of_times_leaves_it_free(world: World, fairnes
 @HANDED_OVER
 def test_recursive_one_is_handed_over_at_the_last_release(world: World, fairness: Fairness) -> None:
     mutex = Mutex(recursive=True, fairness=fairness)
+
+    def visit_twice() -> bool:
+        with mutex, mutex:
+            return True
+
     mutex.acquire()
     with mutex, mutex.recovering() as died:
         assert died is None
-        waiter = world.start(lambda: mutex.acquire() and mutex.acquire() and (mutex.release(), mutex.release()))
+        waiter = world.start(visit_twice)
         waiter.until_asleep()
     assert not waiter.ended
     mutex.release()
@@ -316,10 +321,11 @@ def test_recovery_that_fails_tells_those_behind_it(world: World, fairness: Fairn
             mutex.acquire()
         return caught.value.pid
 
-    with pytest.raises(ZeroDivisionError), mutex.recovering():
-        waiter = world.start(wait)
-        waiter.until_asleep()
-        raise ZeroDivisionError
+    block = mutex.recovering()
+    assert block.__enter__() is not None
+    waiter = world.start(wait)
+    waiter.until_asleep()
+    block.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert waiter.result() == dead.pid
     assert mutex.statistics().state == "owner died"
 

@@ -142,8 +142,7 @@ impl Condition {
         // From here on it is taken again. Whoever dies before it has passed its turn on is inherited.
         let _owed = self.waiters.owe(kernel);
         // A signal that came as the mutex was given back comes before the sleep.
-        let slept =
-            if under.has_raised() { Err(Error::Interrupted) } else { self.sleep(kernel, &stay, deadline) };
+        let slept = if under.has_raised() { Err(Error::Interrupted) } else { self.sleep(kernel, &stay, deadline) };
         let ended = slept.or_else(|error| {
             if error == Error::Interrupted {
                 under.interrupted();

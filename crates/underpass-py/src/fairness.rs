@@ -8,13 +8,11 @@ const FAIRNESS: [&str; 3] = ["barging", "arrival", "priority"];
 
 /// The header's number for a constructor's word.
 pub fn number(fairness: &str) -> PyResult<u64> {
-    match FAIRNESS.iter().position(|known| *known == fairness) {
-        Some(number) => Ok(number as u64),
-        None => {
-            let known = "pass 'barging', 'arrival' or 'priority'";
-            Err(PyValueError::new_err(format!("fairness={fairness:?}: {known}")))
-        }
-    }
+    let Some(number) = FAIRNESS.iter().position(|known| *known == fairness) else {
+        let known = "pass 'barging', 'arrival' or 'priority'";
+        return Err(PyValueError::new_err(format!("fairness={fairness:?}: {known}")));
+    };
+    Ok(number as u64)
 }
 
 /// The word for a header's number.

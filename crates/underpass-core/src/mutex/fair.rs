@@ -210,9 +210,11 @@ impl Room for Line<'_> {
         if before & SLEEPERS == 0 {
             self.mutex.words.since.store(self.kernel.now(), Relaxed);
         }
-        let owner = before & !SLEEPERS;
-        if owner != OWNER_DEAD {
-            watch.life(Life(owner));
+        match before & !SLEEPERS {
+            // Whoever gave it back may have died since, and told only those who slept: this one does not sleep, but serves.
+            0 | OWNER_DEAD if self.fair.heir().is_none() => watch.word(self.word(), 0),
+            0 | OWNER_DEAD => {}
+            owner => watch.life(Life(owner)),
         }
     }
 
