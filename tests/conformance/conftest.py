@@ -27,6 +27,7 @@ IN_THE_LAB = {
     "test_event",
     "test_latch",
     "test_mutex",
+    "test_mutex_fairness",
     "test_notification",
     "test_once",
     "test_queue_leases",

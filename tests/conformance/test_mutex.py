@@ -339,7 +339,10 @@ def test_closed_handle_refuses_and_others_go_on() -> None:
 def test_open_or_create_refuses_another_kind_of_mutex() -> None:
     mutex = Mutex.open_or_create("once", recursive=True)
     assert Mutex.open_or_create("once", recursive=True).statistics().recursive
-    with pytest.raises(MismatchError, match="exists with recursive=True, and recursive=False was asked for"):
+    with pytest.raises(
+        MismatchError,
+        match="exists with recursive=True, fairness='barging', and recursive=False, fairness='barging' was",
+    ):
         Mutex.open_or_create("once")
     mutex.unlink()
 

@@ -14,7 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -146,9 +146,9 @@ def queued() -> Queue:
     return it
 
 
-def held() -> Mutex:
+def held(fairness: Literal["barging", "arrival"] = "barging") -> Mutex:
     """Make one that another thread holds."""
-    it = Mutex()
+    it = Mutex(fairness=fairness)
     taken, never = threading.Event(), threading.Event()
     threading.Thread(target=lambda: (it.acquire(), taken.set(), never.wait()), daemon=True).start()
     taken.wait()
@@ -246,6 +246,14 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     ),
     "Mutex.acquire, release": (Mutex, lambda it: (it.acquire(), it.release())),
     "Mutex.acquire_nowait, release": (Mutex, lambda it: (it.acquire_nowait(), it.release())),
+    "Mutex.acquire, release, by arrival": (
+        lambda: Mutex(fairness="arrival"),
+        lambda it: (it.acquire(), it.release(), it.acquire_nowait(), it.release(), it.owner),
+    ),
+    "Mutex.recovering, by priority": (
+        lambda: Mutex(fairness="priority"),
+        lambda it: it.recovering().__enter__() or it.release(),
+    ),
     "Mutex.recovering": (Mutex, lambda it: it.recovering().__enter__() or it.release()),
     "Notification.notify, wait": (Notification, lambda it: (it.notify(5), it.wait(4), it.wait_nowait(1), it.bits)),
     "Notification.set, clear": (Notification, lambda it: (it.set(3), it.clear(1), it.wait(2))),
@@ -294,6 +302,7 @@ SOMETHING_TO_WAIT_FOR: Kinds = {
         late(lambda it: it.acquire(timeout=SHORT)),
     ),
     "Mutex.acquire": (held, late(lambda it: it.acquire(timeout=SHORT))),
+    "Mutex.acquire, by arrival": (lambda: held("arrival"), late(lambda it: it.acquire(timeout=SHORT))),
     "Notification.wait": (Notification, late(lambda it: it.wait(timeout=SHORT))),
     "Event.wait": (Event, late(lambda it: it.wait(timeout=SHORT))),
     "AtomicInt.wait": (AtomicInt, late(lambda it: it.wait(0, timeout=SHORT))),

@@ -126,6 +126,16 @@ class Mutexes:
         )
 
 
+class HandedOver(Mutexes):
+    name = "handed_over"
+
+    def make(self) -> None:
+        Mutex.create(self.name, recursive=True, fairness="priority").close()
+
+    def locks(self, size: int) -> list[int]:
+        return served_under(size)
+
+
 class SpinLocks:
     name = "spinlock"
 
@@ -510,6 +520,7 @@ SUBJECTS: list[Subject] = [
     Semaphores(),
     HandingOver(),
     Mutexes(),
+    HandedOver(),
     SpinLocks(),
     Notifications(),
     Events(),

@@ -53,6 +53,15 @@ def semaphore(dice: random.Random) -> underpass.Semaphore:
     return underpass.Semaphore(dice.choice([0, 0, 1]))
 
 
+def handed_over(dice: random.Random) -> underpass.Mutex:
+    return underpass.Mutex(fairness=dice.choice(["arrival", "priority"]))
+
+
+def in_a_hurry(mutex: underpass.Mutex, timeout: float | None) -> None:
+    with priority(1):
+        visited(mutex, timeout)
+
+
 def handing_over(dice: random.Random) -> underpass.Semaphore:
     return underpass.Semaphore(dice.choice([0, 0, 1]), fairness=dice.choice(["arrival", "priority"]))
 
@@ -181,6 +190,7 @@ KINDS: dict[Maker, list[Operation]] = {
 MAKERS: list[Maker] = [*KINDS, queue, queue]
 MEETINGS: list[Maker] = [barrier, once, latch]
 HANDOVERS: list[Maker] = [handing_over]
+SUCCESSIONS: list[Maker] = [handed_over]
 LOCKS: list[Maker] = [rwlock]
 
 KINDS[barrier] = [
@@ -192,6 +202,14 @@ KINDS[barrier] = [
     lambda it, _: it.reset(),
 ]
 KINDS[handing_over] = [*KINDS[semaphore], urgent]
+KINDS[handed_over] = [
+    visited,
+    visited,
+    recovered,
+    recovered,
+    in_a_hurry,
+    lambda it, timeout: it.acquire(timeout=timeout),
+]
 KINDS[latch] = [
     lambda it, timeout: it.wait(timeout=timeout),
     lambda it, timeout: it.wait(timeout=timeout),
@@ -272,6 +290,11 @@ def test_nobody_sleeps_for_a_unit_who_could_go_on(dice: random.Random) -> None:
         explore(dice.randrange(2**32), HANDOVERS)
 
 
+def test_nobody_sleeps_for_a_mutex_that_is_handed_over_who_could_go_on(dice: random.Random) -> None:
+    for _ in range(20):
+        explore(dice.randrange(2**32), SUCCESSIONS)
+
+
 def test_nobody_sleeps_at_a_condition_who_could_go_on(dice: random.Random) -> None:
     # That an owner of its mutex has died is told by the second look of each second, which the lab has not.
     for _ in range(20):
@@ -283,9 +306,14 @@ def test_programs_that_once_did(seed: int) -> None:
     explore(seed)
 
 
+def test_program_of_a_mutex_that_is_handed_over_that_once_did() -> None:
+    explore(3487485914, SUCCESSIONS)
+
+
 @pytest.mark.deep
 def test_nobody_sleeps_who_could_go_on_in_many_programs(dice: random.Random) -> None:
     for _ in range(20_000):
         explore(dice.randrange(2**32))
         explore(dice.randrange(2**32), MEETINGS)
         explore(dice.randrange(2**32), HANDOVERS)
+        explore(dice.randrange(2**32), SUCCESSIONS)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Literal
 
 from hypothesis import settings
 from hypothesis import strategies as some
@@ -48,13 +49,13 @@ class Hand:
 class MutexModel(RuleBasedStateMachine):
     """Who holds it, how often, and whether it was left behind."""
 
-    @initialize(recursive=some.booleans())
-    def make(self, *, recursive: bool) -> None:
+    @initialize(recursive=some.booleans(), fairness=some.sampled_from(("barging", "arrival", "priority")))
+    def make(self, *, recursive: bool, fairness: Literal["barging", "arrival", "priority"]) -> None:
         self.recursive = recursive
         self.owner: int | None = None
         self.depth = 0
         self.dead = False
-        self.it = Mutex.create("it", recursive=recursive)
+        self.it = Mutex.create("it", recursive=recursive, fairness=fairness)
         self.hands = [Hand(), Hand()]
 
     def _expected(self, hand: int, busy: type[Exception]) -> object:

@@ -209,7 +209,7 @@ impl Barrier {
             match self.waiters.enter(kernel, self) {
                 Ok(_held) => {
                     if let Some(index) = seat {
-                        if let Some(given) = self.waiters.take(kernel, index) {
+                        if let Some(given) = self.waiters.take(kernel, self, index) {
                             return Ok(given);
                         }
                         self.waiters.dismiss(index);
@@ -222,7 +222,7 @@ impl Barrier {
             }
         }
         match seat {
-            Some(index) => self.waiters.leave(kernel, index, error),
+            Some(index) => self.waiters.leave(kernel, self, index, error),
             None => Err(error),
         }
     }

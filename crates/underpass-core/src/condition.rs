@@ -141,7 +141,9 @@ impl Condition {
         }
         // From here on it is taken again. Whoever dies before it has passed its turn on is inherited.
         let _owed = self.waiters.owe(kernel);
-        let ended = self.sleep(kernel, &stay, deadline).or_else(|error| {
+        // A signal that came as the mutex was given back comes before the sleep.
+        let slept = if under.has_raised() { Err(Error::Interrupted) } else { self.sleep(kernel, &stay, deadline) };
+        let ended = slept.or_else(|error| {
             if error == Error::Interrupted {
                 under.interrupted();
             }
@@ -202,7 +204,7 @@ impl Condition {
     /// Leaves the slot. What was granted meanwhile has won over a time-out.
     fn rise(&self, kernel: &dyn Kernel, stay: &Stay<'_>, error: Error) -> Result<()> {
         match stay.seat.take() {
-            Some(index) => self.waiters.leave(kernel, index, error).map(drop),
+            Some(index) => self.waiters.leave(kernel, self, index, error).map(drop),
             None => Err(error),
         }
     }
@@ -240,7 +242,7 @@ impl Condition {
             if self.waiters.is_granted(index) {
                 let runner = self.runner();
                 if runner == stay.me.thread || stay.has_been_long(kernel.now()) {
-                    self.waiters.take(kernel, index);
+                    self.waiters.take(kernel, self, index);
                     stay.seat.set(None);
                     return Ok(Some(()));
                 }

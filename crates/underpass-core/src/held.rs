@@ -5,9 +5,7 @@
 use std::sync::Arc;
 
 use underpass_shm::header::{Header, Kind, WORDS};
-use underpass_shm::layout::mutex::MutexWords;
 use underpass_shm::life::Life;
-use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
 
 use crate::kernel::Kernel;
@@ -65,7 +63,9 @@ pub struct Held {
 pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels: &[Arc<Region>]) -> Vec<Held> {
     match header.kind {
         // A once and a condition are a mutex first; that of a condition over another mutex is free.
-        Kind::Mutex | Kind::SpinLock | Kind::Once | Kind::Condition => lock(kernel, region).into_iter().collect(),
+        Kind::Mutex | Kind::SpinLock | Kind::Once | Kind::Condition => {
+            lock(kernel, header, region).into_iter().collect()
+        }
         Kind::Queue => slots(header, region),
         Kind::Port => calls(header, channels),
         Kind::RWLock => readers_and_writer(kernel, region),
@@ -80,9 +80,8 @@ pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels
     }
 }
 
-fn lock(kernel: &dyn Kernel, region: &Arc<Region>) -> Option<Held> {
-    let words: Placed<MutexWords> = Placed::at(region, WORDS)?;
-    let holder = Mutex::new(words, false).holder(kernel)?;
+fn lock(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>) -> Option<Held> {
+    let holder = Mutex::at(region, header)?.holder(kernel)?;
     Some(Held { life: holder.thread, hold: Hold::Lock, number: 0 })
 }
 

@@ -5,19 +5,30 @@
 //!
 //! Invariant: once an owner has died, nobody holds it but inside a block of recovery, until one such block ends well.
 
+#[cfg(not(loom))]
+use std::sync::Arc;
+
+#[cfg(not(loom))]
+use underpass_shm::header::{Header, Kind, WORDS};
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::mutex::{MutexWords, OWNER_DEAD, RECOVERING};
 use underpass_shm::life::{Life, Me};
 use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
+#[cfg(not(loom))]
+use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Relaxed};
 
 use crate::kernel::{Kernel, Watch};
 use crate::lock::{Lock, Rules};
 use crate::many::Ready;
+use crate::mutex::fair::Fair;
 use crate::wait::{Patience, Sleepers};
+use crate::waiters::{Order, Waiters};
 use crate::{Deadline, Error, Result};
+
+mod fair;
 
 const MOST_DEPTH: u32 = RECOVERING - 1;
 
@@ -26,7 +37,16 @@ const MOST_DEPTH: u32 = RECOVERING - 1;
 pub struct Mutex {
     words: Placed<MutexWords>,
     recursive: bool,
-    patience: Patience,
+    way: Way,
+}
+
+/// Who of those that wait gets it.
+#[derive(Debug)]
+enum Way {
+    /// Whoever is quickest; what spinning has paid.
+    Barging(Patience),
+    /// One after the other.
+    Fair(Fair),
 }
 
 /// An owner that died.
@@ -54,10 +74,33 @@ pub struct Holder {
 }
 
 impl Mutex {
-    /// A handle over words that were zeroed.
+    /// A handle over words that were zeroed, for which those who wait barge.
     #[must_use]
     pub fn new(words: Placed<MutexWords>, recursive: bool) -> Self {
-        Self { words, recursive, patience: Patience::new() }
+        Self { words, recursive, way: Way::Barging(Patience::new()) }
+    }
+
+    /// The same of a mutex that is handed over, in that order, to these waiters.
+    #[must_use]
+    pub fn fair(words: Placed<MutexWords>, recursive: bool, waiters: Waiters, order: Order) -> Self {
+        Self { words, recursive, way: Way::Fair(Fair::new(waiters, order)) }
+    }
+
+    /// The mutex that an object is, or that it begins with; none if it is too short, or its header tells of no way.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub fn at(region: &Arc<Region>, header: &Header) -> Option<Self> {
+        let words = Placed::at(region, WORDS)?;
+        // One that another object begins with is as plain as can be: the parameters are that object's.
+        let [recursive, fairness, ..] = if header.kind == Kind::Mutex { header.parameters } else { Default::default() };
+        let order = match fairness {
+            0 => return Some(Self::new(words, recursive != 0)),
+            1 => Order::Arrival,
+            2 => Order::Priority,
+            _ => return None,
+        };
+        let waiters = Waiters::at(region, WORDS + size_of::<MutexWords>())?;
+        Some(Self::fair(words, recursive != 0, waiters, order))
     }
 
     /// Takes it, waiting for it.
@@ -89,8 +132,12 @@ impl Mutex {
     }
 
     fn take(&self, kernel: &dyn Kernel, deadline: Deadline, me: Me, recovers: bool) -> Result<bool> {
-        let claim = Claim { mutex: self, kernel, recovers };
-        let inherited = self.lock().take(kernel, deadline, &self.patience, me, &claim)?;
+        let inherited = match &self.way {
+            Way::Barging(patience) => {
+                self.lock().take(kernel, deadline, patience, me, &Claim { mutex: self, kernel, recovers })?
+            }
+            Way::Fair(fair) => fair.take(self, kernel, deadline, me, recovers)?,
+        };
         self.words.inside.store(if inherited { RECOVERING } else { 0 }, Relaxed);
         if self.has_sleepers() {
             self.words.since.store(kernel.now(), Relaxed);
@@ -129,10 +176,9 @@ impl Mutex {
         }
         if inside > 0 {
             self.words.inside.store(inside - 1, Relaxed);
-        } else {
-            self.give(kernel, Life::NOBODY);
+            return Ok(());
         }
-        Ok(())
+        self.give(kernel, me, Life::NOBODY)
     }
 
     /// Ends what [`Self::recover`] began. Of a mutex taken from the dead: `repaired` frees it, otherwise it is the dead
@@ -143,8 +189,7 @@ impl Mutex {
             return self.release(kernel);
         }
         self.words.inside.store(0, Relaxed);
-        self.give(kernel, if repaired { Life::NOBODY } else { Life(OWNER_DEAD) });
-        Ok(())
+        self.give(kernel, me, if repaired { Life::NOBODY } else { Life(OWNER_DEAD) })
     }
 
     /// What the owner has written for itself; an error for anybody else.
@@ -152,9 +197,15 @@ impl Mutex {
         if self.lock().owner() == me.thread { Ok(self.words.inside.load(Relaxed)) } else { Err(Error::NotOwner) }
     }
 
-    fn give(&self, kernel: &dyn Kernel, left: Life) {
+    fn give(&self, kernel: &dyn Kernel, me: Me, left: Life) -> Result<()> {
         self.words.since.store(0, Relaxed);
-        self.lock().give(kernel, left);
+        match &self.way {
+            Way::Barging(_) => {
+                self.lock().give(kernel, left);
+                Ok(())
+            }
+            Way::Fair(fair) => fair.give(self, kernel, me, left),
+        }
     }
 
     fn lock(&self) -> Lock<'_> {
@@ -193,7 +244,7 @@ impl Mutex {
     #[must_use]
     pub fn holder(&self, kernel: &dyn Kernel) -> Option<Holder> {
         // SYNC(mutex-1): pairs with bury().
-        let thread = self.lock().owner();
+        let (thread, handed) = self.owner_or_heir();
         if thread == Life::NOBODY {
             return None;
         }
@@ -201,14 +252,51 @@ impl Mutex {
             let Death { thread, pid, held } = self.last_death();
             return Some(Holder { thread, pid, held, dead: true });
         }
-        let (pid, held) = (kernel.pid(thread), self.held(kernel));
-        Some(Holder { thread, pid, held, dead: !kernel.alive(thread) })
+        let (pid, held, dead) = (kernel.pid(thread), self.held(kernel), !kernel.alive(thread));
+        // What the dead were handed, and did not come for, is handed on.
+        (!handed || !dead).then_some(Holder { thread, pid, held, dead })
+    }
+
+    /// The thread that holds it, or to which it was handed; [`OWNER_DEAD`] in place of the dead: a peek, not a promise.
+    #[must_use]
+    pub fn owner(&self) -> Life {
+        self.owner_or_heir().0
+    }
+
+    /// And whether it has yet to come for it.
+    fn owner_or_heir(&self) -> (Life, bool) {
+        let owner = self.lock().owner();
+        match &self.way {
+            Way::Fair(fair) if owner == Life::NOBODY => match fair.heir() {
+                Some(heir) => (heir, true),
+                // It may have come since.
+                None => (self.lock().owner(), false),
+            },
+            _ => (owner, false),
+        }
+    }
+
+    /// When the first sleeper of this tenure came, if that is known.
+    #[must_use]
+    pub fn since(&self) -> Option<u64> {
+        Some(self.words.since.load(Relaxed)).filter(|since| *since != 0)
+    }
+
+    /// How many have a slot in which they wait; who barges has none.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        match &self.way {
+            Way::Barging(_) => 0,
+            Way::Fair(fair) => fair.waiting(),
+        }
     }
 
     /// Has the next wait spin for as long as any may, whether or not that paid before: what is held for less time than a
     /// sleep takes.
     pub fn spin_anew(&self) {
-        self.patience.renew();
+        if let Way::Barging(patience) = &self.way {
+            patience.renew();
+        }
     }
 
     /// True when somebody may be asleep.
@@ -231,6 +319,9 @@ impl Ready for Mutex {
 
     /// An acquire would take it, or say at once why not: its owner has died, or is the caller.
     fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        if let Way::Fair(fair) = &self.way {
+            return fair.is_ready(self, kernel, watch);
+        }
         let claim = Claim { mutex: self, kernel, recovers: false };
         Ok(self.lock().is_free(kernel, kernel.me()?, &claim, watch))
     }

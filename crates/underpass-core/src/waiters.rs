@@ -29,6 +29,8 @@ use crate::{Deadline, Error, Result};
 
 mod order;
 
+pub use order::Order;
+
 /// What somebody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
@@ -61,6 +63,9 @@ pub trait Room {
     /// Ends what somebody who died with the lock, or before it came to lock, had begun. The lock is held; more often
     /// than needed does no harm.
     fn mend(&self, kernel: &dyn Kernel);
+
+    /// The caller comes for what it was given: before it says so, and whoever dies before that has not come.
+    fn come(&self, _given: u64) {}
 
     /// Gives to others what one was given who did not come for it. The lock is held.
     fn take_back(&self, kernel: &dyn Kernel, index: usize, given: u64);
@@ -288,7 +293,7 @@ impl Waiters {
             |watch, slept| self.attempt(kernel, room, wish, &mut mine, watch, slept),
         );
         match (ended, mine) {
-            (Err(error), Some(index)) => self.leave(kernel, index, error),
+            (Err(error), Some(index)) => self.leave(kernel, room, index, error),
             (ended, _) => ended,
         }
     }
@@ -344,7 +349,7 @@ impl Waiters {
             }
         }
         loop {
-            if let Some(given) = self.take(kernel, index) {
+            if let Some(given) = self.take(kernel, room, index) {
                 return Ok(Some(given));
             }
             match state.load(Acquire) {
@@ -475,12 +480,13 @@ impl Waiters {
     }
 
     /// Takes what the caller's own slot was given, and leaves it.
-    pub fn take(&self, kernel: &dyn Kernel, index: usize) -> Option<u64> {
+    pub fn take(&self, kernel: &dyn Kernel, room: &dyn Room, index: usize) -> Option<u64> {
         let slot = &self.slots[index];
         if slot.state.load(Acquire) != GRANTED {
             return None;
         }
         let given = slot.given.load(Relaxed);
+        room.come(given);
         slot.state.compare_exchange(GRANTED, TAKEN, AcqRel, Relaxed).ok()?;
         self.open_door(kernel);
         Some(given)
@@ -489,7 +495,7 @@ impl Waiters {
     /// Leaves without what was waited for; if it has been given meanwhile, a time-out was no time-out, and a signal
     /// leaves it to others.
     #[cold]
-    pub fn leave(&self, kernel: &dyn Kernel, index: usize, error: Error) -> Result<u64> {
+    pub fn leave(&self, kernel: &dyn Kernel, room: &dyn Room, index: usize, error: Error) -> Result<u64> {
         let _owed = Owed::name(kernel, &self.words.baton);
         let state = &self.slots[index].state;
         if state.compare_exchange(WAITING, GONE, AcqRel, Acquire).is_ok() {
@@ -497,7 +503,7 @@ impl Waiters {
             return Err(error);
         }
         if error == Error::TimedOut(Phase::Wait)
-            && let Some(given) = self.take(kernel, index)
+            && let Some(given) = self.take(kernel, room, index)
         {
             return Ok(given);
         }

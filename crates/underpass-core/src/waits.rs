@@ -11,8 +11,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use underpass_shm::header::{Header, Kind, WORDS};
-use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::mutex::MutexWords;
 use underpass_shm::layout::rwlock::{CLOSED, PLACES, RWLockWords};
 use underpass_shm::life::Life;
 use underpass_shm::lives::Living;
@@ -24,6 +22,7 @@ use underpass_shm::sync::Ordering::{Acquire, Relaxed};
 use underpass_shm::waits::Wait;
 
 use crate::Result;
+use crate::mutex::Mutex;
 use crate::queue::Shape;
 use crate::rwlock::Places;
 
@@ -124,12 +123,10 @@ fn need_of(operation: Operation) -> Need {
 
 /// Who owns a mutex, by its own word: of those who sleep only the first is sure to have looked since the owner changed.
 fn owner(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
-    let words: Option<Placed<MutexWords>> = object.and_then(|(_, region)| Placed::at(region, WORDS));
-    let Some(words) = words else { return (Vec::new(), Need::Anybody) };
-    let life = Life(words.lock.word.load(Acquire) & !SLEEPERS);
-    // The time at which the first sleeper of its tenure came: it has held it for longer.
-    let since = Some(words.since.load(Relaxed)).filter(|since| *since != 0);
-    (vec![Holder { life, since }], Need::One)
+    let mutex = object.and_then(|(header, region)| Mutex::at(region, header));
+    let Some(mutex) = mutex else { return (Vec::new(), Need::Anybody) };
+    // The first sleeper of its tenure came then: it has held it for longer.
+    (vec![Holder { life: mutex.owner(), since: mutex.since() }], Need::One)
 }
 
 /// Whoever is inside a lock of readers and writers: the writer, or all who read.

@@ -49,7 +49,8 @@ const MUTEX: &str = "mutex";
 ///
 /// Args:
 ///     mutex: What is held around a wait; several conditions can share one. They live in its space, and open it wherever
-///         they are opened, by its file and nonce. None: a mutex of its own, not recursive.
+///         they are opened, by its file and nonce. Those who are woken stand in line for a fair one, each behind whoever
+///         waits there. None: a mutex of its own, not recursive, for which waiters barge.
 ///
 /// Example:
 ///     >>> import threading

@@ -22,9 +22,9 @@ use underpass_shm::region::Region;
 use underpass_shm::{Error as Shm, forks, space};
 
 use crate::error::{Context, exception, from_shm, plain, raise};
+use crate::fairness;
 use crate::kernel_conducted::{self, Conducted};
 use crate::kernel_lab::LabKernel;
-use crate::semaphore::FAIRNESS;
 pub use ports::is_taken_over;
 pub use travel::{Travel, reopen, reopen_in_lab};
 
@@ -273,10 +273,7 @@ impl Handle {
                 ("mutex", 0) => "mutex=None".into(),
                 ("mutex", nonce) => format!("mutex=<that of nonce {nonce:#x}>"),
                 ("recursive", value) => format!("recursive={}", if value == 0 { "False" } else { "True" }),
-                ("fairness", value) => {
-                    let known = usize::try_from(value).ok().and_then(|place| FAIRNESS.get(place));
-                    format!("fairness='{}'", known.unwrap_or(&"unknown"))
-                }
+                ("fairness", value) => format!("fairness='{}'", fairness::name(value)),
                 ("prefer", value) => format!("prefer='{}'", crate::rwlock::preference(value)),
                 (name, value) => format!("{name}={value}"),
             };

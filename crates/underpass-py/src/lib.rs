@@ -7,6 +7,7 @@ mod bytes;
 mod condition;
 mod error;
 mod event;
+mod fairness;
 mod gate;
 mod handle;
 mod host;

@@ -70,7 +70,7 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
     }
     one_of!(
         Semaphore |it: &'a Semaphore| it.core.ready(),
-        Mutex |it: &'a Mutex| &it.core as &dyn Ready,
+        Mutex |it: &'a Mutex| it.core() as &dyn Ready,
         Notification |it: &'a Notification| &it.core as &dyn Ready,
         Event |it: &'a Event| &it.core as &dyn Ready,
         Latch |it: &'a Latch| &it.core as &dyn Ready,

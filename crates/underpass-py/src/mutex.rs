@@ -5,13 +5,13 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
 use underpass_core::lock::TWICE;
-use underpass_core::mutex::{self as core, Death, Holder};
-use underpass_core::{Deadline, Error, Result};
+use underpass_core::mutex::{self as core, Holder};
+use underpass_core::{Error, Result, waiters};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::mutex::MutexWords;
-use underpass_shm::place::Placed;
 
-use crate::error::{self, Context, raise};
+use crate::error::{Context, raise};
+use crate::fairness;
 use crate::handle::Handle;
 use crate::notification::describe;
 use crate::number::mode;
@@ -19,9 +19,13 @@ use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::space::Space;
 use crate::timeout::Timeout;
-use crate::who;
 
-const ADVICE: &str = "enter it with recovering(), repair, and go on";
+mod blocks;
+mod stepped;
+mod told;
+
+pub use blocks::{MutexHolding, MutexRecovering};
+pub use told::MutexStatistics;
 
 /// A lock between processes that survives its owner: one thread holds it, and is known.
 ///
@@ -29,11 +33,22 @@ const ADVICE: &str = "enter it with recovering(), repair, and go on";
 /// thread, what it protects may be half changed: ``acquire`` and ``holding`` raise OwnerDiedError and do not hold it,
 /// for everybody, until a block of ``recovering`` has ended normally. Whoever waits when the owner dies is told at once.
 ///
-/// Waiters barge: whoever comes first after a release gets it. A forked child holds nothing of its parent's. A stopped
-/// owner lives, and is waited for. An uncontended operation makes no system call. ``with mutex:`` is ``holding()``.
+/// With ``fairness="barging"``, whoever comes first after a release gets it: the fastest, and nobody is promised a turn.
+/// With "arrival" and "priority" a release hands it to the one who has waited for longest, or to the one who waits with the
+/// highest `underpass.sync.priority`, and of equals for longest (Zephyr's order). It never becomes free in between, so nobody
+/// overtakes who waits; if the one to whom it was handed dies before it has come, it has held nothing, and the mutex is
+/// handed on. Each turn costs the time in which a sleeper wakes.
+///
+/// A forked child holds nothing of its parent's. A stopped owner lives, and is waited for. An uncontended operation makes
+/// no system call, whatever the fairness. ``with mutex:`` is ``holding()``.
 ///
 /// Args:
 ///     recursive: Its owner may acquire it again, and releases it as often (Zephyr's ``k_mutex``).
+///     fairness: Who gets it when it is released while several wait: "barging", "arrival" or "priority". The first 64 that
+///         wait have a place in that order; who comes while all places are taken gets one when one is left.
+///
+/// Raises:
+///     ValueError: There is no such fairness.
 ///
 /// Example:
 ///     >>> import underpass
@@ -50,78 +65,8 @@ pub struct Mutex {
     pub core: core::Mutex,
 }
 
-/// A snapshot of a mutex.
-#[pyclass(frozen, get_all, module = "underpass")]
-#[derive(Debug)]
-pub struct MutexStatistics {
-    /// ``"free"``, ``"held"``, or ``"owner died"`` until somebody has repaired what it protects.
-    state: &'static str,
-    /// Its owner may acquire it again.
-    recursive: bool,
-    /// Threads that sleep until they get it, wherever they are.
-    waiters: usize,
-}
-
-#[pymethods]
-impl MutexStatistics {
-    fn __repr__(&self) -> String {
-        let tell = |flag| if flag { "True" } else { "False" };
-        format!("MutexStatistics(state='{}', recursive={}, waiters={})", self.state, tell(self.recursive), self.waiters)
-    }
-}
-
-/// Holds a mutex while the block runs.
-#[pyclass(frozen, module = "underpass")]
-#[derive(Debug)]
-pub struct MutexHolding {
-    mutex: Py<Mutex>,
-    timeout: Timeout,
-}
-
-#[pymethods]
-impl MutexHolding {
-    fn __enter__(&self, py: Python<'_>) -> PyResult<()> {
-        self.mutex.get().acquire_for(py, self.timeout).map(drop)
-    }
-
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        kind: &Bound<'_, PyAny>,
-        _error: &Bound<'_, PyAny>,
-        _trace: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        self.mutex.get().leave(py, kind)
-    }
-}
-
-/// Holds a mutex while the block runs, also after its owner died.
-#[pyclass(frozen, module = "underpass")]
-#[derive(Debug)]
-pub struct MutexRecovering {
-    mutex: Py<Mutex>,
-    timeout: Timeout,
-}
-
-#[pymethods]
-impl MutexRecovering {
-    fn __enter__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.mutex.get().recover_for(py, self.timeout)
-    }
-
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        kind: &Bound<'_, PyAny>,
-        _error: &Bound<'_, PyAny>,
-        _trace: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        self.mutex.get().end_recovery(py, kind.is_none())
-    }
-}
-
-fn parameters(recursive: bool) -> [u64; PARAMETERS] {
-    [u64::from(recursive), 0, 0, 0, 0, 0, 0, 0]
+fn parameters(recursive: bool, fairness: &str) -> PyResult<[u64; PARAMETERS]> {
+    Ok([u64::from(recursive), fairness::number(fairness)?, 0, 0, 0, 0, 0, 0])
 }
 
 fn create(
@@ -129,15 +74,15 @@ fn create(
     space: Option<&Bound<'_, Space>>,
     name: Option<&str>,
     mode: Option<u32>,
-    recursive: bool,
+    parameters: [u64; PARAMETERS],
 ) -> PyResult<PyClassInitializer<Mutex>> {
     let wanted = Wanted {
         name,
         kind: Kind::Mutex,
-        size: WORDS + size_of::<MutexWords>(),
-        parameters: parameters(recursive),
+        size: WORDS + size_of::<MutexWords>() + if parameters[1] == 0 { 0 } else { waiters::SIZE },
+        parameters,
         mode,
-        // Zeroed words are those of a free mutex.
+        // Zeroed words are those of a free mutex for which nobody waits.
         format: &|_region| Ok(()),
     };
     Mutex::over(py, Arc::new(Handle::create(py, space.map(Bound::get), &wanted)?))
@@ -145,7 +90,7 @@ fn create(
 
 impl Object for Mutex {
     const KIND: Kind = Kind::Mutex;
-    const PARAMETERS: &'static [&'static str] = &["recursive"];
+    const PARAMETERS: &'static [&'static str] = &["recursive", "fairness"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         let mutex = Self::of(py, &handle)?;
@@ -156,11 +101,10 @@ impl Object for Mutex {
 impl Mutex {
     /// What the words of that object are, also where it is called otherwise.
     pub fn of(py: Python<'_>, handle: &Arc<Handle>) -> PyResult<Self> {
-        let Some(words) = Placed::at(&handle.region, WORDS) else {
-            let error = Error::Corrupted("its length is out of range".into());
+        let Some(core) = core::Mutex::at(&handle.region, &handle.header) else {
+            let error = Error::Corrupted("its fairness or length is out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
         };
-        let core = core::Mutex::new(words, handle.header.parameters[0] != 0);
         Ok(Self { handle: handle.clone(), core })
     }
 
@@ -176,21 +120,6 @@ impl Mutex {
     /// Somebody holds it, or has died holding it.
     pub fn is_held(&self) -> bool {
         self.holder().is_some()
-    }
-
-    /// The scheduling point of who gives it back for a while.
-    pub fn come_to_give(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.point_to_give(py, || self.is_given())
-    }
-
-    /// That of who takes it again, for as long as it takes; on a closed handle too.
-    pub fn come_back(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.point(py)?;
-        if !self.is_recursive() {
-            self.handle.stand_back(py, || self.is_others())?;
-            self.handle.take(true);
-        }
-        Ok(())
     }
 
     /// Ends a block that holds it. A wait inside that ended by its owner's death does not hold it any more: what it raised
@@ -258,37 +187,8 @@ impl Mutex {
         self.core.spin_anew();
     }
 
-    /// Comes to it, in the lab, to take it; true if that is for as long as it takes: then the next step does, and the lab knows.
-    fn approach(&self, py: Python<'_>, verb: &str, timeout: Timeout) -> PyResult<bool> {
-        self.handle.check(py)?;
-        let deadline = timeout.deadline(verb).map_err(|error| self.failed(py, "not acquired", timeout, error))?;
-        let waits = deadline == Deadline::Never && !self.is_recursive();
-        if waits {
-            self.handle.stand_back(py, || self.is_others())?;
-            self.handle.take(true);
-        }
-        Ok(waits)
-    }
-
-    /// The lab is told where it cannot know.
-    fn taken(&self, news: bool) {
-        if news && !self.is_recursive() {
-            self.handle.take(false);
-        }
-    }
-
     fn is_recursive(&self) -> bool {
         self.handle.header.parameters[0] != 0
-    }
-
-    /// Another thread that lives holds it.
-    fn is_others(&self) -> bool {
-        self.holder().is_some_and(|holder| !holder.dead && !self.is_mine(&holder))
-    }
-
-    /// A release now gives it to others.
-    fn is_given(&self) -> bool {
-        !self.is_recursive() && self.holder().is_some_and(|holder| self.is_mine(&holder))
     }
 
     fn is_mine(&self, holder: &Holder) -> bool {
@@ -300,77 +200,31 @@ impl Mutex {
         result.map_err(|error| self.failed(py, "not released", Timeout::NoWait, error))
     }
 
-    #[cold]
-    pub fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
-        let detail = match (&error, self.holder()) {
-            (Error::OwnerDied(_), _) => ADVICE.to_owned(),
-            (Error::NotOwner, Some(holder)) if holder.dead => {
-                let (who, fate) = who::late(&self.handle, holder.thread, holder.pid);
-                format!("its owner, {who}, has {fate}: {ADVICE}")
-            }
-            (Error::NotOwner, Some(holder)) => format!(
-                "it is held by {}, and this is {}: only its owner releases it",
-                who::living(&self.handle, holder.thread, holder.pid),
-                who::myself(&self.handle, holder.thread)
-            ),
-            (Error::NotOwner, None) => "nobody holds it".to_owned(),
-            (_, Some(holder)) => self.describe(&holder),
-            (_, None) => "it is free again by now".to_owned(),
-        };
-        let context = Context { object: &self.handle.title, failed, time: timeout.text(), detail };
-        match error {
-            Error::OwnerDied(death) => self.owner_died(py, &context, &death),
-            error => raise(py, &context, error),
-        }
-    }
-
-    fn owner_died(&self, py: Python<'_>, context: &Context<'_>, death: &Death) -> PyErr {
-        let (who, fate) = who::late(&self.handle, death.thread, death.pid);
-        error::owner_died(py, context, death, &format!("{who}, {fate}"))
-    }
-
     fn holder(&self) -> Option<Holder> {
         self.core.holder(self.handle.kernel())
-    }
-
-    /// For statistics.
-    pub fn state(&self) -> &'static str {
-        match self.holder() {
-            None => "free",
-            Some(holder) if holder.dead => "owner died",
-            Some(_) => "held",
-        }
-    }
-
-    /// For a repr: who has it.
-    pub fn told(&self) -> String {
-        self.holder().map_or_else(|| "free".to_owned(), |holder| self.describe(&holder))
-    }
-
-    fn describe(&self, holder: &Holder) -> String {
-        who::describe(&self.handle, "held", holder)
     }
 }
 
 #[pymethods]
 impl Mutex {
     #[new]
-    #[pyo3(signature = (*, recursive=false))]
-    fn new(py: Python<'_>, recursive: bool) -> PyResult<PyClassInitializer<Self>> {
-        create(py, None, None, None, recursive)
+    #[pyo3(signature = (*, recursive=false, fairness="barging"))]
+    fn new(py: Python<'_>, recursive: bool, fairness: &str) -> PyResult<PyClassInitializer<Self>> {
+        create(py, None, None, None, parameters(recursive, fairness)?)
     }
 
     /// Make a named mutex. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, *, recursive=false, space=None, mode=None))]
+    #[pyo3(signature = (name, *, recursive=false, fairness="barging", space=None, mode=None))]
     fn create(
         py: Python<'_>,
         name: &str,
         recursive: bool,
+        fairness: &str,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        Py::new(py, create(py, space, Some(name), mode, recursive)?)
+        Py::new(py, create(py, space, Some(name), mode, parameters(recursive, fairness)?)?)
     }
 
     /// Open a named mutex, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
@@ -380,24 +234,29 @@ impl Mutex {
         object::open(py, name, space, timeout)
     }
 
-    /// Open the mutex of that name, or make it. Raises MismatchError if it exists and differs in ``recursive``.
+    /// Open the mutex of that name, or make it. Raises MismatchError if it exists and differs in ``recursive`` or
+    /// ``fairness``.
     #[staticmethod]
-    #[pyo3(signature = (name, *, recursive=false, space=None, mode=None))]
+    #[pyo3(signature = (name, *, recursive=false, fairness="barging", space=None, mode=None))]
     fn open_or_create(
         py: Python<'_>,
         name: &str,
         recursive: bool,
+        fairness: &str,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let make = || create(py, space, Some(name), mode, recursive);
-        object::open_or_create(py, name, space, parameters(recursive), make)
+        let parameters = parameters(recursive, fairness)?;
+        let make = || create(py, space, Some(name), mode, parameters);
+        object::open_or_create(py, name, space, parameters, make)
     }
 
     /// Take it, waiting for its owner; always True.
     ///
-    /// A release wakes one waiter; which one is not promised, and a newcomer may be faster (barging). When the owner
-    /// dies, every waiter is woken and told, one after the other, by the kernel's word.
+    /// A release wakes one waiter. With ``fairness="barging"`` which one is not promised, and a newcomer may be faster; with
+    /// "arrival" and "priority" it hands the mutex to the first, and who is handed it as its time runs out has it. When the
+    /// owner dies, every waiter is woken and told, one after the other, by the kernel's word; one in line behind a
+    /// ``recovering`` waits for that.
     ///
     /// Raises:
     ///     TimedOut: Not within ``timeout`` seconds; the text names the owner.
@@ -454,7 +313,7 @@ impl Mutex {
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<MutexStatistics> {
         self.handle.look(py)?;
-        Ok(MutexStatistics { state: self.state(), recursive: self.is_recursive(), waiters: self.handle.waiters() })
+        Ok(self.snapshot())
     }
 
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
@@ -473,6 +332,6 @@ impl Mutex {
     }
 
     fn __repr__(&self) -> String {
-        describe(&self.handle, &self.told())
+        describe(&self.handle, &format!("{}{}", self.told(), fairness::told(self.handle.header.parameters[1])))
     }
 }

@@ -8,15 +8,16 @@ use pyo3::prelude::*;
 use underpass_core::kernel::Kernel;
 use underpass_core::kernel::Wanted;
 use underpass_core::many::Ready;
-use underpass_core::semaphore::fair::{Fair, Order};
+use underpass_core::semaphore::fair::Fair;
 use underpass_core::semaphore::{self as core, MOST};
-use underpass_core::waiters::{self, Waiters};
+use underpass_core::waiters::{self, Order, Waiters};
 use underpass_core::{Deadline, Result as Done};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::semaphore::{FairWords, SemaphoreWords};
 use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
+use crate::fairness;
 use crate::handle::Handle;
 use crate::number::{Whole, mode, whole};
 use crate::object::{self, Object, SharedObject};
@@ -106,9 +107,6 @@ impl Core {
     }
 }
 
-/// The constructor's words for it, by the header's numbers.
-pub const FAIRNESS: [&str; 3] = ["barging", "arrival", "priority"];
-
 /// A snapshot of a semaphore.
 #[pyclass(frozen, get_all, module = "underpass")]
 #[derive(Debug)]
@@ -157,16 +155,12 @@ struct Parameters {
     value: u32,
     limit: u32,
     saturate: bool,
-    /// Where it stands in [`FAIRNESS`].
-    fairness: usize,
+    fairness: u64,
 }
 
 impl Parameters {
     fn new(value: Whole, limit: Option<Whole>, saturate: bool, fairness: &str) -> PyResult<Self> {
-        let Some(fairness) = FAIRNESS.iter().position(|known| *known == fairness) else {
-            let known = "pass 'barging', 'arrival' or 'priority'";
-            return Err(PyValueError::new_err(format!("fairness={fairness:?}: {known}")));
-        };
+        let fairness = fairness::number(fairness)?;
         let wanted = limit.map_or(i64::from(MOST), |limit| limit.0);
         let value = value.0;
         let limit = u32::try_from(wanted).ok().filter(|limit| (1..=MOST).contains(limit));
@@ -180,7 +174,7 @@ impl Parameters {
     }
 
     fn words(&self) -> [u64; PARAMETERS] {
-        [u64::from(self.limit), u64::from(self.saturate), self.fairness as u64, 0, 0, 0, 0, 0]
+        [u64::from(self.limit), u64::from(self.saturate), self.fairness, 0, 0, 0, 0, 0]
     }
 
     fn create(
@@ -240,7 +234,7 @@ impl Semaphore {
     }
 
     fn fairness(&self) -> &'static str {
-        usize::try_from(self.handle.header.parameters[2]).ok().and_then(|place| FAIRNESS.get(place)).unwrap_or(&"")
+        fairness::name(self.handle.header.parameters[2])
     }
 
     #[inline]
@@ -389,9 +383,7 @@ impl Semaphore {
 
     fn __repr__(&self) -> String {
         let mut text = format!("<Semaphore {}, value {}", self.handle.label(), self.core.value());
-        if let Core::Fair(_) = self.core {
-            let _ = write!(text, ", by {}", self.fairness());
-        }
+        text.push_str(&fairness::told(self.handle.header.parameters[2]));
         text.push_str(&self.handle.waiters_text());
         if self.handle.is_closed() {
             text.push_str(", closed");

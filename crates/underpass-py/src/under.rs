@@ -73,7 +73,11 @@ impl Under for Holding<'_, '_> {
         self.kept(self.mutex.come_to_give(self.py))?;
         let given = self.mutex.core().release(self.mutex.handle().kernel());
         self.object.touch();
-        given
+        match given {
+            // A mutex that is handed over was given back all the same: what was raised is told once it is held again.
+            Err(Error::Interrupted) if self.interrupted() => Ok(()),
+            given => given,
+        }
     }
 
     fn take(&self) -> Result<()> {

@@ -65,8 +65,8 @@ def fails_to_recover(mutex: Mutex) -> Callable[[], object]:
 class Elsewhere:
     """A mutex that another process holds, until somebody tells it not to."""
 
-    def __init__(self) -> None:
-        self.mutex = Mutex()
+    def __init__(self, make: Callable[[], Mutex] = Mutex) -> None:
+        self.mutex = make()
         self._page = mmap.mmap(-1, 2)
         self._owner = Child("owner", self._own)
         until(lambda: self._page[0] == 1, "the owner does not come to own it")

@@ -19,6 +19,7 @@ from tests.crash.stepping import (
     semaphores,
     spaces,
     spin_locks,
+    successions,
 )
 from tests.crash.stepping.operation import AnyOperation
 
@@ -27,6 +28,7 @@ OPERATIONS: list[AnyOperation] = [
     *handovers.OPERATIONS,
     *mutexes.OPERATIONS,
     *owners.OPERATIONS,
+    *successions.OPERATIONS,
     *spin_locks.OPERATIONS,
     *onces.OPERATIONS,
     *flags.OPERATIONS,

@@ -89,6 +89,28 @@ def unit_for_the_dead(world: World) -> None:
     world.process(release, mortal=False)
 
 
+def unwatched_heir(world: World) -> None:
+    """Two stand in line for a mutex. It is handed to one of them, which dies with it, while the one who had it before lives on."""
+    lock, over = Mutex(fairness="arrival"), Semaphore(0)
+
+    def have_it_first() -> None:
+        with lock.recovering():
+            pass
+        over.acquire()
+
+    def have_it() -> None:
+        with lock.recovering():
+            pass
+
+    def have_it_last() -> None:
+        have_it()
+        over.release()
+
+    world.process(have_it_first, mortal=False)
+    world.process(have_it)
+    world.process(have_it_last, mortal=False)
+
+
 def kept_watch(world: World) -> None:
     """Two sleep for a lock. One of them gets it, and dies with it, while the one who had it before lives on."""
     lock, over = Mutex(), Semaphore(0)
@@ -318,6 +340,7 @@ REPLANTED = (
     Replanted("wake before store", wake_before_store, "lost wake-up"),
     Replanted("grant to the dead", grant_to_the_dead, "untold death", kills=1),
     Replanted("grant to the dead", unit_for_the_dead, "untold death", kills=1),
+    Replanted("unwatched heir", unwatched_heir, "untold death", kills=1, schedules=10_000),
     Replanted("kept watch", kept_watch, "untold death", kills=1, schedules=10_000),
     Replanted("kept watch", kept_watch_of_one_who_leaves, "lost wake-up"),
     Replanted("unwatched party", unwatched_party, "untold death", kills=1, schedules=5_000),

@@ -304,11 +304,11 @@ impl RWLock {
         let Some(index) = seat else { return Err(error) };
         let _owed = self.waiters.owe(kernel);
         let Ok(_held) = self.waiters.enter(kernel, self) else {
-            let left = self.waiters.leave(kernel, index, error);
+            let left = self.waiters.leave(kernel, self, index, error);
             self.waiters.call_one(kernel);
             return left;
         };
-        match self.waiters.take(kernel, index) {
+        match self.waiters.take(kernel, self, index) {
             Some(given) if error == Error::TimedOut(Phase::Wait) => return Ok(given),
             Some(given) => self.undo(kernel, me.thread, how, given),
             None => {

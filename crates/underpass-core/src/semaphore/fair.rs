@@ -15,7 +15,7 @@ use super::sum;
 use crate::kernel::{Kernel, Watch};
 use crate::many::Ready;
 use crate::wait::Sleepers;
-use crate::waiters::{Room, Waiters, Wish};
+use crate::waiters::{Order, Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
 /// Given to a waiter: a unit.
@@ -25,15 +25,6 @@ const RESET: u64 = 2;
 
 const SERVING: u64 = 1 << 63;
 const RESETTING: u64 = 1 << 62;
-
-/// Who of those that wait is handed a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Who waits for longest.
-    Arrival,
-    /// Who waits most urgently, and of those for longest.
-    Priority,
-}
 
 /// A handle of a semaphore that hands its units over.
 #[derive(Debug)]
@@ -177,13 +168,6 @@ impl Fair {
         self.words.word.load(Acquire) & !QUEUED
     }
 
-    fn next(&self) -> Option<usize> {
-        match self.order {
-            Order::Arrival => self.waiters.first(),
-            Order::Priority => self.waiters.first_by_priority(),
-        }
-    }
-
     /// The word is [`QUEUED`] and the lock is held: nobody else changes the value.
     fn hand_over(&self, kernel: &dyn Kernel, handing: Handing) {
         let _owed = self.waiters.begin(kernel);
@@ -200,7 +184,7 @@ impl Fair {
         }
         let given = if handing.resetting { RESET } else { UNIT };
         while (handing.left > 0 || handing.resetting)
-            && let Some(index) = self.next()
+            && let Some(index) = self.waiters.next_by(self.order)
         {
             handing.slot = Some(index);
             words.handing.store(handing.word(), Release);

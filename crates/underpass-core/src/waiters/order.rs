@@ -5,7 +5,25 @@ use underpass_shm::sync::Ordering::Relaxed;
 
 use super::{Waiters, Wish};
 
+/// Who of those that wait is served next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Who waits for longest.
+    Arrival,
+    /// Who waits most urgently, and of those for longest.
+    Priority,
+}
+
 impl Waiters {
+    /// Who is next in that order. The lock is held.
+    #[must_use]
+    pub fn next_by(&self, order: Order) -> Option<usize> {
+        match order {
+            Order::Arrival => self.first(),
+            Order::Priority => self.first_by_priority(),
+        }
+    }
+
     /// Who waits for longest. The lock is held.
     #[must_use]
     pub fn first(&self) -> Option<usize> {

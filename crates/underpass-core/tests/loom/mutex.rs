@@ -10,6 +10,7 @@ use underpass_shm::place::Placed;
 
 use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, join, sure};
 
+mod fair;
 mod planted;
 
 /// A counter that the mutex protects; loom reports every access that it does not order.

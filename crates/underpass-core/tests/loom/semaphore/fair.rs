@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use underpass_core::semaphore::MOST;
-use underpass_core::semaphore::fair::{Fair, Order};
+use underpass_core::semaphore::fair::Fair;
+use underpass_core::waiters::Order;
 use underpass_core::{Deadline, Error, Kernel, Result};
 use underpass_shm::layout::semaphore::FairWords;
 use underpass_shm::place::Placed;

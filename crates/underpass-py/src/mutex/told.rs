@@ -1,0 +1,91 @@
+//! What people are told of a mutex: in errors, in a repr, in its statistics.
+
+use pyo3::prelude::*;
+use underpass_core::Error;
+use underpass_core::mutex::{Death, Holder};
+
+use super::Mutex;
+use crate::error::{self, Context, raise};
+use crate::fairness;
+use crate::timeout::Timeout;
+use crate::who;
+
+const ADVICE: &str = "enter it with recovering(), repair, and go on";
+
+/// A snapshot of a mutex.
+#[pyclass(frozen, get_all, module = "underpass")]
+#[derive(Debug)]
+pub struct MutexStatistics {
+    /// ``"free"``, ``"held"``, or ``"owner died"`` until somebody has repaired what it protects.
+    state: &'static str,
+    /// Its owner may acquire it again.
+    recursive: bool,
+    /// Who gets it when it is released while several wait.
+    fairness: &'static str,
+    /// Threads that sleep until they get it, wherever they are.
+    waiters: usize,
+}
+
+#[pymethods]
+impl MutexStatistics {
+    fn __repr__(&self) -> String {
+        let Self { state, recursive, fairness, waiters } = self;
+        let recursive = if *recursive { "True" } else { "False" };
+        format!("MutexStatistics(state='{state}', recursive={recursive}, fairness='{fairness}', waiters={waiters})")
+    }
+}
+
+impl Mutex {
+    pub(super) fn snapshot(&self) -> MutexStatistics {
+        let fairness = fairness::name(self.handle.header.parameters[1]);
+        let (state, recursive, waiters) = (self.state(), self.is_recursive(), self.handle.waiters());
+        MutexStatistics { state, recursive, fairness, waiters }
+    }
+
+    #[cold]
+    pub fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
+        let detail = match (&error, self.holder()) {
+            (Error::OwnerDied(_), _) => ADVICE.to_owned(),
+            (Error::NotOwner, Some(holder)) if holder.dead => {
+                let (who, fate) = who::late(&self.handle, holder.thread, holder.pid);
+                format!("its owner, {who}, has {fate}: {ADVICE}")
+            }
+            (Error::NotOwner, Some(holder)) => format!(
+                "it is held by {}, and this is {}: only its owner releases it",
+                who::living(&self.handle, holder.thread, holder.pid),
+                who::myself(&self.handle, holder.thread)
+            ),
+            (Error::NotOwner, None) => "nobody holds it".to_owned(),
+            (_, Some(holder)) => self.describe(&holder),
+            (_, None) => "it is free again by now".to_owned(),
+        };
+        let context = Context { object: &self.handle.title, failed, time: timeout.text(), detail };
+        match error {
+            Error::OwnerDied(death) => self.owner_died(py, &context, &death),
+            error => raise(py, &context, error),
+        }
+    }
+
+    pub(super) fn owner_died(&self, py: Python<'_>, context: &Context<'_>, death: &Death) -> PyErr {
+        let (who, fate) = who::late(&self.handle, death.thread, death.pid);
+        error::owner_died(py, context, death, &format!("{who}, {fate}"))
+    }
+
+    /// For statistics.
+    pub fn state(&self) -> &'static str {
+        match self.holder() {
+            None => "free",
+            Some(holder) if holder.dead => "owner died",
+            Some(_) => "held",
+        }
+    }
+
+    /// For a repr: who has it.
+    pub fn told(&self) -> String {
+        self.holder().map_or_else(|| "free".to_owned(), |holder| self.describe(&holder))
+    }
+
+    fn describe(&self, holder: &Holder) -> String {
+        who::describe(&self.handle, "held", holder)
+    }
+}
