@@ -252,8 +252,9 @@ def test_each_message_wakes_its_getter_beside_onlookers(world: World) -> None:
     assert queue.get_nowait() == b"c"
 
 
-def test_a_mutex_that_is_handed_around(world: World) -> None:
-    lock, go, never = Mutex(), world.flag(), Event()
+@pytest.mark.parametrize("fairness", ["barging", "arrival", "priority"])
+def test_a_mutex_that_is_handed_around(world: World, fairness: Any) -> None:
+    lock, go, never = Mutex(fairness=fairness), world.flag(), Event()
 
     def hold() -> None:
         with lock:

@@ -120,8 +120,9 @@ def test_what_was_rung_for_while_a_handler_waited_is_seen_after_it(processes: Pr
 # ── deaths ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_death_of_a_mutexs_owner(processes: Processes) -> None:
-    lock, held, never = Mutex(), processes.flag(), processes.flag()
+@pytest.mark.parametrize("fairness", ["barging", "arrival", "priority"])
+def test_the_death_of_a_mutexs_owner(processes: Processes, fairness: Any) -> None:
+    lock, held, never = Mutex(fairness=fairness), processes.flag(), processes.flag()
 
     def hold() -> None:
         lock.acquire()
@@ -143,9 +144,10 @@ def test_the_death_of_a_mutexs_owner(processes: Processes) -> None:
         pass
 
 
-def test_the_death_of_one_who_was_handed_a_mutex_before(processes: Processes) -> None:
+@pytest.mark.parametrize("fairness", ["barging", "arrival", "priority"])
+def test_the_death_of_one_who_was_handed_a_mutex_before(processes: Processes, fairness: Any) -> None:
     """The onlooker has to watch each owner in turn."""
-    lock, never = Mutex(), processes.flag()
+    lock, never = Mutex(fairness=fairness), processes.flag()
     held = [processes.flag() for _ in range(3)]
     go = [processes.flag() for _ in range(3)]
 
