@@ -35,6 +35,7 @@ IN_THE_LAB = {
     "test_rwlock_deaths",
     "test_semaphore",
     "test_semaphore_fairness",
+    "test_semaphore_leased",
 }
 
 

@@ -34,6 +34,8 @@ pub enum Fault {
     UnwatchedReader,
     /// Who opens a latch wakes one of those who sleep, as if that one passed it on.
     WakeOfOne,
+    /// What a process held of a leased semaphore stays with it when it dies.
+    UnitsOfTheDead,
 }
 
 /// Whether that is wrong, here and now.
@@ -54,7 +56,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 14] = [
+    const FAULTS: [(&str, Fault); 15] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -69,6 +71,7 @@ mod chosen {
         ("kept turn", Fault::KeptTurn),
         ("unwatched reader", Fault::UnwatchedReader),
         ("wake of one", Fault::WakeOfOne),
+        ("units of the dead", Fault::UnitsOfTheDead),
     ];
 
     thread_local! {
