@@ -165,7 +165,13 @@ class SharedObject:
 @final
 class Semaphore(SharedObject):
     def __new__(
-        cls, value: int, *, limit: int | None = None, saturate: bool = False, fairness: _Fairness = "barging"
+        cls,
+        value: int,
+        *,
+        limit: int | None = None,
+        saturate: bool = False,
+        leased: bool = False,
+        fairness: _Fairness = "barging",
     ) -> Self: ...
     @staticmethod
     def create(
@@ -174,6 +180,7 @@ class Semaphore(SharedObject):
         *,
         limit: int | None = None,
         saturate: bool = False,
+        leased: bool = False,
         fairness: _Fairness = "barging",
         space: Space | None = None,
         mode: int | None = None,
@@ -187,6 +194,7 @@ class Semaphore(SharedObject):
         *,
         limit: int | None = None,
         saturate: bool = False,
+        leased: bool = False,
         fairness: _Fairness = "barging",
         space: Space | None = None,
         mode: int | None = None,
@@ -208,6 +216,10 @@ class SemaphoreStatistics:
     def limit(self) -> int: ...
     @property
     def fairness(self) -> _Fairness: ...
+    @property
+    def leased(self) -> bool: ...
+    @property
+    def holders(self) -> list[tuple[Peer, int]]: ...
     @property
     def waiters(self) -> int: ...
 

@@ -31,8 +31,8 @@ T = TypeVar("T")
 PATIENCE = 30.0
 # Short enough for many cases, long enough that the waiter really sleeps.
 SOON = 0.02
-# The one system call that the library sleeps in; the number is the same on every architecture.
-FUTEX_WAITV = "449"
+# The system calls that the library sleeps in, futex_waitv and epoll_pwait2; the numbers are the same on every architecture.
+SLEEPS = ("449", "441")
 
 FORK = multiprocessing.get_context("fork")
 
@@ -51,9 +51,9 @@ def until(condition: Callable[[], object], what: str = "the condition") -> None:
 
 
 def sleeps_in_library(pid: int, tid: int) -> bool:
-    """Say whether a thread sleeps in the library's futex: by the kernel's word."""
+    """Say whether a thread sleeps in the library: by the kernel's word."""
     try:
-        return Path(f"/proc/{pid}/task/{tid}/syscall").read_text().split()[0] == FUTEX_WAITV
+        return Path(f"/proc/{pid}/task/{tid}/syscall").read_text().split()[0] in SLEEPS
     except (FileNotFoundError, ProcessLookupError):
         return False
 

@@ -36,6 +36,7 @@ IN_THE_LAB = {
     "test_rwlock_deaths",
     "test_semaphore",
     "test_semaphore_fairness",
+    "test_semaphore_leased",
     "test_select",
     "test_wait_all",
     "test_wait_any",

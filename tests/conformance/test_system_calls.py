@@ -244,6 +244,18 @@ NOTHING_TO_WAIT_FOR: Kinds = {
         lambda: Semaphore(1, fairness="priority"),
         lambda it: it.holding().__enter__() or it.release(),
     ),
+    "Semaphore.acquire, release, leased": (
+        lambda: Semaphore(2, leased=True),
+        lambda it: (it.acquire(), it.acquire_nowait(), it.release(2), it.value, it.statistics()),
+    ),
+    "Semaphore.holding, leased, by arrival": (
+        lambda: Semaphore(1, leased=True, fairness="arrival"),
+        lambda it: it.holding().__enter__() or it.release(),
+    ),
+    "Semaphore.acquire, release, leased, by priority": (
+        lambda: Semaphore(1, leased=True, fairness="priority"),
+        lambda it: (it.acquire(), it.release()),
+    ),
     "Mutex.acquire, release": (Mutex, lambda it: (it.acquire(), it.release())),
     "Mutex.acquire_nowait, release": (Mutex, lambda it: (it.acquire_nowait(), it.release())),
     "Mutex.acquire, release, by arrival": (
@@ -299,6 +311,10 @@ SOMETHING_TO_WAIT_FOR: Kinds = {
     ),
     "Semaphore.acquire, by priority": (
         lambda: Semaphore(0, fairness="priority"),
+        late(lambda it: it.acquire(timeout=SHORT)),
+    ),
+    "Semaphore.acquire, leased": (
+        lambda: Semaphore(0, leased=True),
         late(lambda it: it.acquire(timeout=SHORT)),
     ),
     "Mutex.acquire": (held, late(lambda it: it.acquire(timeout=SHORT))),

@@ -145,6 +145,35 @@ def test_the_death_of_a_mutexs_owner(processes: Processes, fairness: Any) -> Non
 
 
 @pytest.mark.parametrize("fairness", ["barging", "arrival", "priority"])
+def test_the_death_of_one_who_leased_a_unit(processes: Processes, fairness: Any) -> None:
+    units, held, never = Semaphore(1, fairness=fairness, leased=True), processes.flag(), processes.flag()
+
+    def hold() -> None:
+        units.acquire()
+        held.raise_()
+        never.wait()
+
+    first = processes.start(hold)
+    held.wait()
+    looks = [processes.start(onlooker, Event(), units) for _ in range(2)]
+    for one in looks:
+        one.until_asleep()
+    first.kill()
+    assert [one.result() for one in looks] == [[1]] * 2
+    # One that was on nobody's roster when the onlooker fell asleep.
+    units.acquire()
+    looks = [processes.start(onlooker, Event(), units) for _ in range(2)]
+    for one in looks:
+        one.until_asleep()
+    second = processes.start(hold)
+    second.until_asleep()
+    units.release()
+    held.wait()
+    second.kill()
+    assert [one.result() for one in looks] == [[1]] * 2
+
+
+@pytest.mark.parametrize("fairness", ["barging", "arrival", "priority"])
 def test_the_death_of_one_who_was_handed_a_mutex_before(processes: Processes, fairness: Any) -> None:
     """The onlooker has to watch each owner in turn."""
     lock, never = Mutex(fairness=fairness), processes.flag()

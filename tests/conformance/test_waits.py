@@ -265,6 +265,33 @@ def test_a_lease_that_its_holder_waits_to_end_is_a_cycle_of_one(processes: Proce
     queue.get()
 
 
+def test_who_holds_units_of_a_leased_semaphore_is_told(processes: Processes, threads: Threads) -> None:
+    semaphore = Semaphore(1, leased=True)
+    has, never = processes.flag(), processes.flag()
+
+    def hold() -> None:
+        semaphore.acquire()
+        has.raise_()
+        never.wait()
+
+    holder = processes.start(hold)
+    has.wait()
+    waiter = threads.start(semaphore.acquire)
+    waiter.until_asleep()
+    assert [peer.pid for peer in only().holders] == [holder.pid]
+    assert only().cycle is None
+    holder.kill()
+    assert waiter.result() is True
+
+
+def test_a_process_that_waits_for_its_own_unit_is_a_cycle_of_one(processes: Processes) -> None:
+    semaphore = Semaphore(1, leased=True)
+    actor = processes.start(lambda: (semaphore.acquire(), semaphore.acquire()))
+    actor.until_asleep()
+    assert (only().cycle, [holder.pid for holder in only().holders]) == (0, [actor.pid])
+    actor.kill()
+
+
 def test_a_process_with_a_thread_that_receives_is_not_stuck(processes: Processes) -> None:
     ready, go = processes.flag(), processes.flag()
 

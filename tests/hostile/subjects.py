@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tests.hostile.mutations import HEADER, Verbs
 from underpass import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, Queue, RWLock, Semaphore
@@ -83,6 +83,22 @@ class HandingOver(Semaphores):
 
     def locks(self, size: int) -> list[int]:
         return served_under(size)
+
+
+class Leased(Semaphores):
+    def __init__(self, fairness: Literal["barging", "arrival"]) -> None:
+        self.name = f"leased_{fairness}"
+        self.fairness: Literal["barging", "arrival"] = fairness
+
+    def make(self) -> None:
+        semaphore = Semaphore.create(self.name, 3, limit=5, leased=True, fairness=self.fairness)
+        # Its holder is on the roster.
+        semaphore.acquire()
+        semaphore.close()
+
+    def locks(self, size: int) -> list[int]:
+        # The waiters stand behind the roster.
+        return served_under(size, HEADER + 64 + 1024 * 8)
 
 
 class Mutexes:
@@ -519,6 +535,8 @@ class Queues:
 SUBJECTS: list[Subject] = [
     Semaphores(),
     HandingOver(),
+    Leased("barging"),
+    Leased("arrival"),
     Mutexes(),
     HandedOver(),
     SpinLocks(),

@@ -66,6 +66,22 @@ def handing_over(dice: random.Random) -> underpass.Semaphore:
     return underpass.Semaphore(dice.choice([0, 0, 1]), fairness=dice.choice(["arrival", "priority"]))
 
 
+def leased(dice: random.Random) -> underpass.Semaphore:
+    return underpass.Semaphore(
+        dice.choice([1, 1, 2]), leased=True, fairness=dice.choice(["barging", "arrival", "priority"])
+    )
+
+
+def used(semaphore: underpass.Semaphore, timeout: float | None) -> None:
+    with semaphore.holding(timeout=timeout):
+        semaphore.statistics()
+
+
+def used_two(semaphore: underpass.Semaphore, timeout: float | None) -> None:
+    with semaphore.holding(timeout=timeout), semaphore.holding(timeout=timeout):
+        semaphore.statistics()
+
+
 def urgent(semaphore: underpass.Semaphore, timeout: float | None) -> None:
     with priority(1):
         semaphore.acquire(timeout=timeout)
@@ -191,6 +207,7 @@ MAKERS: list[Maker] = [*KINDS, queue, queue]
 MEETINGS: list[Maker] = [barrier, once, latch]
 HANDOVERS: list[Maker] = [handing_over]
 SUCCESSIONS: list[Maker] = [handed_over]
+LEASED: list[Maker] = [leased]
 LOCKS: list[Maker] = [rwlock]
 
 KINDS[barrier] = [
@@ -209,6 +226,15 @@ KINDS[handed_over] = [
     recovered,
     in_a_hurry,
     lambda it, timeout: it.acquire(timeout=timeout),
+]
+KINDS[leased] = [
+    used,
+    used,
+    used_two,
+    urgent,
+    lambda it, timeout: it.acquire(timeout=timeout),
+    lambda it, _: it.release(),
+    lambda it, _: it.reset(),
 ]
 KINDS[latch] = [
     lambda it, timeout: it.wait(timeout=timeout),
@@ -295,6 +321,11 @@ def test_nobody_sleeps_for_a_mutex_that_is_handed_over_who_could_go_on(dice: ran
         explore(dice.randrange(2**32), SUCCESSIONS)
 
 
+def test_nobody_sleeps_for_a_leased_unit_who_could_go_on(dice: random.Random) -> None:
+    for _ in range(40):
+        explore(dice.randrange(2**32), LEASED)
+
+
 def test_nobody_sleeps_at_a_condition_who_could_go_on(dice: random.Random) -> None:
     # That an owner of its mutex has died is told by the second look of each second, which the lab has not.
     for _ in range(20):
@@ -317,3 +348,4 @@ def test_nobody_sleeps_who_could_go_on_in_many_programs(dice: random.Random) -> 
         explore(dice.randrange(2**32), MEETINGS)
         explore(dice.randrange(2**32), HANDOVERS)
         explore(dice.randrange(2**32), SUCCESSIONS)
+        explore(dice.randrange(2**32), LEASED)

@@ -1,6 +1,6 @@
 //! What lives hold of an object, read from the object's own words: for those who look for what was forgotten.
 //!
-//! A semaphore's units have no holder, and what a wait sleeps for is [`crate::waits`]'s.
+//! The units of a semaphore that is not leased have no holder, and what a wait sleeps for is [`crate::waits`]'s.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::mutex::Mutex;
 use crate::port::{Channel, STACKS};
 use crate::queue::Shape;
 use crate::rwlock::{Prefer, RWLock};
+use crate::semaphore::leased::Leased;
 
 /// A way to hold something of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Hold {
     Lock,
     /// A lock of readers and writers to read, by a thread.
     Reading,
+    /// A unit of a leased semaphore, by a process.
+    Unit,
     /// A message of a queue, by a process.
     Lease,
     /// A slot of a queue to write a message in, by a process.
@@ -39,6 +42,7 @@ impl Hold {
         match self {
             Self::Lock => "lock",
             Self::Reading => "reading",
+            Self::Unit => "unit",
             Self::Lease => "lease",
             Self::Loan => "loan",
             Self::Registration => "registration",
@@ -46,6 +50,9 @@ impl Hold {
         }
     }
 }
+
+/// Units of one process that are told.
+const MOST_UNITS: u32 = 64;
 
 /// Something that a life holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +76,8 @@ pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels
         Kind::Queue => slots(header, region),
         Kind::Port => calls(header, channels),
         Kind::RWLock => readers_and_writer(kernel, region),
-        Kind::Semaphore
-        | Kind::Notification
+        Kind::Semaphore => units(header, region),
+        Kind::Notification
         | Kind::Event
         | Kind::AtomicInt
         | Kind::Barrier
@@ -94,6 +101,14 @@ fn readers_and_writer(kernel: &dyn Kernel, region: &Arc<Region>) -> Vec<Held> {
         number: 0,
     });
     writer.into_iter().chain(readers).collect()
+}
+
+fn units(header: &Header, region: &Arc<Region>) -> Vec<Held> {
+    let Some(semaphore) = Leased::look_at(header, region) else { return Vec::new() };
+    let each = |(life, count): (Life, u32)| {
+        (0..count.min(MOST_UNITS)).map(move |number| Held { life, hold: Hold::Unit, number })
+    };
+    semaphore.counted().flat_map(each).collect()
 }
 
 fn slots(header: &Header, region: &Arc<Region>) -> Vec<Held> {

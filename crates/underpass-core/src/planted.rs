@@ -36,6 +36,8 @@ pub enum Fault {
     UnwatchedHeir,
     /// Who opens a latch wakes one of those who sleep, as if that one passed it on.
     WakeOfOne,
+    /// What a process held of a leased semaphore stays with it when it dies.
+    UnitsOfTheDead,
 }
 
 /// Whether that is wrong, here and now.
@@ -72,6 +74,7 @@ mod chosen {
         ("unwatched reader", Fault::UnwatchedReader),
         ("unwatched heir", Fault::UnwatchedHeir),
         ("wake of one", Fault::WakeOfOne),
+        ("units of the dead", Fault::UnitsOfTheDead),
     ];
 
     thread_local! {

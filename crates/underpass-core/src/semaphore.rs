@@ -19,6 +19,7 @@ use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 pub mod fair;
+pub mod leased;
 
 /// The most units a semaphore can hold.
 pub const MOST: u32 = SLEEPERS - 1;

@@ -410,7 +410,7 @@ impl Waiters {
     /// Has all look again who sleep here, or are about to. The caller owes it: see [`Self::owe`].
     pub fn call_all(&self, kernel: &dyn Kernel) {
         self.words.posts.fetch_add(1, AcqRel);
-        if !self.is_empty() {
+        if !self.is_quiet() {
             kernel.wake(&self.words.posts, u32::MAX);
         }
     }
@@ -566,28 +566,6 @@ impl Waiters {
 
     fn in_state(&self, state: u32) -> impl Iterator<Item = usize> + '_ {
         self.occupied().filter(move |index| self.slots[*index].state.load(Acquire) == state)
-    }
-}
-
-/// For objects whose waiters go one after the other.
-impl Waiters {
-    /// The wishes of those who were granted something and have not come, or will not: to the dead it may still be theirs.
-    pub fn unsettled(&self) -> impl Iterator<Item = Wish> + '_ {
-        self.in_state(GRANTED).chain(self.in_state(RETURNED)).map(|index| self.wish(index))
-    }
-
-    /// Has one look again who sleeps here, and all who are about to: whoever must act next is another now, and one of
-    /// them has to watch it. The caller owes it: see [`Self::owe`].
-    pub fn call_one(&self, kernel: &dyn Kernel) {
-        self.words.posts.fetch_add(1, AcqRel);
-        if !self.is_empty() {
-            kernel.wake(&self.words.posts, 1);
-        }
-    }
-
-    /// Takes the slots of the dead, and back what they were given. The lock is held.
-    pub fn reap(&self, kernel: &dyn Kernel, room: &dyn Room) {
-        self.sweep(kernel, room, &[GRANTED, WAITING]);
     }
 }
 

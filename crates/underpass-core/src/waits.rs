@@ -25,6 +25,7 @@ use crate::Result;
 use crate::mutex::Mutex;
 use crate::queue::Shape;
 use crate::rwlock::Places;
+use crate::semaphore::leased::Leased;
 
 /// How often a look is repeated when what it saw did not last.
 const LOOKS: u32 = 4;
@@ -94,6 +95,7 @@ pub fn holders(space: &Space, wait: &Wait, object: Option<(&Header, &Arc<Region>
             owner(object)
         }
         Kind::RWLock if matches!(wait.operation, Operation::Read | Operation::Write) => inside(object),
+        Kind::Semaphore if wait.operation == Operation::Acquire => unit_holders(object),
         Kind::Queue if wait.operation != Operation::Lock => slot_holders(wait.operation, object),
         _ => (wait.lives.iter().map(|life| Holder { life: *life, since: None }).collect(), need_of(wait.operation)),
     };
@@ -140,6 +142,13 @@ fn inside(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
         return (vec![Holder { life: writer, since }], Need::One);
     }
     (places.readers().map(|life| Holder { life, since: None }).collect(), Need::All)
+}
+
+/// The processes that hold units of a leased semaphore: while none is free, nobody else can end the wait.
+fn unit_holders(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
+    let leased = object.and_then(|(header, region)| Leased::look_at(header, region));
+    let Some(leased) = leased else { return (Vec::new(), Need::Anybody) };
+    (leased.counted().map(|(life, _)| Holder { life, since: None }).collect(), Need::One)
 }
 
 /// Whoever leases or loans slots of a queue, and whether nobody else can end the wait.

@@ -272,7 +272,7 @@ impl Handle {
             let told = |(name, value): (&&str, &u64)| match (*name, *value) {
                 ("mutex", 0) => "mutex=None".into(),
                 ("mutex", nonce) => format!("mutex=<that of nonce {nonce:#x}>"),
-                ("recursive", value) => format!("recursive={}", if value == 0 { "False" } else { "True" }),
+                ("recursive" | "leased", value) => format!("{name}={}", if value == 0 { "False" } else { "True" }),
                 ("fairness", value) => format!("fairness='{}'", fairness::name(value)),
                 ("prefer", value) => format!("prefer='{}'", crate::rwlock::preference(value)),
                 (name, value) => format!("{name}={value}"),

@@ -9,11 +9,13 @@ use underpass_core::kernel::Kernel;
 use underpass_core::kernel::Wanted;
 use underpass_core::many::Ready;
 use underpass_core::semaphore::fair::Fair;
+use underpass_core::semaphore::leased::{self, Leased};
 use underpass_core::semaphore::{self as core, MOST};
 use underpass_core::waiters::{self, Order, Waiters};
 use underpass_core::{Deadline, Result as Done};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
-use underpass_shm::layout::semaphore::{FairWords, SemaphoreWords};
+use underpass_shm::layout::semaphore::{FairWords, LeasedWords, SemaphoreWords};
+use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
@@ -21,6 +23,7 @@ use crate::fairness;
 use crate::handle::Handle;
 use crate::number::{Whole, mode, whole};
 use crate::object::{self, Object, SharedObject};
+use crate::peer::Peer;
 use crate::space::Space;
 use crate::timeout::Timeout;
 
@@ -28,6 +31,12 @@ use crate::timeout::Timeout;
 ///
 /// It counts and has no owner: what a dead process had acquired stays acquired. An uncontended operation makes no system
 /// call, whatever the fairness.
+///
+/// With ``leased=True`` it knows which process holds how many units, and takes them back when that process ends, by
+/// whatever way: whoever waits for one gets it at once. Its units are then a process's: any thread of it may release them,
+/// the end of a thread frees nothing, a forked child holds none of its parent's, and a process that releases more than it
+/// holds gets MisuseError. 1024 processes are told apart at a time. Acquire and release then take a lock inside, without a
+/// system call unless they meet.
 ///
 /// With ``fairness="barging"``, whoever comes first after a release gets the unit: the fastest, and nobody is promised a
 /// turn. With "arrival" and "priority" a release hands its unit to the one who has waited for longest, or to the one who
@@ -39,11 +48,13 @@ use crate::timeout::Timeout;
 ///     value: Units free at the start.
 ///     limit: The most units it can have, 1 to 2**31 - 1; the default is that.
 ///     saturate: A release above the limit stays at it instead of raising.
+///     leased: What a process has acquired is given back when it dies. Such a one cannot saturate: nobody adds units to it.
 ///     fairness: Who gets a unit that is released while several wait: "barging", "arrival" or "priority". The first 64 that
 ///         wait have a place in that order; who comes while all places are taken gets one when one is left.
 ///
 /// Raises:
-///     ValueError: ``value`` is not between 0 and ``limit``, ``limit`` is out of range, or there is no such fairness.
+///     ValueError: ``value`` is not between 0 and ``limit``, ``limit`` is out of range, there is no such fairness, or it is
+///         to be leased and to saturate.
 ///
 /// Example:
 ///     >>> import underpass
@@ -51,6 +62,11 @@ use crate::timeout::Timeout;
 ///     >>> with seats.holding(timeout=1):
 ///     ...     seats.value
 ///     1
+///     >>> workers = underpass.Semaphore(2, leased=True)
+///     >>> workers.acquire()
+///     True
+///     >>> [units for peer, units in workers.statistics().holders]
+///     [1]
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Semaphore {
@@ -63,6 +79,7 @@ pub struct Semaphore {
 pub enum Core {
     Barging(core::Semaphore),
     Fair(Fair),
+    Leased(Leased),
 }
 
 impl Core {
@@ -71,6 +88,7 @@ impl Core {
         match self {
             Self::Barging(core) => core.acquire(kernel, deadline),
             Self::Fair(core) => core.acquire(kernel, deadline),
+            Self::Leased(core) => core.acquire(kernel, deadline),
         }
     }
 
@@ -79,6 +97,7 @@ impl Core {
         match self {
             Self::Barging(core) => core.release(kernel, count),
             Self::Fair(core) => core.release(kernel, count),
+            Self::Leased(core) => core.release(kernel, count),
         }
     }
 
@@ -89,6 +108,7 @@ impl Core {
                 Ok(())
             }
             Self::Fair(core) => core.reset(kernel),
+            Self::Leased(core) => core.reset(kernel),
         }
     }
 
@@ -96,13 +116,15 @@ impl Core {
         match self {
             Self::Barging(core) => core,
             Self::Fair(core) => core,
+            Self::Leased(core) => core,
         }
     }
 
-    fn value(&self) -> u32 {
+    fn value(&self, kernel: &dyn Kernel) -> u32 {
         match self {
             Self::Barging(core) => core.value(),
             Self::Fair(core) => core.value(),
+            Self::Leased(core) => core.value(kernel),
         }
     }
 }
@@ -117,6 +139,10 @@ pub struct SemaphoreStatistics {
     limit: u32,
     /// Who gets a unit that is released while several wait.
     fairness: &'static str,
+    /// What a process holds is given back when it dies.
+    leased: bool,
+    /// The living processes that hold units of a leased one, and how many each.
+    holders: Vec<(Peer, u32)>,
     /// Threads that sleep until they get one, wherever they are.
     waiters: usize,
 }
@@ -124,8 +150,13 @@ pub struct SemaphoreStatistics {
 #[pymethods]
 impl SemaphoreStatistics {
     fn __repr__(&self) -> String {
-        let Self { value, limit, fairness, waiters } = self;
-        format!("SemaphoreStatistics(value={value}, limit={limit}, fairness='{fairness}', waiters={waiters})")
+        let Self { value, limit, fairness, leased, holders, waiters } = self;
+        let mut text = format!("SemaphoreStatistics(value={value}, limit={limit}, fairness='{fairness}', ");
+        if *leased {
+            let _ = write!(text, "leased=True, holders={}, ", holders.len());
+        }
+        let _ = write!(text, "waiters={waiters})");
+        text
     }
 }
 
@@ -151,16 +182,26 @@ impl Holding {
 /// Bytes of one that hands its units over, after the header.
 const FAIR: usize = size_of::<FairWords>() + waiters::SIZE;
 
+/// Holders that an error or a repr names.
+const NAMED: usize = 3;
+
 struct Parameters {
     value: u32,
     limit: u32,
     saturate: bool,
     fairness: u64,
+    leased: bool,
 }
 
 impl Parameters {
-    fn new(value: Whole, limit: Option<Whole>, saturate: bool, fairness: &str) -> PyResult<Self> {
+    fn new(value: Whole, limit: Option<Whole>, saturate: bool, leased: bool, fairness: &str) -> PyResult<Self> {
         let fairness = fairness::number(fairness)?;
+        if leased && saturate {
+            return Err(PyValueError::new_err(
+                "leased=True, saturate=True: nobody can release more units of a leased semaphore than were acquired, so it \
+                 never has more than at the start: pass one of the two",
+            ));
+        }
         let wanted = limit.map_or(i64::from(MOST), |limit| limit.0);
         let value = value.0;
         let limit = u32::try_from(wanted).ok().filter(|limit| (1..=MOST).contains(limit));
@@ -168,13 +209,22 @@ impl Parameters {
             return Err(PyValueError::new_err(format!("limit={wanted} is not between 1 and {MOST}")));
         };
         match u32::try_from(value).ok().filter(|value| *value <= limit) {
-            Some(value) => Ok(Self { value, limit, saturate, fairness }),
+            Some(value) => Ok(Self { value, limit, saturate, fairness, leased }),
             None => Err(PyValueError::new_err(format!("value={value} is not between 0 and the limit of {limit}"))),
         }
     }
 
     fn words(&self) -> [u64; PARAMETERS] {
-        [u64::from(self.limit), u64::from(self.saturate), self.fairness, 0, 0, 0, 0, 0]
+        [u64::from(self.limit), u64::from(self.saturate), self.fairness, u64::from(self.leased), 0, 0, 0, 0]
+    }
+
+    /// Bytes of its words.
+    fn size(&self) -> usize {
+        match self {
+            Self { leased: true, .. } => leased::SIZE,
+            Self { fairness: 0, .. } => size_of::<SemaphoreWords>(),
+            _ => FAIR,
+        }
     }
 
     fn create(
@@ -187,12 +237,15 @@ impl Parameters {
         let wanted = Wanted {
             name,
             kind: Kind::Semaphore,
-            size: WORDS + if self.fairness == 0 { size_of::<SemaphoreWords>() } else { FAIR },
+            size: WORDS + self.size(),
             parameters: self.words(),
             mode,
             format: &|region| {
                 let short = || underpass_core::Error::Corrupted("too short".into());
-                if self.fairness == 0 {
+                if self.leased {
+                    let words: Placed<LeasedWords> = Placed::at(region, WORDS).ok_or_else(short)?;
+                    Leased::format(&words, self.value);
+                } else if self.fairness == 0 {
                     core::Semaphore::format(&*Placed::at(region, WORDS).ok_or_else(short)?, self.value);
                 } else {
                     Fair::format(&*Placed::at(region, WORDS).ok_or_else(short)?, self.value);
@@ -206,7 +259,7 @@ impl Parameters {
 
 impl Object for Semaphore {
     const KIND: Kind = Kind::Semaphore;
-    const PARAMETERS: &'static [&'static str] = &["limit", "saturate", "fairness"];
+    const PARAMETERS: &'static [&'static str] = &["limit", "saturate", "fairness", "leased"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         let Some(core) = Self::words(&handle) else {
@@ -220,17 +273,46 @@ impl Object for Semaphore {
 impl Semaphore {
     /// The words that the header tells of, if they are there.
     fn words(handle: &Handle) -> Option<Core> {
-        let [limit, saturate, fairness, ..] = handle.header.parameters;
+        let [limit, saturate, fairness, leased, ..] = handle.header.parameters;
         let limit = u32::try_from(limit).ok().filter(|limit| (1..=MOST).contains(limit))?;
         let saturate = saturate != 0;
         let order = match fairness {
-            0 => return Some(Core::Barging(core::Semaphore::new(Placed::at(&handle.region, WORDS)?, limit, saturate))),
-            1 => Order::Arrival,
-            2 => Order::Priority,
+            0 => None,
+            1 => Some(Order::Arrival),
+            2 => Some(Order::Priority),
             _ => return None,
+        };
+        if leased != 0 {
+            return Some(Core::Leased(Leased::at(&handle.region, WORDS, order)?));
+        }
+        let Some(order) = order else {
+            return Some(Core::Barging(core::Semaphore::new(Placed::at(&handle.region, WORDS)?, limit, saturate)));
         };
         let waiters = Waiters::at(&handle.region, WORDS + size_of::<FairWords>())?;
         Some(Core::Fair(Fair::new(Placed::at(&handle.region, WORDS)?, waiters, limit, saturate, order)))
+    }
+
+    /// Who holds its units, if it knows.
+    fn holders(&self) -> Vec<(Life, u32)> {
+        match &self.core {
+            Core::Leased(core) => core.holders(self.handle.kernel()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// For an error or a repr: `pid 12 (2), this process`.
+    fn held(&self) -> Option<String> {
+        let (kernel, holders) = (self.handle.kernel(), self.holders());
+        let me = kernel.me().map_or(Life::NOBODY, |me| me.process);
+        let named = holders.iter().take(NAMED).map(|(process, count)| {
+            let who = if *process == me { "this process".to_owned() } else { format!("pid {}", kernel.pid(*process)) };
+            if *count == 1 { who } else { format!("{who} ({count})") }
+        });
+        let mut text = named.collect::<Vec<_>>().join(", ");
+        if holders.len() > NAMED {
+            let _ = write!(text, " and {} more", holders.len() - NAMED);
+        }
+        (!holders.is_empty()).then_some(text)
     }
 
     fn fairness(&self) -> &'static str {
@@ -248,7 +330,8 @@ impl Semaphore {
 
     #[cold]
     fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: underpass_core::Error) -> PyErr {
-        let detail = format!("its value is {}", self.core.value());
+        let held = self.held().map_or(String::new(), |held| format!(", held by {held}"));
+        let detail = format!("its value is {}{held}", self.core.value(self.handle.kernel()));
         raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
     }
 }
@@ -256,20 +339,21 @@ impl Semaphore {
 #[pymethods]
 impl Semaphore {
     #[new]
-    #[pyo3(signature = (value, *, limit=None, saturate=false, fairness="barging"))]
+    #[pyo3(signature = (value, *, limit=None, saturate=false, leased=false, fairness="barging"))]
     fn new(
         py: Python<'_>,
         value: Whole,
         limit: Option<Whole>,
         saturate: bool,
+        leased: bool,
         fairness: &str,
     ) -> PyResult<PyClassInitializer<Self>> {
-        Parameters::new(value, limit, saturate, fairness)?.create(py, None, None, None)
+        Parameters::new(value, limit, saturate, leased, fairness)?.create(py, None, None, None)
     }
 
     /// Make a named semaphore. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, value, *, limit=None, saturate=false, fairness="barging", space=None, mode=None))]
+    #[pyo3(signature = (name, value, *, limit=None, saturate=false, leased=false, fairness="barging", space=None, mode=None))]
     #[expect(clippy::too_many_arguments, reason = "the constructor's, with a name and a place")]
     fn create(
         py: Python<'_>,
@@ -277,11 +361,12 @@ impl Semaphore {
         value: Whole,
         limit: Option<Whole>,
         saturate: bool,
+        leased: bool,
         fairness: &str,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let parameters = Parameters::new(value, limit, saturate, fairness)?;
+        let parameters = Parameters::new(value, limit, saturate, leased, fairness)?;
         Py::new(py, parameters.create(py, space.map(Bound::get), Some(name), mode)?)
     }
 
@@ -292,9 +377,10 @@ impl Semaphore {
         object::open(py, name, space, timeout)
     }
 
-    /// Open the semaphore of that name, or make it. Raises MismatchError if it exists with another limit, saturate or fairness.
+    /// Open the semaphore of that name, or make it. Raises MismatchError if it exists with other arguments but
+    /// ``value``.
     #[staticmethod]
-    #[pyo3(signature = (name, value, *, limit=None, saturate=false, fairness="barging", space=None, mode=None))]
+    #[pyo3(signature = (name, value, *, limit=None, saturate=false, leased=false, fairness="barging", space=None, mode=None))]
     #[expect(clippy::too_many_arguments, reason = "the constructor's, with a name and a place")]
     fn open_or_create(
         py: Python<'_>,
@@ -302,11 +388,12 @@ impl Semaphore {
         value: Whole,
         limit: Option<Whole>,
         saturate: bool,
+        leased: bool,
         fairness: &str,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let parameters = Parameters::new(value, limit, saturate, fairness)?;
+        let parameters = Parameters::new(value, limit, saturate, leased, fairness)?;
         let create = || parameters.create(py, space.map(Bound::get), Some(name), mode);
         object::open_or_create(py, name, space, parameters.words(), create)
     }
@@ -315,11 +402,13 @@ impl Semaphore {
     ///
     /// A release wakes one waiter. With ``fairness="barging"`` which one is not promised, and a newcomer may be faster;
     /// with "arrival" and "priority" it hands its unit to the first. Who is handed a unit as its time runs out has it.
-    /// Nothing happens when a holder dies: a semaphore has no owner. The death of a waiter costs no unit.
+    /// Nothing happens when a holder dies, for a semaphore has no owner; of a leased one the units come back, and go to those
+    /// who wait. The death of a waiter costs no unit.
     ///
     /// Raises:
-    ///     TimedOut: No unit within ``timeout`` seconds.
+    ///     TimedOut: No unit within ``timeout`` seconds; of a leased one the text names who holds them.
     ///     ResetError: It was reset meanwhile.
+    ///     MisuseError: 1024 other processes hold units of a leased one.
     #[pyo3(signature = (*, timeout=None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         self.acquire_for(py, Timeout::new(timeout)?)
@@ -341,7 +430,8 @@ impl Semaphore {
     /// If the process dies inside, either nothing was given, or all of it.
     ///
     /// Raises:
-    ///     MisuseError: That would be more than its limit, and it does not saturate. Nothing was given.
+    ///     MisuseError: That would be more than its limit, and it does not saturate; or more than this process holds of a
+    ///         leased one. Nothing was given.
     ///     ValueError: ``count`` is below 1.
     #[pyo3(signature = (count=1))]
     fn release(&self, py: Python<'_>, #[pyo3(from_py_with = whole)] count: i64) -> PyResult<()> {
@@ -356,7 +446,7 @@ impl Semaphore {
         }
     }
 
-    /// Set the value to 0; whoever waits leaves with ResetError.
+    /// Set the value to 0; whoever waits leaves with ResetError. What is held of a leased one stays so, and comes back.
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.check(py)?;
         let reset = self.core.reset(self.handle.kernel());
@@ -367,23 +457,30 @@ impl Semaphore {
     #[getter]
     fn value(&self, py: Python<'_>) -> PyResult<u32> {
         self.handle.look(py)?;
-        Ok(self.core.value())
+        Ok(self.core.value(self.handle.kernel()))
     }
 
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<SemaphoreStatistics> {
         self.handle.look(py)?;
+        let kernel = self.handle.kernel();
+        let peer = |(life, count)| (Peer::owner(&self.handle, life, kernel.pid(life)), count);
         Ok(SemaphoreStatistics {
-            value: self.core.value(),
+            value: self.core.value(kernel),
             limit: self.handle.header.parameters[0] as u32,
             fairness: self.fairness(),
+            leased: matches!(self.core, Core::Leased(_)),
+            holders: self.holders().into_iter().map(peer).collect(),
             waiters: self.handle.waiters(),
         })
     }
 
     fn __repr__(&self) -> String {
-        let mut text = format!("<Semaphore {}, value {}", self.handle.label(), self.core.value());
+        let mut text = format!("<Semaphore {}, value {}", self.handle.label(), self.core.value(self.handle.kernel()));
         text.push_str(&fairness::told(self.handle.header.parameters[2]));
+        if let Some(held) = self.held() {
+            let _ = write!(text, ", held by {held}");
+        }
         text.push_str(&self.handle.waiters_text());
         if self.handle.is_closed() {
             text.push_str(", closed");

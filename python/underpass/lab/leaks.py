@@ -17,7 +17,7 @@ class Held(NamedTuple):
     about: int
     """Of which object, by its place among all."""
     hold: str
-    """In which way: ``lock``, ``reading``, ``lease``, ``loan``, ``registration``, ``call``."""
+    """In which way: ``lock``, ``reading``, ``unit``, ``lease``, ``loan``, ``registration``, ``call``."""
     process: int
     thread: int | None
     """The task that alone can give it back; None: any of the process."""
@@ -44,6 +44,7 @@ Where = Callable[[Held], str]
 _TOLD = {
     "lock": ("{} locked", "acquired", "release it on every way out, or hold it in a with block"),
     "reading": ("itself a reader of {}", "entered", "leave each block of reading()"),
+    "unit": ("a unit of {} acquired", "acquired", "release each unit on every way out, or hold it in a with block"),
     "lease": (
         "a message of {} leased",
         "taken",

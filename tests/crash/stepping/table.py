@@ -9,6 +9,7 @@ from tests.crash.stepping import (
     flags,
     handovers,
     latches,
+    leased,
     mutexes,
     onces,
     owners,
@@ -26,6 +27,7 @@ from tests.crash.stepping.operation import AnyOperation
 OPERATIONS: list[AnyOperation] = [
     *semaphores.OPERATIONS,
     *handovers.OPERATIONS,
+    *leased.OPERATIONS,
     *mutexes.OPERATIONS,
     *owners.OPERATIONS,
     *successions.OPERATIONS,

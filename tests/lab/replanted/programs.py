@@ -313,6 +313,18 @@ def early_end_of_a_job_put_back(world: World) -> None:
     world.at_end(lambda: done.load() == 1)
 
 
+def units_of_the_dead(world: World) -> None:
+    """One dies with the only unit: who waits for it has to get it."""
+    seats = Semaphore(1, leased=True)
+
+    def sit() -> None:
+        with seats.holding():
+            seats.statistics()
+
+    world.process(sit)
+    world.process(sit, mortal=False)
+
+
 def uncounted_call(world: World) -> None:
     """A worker dies with the only job, which it was the first to lease: who was about to sleep has to watch it."""
     jobs, results = Queue(1, 8), Queue(2, 8)
@@ -350,6 +362,7 @@ REPLANTED = (
     Replanted("wake of one", wake_of_one, "lost wake-up"),
     Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
     Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
+    Replanted("units of the dead", units_of_the_dead, "untold death", kills=1),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),
     Replanted("early end of stream", early_end_of_stream, "invariant", kills=1),
     Replanted("early end of stream", early_end_of_a_job_put_back, "invariant"),

@@ -1,9 +1,10 @@
 //! Who of those that wait is next: by arrival, or by how urgent it is. The lock is held.
 
-use underpass_shm::layout::waiters::WAITING;
-use underpass_shm::sync::Ordering::Relaxed;
+use underpass_shm::layout::waiters::{GRANTED, RETURNED, WAITING};
+use underpass_shm::sync::Ordering::{AcqRel, Relaxed};
 
-use super::{Waiters, Wish};
+use super::{Room, Waiters, Wish};
+use crate::kernel::Kernel;
 
 /// Who of those that wait is served next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,5 +55,27 @@ impl Waiters {
     /// How many have come since it did. The lock is held.
     fn age(&self, index: usize) -> u32 {
         self.words.tickets.load(Relaxed).wrapping_sub(self.slots[index].ticket.load(Relaxed))
+    }
+}
+
+/// For objects whose waiters go one after the other.
+impl Waiters {
+    /// The wishes of those who were granted something and have not come, or will not: to the dead it may still be theirs.
+    pub fn unsettled(&self) -> impl Iterator<Item = Wish> + '_ {
+        self.in_state(GRANTED).chain(self.in_state(RETURNED)).map(|index| self.wish(index))
+    }
+
+    /// Has one look again who sleeps here, and all who are about to: whoever must act next is another now, and one of
+    /// them has to watch it. The caller owes it: see [`Self::owe`].
+    pub fn call_one(&self, kernel: &dyn Kernel) {
+        self.words.posts.fetch_add(1, AcqRel);
+        if !self.is_empty() {
+            kernel.wake(&self.words.posts, 1);
+        }
+    }
+
+    /// Takes the slots of the dead, and back what they were given. The lock is held.
+    pub fn reap(&self, kernel: &dyn Kernel, room: &dyn Room) {
+        self.sweep(kernel, room, &[GRANTED, WAITING]);
     }
 }

@@ -11,6 +11,7 @@ use underpass_shm::place::Placed;
 use crate::kernel::{Dies, Running, World, explore, join, sure};
 
 mod fair;
+mod leased;
 mod planted;
 
 fn semaphore(value: u32) -> Arc<Semaphore> {

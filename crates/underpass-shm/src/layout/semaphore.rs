@@ -1,4 +1,5 @@
-//! The words of a semaphore, and of one that hands its units over, whose waiters follow.
+//! The words of a semaphore; of one that hands its units over, whose waiters follow; and of one that knows its holders,
+//! whose roster and waiters follow.
 
 use crate::place::Shared;
 use crate::sync::{AtomicU32, AtomicU64};
@@ -71,5 +72,74 @@ impl FairWords {
     #[must_use]
     pub fn new(value: u32) -> Self {
         Self { word: AtomicU32::new(value), resets: AtomicU32::new(0), handing: AtomicU64::new(0) }
+    }
+}
+
+/// Processes that a leased semaphore tells apart.
+#[cfg(not(loom))]
+pub const HOLDERS: usize = 1024;
+/// Loom explores every look at every entry.
+#[cfg(loom)]
+pub const HOLDERS: usize = 3;
+
+/// A semaphore that knows who holds its units. What is free is stored nowhere: it is `total` less what is held, so that
+/// each operation is one store.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct LeasedWords {
+    /// Units, free or held.
+    pub total: AtomicU32,
+    /// Raised by every reset: who waits since before it leaves with an error.
+    pub resets: AtomicU32,
+    /// Entries that were ever used: none above these is.
+    pub used: AtomicU32,
+    /// ```text
+    ///  63 62   56 48      32 31            0
+    /// ┌─────┬──┬────┬───────┬──────────────┐   0: no waiter's slot and its process's count are to change together.
+    /// │ how │  │slot│ entry │ count before │   how = 1: the slot is given a unit; 2: its unit is taken back. Whether it
+    /// └─────┴──┴────┴───────┴──────────────┘   was, the slot tells, and who inherits the lock makes the count agree
+    /// ```
+    pub step: AtomicU64,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<LeasedWords>() == 64, "tests/hostile/subjects.py knows where the roster is");
+
+// SAFETY: S1, atomics only.
+unsafe impl Shared for LeasedWords {}
+
+impl LeasedWords {
+    /// With `total` units, all free.
+    #[must_use]
+    pub fn new(total: u32) -> Self {
+        let zero = || AtomicU32::new(0);
+        Self { total: AtomicU32::new(total), resets: zero(), used: zero(), step: AtomicU64::new(0) }
+    }
+}
+
+/// One process that holds units, or has.
+#[derive(Debug)]
+#[repr(C)]
+pub struct HolderWords {
+    /// Its life; 0: nobody.
+    pub process: AtomicU32,
+    /// Units that it holds.
+    pub count: AtomicU32,
+}
+
+// SAFETY: S1, atomics only.
+unsafe impl Shared for HolderWords {}
+
+impl HolderWords {
+    /// Nobody.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { process: AtomicU32::new(0), count: AtomicU32::new(0) }
+    }
+}
+
+impl Default for HolderWords {
+    fn default() -> Self {
+        Self::new()
     }
 }
