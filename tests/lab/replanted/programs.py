@@ -362,7 +362,7 @@ REPLANTED = (
     Replanted("wake of one", wake_of_one, "lost wake-up"),
     Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
     Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
-    Replanted("units of the dead", units_of_the_dead, "untold death", kills=1),
+    Replanted("units of the dead", units_of_the_dead, "livelock", kills=1),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),
     Replanted("early end of stream", early_end_of_stream, "invariant", kills=1),
     Replanted("early end of stream", early_end_of_a_job_put_back, "invariant"),
