@@ -28,6 +28,7 @@ IN_THE_LAB = {
     "test_latch",
     "test_mutex",
     "test_mutex_fairness",
+    "test_mutex_fairness_deaths",
     "test_notification",
     "test_once",
     "test_queue_leases",

@@ -11,48 +11,15 @@ from typing import Literal
 
 import pytest
 
-from tests.conformance.backends import SOON, Actor, ProcessActor, Processes, Threads, disturbed, until
-from underpass import Condition, MismatchError, MisuseError, Mutex, OwnerDiedError, TimedOut, WouldBlock
+from tests.conformance.backends import SOON, Actor, Processes, Threads, disturbed
+from tests.conformance.lines import Turns, sleepers
+from underpass import Condition, MismatchError, MisuseError, Mutex, TimedOut, WouldBlock
 from underpass.sync import priority
 
 World = Threads | Processes
 Fairness = Literal["arrival", "priority"]
 
 HANDED_OVER = pytest.mark.parametrize("fairness", ["arrival", "priority"])
-
-
-class Turns:
-    """Visitors who come one after the other, each with a priority, and note the order in which they have it."""
-
-    def __init__(self, world: World, mutex: Mutex) -> None:
-        self.world, self.mutex = world, mutex
-        self.visitors: list[Actor[int]] = []
-        self._page = mmap.mmap(-1, mmap.PAGESIZE)
-
-    def come(self, urgency: int | None = None) -> None:
-        """Start the next visitor, and wait until it sleeps."""
-
-        def visit() -> int:
-            if urgency is None:
-                return self._visit()
-            with priority(urgency):
-                return self._visit()
-
-        self.visitors.append(self.world.start(visit))
-        self.visitors[-1].until_asleep()
-
-    def _visit(self) -> int:
-        with self.mutex:
-            turn = self._page[0]
-            os.sched_yield()  # invites others into what should be closed to them
-            self._page[0] = turn + 1
-        return turn
-
-    def order(self) -> list[int]:
-        """Which turn each visitor had."""
-        turns = [visitor.result() for visitor in self.visitors]
-        self._page.close()
-        return turns
 
 
 def held(world: World, mutex: Mutex) -> Callable[[], None]:
@@ -250,87 +217,6 @@ def test_timeouts_of_several_waiters_are_each_their_own(world: World, fairness: 
 
 
 @HANDED_OVER
-def test_all_who_wait_for_the_dead_are_told(world: World, fairness: Fairness) -> None:
-    mutex, taken, go = Mutex(fairness=fairness), world.flag(), world.flag()
-
-    def die() -> None:
-        mutex.acquire()
-        taken.raise_()
-        go.wait()
-
-    dead = world.start(die)
-    taken.wait()
-
-    def wait() -> int:
-        with pytest.raises(OwnerDiedError) as caught:
-            mutex.acquire()
-        return caught.value.pid
-
-    waiters = [world.start(wait) for _ in range(3)]
-    for waiter in waiters:
-        waiter.until_asleep()
-    go.raise_()
-    dead.result()
-    assert [waiter.result() for waiter in waiters] == [dead.pid] * 3
-    with mutex.recovering() as died:
-        assert died is not None
-        assert died.pid == dead.pid
-    assert mutex.acquire_nowait()
-    mutex.release()
-
-
-@HANDED_OVER
-def test_who_recovers_is_handed_what_the_dead_left_and_those_behind_it_wait(world: World, fairness: Fairness) -> None:
-    mutex, taken, go = Mutex(fairness=fairness), world.flag(), world.flag()
-
-    def die() -> None:
-        mutex.acquire()
-        taken.raise_()
-        go.wait()
-
-    dead = world.start(die)
-    taken.wait()
-
-    def repair() -> int:
-        with mutex.recovering() as died:
-            assert died is not None
-            with pytest.raises(MisuseError, match="block has not ended"):
-                mutex.release()
-            return died.pid
-
-    repairer = world.start(repair)
-    repairer.until_asleep()
-    turns = Turns(world, mutex)
-    turns.come()
-    go.raise_()
-    dead.result()
-    assert repairer.result() == dead.pid
-    assert turns.order() == [0]
-    assert mutex.statistics().state == "free"
-
-
-@HANDED_OVER
-def test_recovery_that_fails_tells_those_behind_it(world: World, fairness: Fairness) -> None:
-    mutex = Mutex(fairness=fairness)
-    dead = world.start(lambda: mutex.acquire() and None)
-    dead.result()
-    until(lambda: mutex.statistics().state == "owner died", "the death of the owner")
-
-    def wait() -> int:
-        with pytest.raises(OwnerDiedError) as caught:
-            mutex.acquire()
-        return caught.value.pid
-
-    block = mutex.recovering()
-    assert block.__enter__() is not None
-    waiter = world.start(wait)
-    waiter.until_asleep()
-    block.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
-    assert waiter.result() == dead.pid
-    assert mutex.statistics().state == "owner died"
-
-
-@HANDED_OVER
 def test_condition_wakes_those_who_wait_in_its_order(world: World, fairness: Fairness) -> None:
     changed = Condition(Mutex(fairness=fairness))
     page = mmap.mmap(-1, mmap.PAGESIZE)
@@ -355,71 +241,10 @@ def test_condition_wakes_those_who_wait_in_its_order(world: World, fairness: Fai
 
 
 @HANDED_OVER
-def test_killed_waiter_is_passed_over(processes: Processes, fairness: Fairness) -> None:
-    mutex = Mutex(fairness=fairness)
-    mutex.acquire()
-    waiters = _sleepers(processes, mutex, 3)
-    waiters[0].kill()
-    mutex.release()
-    assert waiters[1].result()
-    assert waiters[2].result()
-    assert mutex.statistics().state == "free"
-
-
-@HANDED_OVER
-def test_one_it_was_handed_to_and_never_came_has_held_nothing(processes: Processes, fairness: Fairness) -> None:
-    mutex = Mutex(fairness=fairness)
-    mutex.acquire()
-    waiters = _sleepers(processes, mutex, 2)
-    waiters[0].signal(signal.SIGSTOP)
-    mutex.release()
-    owner = mutex.owner
-    assert owner is not None
-    assert owner.pid == waiters[0].pid
-    waiters[0].kill()
-    assert waiters[1].result() is True
-    assert mutex.statistics().state == "free"
-
-
-@HANDED_OVER
-def test_what_the_dead_were_handed_is_there_for_who_comes_next(processes: Processes, fairness: Fairness) -> None:
-    mutex = Mutex(fairness=fairness)
-    mutex.acquire()
-    (waiter,) = _sleepers(processes, mutex, 1)
-    waiter.signal(signal.SIGSTOP)
-    mutex.release()
-    waiter.kill()
-    assert mutex.acquire(timeout=None) is True
-    assert mutex.statistics().state == "held"
-    mutex.release()
-
-
-@HANDED_OVER
-def test_owner_it_was_handed_to_dies_and_the_next_is_told(processes: Processes, fairness: Fairness) -> None:
-    mutex, taken, end = Mutex(fairness=fairness), processes.flag(), processes.flag()
-
-    def hold() -> None:
-        mutex.acquire()
-        taken.raise_()
-        end.wait()
-
-    mutex.acquire()
-    second = processes.start(hold)
-    second.until_asleep()
-    third = processes.start(mutex.acquire)
-    third.until_asleep()
-    mutex.release()
-    taken.wait()
-    second.kill()
-    with pytest.raises(OwnerDiedError, match=f"pid {second.pid}"):
-        third.result()
-
-
-@HANDED_OVER
 def test_ctrl_c_ends_a_wait_and_holds_nothing(processes: Processes, fairness: Fairness) -> None:
     mutex = Mutex(fairness=fairness)
     mutex.acquire()
-    waiters = _sleepers(processes, mutex, 2)
+    waiters = sleepers(processes, mutex, 2)
     waiters[0].signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         waiters[0].result()
@@ -460,17 +285,3 @@ def test_other_fairness_is_a_mismatch(fairness: Fairness) -> None:
     statistics = again.statistics()
     assert (statistics.fairness, statistics.state, statistics.recursive) == (fairness, "free", False)
     mutex.unlink()
-
-
-def _sleepers(processes: Processes, mutex: Mutex, count: int) -> list[ProcessActor[bool]]:
-    """Processes that wait, in the order in which they came, have it for a moment and end."""
-
-    def visit() -> bool:
-        with mutex:
-            return True
-
-    sleepers = list[ProcessActor[bool]]()
-    for _ in range(count):
-        sleepers.append(processes.start(visit))
-        sleepers[-1].until_asleep()
-    return sleepers

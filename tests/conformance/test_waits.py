@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -225,8 +226,9 @@ def test_two_processes_that_hold_each_other_s_mutex_are_a_cycle(world: World) ->
     second.result()
 
 
-def test_the_owner_of_a_mutex_is_told_to_all_who_wait(world: World) -> None:
-    mutex, held, done = Mutex(), world.flag(), world.flag()
+@pytest.mark.parametrize("fairness", ["barging", "arrival"])
+def test_the_owner_of_a_mutex_is_told_to_all_who_wait(world: World, fairness: Literal["barging", "arrival"]) -> None:
+    mutex, held, done = Mutex(fairness=fairness), world.flag(), world.flag()
 
     def hold() -> None:
         with mutex:
