@@ -13,7 +13,7 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use underpass_shm::sync::fence;
 
 use crate::error::Phase;
-use crate::kernel::{Announced, Kernel, Parked, Purpose, Watch};
+use crate::kernel::{Announced, Kernel, Parked, Purpose, WORDS, Watch};
 use crate::wait::Sleepers;
 use crate::{Deadline, Error, Result};
 
@@ -292,6 +292,9 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
     for member in members {
         let bell = member.kernel.bell()?;
         if bells.iter().all(|other| !std::ptr::eq(other.words, bell.words)) {
+            if bells.len() == WORDS {
+                return Err(Error::Misuse(format!("they are of more than {WORDS} spaces: wait for fewer at once")));
+            }
             bells.push(bell);
             turns.push(Turn::begin(bell));
         }
