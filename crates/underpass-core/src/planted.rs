@@ -36,6 +36,8 @@ pub enum Fault {
     UnwatchedHeir,
     /// Who opens a latch wakes one of those who sleep, as if that one passed it on.
     WakeOfOne,
+    /// Who waits for many falls asleep whatever has become of what it announced: who changed it may have died before the ring.
+    UncomparedAnnouncement,
 }
 
 /// Whether that is wrong, here and now.
@@ -72,6 +74,7 @@ mod chosen {
         ("unwatched reader", Fault::UnwatchedReader),
         ("unwatched heir", Fault::UnwatchedHeir),
         ("wake of one", Fault::WakeOfOne),
+        ("uncompared announcement", Fault::UncomparedAnnouncement),
     ];
 
     thread_local! {
