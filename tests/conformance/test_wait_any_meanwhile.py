@@ -296,12 +296,38 @@ def test_the_bell_of_the_dead_is_taken_back_and_used_again(processes: Processes,
 # ── crowds ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("place", [0, 1, 499, 998, 999])
+def test_as_many_queues_as_one_sleep_has_room_for(processes: Processes) -> None:
+    """Of each a baton and what was announced are slept on, and some lives."""
+    queues = [Queue(2, 8) for _ in range(24)]
+    taken, never = processes.flag(), processes.flag()
+    queues[-1].put(b"job")
+
+    def take() -> None:
+        lease = queues[-1].take()
+        taken.raise_()
+        never.wait()
+        del lease
+
+    taker = processes.start(take)
+    taken.wait()
+    looks = [processes.start(onlooker, *queues) for _ in range(2)]
+    for one in looks:
+        one.until_asleep()
+    taker.kill()
+    assert [one.result() for one in looks] == [[23]] * 2
+
+
+@pytest.mark.parametrize("place", [0, 499, 999])
 def test_a_thousand_members(world: World, place: int) -> None:
-    """Several bear the same mark, and one sleep has room for the batons of 110 only."""
-    many = [Event() for _ in range(1000)]
-    looks = world.start(onlooker, *many)
-    looks.until_asleep()
+    """Several bear the same mark."""
+    many, begins = [Event() for _ in range(1000)], world.flag()
+
+    def look() -> list[int]:
+        begins.raise_()
+        return onlooker(*many)
+
+    looks = world.start(look)
+    begins.wait()
     many[place].set()
     assert looks.result() == [place]
     many[place - 1].set()

@@ -13,7 +13,8 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use underpass_shm::sync::fence;
 
 use crate::error::Phase;
-use crate::kernel::{Announced, Kernel, Parked, Purpose, Watch};
+use crate::kernel::{Announced, Kernel, Parked, Purpose, WORDS, Watch};
+use crate::planted::{Fault, planted};
 use crate::wait::Sleepers;
 use crate::{Deadline, Error, Result};
 
@@ -292,6 +293,9 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
     for member in members {
         let bell = member.kernel.bell()?;
         if bells.iter().all(|other| !std::ptr::eq(other.words, bell.words)) {
+            if bells.len() == WORDS {
+                return Err(Error::Misuse(format!("they are of more than {WORDS} spaces: wait for fewer at once")));
+            }
             bells.push(bell);
             turns.push(Turn::begin(bell));
         }
@@ -327,9 +331,13 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
         seen.lives.iter().for_each(|(_, life)| watch.life(*life));
         watch.unheard = seen.unheard;
         // Who dies between its change and the ring is told by a baton, on which this sleeper may not be queued yet.
-        watch.announced = std::mem::take(&mut seen.announced);
+        if !planted(Fault::UncomparedAnnouncement) {
+            std::mem::swap(&mut watch.announced, &mut seen.announced);
+        }
         let parked = kernel.park(&watch, &batons, deadline.time());
-        seen.announced = std::mem::take(&mut watch.announced);
+        if !planted(Fault::UncomparedAnnouncement) {
+            std::mem::swap(&mut watch.announced, &mut seen.announced);
+        }
         let heard: Vec<u32> = bells.iter().map(|bell| bell.words.rings.load(Acquire)).collect();
         told = parked == Parked::Look && heard != rings;
         rings = heard;

@@ -38,6 +38,8 @@ pub enum Fault {
     WakeOfOne,
     /// What a process held of a leased semaphore stays with it when it dies.
     UnitsOfTheDead,
+    /// Who waits for many falls asleep whatever has become of what it announced: who changed it may have died before the ring.
+    UncomparedAnnouncement,
 }
 
 /// Whether that is wrong, here and now.
@@ -58,7 +60,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 15] = [
+    const FAULTS: [(&str, Fault); 17] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -75,6 +77,7 @@ mod chosen {
         ("unwatched heir", Fault::UnwatchedHeir),
         ("wake of one", Fault::WakeOfOne),
         ("units of the dead", Fault::UnitsOfTheDead),
+        ("uncompared announcement", Fault::UncomparedAnnouncement),
     ];
 
     thread_local! {

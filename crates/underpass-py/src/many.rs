@@ -30,8 +30,9 @@ mod set;
 pub use choice::select;
 pub use set::WaitSet;
 
-/// Objects whose ringers' deaths one sleep on words has room for; more are waited for at descriptors.
-const MOST_BATONS: usize = 100;
+/// Objects whose ringers' deaths one sleep on words has room for, with a baton and what was announced beside it: four words at
+/// most, of a queue. More are waited for at descriptors.
+const MOST_BATONS: usize = 24;
 /// Objects that an error names.
 const NAMED: usize = 3;
 
@@ -178,8 +179,8 @@ impl<'a> Party<'a> {
 ///
 /// Args:
 ///     what: One object or more, or descriptors: files, sockets, `process`, anything with ``fileno()``, or its number, ready
-///         when it can be read. Each is looked at; one that is given twice is returned twice. With descriptors, or more than a
-///         hundred objects, a `WaitSet` is made for this wait: who waits so often keeps one.
+///         when it can be read. Each is looked at; one that is given twice is returned twice. With descriptors, or more than
+///         24 objects, a `WaitSet` is made for this wait: who waits so often keeps one.
 ///     timeout: Seconds; None waits for ever, 0 looks once.
 ///
 /// Raises:

@@ -10,12 +10,14 @@ from underpass import (
     BrokenBarrierError,
     Condition,
     EndOfStream,
+    Event,
     Mutex,
     Notification,
     Queue,
     RWLock,
     Semaphore,
     TimedOut,
+    wait_any,
 )
 from underpass.lab import World
 from underpass.sync import Latch
@@ -48,6 +50,21 @@ def wake_before_store(world: World) -> None:
     unit = Semaphore(0)
     world.process(unit.acquire, name="acquire")
     world.process(unit.release, name="release")
+
+
+def wake_before_store_beside_others(world: World) -> None:
+    """The one that is rung looks before the unit is there."""
+    unit, never = Semaphore(0), Event()
+    world.process(wait_any, never, unit, name="wait_any")
+    world.process(unit.release, name="release")
+
+
+def uncompared_announcement(world: World) -> None:
+    """A releaser dies before it rings, while who has announced itself is about to sleep."""
+    units, never = Semaphore(0), Event()
+    world.process(wait_any, never, units, mortal=False, name="wait_any")
+    world.process(units.release, name="release")
+    world.process(units.release, mortal=False, name="release")
 
 
 def grant_to_the_dead(world: World) -> None:
@@ -350,6 +367,8 @@ def wake_of_one(world: World) -> None:
 REPLANTED = (
     Replanted("missing baton", missing_baton, "untold death", kills=1),
     Replanted("wake before store", wake_before_store, "lost wake-up"),
+    Replanted("wake before store", wake_before_store_beside_others, "lost wake-up"),
+    Replanted("uncompared announcement", uncompared_announcement, "untold death", kills=1, schedules=2_000),
     Replanted("grant to the dead", grant_to_the_dead, "untold death", kills=1),
     Replanted("grant to the dead", unit_for_the_dead, "untold death", kills=1),
     Replanted("unwatched heir", unwatched_heir, "untold death", kills=1, schedules=10_000),

@@ -10,6 +10,7 @@ mod condition;
 mod kernel;
 mod latch;
 mod lock;
+mod many;
 mod mutex;
 mod notification;
 mod once;
