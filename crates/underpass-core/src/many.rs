@@ -351,7 +351,9 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
         if resumed || !told {
             told = false;
             // Whoever rings for one that has died takes its bit back, and dies before it sees whose the bell is now.
-            watching.iter().for_each(|one| self::watch(one.watchers, one.number));
+            for one in &watching {
+                self::watch(one.watchers, one.number);
+            }
         }
     }
 }
