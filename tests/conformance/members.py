@@ -13,7 +13,7 @@ from underpass.sync import Latch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conformance.backends import Actor, Flag, World
+    from tests.conformance.backends import Actor, Flag, Processes, Threads
 
 
 def _nothing(_it: Any) -> None:
@@ -112,7 +112,7 @@ KINDS = _kinds()
 member = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 
 
-def scene(world: World, kind: Kind) -> Scene:
+def scene(world: Threads | Processes, kind: Kind) -> Scene:
     """Make one that is not ready."""
     it, prepared, go = kind.make(), world.flag(), world.flag()
 

@@ -108,9 +108,9 @@ def test_a_lease_is_one_too(world: World) -> None:
     jobs = Queue(4, 8)
 
     def work() -> bytes:
-        place, lease = select(Event().wait, jobs.take)
-        assert place == 1
-        with lease as job:
+        done = select(Event().wait, jobs.take)
+        assert done[0] == 1
+        with done[1] as job:
             return bytes(job.value)
 
     worker = world.start(work)
