@@ -8,8 +8,8 @@
 //! no unit is free that somebody in a slot waits for, unless one of those that wait was called to come for it.
 
 mod roster;
+mod turn;
 
-use std::cell::Cell;
 #[cfg(not(loom))]
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ use std::sync::Arc;
 use underpass_shm::header::{Header, WORDS};
 use underpass_shm::layout::semaphore::{HOLDERS, HolderWords, LeasedWords};
 use underpass_shm::life::{Life, Me};
-use underpass_shm::operation::Operation;
 use underpass_shm::place::{Placed, PlacedSlice};
 #[cfg(not(loom))]
 use underpass_shm::region::Region;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use self::roster::Roster;
+use self::turn::Turn;
 use crate::kernel::{Kernel, Watch};
 use crate::many::Ready;
 use crate::planted::{Fault, planted};
@@ -347,80 +347,5 @@ impl Ready for Leased {
         self.waiters.announce_onlooker(watch);
         self.roster().watch(me.process, watch);
         Ok(self.value(kernel) > 0)
-    }
-}
-
-/// One operation of a process on it.
-struct Turn<'a> {
-    leased: &'a Leased,
-    kernel: &'a dyn Kernel,
-    me: Me,
-    /// It has taken its place among those who wait: a unit is handed to it from now on.
-    queued: Cell<bool>,
-}
-
-impl<'a> Turn<'a> {
-    fn new(leased: &'a Leased, kernel: &'a dyn Kernel, me: Me) -> Self {
-        Self { leased, kernel, me, queued: Cell::new(false) }
-    }
-}
-
-impl Room for Turn<'_> {
-    fn operation(&self) -> Operation {
-        Operation::Acquire
-    }
-
-    fn ready(&self, wish: Wish) -> bool {
-        self.leased.free() > 0 || self.leased.is_stale(wish)
-    }
-
-    fn queued(&self) {
-        self.queued.set(true);
-        // Nobody would tell this sleeper of one who has died already.
-        self.leased.reap(self.kernel, self.me);
-        self.leased.serve_if_due(self.kernel);
-    }
-
-    fn now(&self, wish: Wish) -> Option<u64> {
-        let Leased { order, .. } = self.leased;
-        if self.leased.is_stale(wish) {
-            return Some(RESET);
-        }
-        if self.leased.free() == 0 || order.is_some() && self.queued.get() {
-            return None;
-        }
-        // Without a place on the roster it waits for one, as for a unit.
-        let entry = self.leased.list(self.kernel, self.me.process).ok()?;
-        self.leased.count_one(entry);
-        Some(UNIT)
-    }
-
-    fn watch<'a>(&'a self, _wish: Wish, watch: &mut Watch<'a>) {
-        self.leased.roster().watch(self.me.process, watch);
-    }
-
-    fn mend(&self, kernel: &dyn Kernel) {
-        self.leased.complete();
-        self.leased.reap(kernel, self.me);
-        self.leased.serve_if_due(kernel);
-    }
-
-    fn take_back(&self, kernel: &dyn Kernel, slot: usize, given: u64) {
-        let leased = self.leased;
-        let _owed = leased.waiters.begin(kernel);
-        let process = process_of(leased.waiters.wish(slot));
-        // Of a process that was struck out all units are back already, this one among them.
-        if given == UNIT
-            && let Some(entry) = leased.roster().find(process)
-        {
-            let step = Step { gives: false, slot, entry, before: leased.roster().count(entry) };
-            leased.words.step.store(step.word(), Release);
-            leased.roster().set(entry, step.after());
-            leased.waiters.dismiss(slot);
-            leased.words.step.store(0, Release);
-        } else {
-            leased.waiters.dismiss(slot);
-        }
-        leased.serve(kernel);
     }
 }
