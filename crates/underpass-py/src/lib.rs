@@ -82,7 +82,7 @@ mod _core {
     #[pymodule_export]
     use crate::mutex::{Mutex, MutexStatistics};
     #[pymodule_export]
-    use crate::notification::{Notification, NotificationStatistics};
+    use crate::notification::{Notification, NotificationFlags, NotificationStatistics};
     #[pymodule_export]
     use crate::object::SharedObject;
     #[pymodule_export]
