@@ -7,6 +7,7 @@ mod bytes;
 mod condition;
 mod error;
 mod event;
+mod event_loop;
 mod fairness;
 mod gate;
 mod handle;
