@@ -4,11 +4,23 @@ import os
 from types import TracebackType
 from typing import Self
 
-from underpass._core import Holder, QueueRoom, Waiter, WaitSet, fail_after, select, wait_all, wait_any, warn_waiting
+from underpass._core import (
+    Holder,
+    NotificationFlags,
+    QueueRoom,
+    Waiter,
+    WaitSet,
+    fail_after,
+    select,
+    wait_all,
+    wait_any,
+    warn_waiting,
+)
 from underpass.errors import NotFoundError
 
 __all__ = [
     "Holder",
+    "NotificationFlags",
     "ProcessEnd",
     "QueueRoom",
     "WaitSet",

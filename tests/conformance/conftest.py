@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.conformance.backends import Processes, Threads, World
 from tests.conformance.lab import Lab
+from tests.conformance.loops import LOOPS, EventLoop
 from underpass import _core
 
 RECHECK = 1.0
@@ -59,6 +60,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.definition.path.stem in IN_THE_LAB:
             worlds.append(Lab)
         metafunc.parametrize("world", worlds, ids=[world.__name__.lower() for world in worlds], indirect=True)
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> EventLoop:
+    """Return an event loop, each in its turn."""
+    return EventLoop(request.param)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -128,6 +128,8 @@ pub trait Host: Send + Sync + std::fmt::Debug {
     fn signals(&self) -> bool;
     /// Says that the calling thread still waits; true if that raised.
     fn still_waiting(&self, waiting: &StillWaiting<'_>) -> bool;
+    /// Is told before the first sleep of an operation, which blocks whatever else the thread runs; true if that raised.
+    fn blocks(&self, object: &str, operation: Operation) -> bool;
     /// How long a thread may spin while it keeps the interpreter from others, in nanoseconds.
     fn longest_spin(&self) -> u64;
 }
@@ -146,6 +148,10 @@ impl Host for NoHost {
     }
 
     fn still_waiting(&self, _waiting: &StillWaiting<'_>) -> bool {
+        false
+    }
+
+    fn blocks(&self, _object: &str, _operation: Operation) -> bool {
         false
     }
 
@@ -195,6 +201,13 @@ impl Linux {
         let (lives, header) = (self.space.lives(), &object.header);
         lives.sleeps_for(header.nonce, header.kind, purpose.operation, purpose.since.get(), watch.lives());
         Some(Told(lives))
+    }
+
+    /// The host does not let this operation sleep. It is asked once, and not for the moment that a lock inside an object takes.
+    fn is_blocked(&self, watch: &Watch<'_>) -> bool {
+        let (Some(object), Some(purpose)) = (&self.object, &watch.purpose) else { return false };
+        let is_first = purpose.since.get() == 0 && purpose.operation != Operation::Lock;
+        is_first && self.host.blocks(&object.title, purpose.operation)
     }
 
     /// Says that this wait is a long one, if it is time for that, and until when it may be silent; none: a handler raised.
@@ -271,6 +284,9 @@ impl Kernel for Linux {
 
     fn park(&self, watch: &Watch<'_>, batons: &[&AtomicU32], until: Option<u64>) -> Parked {
         if self.host.signals() {
+            return Parked::Interrupted;
+        }
+        if self.is_blocked(watch) {
             return Parked::Interrupted;
         }
         let now = clock::monotonic();

@@ -187,6 +187,35 @@ impl Ready for Notification {
     }
 }
 
+/// Some flags of a notification, as those see it who wait for them and for other things besides.
+#[derive(Debug)]
+pub struct Wished {
+    /// Whose flags.
+    pub notification: Notification,
+    /// Which, and whether all of them.
+    pub wish: Wish,
+}
+
+impl Ready for Wished {
+    fn sleepers(&self) -> &dyn Sleepers {
+        &self.notification.waiters
+    }
+
+    /// The wish is fulfilled.
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        let Notification { words, waiters } = &self.notification;
+        let is_fulfilled = |bits| matched(bits, self.wish).is_some();
+        if is_fulfilled(self.notification.bits()) {
+            return Ok(true);
+        }
+        let Some(watch) = watch else { return Ok(false) };
+        let _held = waiters.enter(kernel, &self.notification)?;
+        waiters.reap(kernel, &self.notification);
+        waiters.announce_onlooker(watch);
+        Ok(is_fulfilled(words.bits.load(Relaxed)))
+    }
+}
+
 impl Room for Notification {
     fn ready(&self, wish: Wish) -> bool {
         matched(self.words.bits.load(Relaxed), wish).is_some()

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use underpass_core::linux::{Host, StillWaiting};
+use underpass_shm::operation::Operation;
 
-use crate::waits;
+use crate::{event_loop, waits};
 
 /// Spins of a process in which other threads may want the interpreter.
 const SPIN_SHARED: u64 = 5_000;
@@ -44,6 +45,10 @@ impl Host for Python {
 
     fn still_waiting(&self, waiting: &StillWaiting<'_>) -> bool {
         pyo3::Python::attach(|py| waits::log(py, waiting).map_err(|error| error.restore(py)).is_err())
+    }
+
+    fn blocks(&self, object: &str, operation: Operation) -> bool {
+        pyo3::Python::attach(|py| event_loop::warn(py, object, operation).map_err(|error| error.restore(py)).is_err())
     }
 
     fn longest_spin(&self) -> u64 {

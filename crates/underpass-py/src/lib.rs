@@ -7,6 +7,7 @@ mod bytes;
 mod condition;
 mod error;
 mod event;
+mod event_loop;
 mod fairness;
 mod gate;
 mod handle;
@@ -82,7 +83,7 @@ mod _core {
     #[pymodule_export]
     use crate::mutex::{Mutex, MutexStatistics};
     #[pymodule_export]
-    use crate::notification::{Notification, NotificationStatistics};
+    use crate::notification::{Notification, NotificationFlags, NotificationStatistics};
     #[pymodule_export]
     use crate::object::SharedObject;
     #[pymodule_export]

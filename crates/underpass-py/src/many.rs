@@ -18,7 +18,7 @@ use crate::handle::Handle;
 use crate::kernel_lab;
 use crate::latch::Latch;
 use crate::mutex::Mutex;
-use crate::notification::Notification;
+use crate::notification::{Notification, NotificationFlags};
 use crate::port::Port;
 use crate::queue::Queue;
 use crate::semaphore::Semaphore;
@@ -73,6 +73,7 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         Semaphore |it: &'a Semaphore| it.core.ready(),
         Mutex |it: &'a Mutex| it.core() as &dyn Ready,
         Notification |it: &'a Notification| &it.core as &dyn Ready,
+        NotificationFlags |it: &'a NotificationFlags| &it.core as &dyn Ready,
         Event |it: &'a Event| &it.core as &dyn Ready,
         Latch |it: &'a Latch| &it.core as &dyn Ready,
         Queue |it: &'a Queue| &*it.core as &dyn Ready,
@@ -84,7 +85,7 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         return Ok((&port.handle, &port.server));
     }
     Err(PyTypeError::new_err(format!(
-        "{} cannot be waited for beside others: a Semaphore, Mutex, Notification, Event, Latch, Queue, Queue.room or Port can",
+        "{} cannot be waited for beside others: a Semaphore, Mutex, Notification, its flags, Event, Latch, Queue, Queue.room or Port can",
         what.get_type().name()?
     )))
 }
@@ -162,21 +163,7 @@ impl<'a> Party<'a> {
 ///
 /// What is ready is what a verb would not wait for:
 ///
-/// ================  ==================================================================
-/// object            is ready
-/// ================  ==================================================================
-/// `Semaphore`       with a unit
-/// `Mutex`           that nobody holds, whose owner has died, or that is the caller's
-/// `Notification`    with any flag
-/// `Event`           that is set
-/// `Latch`           that is open
-/// `Queue`           with a message, or from which none will come any more
-/// ``Queue.room``    of a queue with a free slot, or that was shut down
-/// `Port`            with a call or notified bits, or that was closed
-/// a descriptor      that can be read, or whose other end is gone
-/// `process`         that has ended
-/// ================  ==================================================================
-///
+/// ================  ===========================================================///
 /// Args:
 ///     what: One object or more, or descriptors: files, sockets, `process`, anything with ``fileno()``, or its number, ready
 ///         when it can be read. Each is looked at; one that is given twice is returned twice. With descriptors, or more than

@@ -96,6 +96,24 @@ pub struct Notification {
     pub core: core::Notification,
 }
 
+/// Some flags of a notification: ready when any of them is set, or all.
+///
+/// What ``Notification.flags`` is: for `wait_any`, beside other objects.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct NotificationFlags {
+    pub handle: Arc<Handle>,
+    pub core: core::Wished,
+}
+
+#[pymethods]
+impl NotificationFlags {
+    fn __repr__(&self) -> String {
+        let quantity = if self.core.wish.how & ALL == 0 { "any" } else { "all" };
+        format!("<{quantity} of the flags {:#x} of {}>", self.core.wish.value, self.handle.title)
+    }
+}
+
 /// A snapshot of a notification.
 #[pyclass(frozen, get_all, module = "underpass")]
 #[derive(Debug)]
@@ -246,6 +264,29 @@ impl Notification {
     #[pyo3(signature = (bits=Flags::EVERY, *, all=false, consume=true))]
     fn wait_nowait(&self, py: Python<'_>, bits: Flags, all: bool, consume: bool) -> PyResult<u64> {
         self.wait_for(py, bits, all, consume, Timeout::NoWait)
+    }
+
+    /// Some of the flags, as something to be waited for beside others: ready when any of them is set, or with ``all`` all.
+    ///
+    /// For `wait_any` and a `WaitSet`, as ``Queue.room`` is. It takes no flag.
+    ///
+    /// Raises:
+    ///     ValueError: ``bits`` is not between 0 and 2**64 - 1.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> news = underpass.Notification()
+    ///     >>> urgent = news.flags(0b100)
+    ///     >>> news.notify(0b101)
+    ///     0
+    ///     >>> underpass.wait_any(urgent, timeout=1) == [urgent]
+    ///     True
+    #[pyo3(signature = (bits, *, all=false))]
+    fn flags(&self, py: Python<'_>, bits: Flags, all: bool) -> PyResult<NotificationFlags> {
+        self.handle.check(py)?;
+        let wish = Wish { value: bits.0, how: if all { ALL } else { 0 } };
+        let core = core::Wished { notification: over(py, &self.handle)?, wish };
+        Ok(NotificationFlags { handle: self.handle.clone(), core })
     }
 
     /// The flags that are set now.

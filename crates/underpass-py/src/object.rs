@@ -49,6 +49,18 @@ impl SharedObject {
         self.handle.unlink(py)
     }
 
+    /// The same object for coroutines: its verbs, awaitable. Only of what `underpass.aio` has.
+    #[getter]
+    fn aio<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("underpass.aio")?.call_method1("of", (slf,))
+    }
+
+    /// What all handles of the object have in common, and no other object has.
+    #[getter]
+    fn _nonce(&self) -> u64 {
+        self.handle.header.nonce
+    }
+
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Travel)> {
         self.handle.reduce(py)
     }

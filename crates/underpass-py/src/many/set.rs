@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -144,6 +145,33 @@ impl WaitSet {
         PyList::new(py, ready.into_iter().map(|(_, what, _)| what))
     }
 
+    /// Return the members that are ready now, in the order in which they were added: perhaps none. Never waits.
+    ///
+    /// For who is told by `fileno`, which may be readable for nothing.
+    ///
+    /// Args:
+    ///     everything: Look at each member, and not only at those that something was heard of: what a wait does after
+    ///         `recheck` seconds in which it heard nothing.
+    ///
+    /// Raises:
+    ///     ClosedError: The set was closed.
+    #[pyo3(signature = (*, everything=false))]
+    fn ready<'py>(&self, py: Python<'py>, everything: bool) -> PyResult<Bound<'py, PyList>> {
+        let found = if self.in_lab {
+            self.wait_in_lab(py, "WaitSet.ready", Deadline::NoWait, false)?
+        } else {
+            self.wait_until(py, Deadline::NoWait, false, everything)?
+        };
+        PyList::new(py, found.unwrap_or_default().into_iter().map(|(_, what, _)| what))
+    }
+
+    /// Seconds after which a wait that heard nothing looks at each member: the backstop for deaths that nobody tells of. None: never.
+    #[getter]
+    fn recheck(&self) -> Option<f64> {
+        let recheck = linux::recheck();
+        (recheck != u64::MAX).then(|| Duration::from_nanos(recheck).as_secs_f64())
+    }
+
     /// Wait until a member with a handler is ready at least, and call the handlers of all that are; return how many.
     ///
     /// A handler is called once, with its member, which is none any more by then: add it again to be told again. What a
@@ -181,7 +209,7 @@ impl WaitSet {
 
     /// Return a descriptor that is readable while a member may be ready: for other loops.
     ///
-    /// Whoever is told so calls ``wait(timeout=0)``, which says what is ready, or raises TimedOut if nothing is any more. The descriptor is the set's, and
+    /// Whoever is told so calls ``ready()``, which says what is: perhaps nothing any more. The descriptor is the set's, and
     /// closed with it.
     ///
     /// Raises:
@@ -292,7 +320,7 @@ impl WaitSet {
     fn wait_for(&self, py: Python<'_>, verb: &str, timeout: Timeout, handled: bool) -> PyResult<Found> {
         let found = match timeout.deadline(verb) {
             Ok(deadline) if self.in_lab => self.wait_in_lab(py, verb, deadline, handled)?,
-            Ok(deadline) => self.wait_until(py, deadline, handled)?,
+            Ok(deadline) => self.wait_until(py, deadline, handled, false)?,
             Err(error) => Err(error),
         };
         timeout.judge(found).map_err(|error| {
@@ -322,8 +350,14 @@ impl WaitSet {
         }
     }
 
-    fn wait_until(&self, py: Python<'_>, deadline: Deadline, handled: bool) -> PyResult<Result<Found, Error>> {
-        let mut heard = Heard::nothing();
+    fn wait_until(
+        &self,
+        py: Python<'_>,
+        deadline: Deadline,
+        handled: bool,
+        everything: bool,
+    ) -> PyResult<Result<Found, Error>> {
+        let mut heard = Heard { all: everything, ..Heard::nothing() };
         let mut until = 0;
         let mut expired = deadline == Deadline::NoWait;
         loop {

@@ -1,0 +1,22 @@
+"""The same objects for coroutines: on asyncio, uvloop and trio, and so on anyio.
+
+``aio.X(...)`` takes what ``X(...)`` takes, and ``x.aio`` is the face of an object that is there. A face has the verbs of its object:
+those that may wait are coroutines, without ``timeout=``, since deadlines are the event loop's own (``asyncio.timeout``,
+``trio.move_on_after``, ``anyio.fail_after``); all others are what they were. ``x.aio.sync`` is the object.
+
+An operation that need not wait does not yield to the loop, and is no checkpoint: it is done when it is called, in order. One that waits
+takes its token or message in the same step of the task in which it returns, so a task that is cancelled has taken none.
+Tasks of one loop are served in order of arrival at each object. No thread is made: a loop has one descriptor for all that its
+tasks wait for, and the kernel tells it who has died.
+"""
+
+from underpass.aio.event import Event
+from underpass.aio.face import Face
+from underpass.aio.faces import of
+from underpass.aio.latch import Latch
+from underpass.aio.mutex import Mutex
+from underpass.aio.notification import Notification
+from underpass.aio.queue import Queue
+from underpass.aio.semaphore import Semaphore
+
+__all__ = ["Event", "Face", "Latch", "Mutex", "Notification", "Queue", "Semaphore", "of"]

@@ -1,0 +1,35 @@
+"""Which face an object has: what ``x.aio`` returns."""
+
+from typing import Any
+
+from underpass import data, sync
+from underpass.aio.event import Event
+from underpass.aio.face import Face
+from underpass.aio.latch import Latch
+from underpass.aio.mutex import Mutex
+from underpass.aio.notification import Notification
+from underpass.aio.queue import Queue
+from underpass.aio.semaphore import Semaphore
+from underpass.memory import SharedObject
+
+_FACES: dict[type, type[Face[Any]]] = {
+    sync.Semaphore: Semaphore,
+    sync.Mutex: Mutex,
+    sync.Notification: Notification,
+    sync.Event: Event,
+    sync.Latch: Latch,
+    data.Queue: Queue,
+}
+
+
+def of(plain: SharedObject, /) -> Face[Any]:
+    """Return the face of an object for coroutines.
+
+    Raises:
+        AttributeError: Objects of this class cannot be awaited.
+    """
+    face = _FACES.get(type(plain))
+    if face is None:
+        names = ", ".join(cls.__name__ for cls in _FACES)
+        raise AttributeError(f"a {type(plain).__name__} cannot be awaited: {names} can")
+    return face.over(plain)

@@ -1,0 +1,142 @@
+"""`underpass.Mutex`, awaitable, and held by a task."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Literal, Self
+
+from underpass import sync
+from underpass.aio.face import Face
+from underpass.aio.seat import Seat
+from underpass.aio.semaphore import Fairness
+from underpass.errors import OwnerDiedError, TimedOut, WouldBlock
+from underpass.memory import Space
+from underpass.ports import Peer
+
+
+class Mutex(Face[sync.Mutex]):
+    """A mutex for coroutines: ``aio.Mutex()``, or ``mutex.aio``.
+
+    Its owner is the task that took it: another task of the same thread waits, in order of arrival, and may not release it. Among
+    loops and threads a task barges, whatever the fairness. For everybody else the owner is the thread of the loop; when that dies,
+    waiters are told as by the blocking verbs. Within one loop use the face throughout: the blocking verbs know the thread, and not
+    which task runs. A task that ends while it holds the mutex leaves it held.
+
+    Example:
+        >>> import asyncio, underpass
+        >>> async def main():
+        ...     ledger = underpass.aio.Mutex()
+        ...     async with ledger:
+        ...         return ledger.statistics().state
+        >>> asyncio.run(main())
+        'held'
+    """
+
+    __slots__ = ()
+
+    def __init__(self, *, recursive: bool = False, fairness: Fairness = "barging") -> None:
+        super().__init__(sync.Mutex(recursive=recursive, fairness=fairness))
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        recursive: bool = False,
+        fairness: Fairness = "barging",
+        space: Space | None = None,
+        mode: int | None = None,
+    ) -> "Mutex":
+        """Make a named mutex. Raises ExistsError if the name is taken."""
+        return cls.over(sync.Mutex.create(name, recursive=recursive, fairness=fairness, space=space, mode=mode))
+
+    @classmethod
+    def open(cls, name: str, *, space: Space | None = None) -> "Mutex":
+        """Open a named mutex. Raises NotFoundError."""
+        return cls.over(sync.Mutex.open(name, space=space))
+
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str,
+        *,
+        recursive: bool = False,
+        fairness: Fairness = "barging",
+        space: Space | None = None,
+        mode: int | None = None,
+    ) -> "Mutex":
+        """Open the mutex of that name, or make it. Raises MismatchError if it exists and differs."""
+        return cls.over(sync.Mutex.open_or_create(name, recursive=recursive, fairness=fairness, space=space, mode=mode))
+
+    async def acquire(self) -> Literal[True]:
+        """Take it, waiting for its owner; always True. A cancelled task does not hold it.
+
+        Raises:
+            OwnerDiedError: Its owner died, and nobody has repaired what it protects. It is not held: enter it with ``recovering``.
+            MisuseError: This task holds it already, and it is not recursive.
+        """
+        return await Seat.of(self.sync).take(self.sync, self.sync.acquire_nowait)
+
+    def acquire_nowait(self) -> Literal[True]:
+        """Take it or raise WouldBlock at once; otherwise as ``acquire``."""
+        return Seat.of(self.sync).take_nowait(self.sync.acquire_nowait)
+
+    def release(self) -> None:
+        """Give it back, or one level of a recursive one. Never waits.
+
+        Raises:
+            MisuseError: This task does not hold it.
+        """
+        Seat.of(self.sync).give(self.sync.release)
+
+    @asynccontextmanager
+    async def holding(self) -> AsyncGenerator[None]:
+        """Hold it for the length of an ``async with`` block."""
+        await self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    @asynccontextmanager
+    async def recovering(self) -> AsyncGenerator[OwnerDiedError | None]:
+        """Hold it for the length of an ``async with`` block, also after its owner died: the block gets the error, or None.
+
+        A block that got the error and ends normally says that what the mutex protects is whole again.
+        """
+
+        def attempt() -> tuple[AbstractContextManager[OwnerDiedError | None, None], OwnerDiedError | None]:
+            block = self.sync.recovering(timeout=0)
+            try:
+                return block, block.__enter__()
+            except TimedOut as busy:
+                raise WouldBlock(str(busy)) from None
+
+        seat = Seat.of(self.sync)
+        block, died = await seat.take(self.sync, attempt)
+        try:
+            yield died
+        except BaseException as error:
+            seat.give(partial(block.__exit__, type(error), error, error.__traceback__))
+            raise
+        else:
+            seat.give(partial(block.__exit__, None, None, None))
+
+    @property
+    def owner(self) -> Peer | None:
+        """The thread that holds it, or None."""
+        return self.sync.owner
+
+    def statistics(self) -> sync.MutexStatistics:
+        """Return a frozen snapshot."""
+        return self.sync.statistics()
+
+    async def __aenter__(self) -> Self:
+        await self.acquire()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

@@ -1,0 +1,81 @@
+"""The reactor's place in a loop of asyncio, which uvloop is too: a reader of one descriptor."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+from underpass.aio.reactor import Reactor
+
+
+class Sleeper:
+    """A task that waits for a future of its own."""
+
+    __slots__ = ("_future", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[None] = loop.create_future()
+
+    async def sleep(self) -> None:
+        """Sleep until woken, also before."""
+        await self._future
+        self._future = self._loop.create_future()
+
+    def wake(self) -> None:
+        """End the sleep, or the next one."""
+        if not self._future.done():
+            self._future.set_result(None)
+
+
+class Asyncio:
+    """A loop that runs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.reactor: Reactor = Reactor(self)
+        self._descriptor = self.reactor.members.fileno()
+        self._timer: asyncio.TimerHandle | None = None
+        loop.add_reader(self._descriptor, self.reactor.look)
+        # A loop that shuts down ends its generators: that is how the reactor hears of it.
+        self._ending = self._until_the_end()
+        with suppress(StopIteration):
+            self._ending.asend(None).send(None)
+
+    async def _until_the_end(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.reactor.closed:
+            if not self.loop.is_closed():
+                self.loop.remove_reader(self._descriptor)
+            self.reactor.close()
+
+    def sleeper(self) -> Sleeper:
+        """Return the running task, as one that can sleep and be woken."""
+        return Sleeper(self.loop)
+
+    def task(self) -> object:
+        """Return what the running task is known by."""
+        return asyncio.current_task(self.loop)
+
+    async def breathe(self) -> None:
+        """Let other tasks run."""
+        await asyncio.sleep(0)
+
+    def busy(self) -> None:
+        """Tasks wait: have the reactor look at everything from time to time."""
+        recheck = self.reactor.members.recheck
+        if self._timer is None and recheck is not None:
+            self._timer = self.loop.call_later(recheck, self._recheck)
+
+    def _recheck(self) -> None:
+        self._timer = None
+        if self.reactor.waiting:
+            self.reactor.look(everything=True)
+            self.busy()

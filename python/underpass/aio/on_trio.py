@@ -1,0 +1,84 @@
+"""The reactor's place in a run of trio: a system task at one descriptor."""
+
+import trio
+
+from underpass.aio.reactor import Reactor
+
+
+class Sleeper:
+    """A task that waits to be rescheduled."""
+
+    __slots__ = ("_asleep", "_task", "_woken")
+
+    def __init__(self) -> None:
+        self._task = trio.lowlevel.current_task()
+        self._asleep = False
+        self._woken = False
+
+    async def sleep(self) -> None:
+        """Sleep until woken, also before."""
+        if not self._woken:
+            self._asleep = True
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        self._woken = False
+
+    def wake(self) -> None:
+        """End the sleep, or the next one."""
+        self._woken = True
+        if self._asleep:
+            self._asleep = False
+            trio.lowlevel.reschedule(self._task)
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._asleep = False
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+class Trio:
+    """A run of trio."""
+
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self.loop: trio.lowlevel.TrioToken = token
+        self.reactor: Reactor = Reactor(self)
+        self._descriptor = self.reactor.members.fileno()
+        self._waited_in = trio.Event()
+        trio.lowlevel.spawn_system_task(self._listen)
+        trio.lowlevel.spawn_system_task(self._recheck)
+
+    def close(self) -> None:
+        """End it."""
+        if not self.reactor.closed:
+            self.reactor.close()
+
+    def sleeper(self) -> Sleeper:
+        """Return the running task, as one that can sleep and be woken."""
+        return Sleeper()
+
+    def task(self) -> object:
+        """Return what the running task is known by."""
+        return trio.lowlevel.current_task()
+
+    async def breathe(self) -> None:
+        """Let other tasks run."""
+        await trio.lowlevel.checkpoint()
+
+    def busy(self) -> None:
+        """Tasks wait: have the reactor look at everything from time to time."""
+        self._waited_in.set()
+
+    async def _listen(self) -> None:
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self._descriptor)
+                self.reactor.look()
+        finally:
+            self.close()
+
+    async def _recheck(self) -> None:
+        while (recheck := self.reactor.members.recheck) is not None:
+            await self._waited_in.wait()
+            await trio.sleep(recheck)
+            if self.reactor.waiting:
+                self.reactor.look(everything=True)
+            else:
+                self._waited_in = trio.Event()

@@ -1,0 +1,185 @@
+"""`underpass.Queue`, awaitable."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from underpass import data
+from underpass.aio.face import Face
+from underpass.aio.messages import Messages
+from underpass.aio.running import reactor
+from underpass.errors import TimedOut, WouldBlock
+from underpass.memory import Space
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+T = TypeVar("T")
+
+
+class Queue(Face[data.Queue]):
+    """A queue for coroutines: ``aio.Queue()``, or ``queue.aio``.
+
+    Tasks of one loop get messages, and room, in order of arrival. ``async for`` gets until EndOfStream, and lets the loop's other
+    tasks run from time to time.
+
+    Example:
+        >>> import asyncio, underpass
+        >>> async def main():
+        ...     jobs = underpass.aio.Queue()
+        ...     await jobs.put(b"wheel")
+        ...     jobs.shutdown()
+        ...     return [job async for job in jobs]
+        >>> asyncio.run(main())
+        [b'wheel']
+    """
+
+    __slots__ = ()
+
+    def __init__(self, capacity: int = 64, message_size: int = 256, *, max_deliveries: int | None = None) -> None:
+        super().__init__(data.Queue(capacity, message_size, max_deliveries=max_deliveries))
+
+    @classmethod
+    def create(  # noqa: PLR0913 - the object's own arguments
+        cls,
+        name: str,
+        capacity: int = 64,
+        message_size: int = 256,
+        *,
+        max_deliveries: int | None = None,
+        space: Space | None = None,
+        mode: int | None = None,
+    ) -> "Queue":
+        """Make a named queue. Raises ExistsError if the name is taken."""
+        made = data.Queue.create(name, capacity, message_size, max_deliveries=max_deliveries, space=space, mode=mode)
+        return cls.over(made)
+
+    @classmethod
+    def open(cls, name: str, *, space: Space | None = None) -> "Queue":
+        """Open a named queue. Raises NotFoundError."""
+        return cls.over(data.Queue.open(name, space=space))
+
+    @classmethod
+    def open_or_create(  # noqa: PLR0913 - the object's own arguments
+        cls,
+        name: str,
+        capacity: int = 64,
+        message_size: int = 256,
+        *,
+        max_deliveries: int | None = None,
+        space: Space | None = None,
+        mode: int | None = None,
+    ) -> "Queue":
+        """Open the queue of that name, or make it. Raises MismatchError if it exists with other parameters."""
+        found = data.Queue.open_or_create(
+            name, capacity, message_size, max_deliveries=max_deliveries, space=space, mode=mode
+        )
+        return cls.over(found)
+
+    async def put(self, data: "Buffer") -> None:
+        """Put a message, waiting for room. A cancelled task has put none."""
+        return await self._when_there_is_room(partial(self.sync.put_nowait, data))
+
+    def put_nowait(self, data: "Buffer") -> None:
+        """Put a message or raise WouldBlock at once."""
+        self.sync.put_nowait(data)
+
+    async def loan(self, size: int) -> data.Loan:
+        """Lend ``size`` bytes of a free slot to write in place, waiting for one; leaving its ``with`` block puts them."""
+        return await self._when_there_is_room(_once(partial(self.sync.loan, size, timeout=0)))
+
+    async def get(self) -> bytes:
+        """Get the front message, waiting for one. A cancelled task has taken none.
+
+        Raises:
+            EndOfStream: The queue was shut down, or its last registered putter left, and nothing is queued or leased.
+            PeerDiedError: The last registered putter died, and nothing is queued or leased.
+        """
+        return await self._when_there_is_a_message(self.sync.get_nowait)
+
+    def get_nowait(self) -> bytes:
+        """Get the front message or raise WouldBlock at once."""
+        return self.sync.get_nowait()
+
+    async def get_into(self, buffer: "Buffer") -> int:
+        """Get the front message into a writable buffer, and its length. One that does not fit stays in the queue."""
+        return await self._when_there_is_a_message(_once(partial(self.sync.get_into, buffer, timeout=0)))
+
+    async def get_many(self, limit: int | None = None) -> list[bytes]:
+        """Get at least one message, waiting for it, then whatever is there, up to ``limit``."""
+        limits = () if limit is None else (limit,)
+        return await self._when_there_is_a_message(_once(partial(self.sync.get_many, *limits, timeout=0)))
+
+    async def take(self) -> data.Lease:
+        """Lease the front message, waiting for one: read it in place, then say done or put it back."""
+        return await self._when_there_is_a_message(self.sync.take_nowait)
+
+    def take_nowait(self) -> data.Lease:
+        """Lease the front message or raise WouldBlock at once."""
+        return self.sync.take_nowait()
+
+    def leases(self) -> AsyncIterator[data.Lease]:
+        """Lease message after message, until EndOfStream: ``async for job in queue.aio.leases(): with job: ...``."""
+        return Messages(self.take)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return Messages(self.get)
+
+    def putting(self) -> AbstractContextManager[None, None]:
+        """Register this process as a putter for the length of a ``with`` block."""
+        return self.sync.putting()
+
+    def shutdown(self, *, immediate: bool = False) -> None:
+        """Refuse further puts; getters drain what is there. With ``immediate`` what is queued is thrown away."""
+        self.sync.shutdown(immediate=immediate)
+
+    def peek(self, index: int = 0) -> bytes:
+        """Return the message at ``index`` from the front, which stays there. Raises IndexError."""
+        return self.sync.peek(index)
+
+    def purge(self) -> int:
+        """Throw away what is queued; how many messages. Threads that wait to put get ResetError; tasks go on and put."""
+        return self.sync.purge()
+
+    @property
+    def depth(self) -> int:
+        """Messages queued now, those at work not counted."""
+        return self.sync.depth
+
+    @property
+    def capacity(self) -> int:
+        """How many messages it holds."""
+        return self.sync.capacity
+
+    @property
+    def message_size(self) -> int:
+        """How many bytes a message can have."""
+        return self.sync.message_size
+
+    @property
+    def dead_letters(self) -> "Queue":
+        """Where messages go that were delivered too often."""
+        return type(self).over(self.sync.dead_letters)
+
+    def statistics(self) -> data.QueueStatistics:
+        """Return a frozen snapshot."""
+        return self.sync.statistics()
+
+    async def _when_there_is_a_message(self, attempt: Callable[[], T]) -> T:
+        return await reactor().wait(self.sync, lambda: self.sync, attempt)
+
+    async def _when_there_is_room(self, attempt: Callable[[], T]) -> T:
+        return await reactor().wait((self.sync, "room"), lambda: self.sync.room, attempt)
+
+
+def _once(verb: Callable[[], T]) -> Callable[[], T]:
+    """Return a verb that has no twin, with ``timeout=0``, as the twin that it would have."""
+
+    def attempt() -> T:
+        try:
+            return verb()
+        except TimedOut as late:
+            raise WouldBlock(str(late)) from None
+
+    return attempt

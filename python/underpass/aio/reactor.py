@@ -1,0 +1,118 @@
+"""The place where the tasks of one event loop wait: one `WaitSet`, one descriptor, whatever they wait for.
+
+Invariant: nobody takes for a task but the task itself, in the step in which it goes on; the reactor only wakes. So a task that is
+cancelled, woken or not, has taken nothing, and what it was woken for wakes the next.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from underpass.aio.line import Line, Sleeper
+from underpass.errors import UnderpassError, WouldBlock
+from underpass.waiting import WaitSet
+
+T = TypeVar("T")
+
+
+class Loop(Protocol):
+    """What a reactor asks of the event loop that it belongs to."""
+
+    def sleeper(self) -> Sleeper:
+        """Return the running task, as one that can sleep and be woken."""
+        ...
+
+    def task(self) -> object:
+        """Return what the running task is known by."""
+        ...
+
+    async def breathe(self) -> None:
+        """Let other tasks run."""
+        ...
+
+    def busy(self) -> None:
+        """Tasks wait: have the reactor look at everything from time to time."""
+        ...
+
+
+class Reactor:
+    """All that tasks of one loop wait for."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop: Loop = loop
+        self.members: WaitSet = WaitSet()
+        self.closed: bool = False
+        self._lines: dict[object, Line] = {}
+        self._by_member: dict[Any, Line] = {}
+        #: Which task of this loop has a mutex, by the mutex.
+        self.seats: dict[int, Any] = {}
+
+    async def wait(
+        self, key: object, member: Callable[[], Any], attempt: Callable[[], T], *, together: bool = False
+    ) -> T:
+        """Return what ``attempt`` returns once it does not raise WouldBlock.
+
+        Args:
+            key: What stands for the thing that is waited for: who waits for the same stands in one line.
+            member: Makes what a `WaitSet` takes, ready when an attempt may succeed.
+            attempt: Does it or raises WouldBlock.
+            together: Nobody takes it from others: what wakes one wakes all.
+        """
+        line = self._lines.get(key)
+        if line is None:
+            try:
+                return attempt()
+            except WouldBlock:
+                line = self._begin(Line(key, member(), together=together))
+        sleeper = self.loop.sleeper()
+        line.sleepers[sleeper] = None
+        try:
+            if len(line.sleepers) == 1:
+                # What came since the attempt is there by now, or will be told.
+                self.look()
+            while True:
+                await sleeper.sleep()
+                try:
+                    return attempt()
+                except WouldBlock:
+                    continue
+        finally:
+            del line.sleepers[sleeper]
+            if not line.sleepers:
+                self._end(line)
+
+    def look(self, *, everything: bool = False) -> None:
+        """Wake who waits for what is ready."""
+        if not self._lines:
+            return
+        try:
+            ready = self.members.ready(everything=everything)
+        except UnderpassError:
+            # Whose object it was learns it by an attempt of its own.
+            ready = list(self._by_member)
+        for member in ready:
+            line = self._by_member.get(member)
+            if line is not None:
+                line.wake()
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait for objects; those that wait for a task to give a mutex back are not counted."""
+        return sum(len(line.sleepers) for line in self._lines.values())
+
+    def close(self) -> None:
+        """End it, with its loop."""
+        self.closed = True
+        self._lines.clear()
+        self._by_member.clear()
+        self.members.close()
+
+    def _begin(self, line: Line) -> Line:
+        self.members.add(line.member)
+        self._lines[line.key] = self._by_member[line.member] = line
+        self.loop.busy()
+        return line
+
+    def _end(self, line: Line) -> None:
+        if self._lines.pop(line.key, None) is not None:
+            del self._by_member[line.member]
+            self.members.remove(line.member)

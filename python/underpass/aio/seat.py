@@ -1,0 +1,114 @@
+"""Which task of a loop has a mutex, and who waits for that.
+
+A mutex knows threads, and all tasks of a loop are one thread. So among them a seat decides: its task alone goes for the mutex itself.
+
+Invariant: a seat that nobody has and for which tasks wait has woken the first of them.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from underpass import sync
+from underpass.aio.line import Line
+from underpass.aio.reactor import Reactor
+from underpass.aio.running import reactor
+from underpass.errors import MisuseError, WouldBlock
+
+T = TypeVar("T")
+
+
+class Seat:
+    """One mutex, as the tasks of one loop share it."""
+
+    __slots__ = ("_line", "_mutex", "_reactor", "depth", "owner")
+
+    def __init__(self, where: Reactor, mutex: sync.Mutex) -> None:
+        self._reactor = where
+        self._mutex = mutex
+        self._line = Line(None, None, together=False)
+        self.owner: object = None
+        self.depth: int = 0
+
+    @classmethod
+    def of(cls, mutex: sync.Mutex) -> "Seat":
+        """Return the seat of a mutex in the loop that runs here."""
+        where = reactor()
+        seat = where.seats.get(mutex._nonce)  # noqa: SLF001 - handles of one mutex have one seat
+        return cls(where, mutex) if seat is None else seat
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait for the one that has it."""
+        return len(self._line.sleepers)
+
+    async def take(self, mutex: sync.Mutex, attempt: Callable[[], T]) -> T:
+        """Have the running task take the mutex as ``attempt`` does; a task that has it already is judged by the mutex."""
+        task = self._reactor.loop.task()
+        if self.owner is task:
+            taken = attempt()
+        else:
+            if self.owner is not None or self._line.sleepers:
+                await self._stand_in_line()
+            self._sit(task)
+            try:
+                taken = await self._reactor.wait(mutex, lambda: mutex, attempt)
+            except BaseException:
+                self._stand_up()
+                raise
+        self.depth += 1
+        return taken
+
+    def take_nowait(self, attempt: Callable[[], T]) -> T:
+        """Have the running task take the mutex, or raise WouldBlock."""
+        task = self._reactor.loop.task()
+        if self.owner is task:
+            taken = attempt()
+        elif self.owner is not None or self._line.sleepers:
+            raise WouldBlock(f"{self._mutex!r} not acquired: another task of this loop has it, or is before this one")
+        else:
+            taken = attempt()
+            self._sit(task)
+        self.depth += 1
+        return taken
+
+    def give(self, release: Callable[[], None]) -> None:
+        """Have the running task give it back as ``release`` does."""
+        if self.owner is None or self.owner is not self._reactor.loop.task():
+            if self.depth:
+                raise MisuseError(
+                    f"{self._mutex!r} not released: another task of this loop holds it, and only that one releases it"
+                )
+            # A thread that took it by a blocking verb gives it back here as well; everybody else is refused.
+            release()
+            return
+        release()
+        self.depth -= 1
+        if not self.depth:
+            self._stand_up()
+
+    async def _stand_in_line(self) -> None:
+        sleeper = self._reactor.loop.sleeper()
+        self._line.sleepers[sleeper] = None
+        try:
+            await sleeper.sleep()
+        except BaseException:
+            del self._line.sleepers[sleeper]
+            self._call_next()
+            raise
+        del self._line.sleepers[sleeper]
+
+    def _sit(self, task: object) -> None:
+        self.owner = task
+        self._reactor.seats[self._mutex._nonce] = self  # noqa: SLF001 - as above
+
+    def _stand_up(self) -> None:
+        self.owner = None
+        self._call_next()
+
+    def _call_next(self) -> None:
+        if self.owner is not None:
+            return
+        if self._line.sleepers:
+            self._line.wake()
+        else:
+            self._reactor.seats.pop(self._mutex._nonce, None)  # noqa: SLF001 - as above

@@ -1,0 +1,54 @@
+"""The event loops that awaiting cases run on, and how they see that a task waits."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+import uvloop
+
+from tests.conformance.backends import PATIENCE
+from underpass.aio import running
+
+T = TypeVar("T")
+
+LOOPS: dict[str, tuple[str, dict[str, object]]] = {
+    "asyncio": ("asyncio", {}),
+    "uvloop": ("asyncio", {"use_uvloop": True}),
+    "trio": ("trio", {}),
+}
+
+
+# libuv keeps a pipe for signals from its first loop on, for good: no test's.
+uvloop.new_event_loop().close()
+
+
+class EventLoop:
+    """One of them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def run(self, main: Callable[[], Awaitable[T]]) -> T:
+        """Run ``main()`` to its end."""
+        backend, options = LOOPS[self.name]
+        return anyio.run(main, backend=backend, backend_options=options)
+
+
+def waiting() -> int:
+    """How many tasks of this loop wait for objects."""
+    here = running.reactor()
+    return here.waiting + sum(seat.waiting for seat in here.seats.values())
+
+
+async def until(condition: Callable[[], object], what: str = "the condition") -> None:
+    """Let others run until ``condition`` holds; a watchdog fails the test."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true within {PATIENCE} s"
+        await anyio.sleep(0.0005)
+
+
+async def until_waiting(count: int) -> None:
+    """Let others run until so many tasks wait."""
+    await until(lambda: waiting() == count, f"{count} waiting tasks")
