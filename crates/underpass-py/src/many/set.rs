@@ -166,6 +166,7 @@ impl WaitSet {
     }
 
     /// Seconds after which a wait that heard nothing looks at each member: the backstop for deaths that nobody tells of. None: never.
+    #[expect(clippy::unused_self, reason = "Python has it at the set that is looked at")]
     #[getter]
     fn recheck(&self) -> Option<f64> {
         let recheck = linux::recheck();
