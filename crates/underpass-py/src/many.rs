@@ -163,7 +163,21 @@ impl<'a> Party<'a> {
 ///
 /// What is ready is what a verb would not wait for:
 ///
-/// ================  ===========================================================///
+/// ================  ==================================================================
+/// object            is ready
+/// ================  ==================================================================
+/// `Semaphore`       with a unit
+/// `Mutex`           that nobody holds, whose owner has died, or that is the caller's
+/// `Notification`    with any flag; what its ``flags(bits)`` returns: with one of those
+/// `Event`           that is set
+/// `Latch`           that is open
+/// `Queue`           with a message, or from which none will come any more
+/// ``Queue.room``    of a queue with a free slot, or that was shut down
+/// `Port`            with a call or notified bits, or that was closed
+/// a descriptor      that can be read, or whose other end is gone
+/// `process`         that has ended
+/// ================  ==================================================================
+///
 /// Args:
 ///     what: One object or more, or descriptors: files, sockets, `process`, anything with ``fileno()``, or its number, ready
 ///         when it can be read. Each is looked at; one that is given twice is returned twice. With descriptors, or more than
