@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use underpass_core::semaphore::fair::Order;
 use underpass_core::semaphore::leased::Leased;
+use underpass_core::waiters::Order;
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::layout::semaphore::{HOLDERS, HolderWords, LeasedWords};
 use underpass_shm::place::{Placed, PlacedSlice};
