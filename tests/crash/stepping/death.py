@@ -38,6 +38,9 @@ class End(Protocol):
         """Kill it there, and tell where that was."""
         ...
 
+    def abandon(self) -> None:
+        """Hold nobody any more: one that is traced cannot be reaped before its tracer has gone."""
+
 
 @dataclass
 class AtInstruction:
@@ -56,6 +59,9 @@ class AtInstruction:
     def decided(self, victim: Victim) -> bool:
         del victim
         return self.stepper.answered
+
+    def abandon(self) -> None:
+        self.stepper.close()
 
     def finish(self, victim: Victim) -> str:
         words = self.stepper.answer()
@@ -79,6 +85,9 @@ class Asleep:
 
     def decided(self, victim: Victim) -> bool:
         return victim.ended
+
+    def abandon(self) -> None:
+        """It holds nobody."""
 
     def finish(self, victim: Victim) -> str:
         victim.kill()
@@ -111,6 +120,9 @@ class AfterStage:
 
     def decided(self, victim: Victim) -> bool:
         return victim.ended
+
+    def abandon(self) -> None:
+        """It holds nobody."""
 
     def finish(self, victim: Victim) -> str:
         victim.reap()
@@ -156,6 +168,9 @@ class Traced:
     def decided(self, victim: Victim) -> bool:
         del victim
         return self.stepper.answered
+
+    def abandon(self) -> None:
+        self.stepper.close()
 
     def finish(self, victim: Victim) -> str:
         words = self.stepper.answer()
@@ -254,6 +269,9 @@ def die(operation: AnyOperation, company: Company, end: End) -> Found:
             start_waiter()
             operation.partner(world)
         return Found(where, _survive(operation, world, closing, waiter, contender))
+    except BaseException:
+        end.abandon()
+        raise
     finally:
         for thing in reversed(closing):
             thing.close()

@@ -77,9 +77,13 @@ class Elsewhere:
             until(lambda: self._page[1] == 1 or os.getppid() != parent, "nobody wants the unit")
         self._page[0] = 0
 
+    def ask(self) -> None:
+        """Have it release: it may have to wait for a lock that the victim holds, where it is held."""
+        self._page[1] = 1
+
     def let_go(self) -> None:
         """Have it release, and wait for that."""
-        self._page[1] = 1
+        self.ask()
         until(lambda: self._page[0] == 0, "the holder does not release")
 
     def close(self) -> None:
@@ -160,7 +164,7 @@ def asleep(fairness: Fairness) -> list[Operation[Elsewhere]]:
             verb=f"acquire, {how}, asleep",
             world=lambda: Elsewhere(fairness),
             prepare=lambda elsewhere: known(elsewhere.semaphore).acquire,
-            partner=Elsewhere.let_go,
+            partner=Elsewhere.ask,
             wait=wait,
             due=is_due,
             again=Elsewhere.let_go,
