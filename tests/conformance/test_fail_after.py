@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -250,6 +251,29 @@ def test_a_copied_context_is_bound(threads: Threads) -> None:
             actor.result()
 
 
+def test_what_a_signal_handler_raises_comes_through() -> None:
+    def interrupt(*_: object) -> None:
+        raise InterruptedError("asked to")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with fail_after(60):
+            signal.setitimer(signal.ITIMER_REAL, SOON)
+            with pytest.raises(InterruptedError, match="asked to"):
+                Queue().get()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_warning_that_is_an_error_comes_through() -> None:
+    async def main() -> None:
+        with fail_after(60), pytest.raises(RuntimeWarning, match="blocks this thread"):
+            Queue().get(timeout=SOON)
+
+    asyncio.run(main())
+
+
+@pytest.mark.filterwarnings("ignore:.* blocks this thread:RuntimeWarning")
 def test_tasks_of_one_thread_do_not_bound_each_other() -> None:
     async def main() -> None:
         inside, done = asyncio.Event(), asyncio.Event()

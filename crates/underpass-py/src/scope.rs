@@ -148,7 +148,11 @@ pub fn expired() -> Option<f64> {
     if OPEN.load(Relaxed) == 0 {
         return None;
     }
-    Python::attach(|py| earliest(py).filter(|(deadline, _)| is_over(*deadline)).map(|(_, seconds)| seconds))
+    Python::attach(|py| {
+        // What a signal handler has raised, or a warning, is why the wait has ended, and looking would lose it.
+        let looked = if PyErr::occurred(py) { None } else { earliest(py) };
+        looked.filter(|(deadline, _)| is_over(*deadline)).map(|(_, seconds)| seconds)
+    })
 }
 
 fn is_over(deadline: Deadline) -> bool {
