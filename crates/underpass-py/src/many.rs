@@ -158,8 +158,8 @@ impl<'a> Party<'a> {
 /// Wait until one of these is ready at least; return all that are, in the order given.
 ///
 /// Level-triggered, and takes nothing: what is ready stays so until somebody takes it, and another may be faster. Take it
-/// with the ``_nowait`` verb, and wait again if that raises WouldBlock. Whoever waits for one object alone comes first.
-/// Follows Zephyr's ``k_poll`` and ``poll``.
+/// with the ``_nowait`` verb, and wait again if that raises WouldBlock. What is handed over by arrival or priority goes to
+/// those who wait for that object alone. Follows Zephyr's ``k_poll`` and ``poll``.
 ///
 /// What is ready is what a verb would not wait for:
 ///

@@ -17,8 +17,8 @@ use crate::timeout::Timeout;
 /// Each is a blocking verb of an object, as in ``select(jobs.get, stop.wait)``, or with arguments ``functools.partial`` of a
 /// verb that puts: ``select(stop.wait, partial(out.put, b"a"))``. Exactly one of them takes effect, whichever raises or is
 /// interrupted: the others take nothing and lose nothing. Of several that need not wait each gets its turn to be tried
-/// first. Whoever waits in one of these operations alone comes first, and in a queue for arrival nobody else is overtaken.
-/// Follows Go's ``select`` and CML's ``choose``.
+/// first. It stands in no order: what is handed over by arrival or priority goes to those who wait for it alone, and of the
+/// rest whoever is first gets it. Follows Go's ``select`` and CML's ``choose``.
 ///
 /// Args:
 ///     operations: Bound verbs with a twin in ``_nowait``, of objects that `wait_any` takes.

@@ -81,6 +81,8 @@ impl WaitSet {
         let identity = Identity::of(py, what)?;
         let mut state = self.lock(py)?;
         if state.known.contains_key(&identity) {
+            // Its text may be the work of anybody's code, which does not run under the lock.
+            drop(state);
             return Err(PyValueError::new_err(format!("{what} is in the set already")));
         }
         let source = match identity {
@@ -98,16 +100,18 @@ impl WaitSet {
                 state.candidates.insert(key);
             }
             Source::Descriptor(descriptor) => {
-                // SAFETY: S12, the number is the caller's, which it keeps open while it waits for it.
+                // SAFETY: S13, the number is the caller's, which it keeps open while it waits for it.
                 let borrowed = unsafe { BorrowedFd::borrow_raw(*descriptor) };
                 let poller = state.hearing(py)?.poller();
-                poller.add(borrowed, key, &format!("descriptor {descriptor}")).map_err(|error| {
-                    if !error.is_forbidden() {
-                        return from_shm(py, error);
-                    }
-                    let text = format!("{what} is a plain file, which is always ready: read it without waiting");
-                    PyValueError::new_err(text)
-                })?;
+                if let Err(error) = poller.add(borrowed, key, &format!("descriptor {descriptor}")) {
+                    drop(state);
+                    return Err(if error.is_forbidden() {
+                        let text = format!("{what} is a plain file, which is always ready: read it without waiting");
+                        PyValueError::new_err(text)
+                    } else {
+                        from_shm(py, error)
+                    });
+                }
             }
             Source::Simulated => {}
         }

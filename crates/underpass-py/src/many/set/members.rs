@@ -136,7 +136,7 @@ impl State {
             }
             Source::Descriptor(descriptor) => {
                 if let Some(hearing) = &self.hearing {
-                    // SAFETY: S12, the number is the caller's; one that it has closed is unknown to the kernel.
+                    // SAFETY: S13, the number is the caller's; one that it has closed is unknown to the kernel.
                     hearing.poller().remove(unsafe { BorrowedFd::borrow_raw(*descriptor) });
                 }
             }
