@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 from underpass.tools.bench.calls import call
 from underpass.tools.bench.deaths import DEATHS
+from underpass.tools.bench.fairness import RIVALS, SHARES
 from underpass.tools.bench.flags import OPERATIONS
 from underpass.tools.bench.idle import watch_idle_waiters
 from underpass.tools.bench.imports import IMPORTS
 from underpass.tools.bench.limits import FUTEX, MESSAGE, SPIN, limit
 from underpass.tools.bench.locks import CONTENDED, CREATIONS, PAIRS
+from underpass.tools.bench.many import WAITS
 from underpass.tools.bench.measure import Absent, Contestant, Effort, Row, compete
 from underpass.tools.bench.placement import Placement
 from underpass.tools.bench.queues import THROUGHPUT
 from underpass.tools.bench.standard import ROUND_TRIPS
+from underpass.tools.bench.wakes import WAKES
 
 # Measures a group of the name given, with the effort given.
 Measure = Callable[[str, Effort], Iterator[Row | Absent]]
@@ -78,6 +81,18 @@ GROUPS = {
     "contended": Group(
         "Acquire and release by two processes at once, time for one pair",
         contests([(Placement.TWO_CPUS, CONTENDED), (Placement.UNPINNED, CONTENDED)]),
+    ),
+    "fairness": Group(
+        f"A lock that {RIVALS} processes want all the time: the least served one's part of a fair share",
+        contests([(Placement.TWO_CPUS, SHARES)]),
+    ),
+    "wakes": Group(
+        "From a wake to the sleeper that runs",
+        contests([(Placement.TWO_CPUS, [wake.contestant() for wake in WAKES])]),
+    ),
+    "many": Group(
+        "One of many becomes ready and is taken, by one process",
+        contests([(Placement.ONE_CPU, WAITS)]),
     ),
     "flags": Group(
         "Flags and numbers, while nobody waits",

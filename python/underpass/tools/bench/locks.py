@@ -23,6 +23,9 @@ READING = "underpass.RWLock, reading"
 READING_ALONE = "underpass.RWLock, one reads alone"
 THREAD_LOCK = "threading.Lock"
 PROCESS_LOCK = "multiprocessing.Lock"
+PROCESS_SEMAPHORE = "multiprocessing.Semaphore"
+SEMAPHORE_IN_TURN = "underpass.Semaphore, by arrival"
+MUTEX_IN_TURN = "underpass.Mutex, by arrival"
 
 CREATE_LOCK = "multiprocessing.Lock()"
 CREATE_SEMAPHORE = "underpass.Semaphore(1)"
@@ -33,11 +36,16 @@ CREATE_PORT = "underpass.Port()"
 _FORK = multiprocessing.get_context("fork")
 
 
-class _Lock(Protocol):
+class Lock(Protocol):
     """What all of them have."""
 
-    def acquire(self) -> bool: ...
-    def release(self) -> None: ...
+    def acquire(self) -> bool:
+        """Take it, waiting for it."""
+        ...
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
 
 
 class _Reading:
@@ -101,7 +109,7 @@ def _time_pairs(acquire: Callable[[], object], release: Callable[[], object], ba
     return samples
 
 
-def contended(name: str, make: Callable[[], _Lock]) -> Contestant:
+def contended(name: str, make: Callable[[], Lock], *, batch: int = 50_000) -> Contestant:
     """A lock at which two processes take turns, each as fast as it can, as a contestant."""
 
     @contextlib.contextmanager
@@ -124,17 +132,17 @@ def contended(name: str, make: Callable[[], _Lock]) -> Contestant:
         with here, there, partner(_take_turns, lock, there, cpu=seats.server):
             yield sample
 
-    return Contestant(name, opened, batch=50_000, samples=5)
+    return Contestant(name, opened, batch=batch, samples=5)
 
 
-def _take_turns(lock: _Lock, orders: Connection) -> None:
+def _take_turns(lock: Lock, orders: Connection) -> None:
     while True:
         batch: int = orders.recv()
         orders.send(None)
         orders.send(_span(lock, batch))
 
 
-def _span(lock: _Lock, batch: int) -> tuple[int, int]:
+def _span(lock: Lock, batch: int) -> tuple[int, int]:
     """Both clocks are the same one: the machine's."""
     acquire, release = lock.acquire, lock.release
     began = time.perf_counter_ns()
@@ -161,9 +169,13 @@ PAIRS = (
 )
 
 CONTENDED = (
-    contended(PROCESS_LOCK, multiprocessing.Lock),
+    contended(PROCESS_LOCK, _FORK.Lock),
+    contended(PROCESS_SEMAPHORE, lambda: _FORK.Semaphore(1)),
     contended(SEMAPHORE, lambda: Semaphore(1)),
     contended(MUTEX, Mutex),
+    # Handed over, so most turns wait for one who has to be woken.
+    contended(SEMAPHORE_IN_TURN, lambda: Semaphore(1, fairness="arrival"), batch=500),
+    contended(MUTEX_IN_TURN, lambda: Mutex(fairness="arrival"), batch=500),
     contended(READING, _Reading),
     Contestant(READING_ALONE, _reading, batch=50_000, samples=5),
 )

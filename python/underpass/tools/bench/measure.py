@@ -22,7 +22,7 @@ from underpass.tools.bench.placement import Placement, Seats, UnavailableError, 
 FAILURES = (UnavailableError, UnderpassError)
 
 # What a row's numbers are; those of time and of what a second brings are nanoseconds of one operation.
-Unit = Literal["time", "messages/s", "bytes", "schedules", "schedules/s", "classes"]
+Unit = Literal["time", "messages/s", "bytes", "schedules", "schedules/s", "classes", "share"]
 
 # Takes so many samples and returns each, in nanoseconds of one operation.
 Sampler = Callable[[int], list[float]]
@@ -64,6 +64,7 @@ class Contestant:
             of batches.
         samples: Samples in one round.
         warm_up: Whether each round begins with samples that do not count. Not for what starts a new process every time.
+        unit: What its samples are.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Contestant:
     batch: int = 1
     samples: int = 20
     warm_up: bool = True
+    unit: Unit = "time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Row:
         name: The contestant.
         placement: Where its processes ran.
         median: Of all samples.
-        p99: 99 of 100 samples took no longer.
+        p99: 99 of 100 samples were no worse: took no longer, had no less of a share.
         samples: How many there are.
         batch: Operations in each.
         rounds: The median of each round.
@@ -223,10 +225,11 @@ def _row(group: str, placement: Placement, turns: _Turns, reference: _Turns, eff
         name=turns.contestant.name,
         placement=placement,
         median=statistics.median(samples),
-        p99=percentile(samples, 99),
+        p99=percentile(samples, 1 if turns.contestant.unit == "share" else 99),
         samples=len(samples),
         batch=effort.reduced(turns.contestant.batch),
         rounds=turns.medians(),
         reference=reference.contestant.name,
-        ratio=paired(turns.medians(), reference.medians()),
+        ratio=paired(turns.medians(), reference.medians()) if all(reference.medians()) else None,
+        unit=turns.contestant.unit,
     )

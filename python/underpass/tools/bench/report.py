@@ -100,6 +100,15 @@ def size(count: float) -> str:
     return f"{_digits(count / 1024)} KiB"
 
 
+def share(part: float) -> str:
+    """A part of what would be fair.
+
+    >>> share(0.984)
+    '98.4 %'
+    """
+    return f"{100 * part:.1f} %"
+
+
 def _digits(number: float) -> str:
     significant = 3
     decimals = max(0, significant - len(str(int(number))))
@@ -142,4 +151,5 @@ _SHOWN: dict[Unit, Callable[[float], str]] = {
     "schedules": number,
     "schedules/s": schedules,
     "classes": number,
+    "share": share,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from underpass.tools.bench import locks
+from underpass.tools.bench import locks, wakes
 from underpass.tools.bench.groups import Group, contests
 from underpass.tools.bench.peers import (
     crowd,
@@ -20,7 +20,6 @@ from underpass.tools.bench.peers import (
 from underpass.tools.bench.peers.idle import watch_idle_peers
 from underpass.tools.bench.peers.kills import KILLS
 from underpass.tools.bench.peers.shapes import Flow
-from underpass.tools.bench.peers.wakes import WAKES
 from underpass.tools.bench.placement import Placement
 from underpass.tools.bench.targets import Target, at_most, times
 
@@ -43,6 +42,7 @@ FLOWS = (sockets.PIPE_FLOW, sockets.SOCKET_FLOW, zeromq.FLOW, posix.FLOW, faster
 
 _TRIPS = (ours.ECHO.contestant(batch=100, samples=20), *(echo.contestant() for echo in ECHOES))
 _CONTENDED = (*locks.CONTENDED, locks.contended("posix_ipc.Semaphore", lambda: posix.semaphore(1)))
+_WAKES = tuple(wake.contestant() for wake in (*wakes.WAKES, posix.WAKE))
 _MEMORY = 64 * 1024
 
 
@@ -60,7 +60,7 @@ GROUPS = {
     ONE_PRODUCER: _flows(1),
     TWO_PRODUCERS: _flows(2),
     CONTENTION: Group("A lock that two processes want all the time", contests([(Placement.TWO_CPUS, _CONTENDED)])),
-    WAKING: Group("From a wake to the sleeper that runs", contests([(Placement.TWO_CPUS, WAKES)])),
+    WAKING: Group("From a wake to the sleeper that runs", contests([(Placement.TWO_CPUS, _WAKES)])),
     "idle peers": Group("CPU of a server that nobody calls", watch_idle_peers),
     "kills": Group("From SIGKILL to the one who waits for it", contests([(Placement.UNPINNED, KILLS)])),
     CROWD: Group("A thousand clients", crowd.measure),
@@ -98,16 +98,8 @@ TARGETS = (
         for name in (locks.SEMAPHORE, locks.MUTEX)
     ),
     *(
-        Target(
-            f"wake: ahead of {contestant.name}",
-            WAKING,
-            Placement.TWO_CPUS,
-            ours.WAKE.name,
-            against=contestant.name,
-            bound=times(1),
-        )
-        for contestant in WAKES
-        if contestant.name != ours.WAKE.name
+        Target(f"wake: ahead of {peer}", WAKING, Placement.TWO_CPUS, wakes.SEMAPHORE, against=peer, bound=times(1))
+        for peer in (wakes.EVENTFD, wakes.PROCESS_SEMAPHORE, wakes.PROCESS_EVENT, posix.WAKE.name)
     ),
     Target(
         "call among 999 idle clients: at most 1.3 x alone",

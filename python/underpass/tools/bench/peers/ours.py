@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-from underpass import Gate, Port, Queue, Semaphore, Space
+from underpass import Gate, Port, Queue, Space
 from underpass.tools.bench.partners import PATIENCE
-from underpass.tools.bench.peers.shapes import MESSAGE, Echo, Flow, Wake
+from underpass.tools.bench.peers.shapes import MESSAGE, Echo, Flow
 from underpass.tools.bench.spaces import private_space
 
 CAPACITY = 1024
@@ -86,13 +86,6 @@ def _get_many(queue: Queue) -> Generator[Callable[[int], object]]:
     yield consume
 
 
-@contextlib.contextmanager
-def _semaphore(_place: Path) -> Generator[Semaphore]:
-    with contextlib.closing(Semaphore(0)) as semaphore:
-        yield semaphore
-
-
 ECHO = Echo(CALL, "", _space, serve, trip)
 FLOW = Flow(QUEUE, "", _queue, _put, _get)
 FLOW_MANY = Flow(MANY, "", _queue, _put_many, _get_many)
-WAKE = Wake("underpass.Semaphore", "", _semaphore, lambda made: made.acquire(), lambda made: made.release())

@@ -8,7 +8,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from underpass.tools.bench.peers.shapes import MESSAGE, Echo, Flow, Wake, needed
+from underpass.tools.bench.peers.shapes import MESSAGE, Echo, Flow, needed
+from underpass.tools.bench.wakes import Wake
 
 MODULE = "posix_ipc"
 CAPACITY = 10  # what the kernel allows everybody
@@ -83,13 +84,6 @@ def semaphore(value: int) -> Any:
 
 
 @contextlib.contextmanager
-def taken(_place: Path) -> Generator[Any]:
-    """A semaphore that nobody can acquire yet."""
-    with contextlib.closing(semaphore(0)) as made:
-        yield made
-
-
-@contextlib.contextmanager
 def free(_place: Path) -> Generator[Any]:
     """A semaphore that somebody can acquire."""
     with contextlib.closing(semaphore(1)) as made:
@@ -98,4 +92,9 @@ def free(_place: Path) -> Generator[Any]:
 
 ECHO = Echo("posix_ipc.MessageQueue", MODULE, _queues, _echo, _trip)
 FLOW = Flow("posix_ipc.MessageQueue", MODULE, _one_queue, _send, _receive)
-WAKE = Wake("posix_ipc.Semaphore", MODULE, taken, lambda made: made.acquire(), lambda made: made.release())
+WAKE = Wake(
+    "posix_ipc.Semaphore",
+    lambda: contextlib.closing(semaphore(0)),
+    lambda made: made.acquire(),
+    lambda made: made.release(),
+)

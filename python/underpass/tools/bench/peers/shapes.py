@@ -152,25 +152,6 @@ def _produce(flow: Flow, made: Any, orders: Connection) -> None:
             produce(orders.recv())
 
 
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """One process sleeps until the other wakes it.
-
-    Args:
-        name: What the table calls it.
-        module: What must be importable; empty for the standard library.
-        made: What both ends need.
-        sleep: Sleeps once.
-        wake: Wakes once.
-    """
-
-    name: str
-    module: str
-    made: Made
-    sleep: Callable[[Any], object]
-    wake: Callable[[Any], object]
-
-
 @contextlib.contextmanager
 def place_of(module: str) -> Generator[Path]:
     """A directory for one measurement of a peer that is installed."""
