@@ -19,7 +19,7 @@ from underpass import (
 )
 
 # Where the fields of a header lie.
-MAGIC, VERSION, KIND, SPACE, PARAMETERS, HEADER = 0, 8, 12, 16, 48, 256
+MAGIC, VERSION, KIND, SPACE, PARAMETERS, HEADER = 0, 8, 12, 16, 48, 384
 
 
 def patch(path: Path, offset: int, data: bytes) -> None:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 PATIENCE = 20
 # More faults than these are not looked for: one is enough to fail.
 ENOUGH = 5
-HEADER = 256
+HEADER = 384
 
 # What words are compared with, shifted by and counted in: where off-by-one lives.
 EDGES = sorted(

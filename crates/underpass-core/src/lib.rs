@@ -26,6 +26,7 @@ pub mod port;
 pub mod queue;
 pub mod rwlock;
 pub mod semaphore;
+pub mod site;
 pub mod wait;
 pub mod waiters;
 #[cfg(not(loom))]

@@ -26,6 +26,7 @@ use crate::mutex::Mutex;
 use crate::queue::Shape;
 use crate::rwlock::Places;
 use crate::semaphore::leased::Leased;
+use crate::site::Site;
 
 /// How often a look is repeated when what it saw did not last.
 const LOOKS: u32 = 4;
@@ -37,6 +38,20 @@ pub struct Holder {
     pub life: Life,
     /// Since when it holds what is waited for, if the object says so.
     pub since: Option<u64>,
+    /// Where it took it, if that was written down.
+    pub site: Option<Site>,
+}
+
+impl Holder {
+    fn of(life: Life, since: Option<u64>) -> Self {
+        Self { life, since, site: None }
+    }
+
+    /// That of an object which tells where it was taken.
+    fn at(region: &Arc<Region>, life: Life, since: Option<u64>) -> Self {
+        let site = Site::look(region, life);
+        Self { life, since: site.map(|site| site.since).or(since), site }
+    }
 }
 
 /// Whose act ends a wait.
@@ -97,7 +112,7 @@ pub fn holders(space: &Space, wait: &Wait, object: Option<(&Header, &Arc<Region>
         Kind::RWLock if matches!(wait.operation, Operation::Read | Operation::Write) => inside(object),
         Kind::Semaphore if wait.operation == Operation::Acquire => unit_holders(object),
         Kind::Queue if wait.operation != Operation::Lock => slot_holders(wait.operation, object),
-        _ => (wait.lives.iter().map(|life| Holder { life: *life, since: None }).collect(), need_of(wait.operation)),
+        _ => (wait.lives.iter().map(|life| Holder::of(*life, None)).collect(), need_of(wait.operation)),
     };
     holders.retain(|holder| space.lives().alive(holder.life));
     let need = if holders.is_empty() { Need::Anybody } else { need };
@@ -125,10 +140,10 @@ fn need_of(operation: Operation) -> Need {
 
 /// Who owns a mutex, by its own word: of those who sleep only the first is sure to have looked since the owner changed.
 fn owner(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
-    let mutex = object.and_then(|(header, region)| Mutex::at(region, header));
-    let Some(mutex) = mutex else { return (Vec::new(), Need::Anybody) };
+    let mutex = object.and_then(|(header, region)| Some((Mutex::at(region, header)?, region)));
+    let Some((mutex, region)) = mutex else { return (Vec::new(), Need::Anybody) };
     // The first sleeper of its tenure came then: it has held it for longer.
-    (vec![Holder { life: mutex.owner(), since: mutex.since() }], Need::One)
+    (vec![Holder::at(region, mutex.owner(), mutex.since())], Need::One)
 }
 
 /// Whoever is inside a lock of readers and writers: the writer, or all who read.
@@ -139,16 +154,16 @@ fn inside(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
     let writer = Life(words.gate.load(Acquire) & !CLOSED);
     if writer != Life::NOBODY {
         let since = Some(words.since.load(Relaxed)).filter(|since| *since != 0);
-        return (vec![Holder { life: writer, since }], Need::One);
+        return (object.iter().map(|(_, region)| Holder::at(region, writer, since)).collect(), Need::One);
     }
-    (places.readers().map(|life| Holder { life, since: None }).collect(), Need::All)
+    (places.readers().map(|life| Holder::of(life, None)).collect(), Need::All)
 }
 
 /// The processes that hold units of a leased semaphore: while none is free, nobody else can end the wait.
 fn unit_holders(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
     let leased = object.and_then(|(header, region)| Leased::look_at(header, region));
     let Some(leased) = leased else { return (Vec::new(), Need::Anybody) };
-    (leased.counted().map(|(life, _)| Holder { life, since: None }).collect(), Need::One)
+    (leased.counted().map(|(life, _)| Holder::of(life, None)).collect(), Need::One)
 }
 
 /// Whoever leases or loans slots of a queue, and whether nobody else can end the wait.
@@ -166,7 +181,7 @@ fn slot_holders(operation: Operation, object: Option<(&Header, &Arc<Region>)>) -
     let mut holders: Vec<Holder> = Vec::new();
     for holding in holdings {
         if holders.iter().all(|holder| holder.life != holding.process) {
-            holders.push(Holder { life: holding.process, since: Some(holding.since) });
+            holders.push(Holder::of(holding.process, Some(holding.since)));
         }
     }
     (holders, need)
@@ -309,7 +324,7 @@ mod tests {
             .iter()
             .filter_map(|(thread, owner, needs)| {
                 let (need, lives) = (*needs)?;
-                let holders = lives.iter().map(|life| Holder { life: *life, since: None }).collect();
+                let holders = lives.iter().map(|life| Holder::of(*life, None)).collect();
                 let (thread, process) = (Life(*thread), process(*owner));
                 Some(Waiter { thread, process, wait: wait(), object: None, holders, need, cycle: None })
             })

@@ -36,6 +36,7 @@ mod scope;
 mod section;
 mod semaphore;
 mod serving;
+mod site;
 mod slot;
 mod space;
 mod spin_lock;

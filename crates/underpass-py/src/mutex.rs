@@ -137,7 +137,10 @@ impl Mutex {
     #[inline]
     fn acquire_here(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         match timeout.within("acquire", |deadline| self.core.acquire(self.handle.kernel(), deadline)) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.note(py);
+                Ok(true)
+            }
             Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
         }
     }
@@ -155,6 +158,9 @@ impl Mutex {
         let waits = self.approach(py, "recovering", timeout)?;
         let taken = timeout.within("recovering", |deadline| self.core.recover(self.handle.kernel(), deadline));
         self.taken(taken.is_ok() && !waits);
+        if taken.is_ok() {
+            self.note(py);
+        }
         match taken {
             Ok(died) => Ok(died.map(|death| {
                 let detail = "repair it before this block ends".to_owned();
@@ -168,6 +174,7 @@ impl Mutex {
     /// Ends what [`Self::recover_for`] began.
     pub fn end_recovery(&self, py: Python<'_>, repaired: bool) -> PyResult<()> {
         self.handle.point_to_give(py, || self.is_given())?;
+        self.forget();
         self.released(py, self.core.end_recovery(self.handle.kernel(), repaired))
     }
 
@@ -300,6 +307,7 @@ impl Mutex {
     ///         ``recovering``, which has to end instead. Nothing was changed.
     pub fn release(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.point_to_give(py, || self.is_given())?;
+        self.forget();
         self.released(py, self.core.release(self.handle.kernel()))
     }
 

@@ -16,6 +16,7 @@ use crate::notification::describe;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
+use crate::site;
 use crate::space::Space;
 use crate::timeout::Timeout;
 use crate::who;
@@ -136,6 +137,7 @@ impl RWLockWriting {
         lock.handle.check(py)?;
         let done = self.timeout.deadline("writing").and_then(|until| lock.core.write(lock.handle.kernel(), until));
         let died = lock.judge(py, "not held for writing", self.timeout, done)?;
+        lock.note(py);
         Ok(died.map(|death| {
             let detail = "repair it before this block ends".to_owned();
             let context = Context { object: &lock.handle.title, failed: "taken over", time: String::new(), detail };
@@ -208,6 +210,7 @@ impl RWLock {
     /// Works on a closed handle too: a block that has begun ends.
     fn leave(&self, py: Python<'_>, well: bool) -> PyResult<()> {
         self.handle.point(py)?;
+        self.forget();
         let done = self.core.leave(self.handle.kernel(), well);
         self.judge(py, "not given back", Timeout::NoWait, done)
     }
@@ -215,7 +218,25 @@ impl RWLock {
     fn upgrade_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         self.handle.check(py)?;
         let done = timeout.deadline("upgrade").and_then(|until| self.core.upgrade(self.handle.kernel(), until));
-        self.judge(py, "not upgraded", timeout, done).map(|()| true)
+        self.judge(py, "not upgraded", timeout, done)?;
+        self.note(py);
+        Ok(true)
+    }
+
+    /// Writes down where a writer took it, if somebody waits who may ask.
+    #[inline]
+    fn note(&self, py: Python<'_>) {
+        if self.core.is_asked_for() || site::wanted() {
+            site::note(py, &self.handle);
+        }
+    }
+
+    /// Forgets it: the next time may be one that nobody writes down.
+    #[inline]
+    fn forget(&self) {
+        if self.core.is_asked_for() || site::wanted() {
+            site::forget(&self.handle);
+        }
     }
 
     #[inline]
@@ -388,6 +409,7 @@ impl RWLock {
     ///     MisuseError: This thread does not write, or repairs what a dead writer left: leave that block first.
     fn downgrade(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.check(py)?;
+        self.forget();
         let done = self.core.downgrade(self.handle.kernel());
         self.judge(py, "not downgraded", Timeout::NoWait, done)
     }

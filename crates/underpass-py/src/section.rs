@@ -17,6 +17,7 @@ use underpass_shm::life::Life;
 
 use crate::error::plain;
 use crate::kernel_lab;
+use crate::site;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -197,11 +198,8 @@ pub fn forget_simulated() {
 
 /// The line of Python that runs, if somebody wants to know.
 pub fn place(py: Python<'_>) -> PyResult<Option<String>> {
-    static WANTED: OnceLock<bool> = OnceLock::new();
-    if !WANTED.get_or_init(|| std::env::var_os("UNDERPASS_DEBUG").is_some_and(|value| value == "1")) {
+    if !site::wanted() {
         return Ok(None);
     }
-    let frame = py.import("sys")?.call_method0("_getframe")?;
-    let file = frame.getattr("f_code")?.getattr("co_filename")?;
-    Ok(Some(format!("{file}:{}", frame.getattr("f_lineno")?)))
+    Ok(site::here(py)?.map(|(file, line)| format!("{file}:{line}")))
 }

@@ -10,6 +10,7 @@ use underpass_core::waits as core;
 use underpass_shm::clock;
 
 use crate::error::{Context, raise};
+use crate::site;
 
 /// The setting for programs that nobody wants to change.
 const VARIABLE: &str = "UNDERPASS_WARN_WAITING";
@@ -24,6 +25,8 @@ pub struct Holder {
     tid: Option<u32>,
     /// Seconds since it holds what is waited for; None if the object does not tell.
     held_for: Option<f64>,
+    /// The line on which it took what is waited for, as ``"worker.py:31"``; None if that was not written down.
+    line: Option<String>,
 }
 
 #[pymethods]
@@ -97,6 +100,7 @@ pub fn survey(py: Python<'_>, linux: &Linux) -> PyResult<Vec<Waiter>> {
                 pid: linux.pid(holder.life),
                 tid: (!holder.life.is_process()).then(|| lives.tid(holder.life)),
                 held_for: holder.since.map(|since| seconds(now.saturating_sub(since))),
+                line: holder.site.map(|site| site::text(&site)),
             })
             .collect(),
         cycle: waiter.cycle,

@@ -5,6 +5,7 @@ use underpass_shm::life::Life;
 
 use crate::error::seconds;
 use crate::handle::Handle;
+use crate::site;
 
 /// A holder that is no more, and whether it died with its process.
 pub fn late(handle: &Handle, thread: Life, pid: u32) -> (String, &'static str) {
@@ -44,12 +45,18 @@ pub fn myself(handle: &Handle, other: Life) -> String {
 /// Who has it, in which way, for how long, and whether that one has died.
 pub fn describe(handle: &Handle, how: &str, holder: &Holder) -> String {
     let Holder { thread, pid, held, dead } = *holder;
-    let time = held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
+    let site = site::of(handle, thread);
+    let place = site.map_or(String::new(), |site| format!(" ({})", site::text(&site)));
+    let time = match (site, held) {
+        (Some(site), _) if !dead => format!(" for {}", seconds(handle.kernel().now().saturating_sub(site.since))),
+        (_, Some(held)) => format!(" for at least {}", seconds(held)),
+        (_, None) => String::new(),
+    };
     if dead {
         let (who, fate) = late(handle, thread, pid);
-        return format!("left by {who}{time}, which has {fate}");
+        return format!("left by {who}{place}{time}, which has {fate}");
     }
-    format!("{how} by {}{time}", living(handle, thread, pid))
+    format!("{how} by {}{place}{time}", living(handle, thread, pid))
 }
 
 /// It is a thread of this process, as far as the table of lives still knows it.

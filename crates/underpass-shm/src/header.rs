@@ -1,9 +1,11 @@
-//! The first 256 bytes of every object: what it is, for whom, by whom. Written once, before the file has a name.
+//! The first 384 bytes of every object: what it is, for whom, by whom, written once, before the file has a name; who is
+//! rung for it; and where it was taken.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::layout::bell::WatchersWords;
+use crate::layout::site::SiteWords;
 use crate::place::{Placed, Shared};
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64};
@@ -14,9 +16,11 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"underpas");
 /// Raised when any layout changes.
 pub const LAYOUT_VERSION: u32 = 1;
 /// Where the words of an object start.
-pub const WORDS: usize = 256;
+pub const WORDS: usize = 384;
 /// Where it stands who is rung.
 pub const WATCHERS: usize = 128;
+/// Where it stands on which line of a program the object was taken.
+pub const SITE: usize = 256;
 /// Parameters a kind can have.
 pub const PARAMETERS: usize = 8;
 
@@ -130,12 +134,22 @@ pub struct HeaderWords {
 // SAFETY: S1, atomics only.
 unsafe impl Shared for HeaderWords {}
 
-const _: () = assert!(size_of::<HeaderWords>() <= WATCHERS && WATCHERS + size_of::<WatchersWords>() <= WORDS);
+const _: () = assert!(
+    size_of::<HeaderWords>() <= WATCHERS
+        && WATCHERS + size_of::<WatchersWords>() <= SITE
+        && SITE + size_of::<SiteWords>() <= WORDS
+);
 
 /// Who is rung when the sleepers of an object are woken; none if the region is too short for an object.
 #[must_use]
 pub fn watchers(region: &Arc<Region>) -> Option<Placed<WatchersWords>> {
     Placed::at(region, WATCHERS)
+}
+
+/// Where the object was taken; none if the region is too short for one.
+#[must_use]
+pub fn site(region: &Arc<Region>) -> Option<Placed<SiteWords>> {
+    Placed::at(region, SITE)
 }
 
 /// What a header says, copied out.

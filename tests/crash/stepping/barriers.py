@@ -13,7 +13,7 @@ from underpass import Barrier, BrokenBarrierError, ResetError, TimedOut
 LOOK = 0.002
 NAME = "it"
 # Where its words are, and the processes that it knows. See layout/barrier.rs.
-WORDS, KNOWN = 256, 64
+WORDS, KNOWN = 384, 64
 
 
 class Meeting:

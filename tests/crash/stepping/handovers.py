@@ -12,7 +12,7 @@ from underpass import Semaphore, TimedOut, WouldBlock
 NAME = "it"
 # Where its words are, its waiters, and their slots, each so long; and what its state is once it was served. See layout/semaphore.rs
 # and layout/waiters.rs.
-WORDS, WAITERS, SLOTS, SLOT, COUNT = 256, 64, 128, 40, 64
+WORDS, WAITERS, SLOTS, SLOT, COUNT = 384, 64, 128, 40, 64
 QUEUED = 1 << 31
 GRANTED, RETURNED = 2, 5
 

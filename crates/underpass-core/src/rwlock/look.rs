@@ -23,6 +23,12 @@ impl RWLock {
         (since != 0).then(|| kernel.now().saturating_sub(since))
     }
 
+    /// Somebody has waited since the writer came, or as it came.
+    #[must_use]
+    pub fn is_asked_for(&self) -> bool {
+        self.words.since.load(Relaxed) != 0
+    }
+
     /// Who writes, or died while it wrote.
     #[must_use]
     pub fn writing(&self, kernel: &dyn Kernel) -> Option<Holder> {

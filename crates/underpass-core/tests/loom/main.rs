@@ -18,3 +18,4 @@ mod port;
 mod queue;
 mod rwlock;
 mod semaphore;
+mod site;

@@ -9,7 +9,9 @@ use crate::timeout::Timeout;
 impl Mutex {
     /// The scheduling point of who gives it back for a while.
     pub fn come_to_give(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.point_to_give(py, || self.is_given())
+        self.handle.point_to_give(py, || self.is_given())?;
+        self.forget();
+        Ok(())
     }
 
     /// That of who takes it again, for as long as it takes; on a closed handle too.

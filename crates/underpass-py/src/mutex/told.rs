@@ -1,5 +1,7 @@
 //! What people are told of a mutex: in errors, in a repr, in its statistics.
 
+use std::time::Duration;
+
 use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::mutex::{Death, Holder};
@@ -7,6 +9,8 @@ use underpass_core::mutex::{Death, Holder};
 use super::Mutex;
 use crate::error::{self, Context, raise};
 use crate::fairness;
+use crate::peer::Peer;
+use crate::site;
 use crate::timeout::Timeout;
 use crate::who;
 
@@ -24,12 +28,19 @@ pub struct MutexStatistics {
     fairness: &'static str,
     /// Threads that sleep until they get it, wherever they are.
     waiters: usize,
+    /// The thread that holds it, also one that has died; None while it is free.
+    owner: Option<Peer>,
+    /// Seconds for which that one has held it, or at least has; None if that is not known.
+    held_for: Option<f64>,
+    /// The line on which it was acquired, as ``"worker.py:31"``. It is known if somebody waited for the mutex then, or the
+    /// owner's process runs with ``UNDERPASS_DEBUG=1``; otherwise None.
+    line: Option<String>,
 }
 
 #[pymethods]
 impl MutexStatistics {
     fn __repr__(&self) -> String {
-        let Self { state, recursive, fairness, waiters } = self;
+        let Self { state, recursive, fairness, waiters, .. } = self;
         let recursive = if *recursive { "True" } else { "False" };
         format!("MutexStatistics(state='{state}', recursive={recursive}, fairness='{fairness}', waiters={waiters})")
     }
@@ -39,7 +50,40 @@ impl Mutex {
     pub(super) fn snapshot(&self) -> MutexStatistics {
         let fairness = fairness::name(self.handle.header.parameters[1]);
         let (state, recursive, waiters) = (self.state(), self.is_recursive(), self.handle.waiters());
-        MutexStatistics { state, recursive, fairness, waiters }
+        let holder = self.holder();
+        let site = holder.and_then(|holder| site::of(&self.handle, holder.thread));
+        let held = site.map(|site| self.handle.kernel().now().saturating_sub(site.since));
+        let held = holder.and_then(|holder| if holder.dead { holder.held } else { held.or(holder.held) });
+        MutexStatistics {
+            state,
+            recursive,
+            fairness,
+            waiters,
+            owner: holder.map(|holder| Peer::owner(&self.handle, holder.thread, holder.pid)),
+            held_for: held.map(|held| Duration::from_nanos(held).as_secs_f64()),
+            line: site.map(|site| site::text(&site)),
+        }
+    }
+
+    /// Writes down where it was taken, if somebody waits who may ask.
+    #[inline]
+    pub(super) fn note(&self, py: Python<'_>) {
+        if (self.core.has_sleepers() || site::wanted()) && !self.is_inner() {
+            site::note(py, &self.handle);
+        }
+    }
+
+    /// Forgets it: the next tenure may be one that nobody writes down.
+    #[inline]
+    pub(super) fn forget(&self) {
+        if (self.core.has_sleepers() || site::wanted()) && !self.is_inner() {
+            site::forget(&self.handle);
+        }
+    }
+
+    /// It is held at more than one level: where the first was taken is what is told.
+    fn is_inner(&self) -> bool {
+        self.core.depth(self.handle.kernel()).is_ok_and(|depth| depth > 1)
     }
 
     #[cold]

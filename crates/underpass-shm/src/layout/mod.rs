@@ -14,4 +14,5 @@ pub mod port;
 pub mod queue;
 pub mod rwlock;
 pub mod semaphore;
+pub mod site;
 pub mod waiters;

@@ -138,7 +138,8 @@ def _title(waiter: Waiter) -> str:
 
 def _holder(holder: Holder) -> str:
     thread = "" if holder.tid is None else f" thread {holder.tid}"
-    return f"pid {holder.pid}{thread}" + ("" if holder.held_for is None else f" for {age(holder.held_for)}")
+    line = "" if holder.line is None else f" ({holder.line})"
+    return f"pid {holder.pid}{thread}{line}" + ("" if holder.held_for is None else f" for {age(holder.held_for)}")
 
 
 def _wait_row(waiter: Waiter, *, cycles: bool) -> list[str]:
@@ -164,7 +165,9 @@ def _object(info: ObjectInfo) -> dict[str, object]:
 
 def _waiter(waiter: Waiter) -> dict[str, object]:
     fields = ("pid", "tid", "name", "file", "kind", "operation", "waited_for", "cycle")
-    holders = [{field: getattr(holder, field) for field in ("pid", "tid", "held_for")} for holder in waiter.holders]
+    holders = [
+        {field: getattr(holder, field) for field in ("pid", "tid", "held_for", "line")} for holder in waiter.holders
+    ]
     return {**{field: getattr(waiter, field) for field in fields}, "holders": holders}
 
 

@@ -1,0 +1,81 @@
+//! Where an object was taken: who looks is told of one tenure, whole, or of none.
+
+use std::sync::Arc;
+
+use loom::thread;
+use underpass_core::site::Site;
+use underpass_shm::layout::site::SiteWords;
+use underpass_shm::life::Life;
+use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
+
+use crate::kernel::explore;
+
+const ME: Life = Life(1);
+
+/// Two tenures of one thread, each with numbers that belong together.
+fn tenures() -> [Site; 2] {
+    [Site::new("a", 1, 1), Site::new("b", 2, 2)]
+}
+
+/// What a reader was told, while both tenures were written by `note`.
+fn told(note: fn(&Site, &SiteWords, Life)) -> Option<(u32, u64)> {
+    let words = Arc::new(SiteWords::new());
+    let writer = {
+        let words = words.clone();
+        thread::spawn(move || tenures().iter().for_each(|tenure| note(tenure, &words, ME)))
+    };
+    let told = Site::of(&words, ME);
+    writer.join().expect("a writer");
+    told.map(|told| (told.line, told.since))
+}
+
+#[test]
+fn test_who_looks_is_told_of_one_tenure_or_of_none() {
+    explore(|| assert!(told(Site::note).is_none_or(is_whole), "torn"));
+}
+
+fn is_whole(told: (u32, u64)) -> bool {
+    tenures().iter().any(|tenure| told == (tenure.line, tenure.since))
+}
+
+#[test]
+fn test_nobody_else_is_told_and_nobody_once_it_is_forgotten() {
+    explore(|| {
+        let words = SiteWords::new();
+        assert_eq!(Site::of(&words, Life::NOBODY), None);
+        tenures()[0].note(&words, ME);
+        assert_eq!(Site::of(&words, Life(2)), None);
+        Site::forget(&words, Life(2));
+        assert_eq!(Site::of(&words, ME), Some(tenures()[0]));
+        Site::forget(&words, ME);
+        assert_eq!(Site::of(&words, ME), None);
+    });
+}
+
+#[test]
+fn test_one_who_died_as_it_wrote_is_not_told_and_the_next_one_is() {
+    explore(|| {
+        let words = SiteWords::new();
+        tenures()[0].note(&words, ME);
+        words.turn.store(words.turn.load(Relaxed) | 1, Relaxed);
+        words.line.store(7, Relaxed);
+        assert_eq!(Site::of(&words, ME), None);
+        tenures()[1].note(&words, ME);
+        assert_eq!(Site::of(&words, ME), Some(tenures()[1]));
+    });
+}
+
+/// As [`Site::note`], but nobody is told that it writes.
+fn note_unannounced(site: &Site, words: &SiteWords, thread: Life) {
+    words.thread.store(thread.0, Release);
+    words.line.store(site.line, Release);
+    words.since.store(site.since, Release);
+    let turn = words.turn.load(Acquire);
+    words.turn.store(turn + 2, Release);
+}
+
+#[test]
+#[should_panic(expected = "torn")]
+fn test_planted_a_site_that_is_written_unannounced_is_told_torn() {
+    explore(|| assert!(told(note_unannounced).is_none_or(is_whole), "torn"));
+}
