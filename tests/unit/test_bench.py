@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from underpass.tools.bench import calls, deaths, flags, idle, imports, limits, locks, queues, run, standard
+from underpass.tools.bench import calls, deaths, flags, idle, imports, limits, locks, queues, run, standard, wakes
 from underpass.tools.bench.groups import GROUPS
 from underpass.tools.bench.measure import (
     QUICK,
@@ -58,6 +58,10 @@ EVERYTHING: dict[tuple[str, str], set[str]] = {
             *(locks.CREATE_QUEUE, locks.CREATE_PORT),
         }
         for place in ("one CPU", "unpinned")
+    },
+    ("aio", "one CPU"): {
+        *(wakes.EVENTFD, wakes.NOTIFICATION),
+        *(wakes.EVENTFD_UVLOOP, wakes.NOTIFICATION_UVLOOP),
     },
     ("idle", "unpinned"): {idle.PEER_PIPE, idle.SEMAPHORE, idle.QUEUE, idle.PORT},
     ("import", "unpinned"): {"import multiprocessing", imports.UNDERPASS},

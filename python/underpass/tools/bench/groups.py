@@ -16,6 +16,7 @@ from underpass.tools.bench.measure import Absent, Contestant, Effort, Row, compe
 from underpass.tools.bench.placement import Placement
 from underpass.tools.bench.queues import THROUGHPUT
 from underpass.tools.bench.standard import ROUND_TRIPS
+from underpass.tools.bench.wakes import WAKES, WAKES_UVLOOP
 
 # Measures a group of the name given, with the effort given.
 Measure = Callable[[str, Effort], Iterator[Row | Absent]]
@@ -94,5 +95,10 @@ GROUPS = {
     ),
     "idle": Group("CPU of a waiting process", watch_idle_waiters),
     "import": Group("Import, in a fresh interpreter", contests([(Placement.UNPINNED, IMPORTS)])),
+    "aio": Group(
+        "From a notification to the coroutine that goes on, in one loop",
+        contests([(Placement.ONE_CPU, WAKES), (Placement.ONE_CPU, WAKES_UVLOOP)]),
+        compares=True,
+    ),
     "death": Group("From SIGKILL to the survivor that knows", contests([(Placement.UNPINNED, DEATHS)])),
 }
