@@ -4,6 +4,7 @@ import asyncio
 import gc
 import inspect
 import pickle
+import select
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from tests.conformance.backends import Processes, Threads
-from tests.conformance.loops import EventLoop, until_waiting
+from tests.conformance.loops import EventLoop, until, until_waiting
 from underpass import (
     Barrier,
     ClosedError,
@@ -201,6 +202,35 @@ def test_flags_that_nobody_waits_for_wake_nobody(loop: EventLoop) -> None:
         return got[0]
 
     assert loop.run(main) == 4
+
+
+def test_a_loop_in_which_nobody_waits_goes_quiet(loop: EventLoop) -> None:
+    world = Processes()
+
+    async def main() -> None:
+        units = aio.Semaphore(0)
+        scope = anyio.CancelScope()
+
+        async def task() -> None:
+            with scope:
+                await units.acquire()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(task)
+            await until_waiting(1)
+            units.release()
+            scope.cancel()
+        # Whoever is new in the space rings all bells, also those of loops that wait for nothing.
+        world.start(units.sync.release).result()
+        here = running.reactor()
+        poll = select.poll()
+        poll.register(here.members.fileno(again=False), select.POLLIN)
+        await until(lambda: not poll.poll(0), "a quiet descriptor")
+
+    try:
+        loop.run(main)
+    finally:
+        world.close()
 
 
 def test_async_for_gets_until_the_end(loop: EventLoop, world: World) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from underpass.tools.bench import (
+    awaits,
     calls,
     deaths,
     fairness,
@@ -75,6 +76,10 @@ EVERYTHING: dict[tuple[str, str], set[str]] = {
             *(locks.CREATE_QUEUE, locks.CREATE_PORT),
         }
         for place in ("one CPU", "unpinned")
+    },
+    ("aio", "one CPU"): {
+        *(awaits.EVENTFD, awaits.NOTIFICATION),
+        *(awaits.EVENTFD_UVLOOP, awaits.NOTIFICATION_UVLOOP),
     },
     ("idle", "unpinned"): {idle.PEER_PIPE, idle.SEMAPHORE, idle.QUEUE, idle.PORT},
     ("import", "unpinned"): {"import multiprocessing", imports.UNDERPASS},

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 
-use underpass_shm::bell::Bell;
+use underpass_shm::bell::{Bell, Ringer};
 use underpass_shm::life::Life;
 use underpass_shm::poller::{OWN, Poller, end_of};
 use underpass_shm::space::Space;
@@ -66,12 +66,26 @@ impl Hearing {
 
     /// Claims a bell in a space.
     fn move_in(&mut self, space: &Arc<Space>) -> Result<usize> {
-        let (bell, index) = (Bell::claim(space)?, self.places.len());
+        let (bell, index) = (Bell::claim(space, &self.poller)?, self.places.len());
         self.poller.add(&bell, BELL | index as u64, "a bell")?;
         let calls = bell.words()?.calls.load(Acquire);
         self.places.push(Place { bell, calls, ends: HashMap::new() });
         self.meet(index);
         Ok(index)
+    }
+
+    /// Keys that the poller would tell, without asking it: of bells that are known to have been rung. None: it has to be
+    /// asked. Whatever else it has to tell, it goes on telling.
+    pub fn known(&self) -> Result<Option<Vec<u64>>> {
+        let mut keys = Vec::new();
+        for (index, place) in self.places.iter().enumerate() {
+            match place.bell.rung()? {
+                Some(Ringer::Here) => keys.push(OWN),
+                Some(Ringer::Another) => keys.push(BELL | index as u64),
+                None => {}
+            }
+        }
+        Ok((!keys.is_empty()).then_some(keys))
     }
 
     /// Looks what was rung for. `told` are the keys of the poller that were ready; the program's own are returned.
@@ -81,6 +95,9 @@ impl Hearing {
         }
         heard.marks.resize_with(self.places.len(), Marks::none);
         for (index, place) in self.places.iter_mut().enumerate() {
+            if told.contains(&(BELL | index as u64)) {
+                place.bell.forget();
+            }
             place.bell.arm()?;
             let words = place.bell.words()?;
             let calls = words.calls.load(Acquire);

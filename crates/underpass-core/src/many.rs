@@ -244,6 +244,15 @@ impl<'m, 'a> Seen<'m, 'a> {
     }
 }
 
+/// The bits that are set.
+fn bits(mut left: u64) -> impl Iterator<Item = u64> {
+    std::iter::from_fn(move || {
+        let bit = left.trailing_zeros();
+        left &= left.wrapping_sub(1);
+        (bit < u64::BITS).then_some(u64::from(bit))
+    })
+}
+
 /// Which objects may be ready, by what their ringers said.
 #[derive(Debug)]
 pub struct Marks([u64; MARKS as usize / 64]);
@@ -266,10 +275,7 @@ impl Marks {
 
     /// The marks of objects that may be ready: [`mark_of`] tells an object's.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0
-            .iter()
-            .zip(0..)
-            .flat_map(|(word, group)| (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| group * 64 + bit))
+        self.0.iter().zip(0..).flat_map(|(word, group)| bits(*word).map(move |bit| group * 64 + bit))
     }
 
     fn bears(&self, nonce: u64) -> bool {

@@ -1,17 +1,27 @@
 //! A bell that is heard at a descriptor: for who waits for descriptors as well, or has an event loop.
 //!
-//! Invariant: while [`BellWords::socket`] is armed, nothing was sent that its owner has not looked for since; whoever rings
-//! an armed one sends.
+//! Invariant: whoever rings a bell whose [`BellWords::socket`] is armed tells its owner, after that: another process by a
+//! message, its own by the poller. What is told late, after the owner has looked, has it look in vain.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
-use crate::layout::bell::{ARMED, BellWords};
+use crate::layout::bell::{ARMED, BellWords, RUNG, RUNG_HERE};
 use crate::life::Life;
 use crate::lives::socket_name;
+use crate::poller::Poller;
 use crate::space::Space;
 use crate::{Error, Result, forks, knock};
+
+/// Who rang a bell, and so where it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ringer {
+    /// Its own process, at the poller.
+    Here,
+    /// Another, at the socket.
+    Another,
+}
 
 /// A bell of this process's.
 #[derive(Debug)]
@@ -24,8 +34,8 @@ pub struct Bell {
 }
 
 impl Bell {
-    /// One of that space's.
-    pub fn claim(space: &Arc<Space>) -> Result<Self> {
+    /// One of that space's; rings by this process are told to the poller instead of the socket.
+    pub fn claim(space: &Arc<Space>, poller: &Arc<Poller>) -> Result<Self> {
         let (number, owner) = space.lives().claim_bell_with_socket()?;
         let name = socket_name(owner, number);
         let heard = space.directory().and_then(|directory| {
@@ -36,6 +46,7 @@ impl Bell {
         match heard {
             Ok(socket) => {
                 let bell = Self { space: space.clone(), number, owner, socket, epoch: forks::epoch() };
+                space.lives().hear_here(number, owner, poller);
                 bell.words()?.socket.store(ARMED, std::sync::atomic::Ordering::Release);
                 Ok(bell)
             }
@@ -64,11 +75,25 @@ impl Bell {
         self.space.lives().bell(self.number).ok_or_else(lost)
     }
 
-    /// Forgets what was sent: before its owner looks what it was rung for.
+    /// By whom it was rung since it was armed, if that is known without a look at the socket.
+    pub fn rung(&self) -> Result<Option<Ringer>> {
+        Ok(match self.words()?.socket.load(Acquire) {
+            RUNG => Some(Ringer::Another),
+            RUNG_HERE => Some(Ringer::Here),
+            _ => None,
+        })
+    }
+
+    /// Forgets one message: what else was sent tells again.
+    pub fn forget(&self) {
+        knock::forget(&self.socket);
+    }
+
+    /// Has whoever rings from now on tell: before its owner looks what it was rung for.
     pub fn arm(&self) -> Result<()> {
         let words = self.words()?;
         if words.socket.load(Acquire) != ARMED {
-            knock::forget(&self.socket);
+            // SYNC(bell-1): pairs with `Lives::knock`.
             words.socket.swap(ARMED, AcqRel);
         }
         Ok(())

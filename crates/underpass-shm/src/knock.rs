@@ -27,10 +27,9 @@ pub fn hearing(directory: impl AsFd, name: &str, what: &str) -> Result<OwnedFd> 
     Ok(socket)
 }
 
-/// Takes what was sent to a hearing socket.
+/// Takes one message that was sent to a hearing socket, if there is one.
 pub fn forget(hearing: impl AsFd) {
-    let mut byte = [0];
-    while rustix::net::recv(&hearing, &mut byte, RecvFlags::DONTWAIT).is_ok() {}
+    let _ = rustix::net::recv(&hearing, &mut [0_u8; 1], RecvFlags::DONTWAIT);
 }
 
 /// Sends to a hearing socket; false if nobody hears there any more. One that is full has been told.

@@ -16,7 +16,7 @@ mod record;
 pub use bells::socket_name;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -29,6 +29,7 @@ use crate::layout::bell::{BELLS, BellWords};
 use crate::life::{GENERATION_MASK, Life, Me};
 use crate::operation::Operation;
 use crate::place::{Placed, PlacedSlice, Shared};
+use crate::poller::Poller;
 use crate::region::Region;
 use crate::waits::{Wait, WaitWords};
 use crate::{Error, Result, forks};
@@ -114,6 +115,8 @@ pub struct Lives {
     processes: PlacedSlice<ProcessEntry>,
     threads: PlacedSlice<ThreadEntry>,
     bells: PlacedSlice<BellWords>,
+    /// Bells of this process's that have a socket: the number, the owner, what is told of rings by this process itself.
+    heard_here: Mutex<Vec<(usize, Life, Weak<Poller>)>>,
     /// epoch << 32 | life of this process, while the epoch is the current one.
     myself: AtomicU64,
     /// The epoch in which a thread claims, grows or mends, or 0: a lock that a fork does not inherit.
@@ -176,6 +179,7 @@ impl Lives {
             processes: PlacedSlice::at(region, PROCESS_TABLE, PROCESSES as usize).ok_or_else(short)?,
             threads: PlacedSlice::at(region, THREAD_TABLE, THREADS as usize).ok_or_else(short)?,
             bells: PlacedSlice::at(region, BELL_TABLE, BELLS).ok_or_else(short)?,
+            heard_here: Mutex::default(),
             myself: AtomicU64::new(0),
             claiming: AtomicU32::new(0),
             onlooker: false,

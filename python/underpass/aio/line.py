@@ -1,17 +1,18 @@
 """Tasks of one loop that wait for one thing, in order of arrival."""
 
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 
 class Sleeper(Protocol):
     """A task that waits, as its loop puts it to sleep."""
 
-    async def sleep(self) -> None:
-        """Sleep until woken, also before."""
+    def sleep(self) -> Awaitable[None]:
+        """Sleep until woken, the first time also before."""
         ...
 
     def wake(self) -> None:
-        """End the sleep, or the next one. More than once is as good as once."""
+        """End the sleep. More than once is as good as once; between two sleeps it is as good as none."""
         ...
 
 

@@ -1,7 +1,7 @@
 """The reactor's place in a loop of asyncio, which uvloop is too: a reader of one descriptor."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 
 from underpass.aio.reactor import Reactor
@@ -10,21 +10,25 @@ from underpass.aio.reactor import Reactor
 class Sleeper:
     """A task that waits for a future of its own."""
 
-    __slots__ = ("_future", "_loop")
+    __slots__ = ("_future", "_loop", "_slept")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._future: asyncio.Future[None] = loop.create_future()
+        self._slept = False
 
-    async def sleep(self) -> None:
-        """Sleep until woken, also before."""
-        await self._future
-        self._future = self._loop.create_future()
+    def sleep(self) -> Awaitable[None]:
+        """Sleep until woken, the first time also before."""
+        if self._slept:
+            self._future = self._loop.create_future()
+        self._slept = True
+        return self._future
 
     def wake(self) -> None:
-        """End the sleep, or the next one."""
-        if not self._future.done():
-            self._future.set_result(None)
+        """End the sleep."""
+        future = self._future
+        if not future.done():
+            future.set_result(None)
 
 
 class Asyncio:
@@ -32,8 +36,9 @@ class Asyncio:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
+        self.next_turn: Callable[[Callable[[], object]], object] = loop.call_soon
         self.reactor: Reactor = Reactor(self)
-        self._descriptor = self.reactor.members.fileno()
+        self._descriptor = self.reactor.members.fileno(again=False)
         self._timer: asyncio.TimerHandle | None = None
         loop.add_reader(self._descriptor, self.reactor.look)
         # A loop that shuts down ends its generators: that is how the reactor hears of it.

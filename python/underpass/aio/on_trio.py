@@ -1,5 +1,7 @@
 """The reactor's place in a run of trio: a system task at one descriptor."""
 
+from collections.abc import Callable
+
 import trio
 
 from underpass.aio.reactor import Reactor
@@ -39,8 +41,9 @@ class Trio:
 
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         self.loop: trio.lowlevel.TrioToken = token
+        self.next_turn: Callable[[Callable[[], object]], object] = token.run_sync_soon
         self.reactor: Reactor = Reactor(self)
-        self._descriptor = self.reactor.members.fileno()
+        self._descriptor = self.reactor.members.fileno(again=False)
         self._waited_in = trio.Event()
         trio.lowlevel.spawn_system_task(self._listen)
         trio.lowlevel.spawn_system_task(self._recheck)

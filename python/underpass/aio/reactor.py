@@ -33,6 +33,11 @@ class Loop(Protocol):
         """Tasks wait: have the reactor look at everything from time to time."""
         ...
 
+    @property
+    def next_turn(self) -> Callable[[Callable[[], object]], object]:
+        """Call something at the loop's next turn, after the tasks that were woken before."""
+        ...
+
 
 class Reactor:
     """All that tasks of one loop wait for."""
@@ -43,6 +48,7 @@ class Reactor:
         self.closed: bool = False
         self._lines: dict[object, Line] = {}
         self._by_member: dict[Any, Line] = {}
+        self._looks_later: bool = False
         #: Which task of this loop has a mutex, by the mutex.
         self.seats: dict[int, Any] = {}
 
@@ -58,11 +64,12 @@ class Reactor:
             together: Nobody takes it from others: what wakes one wakes all.
         """
         line = self._lines.get(key)
-        if line is None:
+        if line is None or not line.sleepers:
             try:
                 return attempt()
             except WouldBlock:
-                line = self._begin(Line(key, member(), together=together))
+                if line is None:
+                    line = self._begin(Line(key, member(), together=together))
         sleeper = self.loop.sleeper()
         line.sleepers[sleeper] = None
         try:
@@ -77,13 +84,11 @@ class Reactor:
                     continue
         finally:
             del line.sleepers[sleeper]
-            if not line.sleepers:
-                self._end(line)
+            if not line.sleepers and not self._looks_later:
+                self._look_later()
 
     def look(self, *, everything: bool = False) -> None:
         """Wake who waits for what is ready."""
-        if not self._lines:
-            return
         try:
             ready = self.members.ready(everything=everything)
         except UnderpassError:
@@ -91,8 +96,24 @@ class Reactor:
             ready = list(self._by_member)
         for member in ready:
             line = self._by_member.get(member)
-            if line is not None:
+            if line is not None and line.sleepers:
                 line.wake()
+                # Until it was taken, nobody else tells of it; and there may be one for the next as well.
+                if not self._looks_later:
+                    self._look_later()
+
+    def _look_later(self) -> None:
+        self._looks_later = True
+        self.loop.next_turn(self._look_now)
+
+    def _look_now(self) -> None:
+        self._looks_later = False
+        if self.closed:
+            return
+        for line in [line for line in self._lines.values() if not line.sleepers]:
+            self._end(line)
+        if self._lines:
+            self.look()
 
     @property
     def waiting(self) -> int:
@@ -113,6 +134,5 @@ class Reactor:
         return line
 
     def _end(self, line: Line) -> None:
-        if self._lines.pop(line.key, None) is not None:
-            del self._by_member[line.member]
-            self.members.remove(line.member)
+        del self._lines[line.key], self._by_member[line.member]
+        self.members.remove(line.member)

@@ -112,12 +112,15 @@ impl WaitSet {
                         from_shm(py, error)
                     });
                 }
+                state.descriptors += 1;
             }
             Source::Simulated => {}
         }
         state.known.insert(identity, key);
         state.members.insert(key, Member { identity, what: what.clone().unbind(), handler, source });
-        state.remind();
+        if state.exposed || state.asleep > 0 {
+            state.remind();
+        }
         Ok(())
     }
 
@@ -217,16 +220,22 @@ impl WaitSet {
     /// Whoever is told so calls ``ready()``, which says what is: perhaps nothing any more. The descriptor is the set's, and
     /// closed with it.
     ///
+    /// Args:
+    ///     again: Whether it stays readable while something is ready, and becomes so with what is added. A loop that calls
+    ///         ``ready()`` by itself after each ``add``, and at its next turn after each ``ready()`` that found something, needs no such
+    ///         reminder, which costs it a turn.
+    ///
     /// Raises:
     ///     ClosedError: The set was closed.
     ///     MisuseError: It was made in the lab, which has no descriptors.
-    fn fileno(&self, py: Python<'_>) -> PyResult<RawFd> {
+    #[pyo3(signature = (*, again=true))]
+    fn fileno(&self, py: Python<'_>, again: bool) -> PyResult<RawFd> {
         let mut state = self.lock(py)?;
         if self.in_lab {
             return Err(no_descriptors(py));
         }
-        state.exposed = true;
-        if !state.candidates.is_empty() {
+        state.exposed |= again;
+        if again && !state.candidates.is_empty() {
             state.remind();
         }
         Ok(std::os::fd::AsFd::as_fd(state.hearing(py)?).as_raw_fd())
@@ -367,10 +376,15 @@ impl WaitSet {
         let mut expired = deadline == Deadline::NoWait;
         loop {
             let mut state = self.lock(py)?;
+            let known = if until == 0 && !everything { state.known(py)? } else { None };
             let poller = state.hearing(py)?.poller();
             state.asleep += 1;
             drop(state);
-            let woken = if until == 0 { poller.wait(0) } else { py.detach(|| poller.wait(until)) };
+            let woken = match known {
+                Some(keys) => Ok(Polled::Keys(keys)),
+                None if until == 0 => poller.wait(0),
+                None => py.detach(|| poller.wait(until)),
+            };
             let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
             state.asleep -= 1;
             if state.closed {

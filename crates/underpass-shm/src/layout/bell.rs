@@ -37,6 +37,8 @@ impl Default for WatchersWords {
 pub const ARMED: u32 = 1;
 /// [`BellWords::socket`]: somebody has, since its owner looked.
 pub const RUNG: u32 = 2;
+/// [`BellWords::socket`]: its owner's own process has rung, and told it without the socket.
+pub const RUNG_HERE: u32 = 3;
 
 /// A bell.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub struct BellWords {
     pub owner: AtomicU32,
     /// How often it was rung. Its owner sleeps here, if it is a thread.
     pub rings: AtomicU32,
-    /// 0: its owner sleeps on `rings`. Otherwise at a socket: [`ARMED`] or [`RUNG`].
+    /// 0: its owner sleeps on `rings`. Otherwise at a socket: [`ARMED`], [`RUNG`] or [`RUNG_HERE`].
     pub socket: AtomicU32,
     /// How often its owner was called to look at all, for no object's sake.
     pub calls: AtomicU32,

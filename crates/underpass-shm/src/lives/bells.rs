@@ -1,14 +1,16 @@
 //! Bells of a space: which thread has which, or which process.
 
 use std::path::Path;
+use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::claim::pid_namespace;
 use super::{BELL_TABLE, Lives};
-use crate::layout::bell::{ARMED, BELLS, BellWords, RUNG};
+use crate::layout::bell::{ARMED, BELLS, BellWords, RUNG, RUNG_HERE};
 use crate::life::Life;
+use crate::poller::Poller;
 use crate::space::SOCKET;
-use crate::{Error, Result, knock};
+use crate::{Error, Result, forks, knock};
 
 /// Bells that the table grows by.
 const CHUNK: usize = 64;
@@ -72,15 +74,40 @@ impl Lives {
         }
     }
 
-    /// Sends to the socket of a bell that was rung, unless somebody has since its owner looked; false if its owner is dead.
+    /// Tells the owner of a bell with a socket that it was rung, unless somebody has since it looked; false if it is dead.
     #[cold]
     pub fn knock(&self, number: usize, bell: &BellWords) -> bool {
         let owner = Life(bell.owner.load(Relaxed));
-        if bell.socket.swap(RUNG, AcqRel) != ARMED {
+        let here = self.heard_here(number, owner);
+        // SYNC(bell-1): pairs with `arm`: it is told, or its owner takes the mark that was left before.
+        if bell.socket.swap(if here.is_some() { RUNG_HERE } else { RUNG }, AcqRel) != ARMED {
             return self.alive(owner);
+        }
+        if let Some(poller) = here {
+            poller.remind();
+            return true;
         }
         let directory = Path::new(&self.what).parent().unwrap_or(Path::new("/"));
         knock::knock(directory, &socket_name(owner, number)) || self.alive(owner)
+    }
+
+    /// Makes a poller of this process's the one that is told of a bell's rings by this process.
+    pub(crate) fn hear_here(&self, number: usize, owner: Life, poller: &Arc<Poller>) {
+        let _unforked = forks::unforked();
+        let mut heard = self.heard_here.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.retain(|(other, _, poller)| *other != number && poller.strong_count() > 0);
+        heard.push((number, owner, Arc::downgrade(poller)));
+    }
+
+    /// The poller of a bell that this process hears itself. A fork's copy is not the owner's.
+    fn heard_here(&self, number: usize, owner: Life) -> Option<Arc<Poller>> {
+        if self.me().ok()?.process != owner {
+            return None;
+        }
+        let _unforked = forks::unforked();
+        let heard = self.heard_here.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, _, poller) = heard.iter().find(|(other, life, _)| (*other, *life) == (number, owner))?;
+        poller.upgrade()
     }
 
     /// Tells all who hear their bells at sockets that a process is new here: they watch the ends of all.

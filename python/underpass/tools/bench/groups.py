@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from underpass.tools.bench.awaits import AWAITS, AWAITS_UVLOOP
 from underpass.tools.bench.calls import call
 from underpass.tools.bench.deaths import DEATHS
 from underpass.tools.bench.fairness import RIVALS, SHARES
@@ -109,5 +110,10 @@ GROUPS = {
     ),
     "idle": Group("CPU of a waiting process", watch_idle_waiters),
     "import": Group("Import, in a fresh interpreter", contests([(Placement.UNPINNED, IMPORTS)])),
+    "aio": Group(
+        "From a notification to the coroutine that goes on, in one loop",
+        contests([(Placement.ONE_CPU, AWAITS), (Placement.ONE_CPU, AWAITS_UVLOOP)]),
+        compares=True,
+    ),
     "death": Group("From SIGKILL to the survivor that knows", contests([(Placement.UNPINNED, DEATHS)])),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from underpass.tools.bench import calls, deaths, flags, idle, imports, limits, locks, many, queues, standard, wakes
+from underpass.tools.bench import awaits, calls, deaths, flags, idle, imports, limits, locks, many, queues, standard, wakes
 from underpass.tools.bench.measure import Row, Unit, paired
 from underpass.tools.bench.placement import Placement
 
@@ -245,6 +245,22 @@ TARGETS = (
         locks.CREATE_SEMAPHORE,
         against=locks.CREATE_LOCK,
         bound=times(1.0),
+    ),
+    Target(
+        "Notification.aio on asyncio, notify to resumed coroutine: at most 1.5 x a raw eventfd",
+        "aio",
+        Placement.ONE_CPU,
+        awaits.NOTIFICATION,
+        against=awaits.EVENTFD,
+        bound=times(1.5),
+    ),
+    Target(
+        "Notification.aio on uvloop, notify to resumed coroutine: at most 1.5 x a raw eventfd",
+        "aio",
+        Placement.ONE_CPU,
+        awaits.NOTIFICATION_UVLOOP,
+        against=awaits.EVENTFD_UVLOOP,
+        bound=times(1.5),
     ),
     Target(
         "import underpass: under 30 ms",

@@ -29,6 +29,8 @@ pub struct State {
     pub known: HashMap<Identity, u64>,
     /// Objects by the place and mark that they are rung for with.
     pub marked: HashMap<(usize, u64), Vec<u64>>,
+    /// How many members are descriptors.
+    pub descriptors: usize,
     /// Objects that may be ready.
     pub candidates: BTreeSet<u64>,
     /// Threads that sleep here.
@@ -135,6 +137,7 @@ impl State {
                 }
             }
             Source::Descriptor(descriptor) => {
+                self.descriptors -= 1;
                 if let Some(hearing) = &self.hearing {
                     // SAFETY: S13, the number is the caller's; one that it has closed is unknown to the kernel.
                     hearing.poller().remove(unsafe { BorrowedFd::borrow_raw(*descriptor) });
@@ -150,6 +153,15 @@ impl State {
         if let Some(hearing) = &self.hearing {
             hearing.remind();
         }
+    }
+
+    /// What the poller would tell, as far as it is known without asking it; none if it has to be asked.
+    pub fn known(&mut self, py: Python<'_>) -> PyResult<Option<Vec<u64>>> {
+        if self.descriptors > 0 {
+            return Ok(None);
+        }
+        let failed = |error| raise(py, &Context::of("a wait set", "not heard"), error);
+        self.hearing(py)?.known().map_err(failed)
     }
 
     /// Takes those who may be ready, by what was heard.
