@@ -42,6 +42,7 @@ IN_THE_LAB = {
     "test_select",
     "test_wait_all",
     "test_wait_any",
+    "test_wait_any_parts",
 }
 
 

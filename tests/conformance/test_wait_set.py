@@ -389,6 +389,56 @@ def test_a_handler_that_keeps_its_set_leaves_with_it() -> None:
     assert gone() is None
 
 
+# ── without waiting ──
+
+
+def test_ready_says_what_is_and_never_waits(world: World, members: WaitSet) -> None:
+    event, queue, semaphore = Event(), Queue(), Semaphore(1)
+    assert members.ready() == []
+    for what in (event, queue, semaphore):
+        members.add(what)
+    assert members.ready() == [semaphore]
+    for change in (event.set, lambda: queue.put(b"a")):
+        world.start(change).result()
+    # Level-triggered: again and again, in the order in which they were added.
+    for _ in range(2):
+        assert members.ready() == [event, queue, semaphore]
+        assert members.ready(everything=True) == [event, queue, semaphore]
+    event.clear()
+    semaphore.acquire()
+    assert members.ready() == [queue]
+
+
+def test_ready_of_descriptors(members: WaitSet) -> None:
+    readable, writable = os.pipe()
+    try:
+        members.add(readable)
+        assert members.ready() == []
+        os.write(writable, b"a")
+        assert members.ready() == [readable]
+        os.read(readable, 1)
+        assert members.ready(everything=True) == []
+    finally:
+        os.close(readable)
+        os.close(writable)
+
+
+def test_everything_finds_what_nobody_told(members: WaitSet) -> None:
+    event = Event()
+    members.add(event)
+    assert members.ready() == []
+    # Closing a handle is no change of the object: nobody is rung for it.
+    event.close()
+    assert members.ready() == []
+    assert members.ready(everything=True) == [event]
+
+
+def test_ready_of_a_closed_set(members: WaitSet) -> None:
+    members.close()
+    with pytest.raises(ClosedError):
+        members.ready()
+
+
 # ── other loops ──
 
 
@@ -419,58 +469,6 @@ def test_what_is_ready_before_the_descriptor_is_asked_for(members: WaitSet) -> N
     event.set()
     members.add(event)
     assert is_readable(members.fileno(), 30)
-
-
-# ── handlers ──
-
-
-def test_dispatch_calls_each_handler_once(world: World, members: WaitSet) -> None:
-    first, second, third = Event(), Event(), Event()
-    called: list[object] = []
-    for event in (first, second):
-        members.add(event, called.append)
-    members.add(third)
-    third.set()
-    with pytest.raises(TimedOut):
-        members.dispatch(timeout=SOON)
-    actor = world.start(second.set)
-    assert members.dispatch() == 1
-    actor.result()
-    assert called == [second]
-    assert second not in members
-    first.set()
-    assert members.dispatch() == 1
-    assert called == [second, first]
-    assert members.wait() == [third]
-
-
-def test_a_handler_adds_itself_again(members: WaitSet) -> None:
-    queue = Queue()
-    got: list[bytes] = []
-
-    def take(jobs: Queue) -> None:
-        got.append(jobs.get_nowait())
-        members.add(jobs, take)
-
-    members.add(queue, take)
-    for message in (b"a", b"b"):
-        queue.put(message)
-        assert members.dispatch() == 1
-    assert got == [b"a", b"b"]
-
-
-def test_what_a_handler_raises_leaves_the_others(members: WaitSet) -> None:
-    first, second = Event(), Event()
-    called: list[object] = []
-    members.add(first, lambda _: 1 / 0)
-    members.add(second, called.append)
-    first.set()
-    second.set()
-    with pytest.raises(ZeroDivisionError):
-        members.dispatch()
-    assert members.dispatch() == 1
-    assert called == [second]
-    assert len(members) == 0
 
 
 # ── deaths ──

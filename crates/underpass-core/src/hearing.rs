@@ -2,6 +2,9 @@
 //!
 //! Invariant: a bell is armed before its marks are taken, so what is rung for after that is heard. Who dies after a change
 //! and before it rings is a process of the space, and the ends of all of them are heard: then all members are looked at.
+//!
+//! Who dispatches sleeps elsewhere than who waits: a descriptor without a handler is not polled there, since one that can be read
+//! stays so, and would wake for nothing again and again.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,11 +23,52 @@ use crate::many::Marks;
 const BELL: u64 = 1 << 62;
 const END: u64 = 1 << 63;
 
-/// What is heard by one who waits.
+/// What is heard by those who wait.
 #[derive(Debug)]
 pub struct Hearing {
-    poller: Arc<Poller>,
+    pollers: Pollers,
     places: Vec<Place>,
+}
+
+/// What somebody sleeps for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Any member.
+    Wait,
+    /// One with a handler.
+    Dispatch,
+}
+
+/// Where those who wait sleep, and those who dispatch: the second is made for the first of them.
+#[derive(Debug)]
+struct Pollers {
+    waiting: Arc<Poller>,
+    dispatching: Option<Arc<Poller>>,
+}
+
+impl Pollers {
+    fn of(&self, verb: Verb) -> Option<&Arc<Poller>> {
+        match verb {
+            Verb::Wait => Some(&self.waiting),
+            Verb::Dispatch => self.dispatching.as_ref(),
+        }
+    }
+
+    /// Tells those who wait of it, and those who dispatch if they are to hear it.
+    fn add(&self, descriptor: BorrowedFd<'_>, key: u64, what: &str, dispatched: bool) -> underpass_shm::Result<()> {
+        self.waiting.add(descriptor, key, what)?;
+        if let (true, Some(dispatching)) = (dispatched, &self.dispatching) {
+            dispatching.add(descriptor, key, what).inspect_err(|_| self.waiting.remove(descriptor))?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, descriptor: BorrowedFd<'_>) {
+        self.waiting.remove(descriptor);
+        if let Some(dispatching) = &self.dispatching {
+            dispatching.remove(descriptor);
+        }
+    }
 }
 
 /// A space, and what is heard of it.
@@ -48,13 +92,40 @@ pub struct Heard {
 impl Hearing {
     /// Of nothing yet.
     pub fn new() -> Result<Self> {
-        Ok(Self { poller: Arc::new(Poller::new()?), places: Vec::new() })
+        Ok(Self { pollers: Pollers { waiting: Arc::new(Poller::new()?), dispatching: None }, places: Vec::new() })
     }
 
-    /// What to sleep on.
-    #[must_use]
-    pub fn poller(&self) -> Arc<Poller> {
-        self.poller.clone()
+    /// What to sleep on. `handled` are the program's descriptors that somebody who dispatches is told of, by key.
+    pub fn poller<'a>(
+        &mut self,
+        verb: Verb,
+        handled: impl Iterator<Item = (u64, BorrowedFd<'a>)>,
+    ) -> Result<Arc<Poller>> {
+        if let Some(poller) = self.pollers.of(verb) {
+            return Ok(poller.clone());
+        }
+        let poller = Arc::new(Poller::new()?);
+        for (key, descriptor) in handled {
+            poller.add(descriptor, key, "a descriptor")?;
+        }
+        for (index, place) in self.places.iter().enumerate() {
+            place.bell.tell(&poller);
+            poller.add(&place.bell, BELL | index as u64, "a bell")?;
+            for (life, end) in &place.ends {
+                poller.add(end, END | u64::from(life.0), "a process")?;
+            }
+        }
+        Ok(self.pollers.dispatching.insert(poller).clone())
+    }
+
+    /// Tells of the program's descriptor by `key`, and those who dispatch if it is `handled`.
+    pub fn add(&self, descriptor: BorrowedFd<'_>, key: u64, what: &str, handled: bool) -> underpass_shm::Result<()> {
+        self.pollers.add(descriptor, key, what, handled)
+    }
+
+    /// Tells of it no more. One that was closed is gone already.
+    pub fn remove(&self, descriptor: BorrowedFd<'_>) {
+        self.pollers.remove(descriptor);
     }
 
     /// The place of a space, and the number of the bell there.
@@ -66,8 +137,11 @@ impl Hearing {
 
     /// Claims a bell in a space.
     fn move_in(&mut self, space: &Arc<Space>) -> Result<usize> {
-        let (bell, index) = (Bell::claim(space, &self.poller)?, self.places.len());
-        self.poller.add(&bell, BELL | index as u64, "a bell")?;
+        let (bell, index) = (Bell::claim(space, &self.pollers.waiting)?, self.places.len());
+        if let Some(dispatching) = &self.pollers.dispatching {
+            bell.tell(dispatching);
+        }
+        self.pollers.add(bell.as_fd(), BELL | index as u64, "a bell", true)?;
         let calls = bell.words()?.calls.load(Acquire);
         self.places.push(Place { bell, calls, ends: HashMap::new() });
         self.meet(index);
@@ -89,9 +163,11 @@ impl Hearing {
     }
 
     /// Looks what was rung for. `told` are the keys of the poller that were ready; the program's own are returned.
-    pub fn hear(&mut self, told: &[u64], heard: &mut Heard) -> Result<Vec<u64>> {
-        if told.contains(&OWN) {
-            self.poller.forget();
+    pub fn hear(&mut self, verb: Verb, told: &[u64], heard: &mut Heard) -> Result<Vec<u64>> {
+        if told.contains(&OWN)
+            && let Some(poller) = self.pollers.of(verb)
+        {
+            poller.forget();
         }
         heard.marks.resize_with(self.places.len(), Marks::none);
         for (index, place) in self.places.iter_mut().enumerate() {
@@ -113,9 +189,11 @@ impl Hearing {
         Ok(told.iter().copied().filter(|key| key & (BELL | END) == 0).collect())
     }
 
-    /// Has one who sleeps here look again: what may be ready is known to it.
-    pub fn remind(&self) {
-        self.poller.remind();
+    /// Has one who sleeps for that look again: what may be ready is known to it.
+    pub fn remind(&self, verb: Verb) {
+        if let Some(poller) = self.pollers.of(verb) {
+            poller.remind();
+        }
     }
 
     /// Watches the ends of those that are new in a place, and forgets those that have ended.
@@ -125,7 +203,7 @@ impl Hearing {
         place.ends.retain(|life, end| {
             let lives_on = lives.alive(*life);
             if !lives_on {
-                self.poller.remove(&*end);
+                self.pollers.remove(end.as_fd());
             }
             lives_on
         });
@@ -137,7 +215,7 @@ impl Hearing {
             let end = end_of(pid).filter(|_| lives.alive(life));
             // One that cannot be watched is found by the re-check.
             if let Some(end) = end
-                && self.poller.add(&end, END | u64::from(life.0), "a process").is_ok()
+                && self.pollers.add(end.as_fd(), END | u64::from(life.0), "a process", true).is_ok()
             {
                 place.ends.insert(life, end);
             }
@@ -155,6 +233,6 @@ impl Heard {
 
 impl AsFd for Hearing {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.poller.as_fd()
+        self.pollers.waiting.as_fd()
     }
 }

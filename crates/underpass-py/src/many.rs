@@ -19,6 +19,7 @@ use crate::kernel_lab;
 use crate::latch::Latch;
 use crate::mutex::Mutex;
 use crate::notification::{Notification, NotificationFlags};
+use crate::object::Pickled;
 use crate::port::Port;
 use crate::queue::Queue;
 use crate::semaphore::Semaphore;
@@ -42,18 +43,24 @@ const NAMED: usize = 3;
 #[pyclass(frozen, module = "underpass")]
 #[derive(Debug)]
 pub struct QueueRoom {
+    queue: Py<Queue>,
     handle: Arc<Handle>,
     core: ForPutting,
 }
 
 impl QueueRoom {
-    pub fn new(queue: &Queue) -> Self {
-        Self { handle: queue.handle.clone(), core: ForPutting(queue.core.clone()) }
+    pub fn new(queue: Bound<'_, Queue>) -> Self {
+        let (handle, core) = (queue.get().handle.clone(), ForPutting(queue.get().core.clone()));
+        Self { queue: queue.unbind(), handle, core }
     }
 }
 
 #[pymethods]
 impl QueueRoom {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py, (Py<Queue>, &'static str)>> {
+        Ok((py.import("builtins")?.getattr("getattr")?, (self.queue.clone_ref(py), "room")))
+    }
+
     fn __repr__(&self) -> String {
         format!("<room of {}>", self.handle.title)
     }

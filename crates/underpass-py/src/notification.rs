@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::IntoPyDict;
 use underpass_core::kernel::Wanted;
 use underpass_core::notification::{self as core, ALL, CONSUME};
 use underpass_core::waiters::{self, Waiters, Wish};
@@ -14,7 +15,7 @@ use underpass_shm::place::Placed;
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::number::mode;
-use crate::object::{self, Object, SharedObject};
+use crate::object::{self, Object, Pickled, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
 
@@ -102,12 +103,21 @@ pub struct Notification {
 #[pyclass(frozen, module = "underpass")]
 #[derive(Debug)]
 pub struct NotificationFlags {
+    notification: Py<Notification>,
     pub handle: Arc<Handle>,
     pub core: core::Wished,
 }
 
 #[pymethods]
 impl NotificationFlags {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py, (Py<Notification>, u64)>> {
+        let Wish { value, how } = self.core.wish;
+        let all = [("all", how & ALL != 0)].into_py_dict(py)?;
+        let flags = py.get_type::<Notification>().getattr("flags")?;
+        let flags = py.import("functools")?.getattr("partial")?.call((flags,), Some(&all))?;
+        Ok((flags, (self.notification.clone_ref(py), value)))
+    }
+
     fn __repr__(&self) -> String {
         let quantity = if self.core.wish.how & ALL == 0 { "any" } else { "all" };
         format!("<{quantity} of the flags {:#x} of {}>", self.core.wish.value, self.handle.title)
@@ -282,11 +292,12 @@ impl Notification {
     ///     >>> underpass.wait_any(urgent, timeout=1) == [urgent]
     ///     True
     #[pyo3(signature = (bits, *, all=false))]
-    fn flags(&self, py: Python<'_>, bits: Flags, all: bool) -> PyResult<NotificationFlags> {
-        self.handle.check(py)?;
+    fn flags(slf: Bound<'_, Self>, bits: Flags, all: bool) -> PyResult<NotificationFlags> {
+        let (py, handle) = (slf.py(), slf.get().handle.clone());
+        handle.check(py)?;
         let wish = Wish { value: bits.0, how: if all { ALL } else { 0 } };
-        let core = core::Wished { notification: over(py, &self.handle)?, wish };
-        Ok(NotificationFlags { handle: self.handle.clone(), core })
+        let core = core::Wished { notification: over(py, &handle)?, wish };
+        Ok(NotificationFlags { notification: slf.unbind(), handle, core })
     }
 
     /// The flags that are set now.

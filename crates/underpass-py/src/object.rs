@@ -66,6 +66,9 @@ impl SharedObject {
     }
 }
 
+/// How a part of an object travels: what gets it there, and from what.
+pub type Pickled<'py, Arguments> = (Bound<'py, PyAny>, Arguments);
+
 /// A class whose objects are files of one kind.
 pub trait Object: PyClass {
     /// What its header says.

@@ -409,8 +409,8 @@ impl Queue {
 
     /// For those who put: what is ready when a put would not wait.
     #[getter]
-    fn room(&self) -> QueueRoom {
-        QueueRoom::new(self)
+    fn room(slf: Bound<'_, Self>) -> QueueRoom {
+        QueueRoom::new(slf)
     }
 
     /// Messages queued now, those at work not counted.

@@ -46,7 +46,7 @@ impl Bell {
         match heard {
             Ok(socket) => {
                 let bell = Self { space: space.clone(), number, owner, socket, epoch: forks::epoch() };
-                space.lives().hear_here(number, owner, poller);
+                bell.tell(poller);
                 bell.words()?.socket.store(ARMED, std::sync::atomic::Ordering::Release);
                 Ok(bell)
             }
@@ -73,6 +73,11 @@ impl Bell {
     pub fn words(&self) -> Result<&BellWords> {
         let lost = || Error::Corrupted { what: "a bell".into(), why: "its words are nobody's".into() };
         self.space.lives().bell(self.number).ok_or_else(lost)
+    }
+
+    /// Has a poller of this process's told of rings by this process, beside those that are.
+    pub fn tell(&self, poller: &Arc<Poller>) {
+        self.space.lives().hear_here(self.number, self.owner, poller);
     }
 
     /// By whom it was rung since it was armed, if that is known without a look at the socket.

@@ -36,7 +36,7 @@ OPERATIONS: list[Operation[Latch]] = [
     Operation(
         noun="Latch",
         verb="count_down",
-        world=lambda: Latch(2),
+        world=lambda: Latch(3),
         prepare=lambda latch: known(latch).count_down,
         again=count_down,
         books=lambda latch, _tally: latch.count,

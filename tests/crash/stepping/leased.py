@@ -1,12 +1,10 @@
 """Deaths inside a leased Semaphore: what the victim had acquired is free, and whoever waits for it goes on; no unit twice."""
 
-import mmap
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
-from tests.crash.stepping.children import Child, until
+from tests.crash.stepping.elsewhere import Elsewhere
 from tests.crash.stepping.operation import Operation, Tally
 from underpass import ResetError, Semaphore, TimedOut, WouldBlock
 
@@ -61,34 +59,10 @@ def value(semaphore: Semaphore, _tally: Tally) -> int:
     return left
 
 
-class Elsewhere:
-    """One whose unit another process holds, until somebody tells it not to."""
-
-    def __init__(self, fairness: Fairness) -> None:
-        self.semaphore = made(1, fairness)()
-        self._page = mmap.mmap(-1, 2)
-        self._holder = Child("holder", self._hold)
-        until(lambda: self._page[0] == 1, "the holder does not come to hold it")
-
-    def _hold(self) -> None:
-        with self.semaphore.holding():
-            self._page[0] = 1
-            parent = os.getppid()
-            until(lambda: self._page[1] == 1 or os.getppid() != parent, "nobody wants the unit")
-        self._page[0] = 0
-
-    def ask(self) -> None:
-        """Have it release: it may have to wait for a lock that the victim holds, where it is held."""
-        self._page[1] = 1
-
-    def let_go(self) -> None:
-        """Have it release, and wait for that."""
-        self.ask()
-        until(lambda: self._page[0] == 0, "the holder does not release")
-
-    def close(self) -> None:
-        self._holder.close()
-        self._page.close()
+def held_elsewhere(fairness: Fairness) -> Elsewhere[Semaphore]:
+    """Return one whose unit another process holds."""
+    semaphore = made(1, fairness)()
+    return Elsewhere(semaphore, semaphore.holding)
 
 
 def operations(fairness: Fairness) -> list[Operation[Semaphore]]:
@@ -145,55 +119,55 @@ def operations(fairness: Fairness) -> list[Operation[Semaphore]]:
     ]
 
 
-def asleep(fairness: Fairness) -> list[Operation[Elsewhere]]:
+def asleep(fairness: Fairness) -> list[Operation[Elsewhere[Semaphore]]]:
     """What is done where another process holds the unit."""
     how = f"leased, {fairness}"
 
-    def wait(elsewhere: Elsewhere) -> str:
-        return use(elsewhere.semaphore)
+    def wait(elsewhere: Elsewhere[Semaphore]) -> str:
+        return use(elsewhere.it)
 
-    def is_due(elsewhere: Elsewhere) -> bool:
-        return is_free(elsewhere.semaphore)
+    def is_due(elsewhere: Elsewhere[Semaphore]) -> bool:
+        return is_free(elsewhere.it)
 
-    def books(elsewhere: Elsewhere, tally: Tally) -> int:
-        return value(elsewhere.semaphore, tally)
+    def books(elsewhere: Elsewhere[Semaphore], tally: Tally) -> int:
+        return value(elsewhere.it, tally)
 
     return [
         Operation(
             noun="Semaphore",
             verb=f"acquire, {how}, asleep",
-            world=lambda: Elsewhere(fairness),
-            prepare=lambda elsewhere: known(elsewhere.semaphore).acquire,
-            partner=Elsewhere.ask,
+            world=lambda: held_elsewhere(fairness),
+            prepare=lambda elsewhere: known(elsewhere.it).acquire,
+            partner=Elsewhere[Semaphore].ask,
             wait=wait,
             due=is_due,
-            again=Elsewhere.let_go,
+            again=Elsewhere[Semaphore].let_go,
             books=books,
-            close=Elsewhere.close,
+            close=Elsewhere[Semaphore].close,
         ),
         Operation(
             noun="Semaphore",
             verb=f"acquire, {how}, timed out",
-            world=lambda: Elsewhere(fairness),
-            prepare=lambda elsewhere: lambda: elsewhere.semaphore.acquire(timeout=0.002),
+            world=lambda: held_elsewhere(fairness),
+            prepare=lambda elsewhere: lambda: elsewhere.it.acquire(timeout=0.002),
             raises=(TimedOut,),
             wait=wait,
             due=is_due,
-            again=Elsewhere.let_go,
+            again=Elsewhere[Semaphore].let_go,
             books=books,
-            close=Elsewhere.close,
+            close=Elsewhere[Semaphore].close,
         ),
         Operation(
             noun="Semaphore",
             verb=f"acquire_nowait, {how}, refused",
-            world=lambda: Elsewhere(fairness),
-            prepare=lambda elsewhere: known(elsewhere.semaphore).acquire_nowait,
+            world=lambda: held_elsewhere(fairness),
+            prepare=lambda elsewhere: known(elsewhere.it).acquire_nowait,
             raises=(WouldBlock,),
             wait=wait,
             due=is_due,
-            again=Elsewhere.let_go,
+            again=Elsewhere[Semaphore].let_go,
             books=books,
-            close=Elsewhere.close,
+            close=Elsewhere[Semaphore].close,
         ),
     ]
 

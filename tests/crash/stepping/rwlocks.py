@@ -1,14 +1,13 @@
 """Deaths inside RWLock: a dead reader reads no more, a dead writer is told to the next, nobody waits for either."""
 
-import mmap
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 
-from tests.crash.stepping.children import Child, until
+from tests.crash.stepping.children import Child
+from tests.crash.stepping.elsewhere import Elsewhere
 from tests.crash.stepping.operation import Operation, Tally, nothing
-from underpass import OwnerDiedError, RWLock, TimedOut
+from underpass import OwnerDiedError, RWLock, TimedOut, WouldBlock
 
 # Long enough for a sleep, in seconds.
 LOOK = 0.002
@@ -94,44 +93,44 @@ def fails_to_repair(lock: RWLock) -> Callable[[], object]:
     return partial(block.__exit__, ValueError, ValueError("not repaired"), None)
 
 
-class Elsewhere:
-    """A lock that another process reads, until somebody tells it not to."""
-
-    def __init__(self) -> None:
-        self.lock = RWLock()
-        self._page = mmap.mmap(-1, 2)
-        self._reader = Child("reader", self._read)
-        until(lambda: self._page[0] == 1, "the reader does not come to read")
-
-    def _read(self) -> None:
-        with self.lock.reading():
-            self._page[0] = 1
-            parent = os.getppid()
-            until(lambda: self._page[1] == 1 or os.getppid() != parent, "nobody wants the lock")
-
-    def let_go(self) -> None:
-        """Have it leave, and wait for that."""
-        self._page[1] = 1
-        until(lambda: is_due(self.lock), "the reader does not leave")
-
-    def close(self) -> None:
-        self._reader.close()
-        self._page.close()
+def read_elsewhere() -> Elsewhere[RWLock]:
+    """Return one that another process reads."""
+    lock = RWLock()
+    return Elsewhere(lock, lock.reading)
 
 
-ELSEWHERE: list[Operation[Elsewhere]] = [
-    Operation(
+def written_elsewhere() -> Elsewhere[RWLock]:
+    """Return one that another process writes."""
+    lock = RWLock()
+    return Elsewhere(lock, lock.writing)
+
+
+def refused(
+    verb: str,
+    world: Callable[[], Elsewhere[RWLock]],
+    prepare: Callable[[RWLock], Callable[[], object]],
+    error: type[Exception] = TimedOut,
+) -> Operation[Elsewhere[RWLock]]:
+    """What ends without the lock, which another process has."""
+    return Operation(
         noun="RWLock",
-        verb="writing, timed out",
-        world=Elsewhere,
-        prepare=lambda elsewhere: elsewhere.lock.writing(timeout=LOOK).__enter__,
-        raises=(TimedOut,),
-        wait=lambda elsewhere: write(elsewhere.lock),
-        due=lambda elsewhere: is_due(elsewhere.lock),
-        again=Elsewhere.let_go,
-        books=lambda elsewhere, tally: books(elsewhere.lock, tally),
-        close=Elsewhere.close,
-    ),
+        verb=verb,
+        world=world,
+        prepare=lambda elsewhere: prepare(elsewhere.it),
+        raises=(error,),
+        wait=lambda elsewhere: write(elsewhere.it),
+        due=lambda elsewhere: is_due(elsewhere.it),
+        again=Elsewhere[RWLock].let_go,
+        books=lambda elsewhere, tally: books(elsewhere.it, tally),
+        close=Elsewhere[RWLock].close,
+    )
+
+
+ELSEWHERE: list[Operation[Elsewhere[RWLock]]] = [
+    refused("writing, timed out", read_elsewhere, lambda lock: lock.writing(timeout=LOOK).__enter__),
+    refused("reading, timed out", written_elsewhere, lambda lock: lock.reading(timeout=LOOK).__enter__),
+    refused("upgrade, timed out", read_elsewhere, lambda lock: partial(reads(lock).upgrade, timeout=LOOK)),
+    refused("upgrade_nowait, refused", read_elsewhere, lambda lock: reads(lock).upgrade_nowait, WouldBlock),
 ]
 
 INSIDE: list[Operation[RWLock]] = [

@@ -1,7 +1,7 @@
 //! `underpass.WaitSet`: many things that are waited for again and again.
 
 use std::collections::HashSet;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use underpass_core::error::Phase;
-use underpass_core::hearing::Heard;
+use underpass_core::hearing::{Heard, Verb};
 use underpass_core::linux;
 use underpass_core::many::Enough;
 use underpass_core::{Deadline, Error};
@@ -25,7 +25,7 @@ use crate::timeout::Timeout;
 
 mod members;
 
-use members::{Found, Identity, Member, Source, State};
+use members::{Found, Identity, Refused, State};
 
 /// Many things that are waited for again and again: objects, and whatever has a descriptor.
 ///
@@ -79,49 +79,18 @@ impl WaitSet {
     #[pyo3(signature = (what, handler=None))]
     fn add(&self, py: Python<'_>, what: &Bound<'_, PyAny>, handler: Option<Py<PyAny>>) -> PyResult<()> {
         let identity = Identity::of(py, what)?;
-        let mut state = self.lock(py)?;
-        if state.known.contains_key(&identity) {
-            // Its text may be the work of anybody's code, which does not run under the lock.
-            drop(state);
-            return Err(PyValueError::new_err(format!("{what} is in the set already")));
+        if self.in_lab && matches!(identity, Identity::Descriptor(_)) {
+            return Err(no_descriptors(py));
         }
-        let source = match identity {
-            Identity::Descriptor(_) if self.in_lab => return Err(no_descriptors(py)),
-            Identity::Descriptor(descriptor) => Source::Descriptor(descriptor),
-            Identity::Object(_) if self.in_lab => Source::Simulated,
-            Identity::Object(_) => state.take_in(py, what)?,
-        };
-        let key = state.next;
-        state.next += 1;
-        match &source {
-            Source::Object { place, mark, .. } => {
-                let (place, mark) = (*place, *mark);
-                state.marked.entry((place, mark)).or_default().push(key);
-                state.candidates.insert(key);
+        let added = self.lock(py)?.add(py, what, identity, handler, self.in_lab);
+        // The text of what was given may be the work of anybody's code, which does not run under the lock.
+        added.map_err(|refused| match refused {
+            Refused::Known => PyValueError::new_err(format!("{what} is in the set already")),
+            Refused::PlainFile => {
+                PyValueError::new_err(format!("{what} is a plain file, which is always ready: read it without waiting"))
             }
-            Source::Descriptor(descriptor) => {
-                // SAFETY: S13, the number is the caller's, which it keeps open while it waits for it.
-                let borrowed = unsafe { BorrowedFd::borrow_raw(*descriptor) };
-                let poller = state.hearing(py)?.poller();
-                if let Err(error) = poller.add(borrowed, key, &format!("descriptor {descriptor}")) {
-                    drop(state);
-                    return Err(if error.is_forbidden() {
-                        let text = format!("{what} is a plain file, which is always ready: read it without waiting");
-                        PyValueError::new_err(text)
-                    } else {
-                        from_shm(py, error)
-                    });
-                }
-                state.descriptors += 1;
-            }
-            Source::Simulated => {}
-        }
-        state.known.insert(identity, key);
-        state.members.insert(key, Member { identity, what: what.clone().unbind(), handler, source });
-        if state.exposed || state.asleep > 0 {
-            state.remind();
-        }
-        Ok(())
+            Refused::Because(error) => error,
+        })
     }
 
     /// Remove a member.
@@ -132,7 +101,7 @@ impl WaitSet {
         let identity = Identity::of(py, what).ok();
         let removed = {
             let mut state = self.lock(py)?;
-            let key = identity.and_then(|identity| state.known.get(&identity).copied());
+            let key = identity.and_then(|identity| state.key_of(identity));
             key.and_then(|key| state.remove(key))
         };
         removed.map(drop).ok_or_else(|| PyKeyError::new_err(format!("{what} is not in the set")))
@@ -148,7 +117,7 @@ impl WaitSet {
     ///     ClosedError: The set was closed.
     #[pyo3(signature = (*, timeout=None))]
     fn wait<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyList>> {
-        let ready = self.wait_for(py, "WaitSet.wait", Timeout::new(timeout)?, false)?;
+        let ready = self.wait_for(py, "WaitSet.wait", Timeout::new(timeout)?, Verb::Wait)?;
         PyList::new(py, ready.into_iter().map(|(_, what, _)| what))
     }
 
@@ -165,9 +134,9 @@ impl WaitSet {
     #[pyo3(signature = (*, everything=false))]
     fn ready<'py>(&self, py: Python<'py>, everything: bool) -> PyResult<Bound<'py, PyList>> {
         let found = if self.in_lab {
-            self.wait_in_lab(py, "WaitSet.ready", Deadline::NoWait, false)?
+            self.wait_in_lab(py, "WaitSet.ready", Deadline::NoWait, Verb::Wait)?
         } else {
-            self.wait_until(py, Deadline::NoWait, false, everything)?
+            self.wait_until(py, Deadline::NoWait, Verb::Wait, everything)?
         };
         PyList::new(py, found.unwrap_or_default().into_iter().map(|(_, what, _)| what))
     }
@@ -183,7 +152,8 @@ impl WaitSet {
     /// Wait until a member with a handler is ready at least, and call the handlers of all that are; return how many.
     ///
     /// A handler is called once, with its member, which is none any more by then: add it again to be told again. What a
-    /// handler raises ends the dispatch; those that were not called are members still. Members without one are not looked at.
+    /// handler raises ends the dispatch; those that were not called are members still. Members without one
+    /// are not waited for.
     ///
     /// Args:
     ///     timeout: Seconds; None waits for ever, 0 looks once.
@@ -204,7 +174,7 @@ impl WaitSet {
     #[pyo3(signature = (*, timeout=None))]
     fn dispatch(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<usize> {
         let mut called = 0;
-        for (key, what, handler) in self.wait_for(py, "WaitSet.dispatch", Timeout::new(timeout)?, true)? {
+        for (key, what, handler) in self.wait_for(py, "WaitSet.dispatch", Timeout::new(timeout)?, Verb::Dispatch)? {
             // Another thread, or an earlier handler, may have removed it.
             let removed = self.lock(py)?.remove(key);
             if let (Some(_), Some(handler)) = (removed, handler) {
@@ -234,35 +204,23 @@ impl WaitSet {
         if self.in_lab {
             return Err(no_descriptors(py));
         }
-        state.exposed |= again;
-        if again && !state.candidates.is_empty() {
-            state.remind();
-        }
-        Ok(std::os::fd::AsFd::as_fd(state.hearing(py)?).as_raw_fd())
+        state.expose(py, again)
     }
 
     /// End it: its members go on without it. Whoever waits in it is told.
     fn close(&self, py: Python<'_>) {
-        let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut state.closed, true) || self.epoch != forks::epoch() {
+        let mut state = self.whatever_state(py);
+        if state.is_closed() || self.epoch != forks::epoch() {
             return;
         }
-        state.remind();
-        let members = state.clear();
-        if state.asleep == 0 {
-            state.hearing = None;
-        }
+        let members = state.close();
         drop(state);
         drop(members);
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Ok(state) = self.state.try_lock() else { return Ok(()) };
-        for member in state.members.values() {
-            visit.call(&member.what)?;
-            visit.call(&member.handler)?;
-        }
-        Ok(())
+        state.visit(&visit)
     }
 
     fn __clear__(&self) {
@@ -280,18 +238,18 @@ impl WaitSet {
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(self.lock(py)?.members.len())
+        Ok(self.lock(py)?.len())
     }
 
     fn __contains__(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<bool> {
         let identity = Identity::of(py, what).ok();
         let state = self.lock(py)?;
-        Ok(identity.is_some_and(|identity| state.known.contains_key(&identity)))
+        Ok(identity.is_some_and(|identity| state.key_of(identity).is_some()))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        match (state.closed, state.members.len()) {
+        let state = self.whatever_state(py);
+        match (state.is_closed(), state.len()) {
             (true, _) => "<WaitSet, closed>".into(),
             (false, 1) => "<WaitSet, 1 member>".into(),
             (false, count) => format!("<WaitSet, {count} members>"),
@@ -313,15 +271,15 @@ impl WaitSet {
 
     /// What is ready, by address.
     pub fn wait_once(&self, py: Python<'_>, verb: &str, timeout: Timeout) -> PyResult<HashSet<usize>> {
-        let found = self.wait_for(py, verb, timeout, false)?;
+        let found = self.wait_for(py, verb, timeout, Verb::Wait)?;
         Ok(found.into_iter().map(|(_, what, _)| what.as_ptr().addr()).collect())
     }
 
     /// The state, of one that is open and this process's.
     fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
-        let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        if state.closed {
-            return Err(plain(py, "ClosedError", "the wait set was closed"));
+        let state = self.whatever_state(py);
+        if state.is_closed() {
+            return Err(closed(py));
         }
         if self.epoch != forks::epoch() {
             let text =
@@ -331,15 +289,20 @@ impl WaitSet {
         Ok(state)
     }
 
-    fn wait_for(&self, py: Python<'_>, verb: &str, timeout: Timeout, handled: bool) -> PyResult<Found> {
-        let found = match timeout.deadline(verb) {
-            Ok(deadline) if self.in_lab => self.wait_in_lab(py, verb, deadline, handled)?,
-            Ok(deadline) => self.wait_until(py, deadline, handled, false)?,
+    /// The state, also of one that is closed.
+    fn whatever_state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
+        self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for(&self, py: Python<'_>, name: &str, timeout: Timeout, verb: Verb) -> PyResult<Found> {
+        let found = match timeout.deadline(name) {
+            Ok(deadline) if self.in_lab => self.wait_in_lab(py, name, deadline, verb)?,
+            Ok(deadline) => self.wait_until(py, deadline, verb, false)?,
             Err(error) => Err(error),
         };
         timeout.judge(found).map_err(|error| {
             let members = self.describe(py);
-            let object = if verb == "wait_any" {
+            let object = if name == "wait_any" {
                 format!("any of {members}")
             } else {
                 format!("any member of the wait set ({members})")
@@ -351,10 +314,9 @@ impl WaitSet {
 
     /// Its first members, for errors.
     fn describe(&self, py: Python<'_>) -> String {
-        let (count, first): (usize, Vec<Py<PyAny>>) = {
-            let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-            let first = state.members.values().take(NAMED).map(|member| member.what.clone_ref(py));
-            (state.members.len(), first.collect())
+        let (count, first) = {
+            let state = self.whatever_state(py);
+            (state.len(), state.first(py, NAMED))
         };
         let named = first.iter().map(|what| what.bind(py).to_string()).collect::<Vec<_>>().join(", ");
         match count {
@@ -368,7 +330,7 @@ impl WaitSet {
         &self,
         py: Python<'_>,
         deadline: Deadline,
-        handled: bool,
+        verb: Verb,
         everything: bool,
     ) -> PyResult<Result<Found, Error>> {
         let mut heard = Heard { all: everything, ..Heard::nothing() };
@@ -377,21 +339,17 @@ impl WaitSet {
         loop {
             let mut state = self.lock(py)?;
             let known = if until == 0 && !everything { state.known(py)? } else { None };
-            let poller = state.hearing(py)?.poller();
-            state.asleep += 1;
+            let poller = state.asleep(py, verb)?;
             drop(state);
             let woken = match known {
                 Some(keys) => Ok(Polled::Keys(keys)),
                 None if until == 0 => poller.wait(0),
                 None => py.detach(|| poller.wait(until)),
             };
-            let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-            state.asleep -= 1;
-            if state.closed {
-                if state.asleep == 0 {
-                    state.hearing = None;
-                }
-                return Err(plain(py, "ClosedError", "the wait set was closed"));
+            let mut state = self.whatever_state(py);
+            state.awake(verb);
+            if state.is_closed() {
+                return Err(closed(py));
             }
             let told = match woken.map_err(|error| from_shm(py, error))? {
                 Polled::Keys(keys) => keys,
@@ -403,19 +361,13 @@ impl WaitSet {
             };
             // Nobody has told anything for long: somebody may have died unseen.
             heard.all |= until != 0 && told.is_empty();
-            let candidates = state.hear(py, &told, &mut heard)?;
+            let candidates = state.hear(py, verb, &told, &mut heard)?;
             drop(state);
             let looked = candidates.look(py);
-            let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-            let found = state.learn(py, candidates, looked, handled)?;
+            let found = self.whatever_state(py).learn(py, verb, candidates, looked)?;
             if !found.is_empty() {
-                if state.exposed || state.asleep > 0 {
-                    // What is ready stays so until somebody takes it: others are told as well.
-                    state.remind();
-                }
                 return Ok(Ok(found));
             }
-            drop(state);
             if expired {
                 return Ok(Err(if deadline == Deadline::NoWait {
                     Error::WouldBlock
@@ -432,17 +384,13 @@ impl WaitSet {
     fn wait_in_lab(
         &self,
         py: Python<'_>,
-        verb: &str,
+        name: &str,
         deadline: Deadline,
-        handled: bool,
+        verb: Verb,
     ) -> PyResult<Result<Found, Error>> {
-        let all: Found = {
-            let state = self.lock(py)?;
-            let looked = state.members.iter().filter(|(_, member)| !handled || member.handler.is_some());
-            looked.map(|(key, member)| member.found(py, *key)).collect()
-        };
+        let all = self.lock(py)?.all(py, verb);
         let objects: Vec<Bound<'_, PyAny>> = all.iter().map(|(_, what, _)| what.bind(py).clone()).collect();
-        let party = Party::new(py, verb, &objects)?;
+        let party = Party::new(py, name, &objects)?;
         Ok(party.wait_until(Enough::Any, deadline).map(|ready| {
             let one = |index: usize| {
                 let (key, member, call) = &all[index];
@@ -451,6 +399,10 @@ impl WaitSet {
             ready.into_iter().map(one).collect()
         }))
     }
+}
+
+fn closed(py: Python<'_>) -> PyErr {
+    plain(py, "ClosedError", "the wait set was closed")
 }
 
 fn no_descriptors(py: Python<'_>) -> PyErr {

@@ -1,8 +1,8 @@
 //! Bells of a space: which thread has which, or which process.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::{Arc, PoisonError};
 
 use super::claim::pid_namespace;
 use super::{BELL_TABLE, Lives};
@@ -80,34 +80,36 @@ impl Lives {
         let owner = Life(bell.owner.load(Relaxed));
         let here = self.heard_here(number, owner);
         // SYNC(bell-1): pairs with `arm`: it is told, or its owner takes the mark that was left before.
-        if bell.socket.swap(if here.is_some() { RUNG_HERE } else { RUNG }, AcqRel) != ARMED {
+        if bell.socket.swap(if here.is_empty() { RUNG } else { RUNG_HERE }, AcqRel) != ARMED {
             return self.alive(owner);
         }
-        if let Some(poller) = here {
-            poller.remind();
+        if !here.is_empty() {
+            for poller in &here {
+                poller.remind();
+            }
             return true;
         }
         let directory = Path::new(&self.what).parent().unwrap_or(Path::new("/"));
         knock::knock(directory, &socket_name(owner, number)) || self.alive(owner)
     }
 
-    /// Makes a poller of this process's the one that is told of a bell's rings by this process.
+    /// Makes a poller of this process's one that is told of a bell's rings by this process.
     pub(crate) fn hear_here(&self, number: usize, owner: Life, poller: &Arc<Poller>) {
         let _unforked = forks::unforked();
         let mut heard = self.heard_here.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.retain(|(other, _, poller)| *other != number && poller.strong_count() > 0);
+        heard.retain(|(other, life, poller)| (*other != number || *life == owner) && poller.strong_count() > 0);
         heard.push((number, owner, Arc::downgrade(poller)));
     }
 
-    /// The poller of a bell that this process hears itself. A fork's copy is not the owner's.
-    fn heard_here(&self, number: usize, owner: Life) -> Option<Arc<Poller>> {
-        if self.me().ok()?.process != owner {
-            return None;
+    /// The pollers of a bell that this process hears itself. A fork's copy is not the owner's.
+    fn heard_here(&self, number: usize, owner: Life) -> Vec<Arc<Poller>> {
+        if !self.me().is_ok_and(|me| me.process == owner) {
+            return Vec::new();
         }
         let _unforked = forks::unforked();
         let heard = self.heard_here.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, _, poller) = heard.iter().find(|(other, life, _)| (*other, *life) == (number, owner))?;
-        poller.upgrade()
+        let those = heard.iter().filter(|(other, life, _)| (*other, *life) == (number, owner));
+        those.filter_map(|(_, _, poller)| poller.upgrade()).collect()
     }
 
     /// Tells all who hear their bells at sockets that a process is new here: they watch the ends of all.

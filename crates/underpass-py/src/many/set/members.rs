@@ -4,39 +4,45 @@
 //! its bit was set: it is rung for, or its descriptor is polled. So a look costs what has become ready.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use underpass_core::hearing::{Heard, Hearing};
+use pyo3::{PyTraverseError, PyVisit, intern};
+use underpass_core::Error;
+use underpass_core::hearing::{Heard, Hearing, Verb};
 use underpass_core::kernel::Watch;
 use underpass_core::many as core;
 use underpass_shm::layout::bell::WatchersWords;
 use underpass_shm::place::Placed;
+use underpass_shm::poller::Poller;
 
 use super::super::{waitable, watchers};
-use crate::error::{Context, raise};
+use crate::error::{Context, from_shm, raise};
 use crate::object::SharedObject;
 
+/// The members, and who sleeps for them.
 #[derive(Debug, Default)]
 pub struct State {
     /// None: nothing was added yet, or it is closed.
-    pub hearing: Option<Hearing>,
-    pub closed: bool,
-    pub next: u64,
-    pub members: BTreeMap<u64, Member>,
+    hearing: Option<Hearing>,
+    closed: bool,
+    next: u64,
+    members: BTreeMap<u64, Member>,
     /// The keys of members by what they are: an object's address, a descriptor's number.
-    pub known: HashMap<Identity, u64>,
+    known: HashMap<Identity, u64>,
     /// Objects by the place and mark that they are rung for with.
-    pub marked: HashMap<(usize, u64), Vec<u64>>,
+    marked: HashMap<(usize, u64), Vec<u64>>,
     /// How many members are descriptors.
-    pub descriptors: usize,
+    descriptors: usize,
     /// Objects that may be ready.
-    pub candidates: BTreeSet<u64>,
-    /// Threads that sleep here.
-    pub asleep: usize,
+    candidates: BTreeSet<u64>,
+    /// Threads that sleep here to wait.
+    waiting: usize,
+    /// Threads that sleep here to dispatch.
+    dispatching: usize,
     /// Somebody has the descriptor, and looks only when it is readable.
-    pub exposed: bool,
+    exposed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,14 +53,15 @@ pub enum Identity {
 
 #[derive(Debug)]
 pub struct Member {
-    pub identity: Identity,
-    pub what: Py<PyAny>,
-    pub handler: Option<Py<PyAny>>,
-    pub source: Source,
+    identity: Identity,
+    what: Py<PyAny>,
+    handler: Option<Py<PyAny>>,
+    source: Source,
 }
 
+/// Where it is heard that a member may be ready.
 #[derive(Debug)]
-pub enum Source {
+enum Source {
     Object {
         watchers: Placed<WatchersWords>,
         place: usize,
@@ -64,6 +71,22 @@ pub enum Source {
     Descriptor(RawFd),
     /// The lab's, where every look is at all.
     Simulated,
+}
+
+/// Why something does not become a member.
+#[derive(Debug)]
+pub enum Refused {
+    /// It is one.
+    Known,
+    /// A plain file is always ready.
+    PlainFile,
+    Because(PyErr),
+}
+
+impl From<PyErr> for Refused {
+    fn from(error: PyErr) -> Self {
+        Self::Because(error)
+    }
 }
 
 /// Members that are ready: the key, what it is, its handler.
@@ -86,37 +109,71 @@ impl Identity {
 }
 
 impl Member {
-    pub fn found(&self, py: Python<'_>, key: u64) -> (u64, Py<PyAny>, Option<Py<PyAny>>) {
+    fn found(&self, py: Python<'_>, key: u64) -> (u64, Py<PyAny>, Option<Py<PyAny>>) {
         (key, self.what.clone_ref(py), self.handler.as_ref().map(|handler| handler.clone_ref(py)))
+    }
+
+    /// Whether who sleeps for that is told of it.
+    fn is_for(&self, verb: Verb) -> bool {
+        verb == Verb::Wait || self.handler.is_some()
     }
 }
 
 impl State {
-    pub fn hearing(&mut self, py: Python<'_>) -> PyResult<&mut Hearing> {
-        if self.hearing.is_none() {
-            self.hearing =
-                Some(Hearing::new().map_err(|error| raise(py, &Context::of("a wait set", "not made"), error))?);
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub fn key_of(&self, identity: Identity) -> Option<u64> {
+        self.known.get(&identity).copied()
+    }
+
+    /// The first members, for errors.
+    pub fn first(&self, py: Python<'_>, count: usize) -> Vec<Py<PyAny>> {
+        self.members.values().take(count).map(|member| member.what.clone_ref(py)).collect()
+    }
+
+    /// All members that who sleeps for that is told of.
+    pub fn all(&self, py: Python<'_>, verb: Verb) -> Found {
+        let told = self.members.iter().filter(|(_, member)| member.is_for(verb));
+        told.map(|(key, member)| member.found(py, *key)).collect()
+    }
+
+    pub fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.members.values().try_for_each(|member| {
+            visit.call(&member.what)?;
+            visit.call(&member.handler)
+        })
+    }
+
+    /// Adds a member; one that is ready already is told at the next wait. In the lab nothing is heard: every look is at all.
+    pub fn add(
+        &mut self,
+        py: Python<'_>,
+        what: &Bound<'_, PyAny>,
+        identity: Identity,
+        handler: Option<Py<PyAny>>,
+        in_lab: bool,
+    ) -> Result<(), Refused> {
+        if self.known.contains_key(&identity) {
+            return Err(Refused::Known);
         }
-        Ok(self.hearing.as_mut().expect("it was made above"))
-    }
-
-    /// Makes a new member known to those who ring for it.
-    pub fn take_in(&mut self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Source> {
-        let (handle, _) = waitable(what)?;
-        handle.check_look(py)?;
-        let watchers = watchers(py, handle)?;
-        let space = handle.home(py)?.space().clone();
-        let placed = self.hearing(py)?.place(&space);
-        let (place, bell) = placed.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))?;
-        core::watch(&watchers, bell);
-        Ok(Source::Object { watchers, place, bell, mark: core::mark_of(handle.header.nonce) })
-    }
-
-    /// Removes all; they are dropped without the lock, since that may run anybody's code.
-    #[must_use]
-    pub fn clear(&mut self) -> Vec<Member> {
-        let keys: Vec<u64> = self.members.keys().copied().collect();
-        keys.into_iter().filter_map(|key| self.remove(key)).collect()
+        let key = self.next;
+        let source = match identity {
+            _ if in_lab => Source::Simulated,
+            Identity::Descriptor(descriptor) => self.poll(py, descriptor, key, handler.is_some())?,
+            Identity::Object(_) => self.take_in(py, what, key)?,
+        };
+        self.next += 1;
+        self.descriptors += usize::from(matches!(source, Source::Descriptor(_)));
+        self.known.insert(identity, key);
+        self.members.insert(key, Member { identity, what: what.clone().unbind(), handler, source });
+        self.remind_sleepers();
+        Ok(())
     }
 
     #[must_use]
@@ -140,7 +197,7 @@ impl State {
                 self.descriptors -= 1;
                 if let Some(hearing) = &self.hearing {
                     // SAFETY: S13, the number is the caller's; one that it has closed is unknown to the kernel.
-                    hearing.poller().remove(unsafe { BorrowedFd::borrow_raw(*descriptor) });
+                    hearing.remove(unsafe { BorrowedFd::borrow_raw(*descriptor) });
                 }
             }
             Source::Simulated => {}
@@ -148,11 +205,51 @@ impl State {
         Some(member)
     }
 
-    /// Has one who sleeps here look again, or who has the descriptor.
-    pub fn remind(&self) {
-        if let Some(hearing) = &self.hearing {
-            hearing.remind();
+    /// Removes all; they are dropped without the lock, since that may run anybody's code.
+    #[must_use]
+    pub fn clear(&mut self) -> Vec<Member> {
+        let keys: Vec<u64> = self.members.keys().copied().collect();
+        keys.into_iter().filter_map(|key| self.remove(key)).collect()
+    }
+
+    /// Ends it; what were its members are dropped without the lock.
+    #[must_use]
+    pub fn close(&mut self) -> Vec<Member> {
+        self.closed = true;
+        self.remind(Verb::Wait);
+        self.remind(Verb::Dispatch);
+        let members = self.clear();
+        self.end_if_alone();
+        members
+    }
+
+    /// What other loops poll: readable while a member may be ready, or, if not `again`, once for each.
+    pub fn expose(&mut self, py: Python<'_>, again: bool) -> PyResult<RawFd> {
+        self.exposed |= again;
+        let descriptor = self.hearing(py)?.as_fd().as_raw_fd();
+        if again && !self.candidates.is_empty() {
+            self.remind(Verb::Wait);
         }
+        Ok(descriptor)
+    }
+
+    /// What to sleep on; [`Self::awake`] follows.
+    pub fn asleep(&mut self, py: Python<'_>, verb: Verb) -> PyResult<Arc<Poller>> {
+        self.hearing(py)?;
+        let handled = self.members.iter().filter_map(|(key, member)| match member.source {
+            // SAFETY: S13, the number is the caller's, which it keeps open while it waits for it.
+            Source::Descriptor(fd) if member.is_for(verb) => Some((*key, unsafe { BorrowedFd::borrow_raw(fd) })),
+            _ => None,
+        });
+        let hearing = self.hearing.as_mut().expect("it was made above");
+        let poller = hearing.poller(verb, handled).map_err(|error| unmade(py, error))?;
+        *self.sleepers(verb) += 1;
+        Ok(poller)
+    }
+
+    pub fn awake(&mut self, verb: Verb) {
+        *self.sleepers(verb) -= 1;
+        self.end_if_alone();
     }
 
     /// What the poller would tell, as far as it is known without asking it; none if it has to be asked.
@@ -165,9 +262,9 @@ impl State {
     }
 
     /// Takes those who may be ready, by what was heard.
-    pub fn hear(&mut self, py: Python<'_>, told: &[u64], heard: &mut Heard) -> PyResult<Candidates> {
+    pub fn hear(&mut self, py: Python<'_>, verb: Verb, told: &[u64], heard: &mut Heard) -> PyResult<Candidates> {
         let failed = |error| raise(py, &Context::of("a wait set", "not heard"), error);
-        let readable = self.hearing(py)?.hear(told, heard).map_err(failed)?;
+        let readable = self.hearing(py)?.hear(verb, told, heard).map_err(failed)?;
         if std::mem::take(&mut heard.all) {
             for (key, member) in &self.members {
                 if let Source::Object { watchers, bell, .. } = &member.source {
@@ -187,13 +284,13 @@ impl State {
         Ok(Candidates { readable, objects: objects.collect() })
     }
 
-    /// Keeps what was found, and says it.
+    /// Keeps what was found, tells others of it, and says it.
     pub fn learn(
         &mut self,
         py: Python<'_>,
+        verb: Verb,
         candidates: Candidates,
         looked: PyResult<BTreeSet<u64>>,
-        handled: bool,
     ) -> PyResult<Found> {
         let ready = match looked {
             Ok(ready) => ready,
@@ -206,20 +303,96 @@ impl State {
         // It stays so until somebody has taken it.
         self.candidates.extend(ready.iter().filter(|key| self.members.contains_key(key)));
         let all: BTreeSet<u64> = ready.into_iter().chain(candidates.readable).collect();
-        let members = all.into_iter().filter_map(|key| Some((key, self.members.get(&key)?)));
-        Ok(members
-            .filter(|(_, member)| !handled || member.handler.is_some())
-            .map(|(key, member)| member.found(py, key))
-            .collect())
+        let members: Vec<(u64, &Member)> =
+            all.into_iter().filter_map(|key| Some((key, self.members.get(&key)?))).collect();
+        // Who looked may have heard in another's place.
+        for (other, somebody) in
+            [(Verb::Wait, self.exposed || self.waiting > 0), (Verb::Dispatch, self.dispatching > 0)]
+        {
+            if somebody && members.iter().any(|(_, member)| member.is_for(other)) {
+                self.remind(other);
+            }
+        }
+        let told = members.into_iter().filter(|(_, member)| member.is_for(verb));
+        Ok(told.map(|(key, member)| member.found(py, key)).collect())
     }
+
+    fn hearing(&mut self, py: Python<'_>) -> PyResult<&mut Hearing> {
+        if self.hearing.is_none() {
+            self.hearing = Some(Hearing::new().map_err(|error| unmade(py, error))?);
+        }
+        Ok(self.hearing.as_mut().expect("it was made above"))
+    }
+
+    fn sleepers(&mut self, verb: Verb) -> &mut usize {
+        match verb {
+            Verb::Wait => &mut self.waiting,
+            Verb::Dispatch => &mut self.dispatching,
+        }
+    }
+
+    /// Once it is closed, and nobody sleeps here any more.
+    fn end_if_alone(&mut self) {
+        if self.closed && self.waiting + self.dispatching == 0 {
+            self.hearing = None;
+        }
+    }
+
+    /// Has all who sleep here look again, and who has the descriptor.
+    fn remind_sleepers(&self) {
+        if self.exposed || self.waiting > 0 {
+            self.remind(Verb::Wait);
+        }
+        if self.dispatching > 0 {
+            self.remind(Verb::Dispatch);
+        }
+    }
+
+    /// Has one who sleeps for that look again, or who has the descriptor.
+    fn remind(&self, verb: Verb) {
+        if let Some(hearing) = &self.hearing {
+            hearing.remind(verb);
+        }
+    }
+
+    /// Has a new descriptor heard.
+    fn poll(&mut self, py: Python<'_>, descriptor: RawFd, key: u64, handled: bool) -> Result<Source, Refused> {
+        // SAFETY: S13, the number is the caller's, which it keeps open while it waits for it.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        match self.hearing(py)?.add(borrowed, key, &format!("descriptor {descriptor}"), handled) {
+            Ok(()) => Ok(Source::Descriptor(descriptor)),
+            Err(error) if error.is_forbidden() => Err(Refused::PlainFile),
+            Err(error) => Err(Refused::Because(from_shm(py, error))),
+        }
+    }
+
+    /// Makes a new object known to those who ring for it.
+    fn take_in(&mut self, py: Python<'_>, what: &Bound<'_, PyAny>, key: u64) -> PyResult<Source> {
+        let (handle, _) = waitable(what)?;
+        handle.check_look(py)?;
+        let watchers = watchers(py, handle)?;
+        let space = handle.home(py)?.space().clone();
+        let placed = self.hearing(py)?.place(&space);
+        let (place, bell) = placed.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))?;
+        core::watch(&watchers, bell);
+        let mark = core::mark_of(handle.header.nonce);
+        self.marked.entry((place, mark)).or_default().push(key);
+        self.candidates.insert(key);
+        Ok(Source::Object { watchers, place, bell, mark })
+    }
+}
+
+fn unmade(py: Python<'_>, error: Error) -> PyErr {
+    raise(py, &Context::of("a wait set", "not made"), error)
 }
 
 /// Members that may be ready, in the hands of one who looks. The lock of the set is free meanwhile: a look may run the
 /// program's code, a port's admission.
+#[derive(Debug)]
 pub struct Candidates {
     /// Descriptors that are.
-    pub readable: Vec<u64>,
-    pub objects: Vec<(u64, Py<PyAny>)>,
+    readable: Vec<u64>,
+    objects: Vec<(u64, Py<PyAny>)>,
 }
 
 impl Candidates {

@@ -1,0 +1,43 @@
+"""What another process has, until somebody tells it not to."""
+
+import mmap
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Generic, TypeVar
+
+from tests.crash.stepping.children import Child, until
+
+T = TypeVar("T")
+
+
+class Elsewhere(Generic[T]):
+    """An object that another process has: inside the block that ``having`` makes."""
+
+    def __init__(self, it: T, having: Callable[[], AbstractContextManager[object]]) -> None:
+        self.it = it
+        self._page = mmap.mmap(-1, 2)
+
+        def have() -> None:
+            with having():
+                self._page[0] = 1
+                parent = os.getppid()
+                until(lambda: self._page[1] == 1 or os.getppid() != parent, "nobody wants what the holder has")
+            self._page[0] = 0
+
+        self._holder = Child("holder", have)
+        until(lambda: self._page[0] == 1, "the holder does not come to have it")
+
+    def ask(self) -> None:
+        """Have it let go: it may have to wait for a lock that the victim holds, where it is held."""
+        self._page[1] = 1
+
+    def let_go(self) -> None:
+        """Have it let go, and wait for that."""
+        self.ask()
+        until(lambda: self._page[0] == 0, "the holder does not let go")
+
+    def close(self) -> None:
+        """End the holder."""
+        self._holder.close()
+        self._page.close()
