@@ -13,7 +13,7 @@ from underpass import Event, Semaphore, TimedOut, WaitSet, WouldBlock, select, w
 # Long enough for a sleep, in seconds.
 LOOK = 0.002
 # Where the header of an object says which bells are rung for it. See layout/bell.rs.
-WATCHERS, WORDS = 128, 256
+WATCHERS, WORDS = 128, 384
 
 
 class Several:
