@@ -16,11 +16,11 @@ mod record;
 pub use bells::socket_name;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, Weak};
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::baton;
 use crate::descriptor::Descriptor;

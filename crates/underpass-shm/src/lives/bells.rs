@@ -1,8 +1,8 @@
 //! Bells of a space: which thread has which, or which process.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::{Arc, PoisonError};
 
 use super::claim::pid_namespace;
 use super::{BELL_TABLE, Lives};
