@@ -1,8 +1,8 @@
 """`underpass.Gate`, awaitable."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from underpass import ports
 from underpass.aio.face import Face
@@ -12,10 +12,6 @@ from underpass.memory import Space
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-    from underpass._core import GateCall
-
-T = TypeVar("T")
 
 
 class Gate(Face[ports.Gate]):
@@ -98,7 +94,7 @@ class Gate(Face[ports.Gate]):
         return self.sync.statistics()
 
     async def _exchange(self, data: "Buffer | Sequence[Buffer]", *, one_way: bool) -> bytes | None:
-        post: Callable[[], GateCall] = partial(self.sync._post, data, one_way=one_way)  # noqa: SLF001 - made for this
+        post = partial(self.sync._post, data, one_way=one_way)  # noqa: SLF001 - made for this
         here = reactor()
         call = await here.wait((self.sync, "room"), self.sync._room, post)  # noqa: SLF001 - as above
         try:
