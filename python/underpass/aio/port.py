@@ -26,7 +26,7 @@ class Port(Face[ports.Port]):
     and in any order: so calls overlap as far as the tasks let them. ``async for`` receives until the port is closed.
 
     Example:
-        >>> import asyncio, underpass
+        >>> import asyncio, underpass.aio
         >>> async def serve(port):
         ...     async for request in port:
         ...         request.reply(request.data.upper())

@@ -26,7 +26,7 @@ class Queue(Face[data.Queue]):
     tasks run from time to time.
 
     Example:
-        >>> import asyncio, underpass
+        >>> import asyncio, underpass.aio
         >>> async def main():
         ...     jobs = underpass.aio.Queue()
         ...     await jobs.put(b"wheel")
