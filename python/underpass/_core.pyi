@@ -20,7 +20,20 @@ _B = TypeVar("_B")
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
 
-_Object: TypeAlias = Semaphore | Mutex | Notification | NotificationFlags | Event | Latch | Queue | QueueRoom | Port
+_Object: TypeAlias = (
+    Semaphore
+    | Mutex
+    | Notification
+    | NotificationFlags
+    | Event
+    | Latch
+    | Queue
+    | QueueRoom
+    | QueueDrained
+    | GateCall
+    | GateRoom
+    | Port
+)
 _Ready: TypeAlias = _Object | _HasFileno | int
 _W = TypeVar("_W", bound=_Ready)
 _Fairness: TypeAlias = Literal["barging", "arrival", "priority"]
@@ -37,6 +50,8 @@ __all__ = [
     "EventStatistics",
     "FailAfter",
     "Gate",
+    "GateCall",
+    "GateRoom",
     "GateStatistics",
     "Holder",
     "Holding",
@@ -60,6 +75,7 @@ __all__ = [
     "PortStatistics",
     "Priority",
     "Queue",
+    "QueueDrained",
     "QueueRoom",
     "QueueStatistics",
     "RWLock",
@@ -640,6 +656,8 @@ class Queue(SharedObject):
     @property
     def room(self) -> QueueRoom: ...
     @property
+    def drained(self) -> QueueDrained: ...
+    @property
     def dead_letters(self) -> Queue: ...
     @property
     def aio(self) -> _aio.Queue: ...
@@ -647,6 +665,9 @@ class Queue(SharedObject):
 
 @final
 class QueueRoom: ...
+
+@final
+class QueueDrained: ...
 
 @final
 class WaitSet:
@@ -744,6 +765,8 @@ class Port(SharedObject):
     def serve(self, handler: Callable[[Request], Buffer | Sequence[Buffer] | None], *, threads: int = 1) -> None: ...
     def serve_bytes(self, handler: Callable[[bytes], Buffer | Sequence[Buffer]], *, threads: int = 1) -> None: ...
     def gate(self, *, badge: int = 0) -> Gate: ...
+    @property
+    def aio(self) -> _aio.Port: ...
     def revoke(self, badge: int) -> int: ...
     @property
     def message_size(self) -> int: ...
@@ -779,12 +802,24 @@ class Gate(SharedObject):
     def call_into(self, data: Buffer | Sequence[Buffer], buffer: Buffer, *, timeout: float | None = None) -> int: ...
     def send(self, data: Buffer | Sequence[Buffer], *, timeout: float | None = None) -> None: ...
     def notify(self, bits: int = 1) -> None: ...
+    def _post(self, data: Buffer | Sequence[Buffer], *, one_way: bool = False) -> GateCall: ...
+    def _room(self) -> GateRoom: ...
+    @property
+    def aio(self) -> _aio.Gate: ...
     @property
     def message_size(self) -> int: ...
     @property
     def badge(self) -> int: ...
     def close(self) -> None: ...
     def statistics(self) -> GateStatistics: ...
+
+@final
+class GateCall:
+    def collect(self) -> bytes | None: ...
+    def give_up(self) -> None: ...
+
+@final
+class GateRoom: ...
 
 @final
 class GateStatistics:

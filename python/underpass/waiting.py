@@ -7,6 +7,7 @@ from typing import Self
 from underpass._core import (
     Holder,
     NotificationFlags,
+    QueueDrained,
     QueueRoom,
     Waiter,
     WaitSet,
@@ -22,6 +23,7 @@ __all__ = [
     "Holder",
     "NotificationFlags",
     "ProcessEnd",
+    "QueueDrained",
     "QueueRoom",
     "WaitSet",
     "Waiter",

@@ -23,11 +23,13 @@ from underpass import (
     MessageTooLongError,
     Mutex,
     Notification,
+    Port,
     Queue,
     Semaphore,
     WaitSet,
     WouldBlock,
     aio,
+    wait_any,
 )
 from underpass.aio import running
 from underpass.sync import Latch
@@ -45,6 +47,8 @@ WAITS: dict[str, Callable[[], Case]] = {
     "get": lambda: (Queue(), lambda it: it.aio.get(), lambda it: it.put(b"a"), b"a"),
     "get_many": lambda: (Queue(), lambda it: it.aio.get_many(), lambda it: it.put(b"a"), [b"a"]),
     "get_into": lambda: (Queue(), lambda it: it.aio.get_into(bytearray(8)), lambda it: it.put(b"abc"), 3),
+    "join": lambda: (full(), lambda it: it.aio.join(), lambda it: it.get(), None),
+    "put_many": lambda: (full(), lambda it: it.aio.put_many([b"b"]), lambda it: it.get(), None),
     "put": lambda: (full(), lambda it: it.aio.put(b"b"), lambda it: it.get(), None),
 }
 
@@ -80,6 +84,59 @@ def test_a_task_goes_on_when_another_thread_or_process_lets_it(loop: EventLoop, 
 
     assert loop.run(main) == expected
     actor.result()
+
+
+def test_put_many_fills_what_room_there_is_and_says_how_far_it_came(loop: EventLoop) -> None:
+    async def main() -> int:
+        jobs = aio.Queue(2)
+        raised: list[EndOfStream] = []
+
+        async def task() -> None:
+            try:
+                await jobs.put_many([b"%d" % number for number in range(9)])
+            except EndOfStream as error:
+                raised.append(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(task)
+            await until_waiting(1)
+            assert [await jobs.get(), await jobs.get()] == [b"0", b"1"]
+            await until(lambda: jobs.depth == 2)
+            jobs.shutdown()
+        assert [job async for job in jobs] == [b"2", b"3"]
+        return raised[0].transferred
+
+    assert loop.run(main) == 4
+
+
+def test_join_ends_with_the_last_lease(loop: EventLoop) -> None:
+    async def main() -> None:
+        jobs = aio.Queue()
+        jobs.put_nowait(b"a")
+        async with anyio.create_task_group() as group:
+            group.start_soon(jobs.join)
+            group.start_soon(jobs.join)
+            await until_waiting(2)
+            with jobs.take_nowait():
+                await checkpoint()
+                assert jobs.depth == 0
+        await jobs.join()
+
+    loop.run(main)
+
+
+def test_a_queue_is_drained_for_wait_sets_too() -> None:
+    jobs = Queue()
+    with WaitSet() as members:
+        members.add(drained := jobs.drained)
+        assert members.ready() == [drained]
+        jobs.put(b"a")
+        assert members.ready() == []
+        lease = jobs.take()
+        assert members.ready() == []
+        lease.done()
+        assert members.ready() == [drained]
+        assert wait_any(drained, timeout=1) == [drained]
 
 
 def test_what_need_not_wait_does_not_yield(loop: EventLoop) -> None:
@@ -407,10 +464,13 @@ def test_what_cannot_be_awaited_says_so() -> None:
         (aio.Event, Event),
         (aio.Latch, Latch),
         (aio.Queue, Queue),
+        (aio.Port, Port),
     ],
 )
 def test_a_face_is_made_as_its_object_is(face: type, plain: type) -> None:
     for maker in ("__new__", "create", "open_or_create"):
+        if not hasattr(plain, maker):
+            continue
         wanted, found = (
             set(inspect.signature(cls if maker == "__new__" else getattr(cls, maker)).parameters)
             for cls in (plain, face)

@@ -16,6 +16,7 @@ use underpass_shm::place::Placed;
 
 use crate::bytes::{Parcel, Target};
 use crate::error::{Context, exception, raise};
+use crate::gate_call::{GateCall, GateRoom};
 use crate::handle::{Handle, Travel};
 use crate::host;
 use crate::object::{self, Object, SharedObject};
@@ -36,7 +37,7 @@ use crate::timeout::Timeout;
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Gate {
-    handle: Arc<Handle>,
+    pub handle: Arc<Handle>,
     words: Placed<PortWords>,
     message_size: usize,
     badge: Badge,
@@ -141,7 +142,7 @@ impl Gate {
     }
 
     #[inline]
-    fn bound(
+    pub fn bound(
         &self,
         py: Python<'_>,
         timeout: Timeout,
@@ -153,6 +154,17 @@ impl Gate {
             None => self.bind(py, deadline)?.map_err(|error| self.failed(py, timeout, failed, error))?,
         };
         Ok((&bound.client, self.world(bound)))
+    }
+
+    /// The channel that this process has, and the world in which it calls; none before its first call.
+    pub fn known(&self) -> Option<(&Client, &dyn Kernel)> {
+        let bound = self.binding().bound.get()?;
+        Some((&bound.client, self.world(bound)))
+    }
+
+    /// It is called from outside its space, whose sleeps are other descriptors.
+    pub fn is_outside(&self) -> bool {
+        self.handle.is_onlooker()
     }
 
     /// The world in which it calls.
@@ -208,7 +220,7 @@ impl Gate {
     }
 
     #[cold]
-    fn failed(&self, py: Python<'_>, timeout: Timeout, failed: &'static str, error: Error) -> PyErr {
+    pub fn failed(&self, py: Python<'_>, timeout: Timeout, failed: &'static str, error: Error) -> PyErr {
         let detail = match error {
             Error::Denied { .. } | Error::Barred { .. } => {
                 self.handle.owner().map_or(String::new(), |uid| format!("uid {uid}"))
@@ -219,8 +231,8 @@ impl Gate {
     }
 }
 
-const NOT_ANSWERED: &str = "call not answered";
-const NOT_RECEIVED: &str = "message not received";
+pub const NOT_ANSWERED: &str = "call not answered";
+pub const NOT_RECEIVED: &str = "message not received";
 
 /// A badge, as a pickle carries it.
 fn write_badge(badge: Badge) -> String {
@@ -280,6 +292,20 @@ impl Gate {
                 Ok(())
             })
         })
+    }
+
+    /// Post a call, or with ``one_way`` a message, without waiting for what becomes of it. For `underpass.aio`.
+    ///
+    /// Raises:
+    ///     WouldBlock: This process has as many calls in progress there as it can have: nothing happened. Wait for ``_room()``.
+    #[pyo3(signature = (data, *, one_way=false))]
+    fn _post(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>, one_way: bool) -> PyResult<GateCall> {
+        GateCall::post(slf, data, one_way)
+    }
+
+    /// What to wait for where ``_post`` raised WouldBlock. For `underpass.aio`.
+    fn _room(slf: &Bound<'_, Self>) -> PyResult<GateRoom> {
+        GateRoom::new(slf)
     }
 
     /// Call, and write the reply into a buffer; its length. Raises MessageTooLongError if the reply is longer: it is lost then.

@@ -10,6 +10,7 @@ mod event;
 mod event_loop;
 mod fairness;
 mod gate;
+mod gate_call;
 mod handle;
 mod host;
 mod kernel_conducted;
@@ -66,6 +67,8 @@ mod _core {
     #[pymodule_export]
     use crate::gate::{Gate, GateStatistics};
     #[pymodule_export]
+    use crate::gate_call::{GateCall, GateRoom};
+    #[pymodule_export]
     use crate::handle::reopen;
     #[pymodule_export]
     use crate::kernel_conducted::leftovers::{claim_life, conducted_held};
@@ -80,7 +83,7 @@ mod _core {
     #[pymodule_export]
     use crate::loan::Loan;
     #[pymodule_export]
-    use crate::many::{QueueRoom, WaitSet, select, wait_all, wait_any};
+    use crate::many::{QueueDrained, QueueRoom, WaitSet, select, wait_all, wait_any};
     #[pymodule_export]
     use crate::mutex::{Mutex, MutexStatistics};
     #[pymodule_export]

@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use underpass_core::many::{self as core, Enough, Member, Ready};
-use underpass_core::queue::ForPutting;
+use underpass_core::queue::{ForJoining, ForPutting};
 use underpass_core::{Deadline, Error};
 use underpass_shm::header;
 use underpass_shm::layout::bell::WatchersWords;
@@ -14,6 +14,7 @@ use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
 use crate::event::Event;
+use crate::gate_call::{GateCall, GateRoom};
 use crate::handle::Handle;
 use crate::kernel_lab;
 use crate::latch::Latch;
@@ -66,6 +67,29 @@ impl QueueRoom {
     }
 }
 
+/// A queue as those see it who wait until all its messages are done: ready when nothing is queued or leased.
+///
+/// What ``Queue.drained`` is: for `wait_any`, beside other objects.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct QueueDrained {
+    handle: Arc<Handle>,
+    core: ForJoining,
+}
+
+impl QueueDrained {
+    pub fn new(queue: &Queue) -> Self {
+        Self { handle: queue.handle.clone(), core: ForJoining(queue.core.clone()) }
+    }
+}
+
+#[pymethods]
+impl QueueDrained {
+    fn __repr__(&self) -> String {
+        format!("<end of the work of {}>", self.handle.title)
+    }
+}
+
 /// An object that can be waited for beside others, by its handle and what says whether it is ready.
 fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dyn Ready)> {
     macro_rules! one_of {
@@ -85,6 +109,9 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         Latch |it: &'a Latch| &it.core as &dyn Ready,
         Queue |it: &'a Queue| &*it.core as &dyn Ready,
         QueueRoom |it: &'a QueueRoom| &it.core as &dyn Ready,
+        QueueDrained |it: &'a QueueDrained| &it.core as &dyn Ready,
+        GateCall |it: &'a GateCall| it as &dyn Ready,
+        GateRoom |it: &'a GateRoom| it as &dyn Ready,
     );
     if let Ok(port) = what.cast::<Port>() {
         let port = port.get();
@@ -92,7 +119,7 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         return Ok((&port.handle, &port.server));
     }
     Err(PyTypeError::new_err(format!(
-        "{} cannot be waited for beside others: a Semaphore, Mutex, Notification, its flags, Event, Latch, Queue, Queue.room or Port can",
+        "{} cannot be waited for beside others: a Semaphore, Mutex, Notification, its flags, Event, Latch, Queue, Queue.room, Queue.drained or Port can",
         what.get_type().name()?
     )))
 }
@@ -170,20 +197,21 @@ impl<'a> Party<'a> {
 ///
 /// What is ready is what a verb would not wait for:
 ///
-/// ================  ==================================================================
-/// object            is ready
-/// ================  ==================================================================
-/// `Semaphore`       with a unit
-/// `Mutex`           that nobody holds, whose owner has died, or that is the caller's
-/// `Notification`    with any flag; what its ``flags(bits)`` returns: with one of those
-/// `Event`           that is set
-/// `Latch`           that is open
-/// `Queue`           with a message, or from which none will come any more
-/// ``Queue.room``    of a queue with a free slot, or that was shut down
-/// `Port`            with a call or notified bits, or that was closed
-/// a descriptor      that can be read, or whose other end is gone
-/// `process`         that has ended
-/// ================  ==================================================================
+/// =================  =================================================================
+/// object             is ready
+/// =================  =================================================================
+/// `Semaphore`        with a unit
+/// `Mutex`            that nobody holds, whose owner has died, or that is the caller's
+/// `Notification`     with any flag; what its ``flags(bits)`` returns: with one of those
+/// `Event`            that is set
+/// `Latch`            that is open
+/// `Queue`            with a message, or from which none will come any more
+/// ``Queue.room``     of a queue with a free slot, or that was shut down
+/// ``Queue.drained``  of a queue in which nothing is queued or leased
+/// `Port`             with a call or notified bits, or that was closed
+/// a descriptor       that can be read, or whose other end is gone
+/// `process`          that has ended
+/// =================  =================================================================
 ///
 /// Args:
 ///     what: One object or more, or descriptors: files, sockets, `process`, anything with ``fileno()``, or its number, ready

@@ -19,7 +19,7 @@ use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::lease::{Lease, Leases};
 use crate::loan::Loan;
-use crate::many::QueueRoom;
+use crate::many::{QueueDrained, QueueRoom};
 use crate::number::{Whole, mode, whole};
 use crate::object::{self, SharedObject};
 use crate::space::Space;
@@ -411,6 +411,12 @@ impl Queue {
     #[getter]
     fn room(slf: Bound<'_, Self>) -> QueueRoom {
         QueueRoom::new(slf)
+    }
+
+    /// This queue as those see it who join it: for `wait_any`, ready when nothing is queued or leased.
+    #[getter]
+    fn drained(&self) -> QueueDrained {
+        QueueDrained::new(self)
     }
 
     /// Messages queued now, those at work not counted.

@@ -13,10 +13,12 @@ tasks wait for, and the kernel tells it who has died.
 from underpass.aio.event import Event
 from underpass.aio.face import Face
 from underpass.aio.faces import of
+from underpass.aio.gate import Gate
 from underpass.aio.latch import Latch
 from underpass.aio.mutex import Mutex
 from underpass.aio.notification import Notification
+from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.semaphore import Semaphore
 
-__all__ = ["Event", "Face", "Latch", "Mutex", "Notification", "Queue", "Semaphore", "of"]
+__all__ = ["Event", "Face", "Gate", "Latch", "Mutex", "Notification", "Port", "Queue", "Semaphore", "of"]

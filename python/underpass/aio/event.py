@@ -14,7 +14,7 @@ class Event(Face[sync.Event]):
     A task goes on if the event is set when its loop looks: one that is set and cleared at once may pass unseen.
 
     Example:
-        >>> import asyncio, underpass
+        >>> import asyncio, underpass.aio
         >>> async def main():
         ...     ready = underpass.aio.Event()
         ...     ready.set()

@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from underpass import data, sync
+from underpass import data, ports, sync
 from underpass.aio.event import Event
 from underpass.aio.face import Face
+from underpass.aio.gate import Gate
 from underpass.aio.latch import Latch
 from underpass.aio.mutex import Mutex
 from underpass.aio.notification import Notification
+from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.semaphore import Semaphore
 from underpass.memory import SharedObject
@@ -19,6 +21,8 @@ _FACES: dict[type, type[Face[Any]]] = {
     sync.Event: Event,
     sync.Latch: Latch,
     data.Queue: Queue,
+    ports.Port: Port,
+    ports.Gate: Gate,
 }
 
 

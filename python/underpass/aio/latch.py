@@ -12,7 +12,7 @@ class Latch(Face[sync.Latch]):
     """A latch for coroutines: ``aio.Latch(3)``, or ``latch.aio``.
 
     Example:
-        >>> import asyncio, underpass
+        >>> import asyncio, underpass.aio
         >>> async def main():
         ...     started = underpass.aio.Latch(1)
         ...     started.count_down()

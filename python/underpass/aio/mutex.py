@@ -24,7 +24,7 @@ class Mutex(Face[sync.Mutex]):
     which task runs. A task that ends while it holds the mutex leaves it held.
 
     Example:
-        >>> import asyncio, underpass
+        >>> import asyncio, underpass.aio
         >>> async def main():
         ...     ledger = underpass.aio.Mutex()
         ...     async with ledger:

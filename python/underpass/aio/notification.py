@@ -17,7 +17,7 @@ class Notification(Face[sync.Notification]):
     what a thread consumes at that moment, or another task, a task does not see. To tell all, wait with ``consume=False``.
 
     Example:
-        >>> import asyncio, underpass
+        >>> import asyncio, underpass.aio
         >>> async def main():
         ...     news = underpass.aio.Notification()
         ...     news.notify(0b101)

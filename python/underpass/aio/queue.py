@@ -1,6 +1,6 @@
 """`underpass.Queue`, awaitable."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 from underpass import data
 from underpass.aio.face import Face
 from underpass.aio.messages import Messages
+from underpass.aio.once import once
 from underpass.aio.running import reactor
-from underpass.errors import TimedOut, WouldBlock
+from underpass.errors import DiedError, EndOfStream, ResetError, TimedOut, WouldBlock
 from underpass.memory import Space
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Queue(Face[data.Queue]):
     tasks run from time to time.
 
     Example:
-        >>> import asyncio, underpass
+        >>> import asyncio, underpass.aio
         >>> async def main():
         ...     jobs = underpass.aio.Queue()
         ...     await jobs.put(b"wheel")
@@ -85,9 +86,29 @@ class Queue(Face[data.Queue]):
         """Put a message or raise WouldBlock at once."""
         self.sync.put_nowait(data)
 
+    async def put_many(self, items: "Iterable[Buffer]") -> None:
+        """Put all messages in order, waiting for room; others' may come between them.
+
+        A task that is cancelled has put a first part of them. What else ends it in the middle says how many, in ``transferred``.
+        """
+        left, count = list(items), 0
+
+        def attempt() -> None:
+            nonlocal count
+            try:
+                self.sync.put_many(left[count:], timeout=0)
+            except TimedOut as late:
+                count += late.transferred
+                raise WouldBlock(str(late)) from None
+            except (EndOfStream, ResetError, DiedError) as error:
+                error.transferred += count
+                raise
+
+        await self._when_there_is_room(attempt)
+
     async def loan(self, size: int) -> data.Loan:
         """Lend ``size`` bytes of a free slot to write in place, waiting for one; leaving its ``with`` block puts them."""
-        return await self._when_there_is_room(_once(partial(self.sync.loan, size, timeout=0)))
+        return await self._when_there_is_room(once(partial(self.sync.loan, size, timeout=0)))
 
     async def get(self) -> bytes:
         """Get the front message, waiting for one. A cancelled task has taken none.
@@ -104,12 +125,12 @@ class Queue(Face[data.Queue]):
 
     async def get_into(self, buffer: "Buffer") -> int:
         """Get the front message into a writable buffer, and its length. One that does not fit stays in the queue."""
-        return await self._when_there_is_a_message(_once(partial(self.sync.get_into, buffer, timeout=0)))
+        return await self._when_there_is_a_message(once(partial(self.sync.get_into, buffer, timeout=0)))
 
     async def get_many(self, limit: int | None = None) -> list[bytes]:
         """Get at least one message, waiting for it, then whatever is there, up to ``limit``."""
         limits = () if limit is None else (limit,)
-        return await self._when_there_is_a_message(_once(partial(self.sync.get_many, *limits, timeout=0)))
+        return await self._when_there_is_a_message(once(partial(self.sync.get_many, *limits, timeout=0)))
 
     async def take(self) -> data.Lease:
         """Lease the front message, waiting for one: read it in place, then say done or put it back."""
@@ -142,6 +163,11 @@ class Queue(Face[data.Queue]):
         """Throw away what is queued; how many messages. Threads that wait to put get ResetError; tasks go on and put."""
         return self.sync.purge()
 
+    async def join(self) -> None:
+        """Wait until nothing is queued or leased. All tasks that wait go on together."""
+        attempt = once(partial(self.sync.join, timeout=0))
+        await reactor().wait((self.sync, "drained"), lambda: self.sync.drained, attempt, together=True)
+
     @property
     def depth(self) -> int:
         """Messages queued now, those at work not counted."""
@@ -171,15 +197,3 @@ class Queue(Face[data.Queue]):
 
     async def _when_there_is_room(self, attempt: Callable[[], T]) -> T:
         return await reactor().wait((self.sync, "room"), lambda: self.sync.room, attempt)
-
-
-def _once(verb: Callable[[], T]) -> Callable[[], T]:
-    """Return a verb that has no twin, with ``timeout=0``, as the twin that it would have."""
-
-    def attempt() -> T:
-        try:
-            return verb()
-        except TimedOut as late:
-            raise WouldBlock(str(late)) from None
-
-    return attempt

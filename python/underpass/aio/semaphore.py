@@ -19,7 +19,7 @@ class Semaphore(Face[sync.Semaphore]):
     free takes it, also where the semaphore's fairness is another; threads that wait there by ``fairness`` come first.
 
     Example:
-        >>> import asyncio, underpass
+        >>> import asyncio, underpass.aio
         >>> async def main():
         ...     pages = underpass.aio.Semaphore(1)
         ...     async with pages.holding():

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from underpass import ports
     from underpass.interfaces.channel import Channel
     from underpass.interfaces.schema import Method
     from underpass.ports import Gate
@@ -21,7 +22,7 @@ __all__ = ["connect"]
 I = TypeVar("I", bound=Interface)  # noqa: E741  the contract's name for it
 
 
-def connect(interface: type[I], to: str | Gate, *, timeout: float | None = 0) -> I:
+def connect(interface: type[I], to: str | ports.Gate, *, timeout: float | None = 0) -> I:
     """Return a proxy: an instance of ``interface`` whose methods are carried out by the server.
 
     The first call greets the server and compares schemas. A call whose server dies raises PeerDiedError and is never repeated, since it

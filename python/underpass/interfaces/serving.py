@@ -6,6 +6,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from underpass import ports
 from underpass.errors import ClosedError, MisuseError
 from underpass.ports import Port, in_lab
 
@@ -21,7 +22,7 @@ __all__ = ["serve", "serving"]
 MESSAGE_SIZE = 64 * 1024
 
 
-def serve(implementation: Interface, *, at: str | Port, threads: int = 1) -> None:
+def serve(implementation: Interface, *, at: str | ports.Port, threads: int = 1) -> None:
     """Answer calls until the port is closed.
 
     An exception that a method raises goes to its caller as RemoteError, and the server goes on; KeyboardInterrupt, SystemExit and what
@@ -49,7 +50,7 @@ def serve(implementation: Interface, *, at: str | Port, threads: int = 1) -> Non
 
 
 @contextmanager
-def serving(implementation: Interface, *, at: str | Port, threads: int = 1) -> Generator[None]:
+def serving(implementation: Interface, *, at: str | ports.Port, threads: int = 1) -> Generator[None]:
     """Serve in the background, in ``threads`` threads; leaving closes the port, also one that was passed in.
 
     On entry the name is there: a client in any process can connect. Leaving waits for the methods that run, however long they take

@@ -10,7 +10,7 @@ use underpass_shm::sync::{
 use super::channel::STACKS;
 use super::stack::Stack;
 use crate::error::Phase;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Watch};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
@@ -97,14 +97,7 @@ impl Claims {
             // SYNC(client-1): pairs with `unclaim`.
             let before = self.released.fetch_add(0, AcqRel);
             if let Some(watch) = watch {
-                watch.word(&self.released, before);
-                watch.life(server);
-                // A late answer to a call that was given up makes room, too.
-                for (stack, claim) in stacks.iter().zip(&self.states) {
-                    if claim.load(Relaxed) == ABANDONED {
-                        watch.word(&stack.reply.word, stack.announce());
-                    }
-                }
+                self.watch(stacks, server, before, watch);
             }
             match self.try_claim(stacks) {
                 Some(stack) => Ok(Some(stack)),
@@ -115,6 +108,43 @@ impl Claims {
         claimed.map_err(|error| match error {
             Error::TimedOut(_) | Error::WouldBlock => Error::TimedOut(Phase::Send),
             other => other,
+        })
+    }
+
+    fn watch<'a>(&'a self, stacks: &'a [Stack; STACKS], server: Life, released: u32, watch: &mut Watch<'a>) {
+        watch.word(&self.released, released);
+        watch.life(server);
+        // A late answer to a call that was given up makes room, too.
+        for (stack, claim) in stacks.iter().zip(&self.states) {
+            if claim.load(Relaxed) == ABANDONED {
+                watch.word(&stack.reply.word, stack.announce());
+            }
+        }
+    }
+
+    /// Somebody wants one who does not sleep here: from now on it is rung for.
+    pub fn enter(&self) {
+        self.claimants.fetch_add(1, Relaxed);
+    }
+
+    /// It wants none any more.
+    pub fn leave(&self) {
+        self.claimants.fetch_sub(1, Relaxed);
+    }
+
+    /// Announces one who wants one, before it looks.
+    pub fn announce<'a>(&'a self, stacks: &'a [Stack; STACKS], server: Life, watch: &mut Watch<'a>) {
+        // SYNC(client-1): pairs with `unclaim`.
+        let released = self.released.fetch_add(0, AcqRel);
+        self.watch(stacks, server, released, watch);
+    }
+
+    /// One is free, or could be used again: a peek.
+    pub fn has_room(&self, stacks: &[Stack; STACKS]) -> bool {
+        self.states.iter().zip(stacks).any(|(claim, stack)| match claim.load(Relaxed) {
+            BUSY => false,
+            ABANDONED => stack.is_settled(),
+            _ => true,
         })
     }
 

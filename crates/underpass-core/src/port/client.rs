@@ -34,10 +34,10 @@ const WAKE_UP: u64 = 100_000_000;
 pub struct Client {
     /// The words of the port, or of an annex of it.
     pub port: Placed<PortWords>,
-    server: Life,
+    pub(super) server: Life,
     message_size: usize,
-    channel: Channel,
-    claims: Claims,
+    pub(super) channel: Channel,
+    pub(super) claims: Claims,
     patience: Patience,
     /// The epoch of forks in which it was bound: a child's copy ends nothing.
     epoch: u32,
@@ -172,9 +172,7 @@ impl Client {
         deadline: Deadline,
         sink: impl FnOnce(Reply<'_>) -> T,
     ) -> Result<T> {
-        if data.length() > self.message_size {
-            return Err(Error::TooLong { size: data.length(), limit: self.message_size });
-        }
+        self.check_length(data)?;
         let caller = kernel.me()?.thread;
         let stacks = &self.channel.stacks;
         let stack = self.claims.claim(kernel, stacks, self.server, deadline, || self.check_server(kernel))?;
@@ -209,6 +207,23 @@ impl Client {
                 other => Err(other),
             };
         }
+        self.take_reply(kernel, stack, sink)
+    }
+
+    pub(super) fn check_length(&self, data: &(impl Payload + ?Sized)) -> Result<()> {
+        let (size, limit) = (data.length(), self.message_size);
+        if size > limit { Err(Error::TooLong { size, limit }) } else { Ok(()) }
+    }
+
+    /// Ends a call that was answered.
+    #[inline]
+    pub(super) fn take_reply<T>(
+        &self,
+        kernel: &dyn Kernel,
+        stack: usize,
+        sink: impl FnOnce(Reply<'_>) -> T,
+    ) -> Result<T> {
+        let words = &self.channel.stacks[stack];
         let result = match words.reply_length(self.message_size) {
             Ok(length) => Ok(sink(Reply { blocks: &words.answered, length })),
             Err(end) => Err(self.ended(kernel, end)),
@@ -219,7 +234,7 @@ impl Client {
 
     /// Has the server look at this channel, after a post: or says why it never will. True if it slept.
     #[inline]
-    fn show(&self, kernel: &dyn Kernel) -> std::result::Result<bool, End> {
+    pub(super) fn show(&self, kernel: &dyn Kernel) -> std::result::Result<bool, End> {
         // SYNC(port-5): pairs with `Channel::end`. SYNC(port-4): with `active::hide`. SYNC(port-1): with `announce`.
         fence(SeqCst);
         match self.channel.standing() {
@@ -275,13 +290,19 @@ impl Client {
                 if gone {
                     return Err(self.died(kernel, Phase::Receive));
                 }
-                if slept && self.channel.standing() == UNMET {
-                    // It may have had no descriptor left to meet this client: it tries again when it is rung.
-                    doorbell::ring(kernel, &self.port);
+                if slept {
+                    self.knock_again(kernel);
                 }
                 Ok(None)
             },
         )
+    }
+
+    /// A server that has not met this client may have had no descriptor left for it: it tries again when it is rung.
+    pub(super) fn knock_again(&self, kernel: &dyn Kernel) {
+        if self.channel.standing() == UNMET {
+            doorbell::ring(kernel, &self.port);
+        }
     }
 
     /// Sets bits of the port's word, unless the server has revoked this channel. Never waits.
@@ -312,21 +333,21 @@ impl Client {
         }
     }
 
-    fn closed(&self) -> bool {
+    pub(super) fn closed(&self) -> bool {
         self.port.state.load(Acquire) == PORT_CLOSED
     }
 
-    fn is_gone(&self, kernel: &dyn Kernel) -> bool {
+    pub(super) fn is_gone(&self, kernel: &dyn Kernel) -> bool {
         self.closed() || !kernel.alive(self.server)
     }
 
     /// Before anything is asked of it.
-    fn check_server(&self, kernel: &dyn Kernel) -> Result<()> {
+    pub(super) fn check_server(&self, kernel: &dyn Kernel) -> Result<()> {
         if self.is_gone(kernel) { Err(self.died(kernel, Phase::Send)) } else { Ok(()) }
     }
 
     #[cold]
-    fn ended(&self, kernel: &dyn Kernel, end: End) -> Error {
+    pub(super) fn ended(&self, kernel: &dyn Kernel, end: End) -> Error {
         match end {
             End::Aborted => Error::Aborted,
             End::Cancelled => Error::Cancelled,
@@ -336,12 +357,12 @@ impl Client {
         }
     }
 
-    fn died(&self, kernel: &dyn Kernel, phase: Phase) -> Error {
+    pub(super) fn died(&self, kernel: &dyn Kernel, phase: Phase) -> Error {
         Error::PeerDied { pid: kernel.pid(self.server), phase }
     }
 }
 
 /// How far a call came that ended without a reply.
-fn reached(cancelled: bool) -> Phase {
+pub(super) fn reached(cancelled: bool) -> Phase {
     if cancelled { Phase::Send } else { Phase::Receive }
 }

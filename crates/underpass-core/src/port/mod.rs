@@ -25,6 +25,8 @@ pub mod doorbell;
 mod foreign;
 mod payload;
 #[cfg(not(loom))]
+mod posted;
+#[cfg(not(loom))]
 pub mod rendezvous;
 #[cfg(not(loom))]
 mod seats;
@@ -45,6 +47,8 @@ pub use channel::{Channel, STACKS, channel_size};
 #[cfg(not(loom))]
 pub use client::{Client, Reply, notify};
 pub use payload::Payload;
+#[cfg(not(loom))]
+pub use posted::Posted;
 #[cfg(not(loom))]
 pub use seats::Call;
 #[cfg(not(loom))]

@@ -24,7 +24,7 @@ use underpass_shm::sync::AtomicU32;
 #[cfg(not(loom))]
 pub use layout::Shape;
 pub use lease::{Holding, Ticket};
-pub use ready::ForPutting;
+pub use ready::{ForJoining, ForPutting};
 pub use room::Room;
 
 use crate::wait::Patience;

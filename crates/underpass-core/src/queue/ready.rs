@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::queue::{CLOSED, COUNT};
+use underpass_shm::layout::queue::{CLOSED, COUNT, JOINERS};
 use underpass_shm::sync::Ordering::Acquire;
 
 use super::Queue;
@@ -62,5 +62,32 @@ impl Ready for ForPutting {
             }
         }
         Ok(has_room())
+    }
+}
+
+/// A queue as those see it who join it.
+#[derive(Debug)]
+pub struct ForJoining(pub Arc<Queue>);
+
+impl Ready for ForJoining {
+    fn sleepers(&self) -> &dyn Sleepers {
+        &*self.0.room.words
+    }
+
+    /// Nothing is queued or leased.
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        let room = &self.0.room;
+        if room.drained() {
+            return Ok(true);
+        }
+        let me = kernel.me()?;
+        match watch {
+            None => self.0.reap(kernel, me, |_| ())?,
+            Some(watch) => {
+                room.announce_sleeper(watch, &room.words.freed, JOINERS);
+                self.0.reap(kernel, me, |life| watch.life(life))?;
+            }
+        }
+        Ok(room.drained())
     }
 }
