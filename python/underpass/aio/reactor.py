@@ -33,6 +33,19 @@ class Loop(Protocol):
         """Tasks wait: have the reactor look at everything from time to time."""
         ...
 
+    def crew(self, block: Any) -> Any:
+        """Return what has the tasks of a `finish` block."""
+        ...
+
+    async def end_if_cancelled(self) -> None:
+        """Raise the loop's cancellation if a `finish` block around the running task was cancelled."""
+        ...
+
+    @property
+    def cancelled_error(self) -> type[BaseException]:
+        """What the loop cancels with."""
+        ...
+
 
 class Reactor:
     """All that tasks of one loop wait for."""
@@ -45,9 +58,18 @@ class Reactor:
         self._by_member: dict[Any, Line] = {}
         #: Which task of this loop has a mutex, by the mutex.
         self.seats: dict[int, Any] = {}
+        #: The innermost `finish` block around each task, and how many blocks have been cancelled and are not over.
+        self.blocks: dict[object, Any] = {}
+        self.cancelled: int = 0
 
     async def wait(
-        self, key: object, member: Callable[[], Any], attempt: Callable[[], T], *, together: bool = False
+        self,
+        key: object,
+        member: Callable[[], Any],
+        attempt: Callable[[], T],
+        *,
+        together: bool = False,
+        cancellable: bool = True,
     ) -> T:
         """Return what ``attempt`` returns once it does not raise WouldBlock.
 
@@ -56,7 +78,10 @@ class Reactor:
             member: Makes what a `WaitSet` takes, ready when an attempt may succeed.
             attempt: Does it or raises WouldBlock.
             together: Nobody takes it from others: what wakes one wakes all.
+            cancellable: In a `finish` block that was cancelled it is not even attempted.
         """
+        if self.cancelled and cancellable:
+            await self.loop.end_if_cancelled()
         line = self._lines.get(key)
         if line is None:
             try:
