@@ -443,3 +443,22 @@ def test_a_task_on_asyncio_is_left_with_no_cancellation_counted() -> None:
                 await asyncio.sleep(100)
 
     asyncio.run(main())
+
+
+def test_a_task_on_asyncio_that_is_cancelled_with_its_block_is_cancelled() -> None:
+    async def main() -> None:
+        block = aio.finish()
+
+        async def work() -> None:
+            async with block:
+                assert await aio.cancellable(asyncio.sleep(100)) is aio.CANCELLED
+            raise AssertionError("the task's own cancellation was lost")
+
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        block.cancel()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
