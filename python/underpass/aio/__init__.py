@@ -10,9 +10,11 @@ Tasks of one loop are served in order of arrival at each object. No thread is ma
 tasks wait for, and the kernel tells it who has died.
 """
 
+from underpass.aio.call import Call
 from underpass.aio.event import Event
 from underpass.aio.face import Face
 from underpass.aio.faces import of
+from underpass.aio.finish import CANCELLED, Cancelled, Finish, cancel, cancellable, finish
 from underpass.aio.gate import Gate
 from underpass.aio.latch import Latch
 from underpass.aio.mutex import Mutex
@@ -21,4 +23,22 @@ from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.semaphore import Semaphore
 
-__all__ = ["Event", "Face", "Gate", "Latch", "Mutex", "Notification", "Port", "Queue", "Semaphore", "of"]
+__all__ = [
+    "CANCELLED",
+    "Call",
+    "Cancelled",
+    "Event",
+    "Face",
+    "Finish",
+    "Gate",
+    "Latch",
+    "Mutex",
+    "Notification",
+    "Port",
+    "Queue",
+    "Semaphore",
+    "cancel",
+    "cancellable",
+    "finish",
+    "of",
+]

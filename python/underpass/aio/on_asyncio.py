@@ -3,8 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from underpass.aio.crew_on_asyncio import Crew, tell_if_cancelled
 from underpass.aio.reactor import Reactor
+
+if TYPE_CHECKING:
+    from underpass.aio.finish import Finish
 
 
 class Sleeper:
@@ -78,6 +83,18 @@ class Asyncio:
         recheck = self.reactor.members.recheck
         if self._timer is None and recheck is not None:
             self._timer = self.loop.call_later(recheck, self._recheck)
+
+    def crew(self, block: "Finish") -> Crew:
+        """Return what has the tasks of a `finish` block."""
+        return Crew(self, block)
+
+    async def end_if_cancelled(self) -> None:
+        """Raise CancelledError if a `finish` block around the running task was cancelled."""
+        task = self.task()
+        if tell_if_cancelled(self.reactor.blocks.get(task), task):
+            raise self.cancelled_error
+
+    cancelled_error = asyncio.CancelledError
 
     def _recheck(self) -> None:
         self._timer = None

@@ -1,10 +1,15 @@
 """The reactor's place in a run of trio: a system task at one descriptor."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
 
+from underpass.aio.crew_on_trio import Crew
 from underpass.aio.reactor import Reactor
+
+if TYPE_CHECKING:
+    from underpass.aio.finish import Finish
 
 
 class Sleeper:
@@ -68,6 +73,16 @@ class Trio:
     def busy(self) -> None:
         """Tasks wait: have the reactor look at everything from time to time."""
         self._waited_in.set()
+
+    def crew(self, block: "Finish") -> Crew:
+        """Return what has the tasks of a `finish` block."""
+        return Crew(block)
+
+    async def end_if_cancelled(self) -> None:
+        """Raise Cancelled if a `finish` block around the running task was cancelled, or another scope around it."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    cancelled_error = trio.Cancelled
 
     async def _listen(self) -> None:
         try:

@@ -38,6 +38,19 @@ class Loop(Protocol):
         """Call something at the loop's next turn, after the tasks that were woken before."""
         ...
 
+    def crew(self, block: Any) -> Any:
+        """Return what has the tasks of a `finish` block."""
+        ...
+
+    async def end_if_cancelled(self) -> None:
+        """Raise the loop's cancellation if a `finish` block around the running task was cancelled."""
+        ...
+
+    @property
+    def cancelled_error(self) -> type[BaseException]:
+        """What the loop cancels with."""
+        ...
+
 
 class Reactor:
     """All that tasks of one loop wait for."""
@@ -51,9 +64,18 @@ class Reactor:
         self._looks_later: bool = False
         #: Which task of this loop has a mutex, by the mutex.
         self.seats: dict[int, Any] = {}
+        #: The innermost `finish` block around each task, and how many blocks have been cancelled and are not over.
+        self.blocks: dict[object, Any] = {}
+        self.cancelled: int = 0
 
     async def wait(
-        self, key: object, member: Callable[[], Any], attempt: Callable[[], T], *, together: bool = False
+        self,
+        key: object,
+        member: Callable[[], Any],
+        attempt: Callable[[], T],
+        *,
+        together: bool = False,
+        cancellable: bool = True,
     ) -> T:
         """Return what ``attempt`` returns once it does not raise WouldBlock.
 
@@ -62,7 +84,10 @@ class Reactor:
             member: Makes what a `WaitSet` takes, ready when an attempt may succeed.
             attempt: Does it or raises WouldBlock.
             together: Nobody takes it from others: what wakes one wakes all.
+            cancellable: In a `finish` block that was cancelled it is not even attempted.
         """
+        if self.cancelled and cancellable:
+            await self.loop.end_if_cancelled()
         line = self._lines.get(key)
         if line is None or not line.sleepers:
             try:

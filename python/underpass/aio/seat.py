@@ -41,8 +41,13 @@ class Seat:
         """How many tasks wait for the one that has it."""
         return len(self._line.sleepers)
 
-    async def take(self, mutex: sync.Mutex, attempt: Callable[[], T]) -> T:
-        """Have the running task take the mutex as ``attempt`` does; a task that has it already is judged by the mutex."""
+    async def take(self, mutex: sync.Mutex, attempt: Callable[[], T], *, cancellable: bool = True) -> T:
+        """Have the running task take the mutex as ``attempt`` does; a task that has it already is judged by the mutex.
+
+        ``cancellable`` as in `Reactor.wait`.
+        """
+        if self._reactor.cancelled and cancellable:
+            await self._reactor.loop.end_if_cancelled()
         task = self._reactor.loop.task()
         if self.owner is task:
             taken = attempt()
@@ -51,7 +56,7 @@ class Seat:
                 await self._stand_in_line()
             self._sit(task)
             try:
-                taken = await self._reactor.wait(mutex, lambda: mutex, attempt)
+                taken = await self._reactor.wait(mutex, lambda: mutex, attempt, cancellable=False)
             except BaseException:
                 self._stand_up()
                 raise
