@@ -65,6 +65,8 @@ pub struct Purpose {
     pub since: std::cell::Cell<u64>,
     /// How often it has said that it still waits.
     pub warnings: std::cell::Cell<u32>,
+    /// Of a wait for many: for how many objects.
+    pub members: u32,
 }
 
 impl Purpose {
@@ -72,7 +74,7 @@ impl Purpose {
     #[must_use]
     pub fn new(operation: Operation) -> Self {
         let (since, warnings) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
-        Self { operation, since, warnings }
+        Self { operation, since, warnings, members: 1 }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The kernel of the product: Linux, through the futexes and lives of one space.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use underpass_shm::lives::{self, Lives};
 use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
 use underpass_shm::region::Region;
-use underpass_shm::space::Space;
+use underpass_shm::space::{Entry, Space};
 use underpass_shm::sync::{AtomicU32, AtomicU64};
 use underpass_shm::waits::Wait;
 use underpass_shm::{baton, clock, cpus, priority};
@@ -81,14 +82,23 @@ pub fn set_warn_after(interval: u64) -> u64 {
 /// A wait that has become long, as its host is told of it.
 #[derive(Debug)]
 pub struct StillWaiting<'a> {
-    /// The object, as `queue 'jobs'`.
-    pub object: &'a str,
+    /// The object, as `queue 'jobs'`; of many all that have a file still.
+    pub object: Cow<'a, str>,
     /// What it waits in.
     pub operation: Operation,
     /// For how long, in nanoseconds.
     pub waited: u64,
     /// Who holds it: the pid, and for how many nanoseconds, if that is known.
     pub holders: Vec<(u32, Option<u64>)>,
+}
+
+/// What is waited for together, as `queue 'jobs', event 'stop'`.
+fn titles(members: &[(Kind, Entry)]) -> String {
+    let title = |(kind, entry): &(Kind, Entry)| match &entry.name {
+        Some(name) => format!("{} '{name}'", kind.name().to_lowercase()),
+        None => format!("{} {}", kind.name().to_lowercase(), entry.file),
+    };
+    members.iter().map(title).collect::<Vec<_>>().join(", ")
 }
 
 /// Has a wait say that it is a long one, if it is time for that, and tells until when it may be silent; none: a handler
@@ -199,7 +209,10 @@ impl Linux {
             purpose.since.set(now);
         }
         let (lives, header) = (self.space.lives(), &object.header);
-        lives.sleeps_for(header.nonce, header.kind, purpose.operation, purpose.since.get(), watch.lives());
+        let count = [Life(purpose.members)];
+        let many = matches!(purpose.operation, Operation::Any | Operation::All);
+        let awaited = if many { &count } else { watch.lives() };
+        lives.sleeps_for(header.nonce, header.kind, purpose.operation, purpose.since.get(), awaited);
         Some(Told(lives))
     }
 
@@ -231,7 +244,7 @@ impl Linux {
         }
         let (operation, since) = (purpose.operation, purpose.since.get());
         let still_waiting = || {
-            let (object, waited) = (&*self.space.describe(name), now.saturating_sub(since));
+            let (object, waited) = (self.space.describe(name).into(), now.saturating_sub(since));
             self.host.still_waiting(&StillWaiting { object, operation, waited, holders: Vec::new() })
         };
         let Some(silent_until) = warn(purpose, now, still_waiting) else { return Err(Error::Interrupted) };
@@ -248,14 +261,28 @@ impl Linux {
     }
 
     fn still_waiting<'a>(&self, object: &'a Object, purpose: &Purpose, lives: &[Life], now: u64) -> StillWaiting<'a> {
-        let (operation, since) = (purpose.operation, purpose.since.get());
+        let (operation, since, members) = (purpose.operation, purpose.since.get(), purpose.members);
         let header = &object.header;
-        let wait =
-            Wait { object: header.nonce, kind: header.kind, operation, since, lives: lives.to_vec(), name: None };
-        let (holders, _) = waits::holders(&self.space, &wait, Some((header, &object.region)));
+        let wait = Wait {
+            object: header.nonce,
+            kind: header.kind,
+            operation,
+            since,
+            lives: lives.to_vec(),
+            members,
+            name: None,
+        };
+        let many = match (operation, self.space.lives().me()) {
+            (Operation::Any | Operation::All, Ok(me)) => waits::of_many(&self.space, me.thread, &wait).ok(),
+            _ => None,
+        };
+        let (title, holders) = many.map_or_else(
+            || (Cow::from(&object.title), waits::holders(&self.space, &wait, Some((header, &object.region))).0),
+            |(members, holders)| (titles(&members).into(), holders),
+        );
         let held = |since: Option<u64>| since.map(|since| now.saturating_sub(since));
         let holders = holders.iter().map(|holder| (self.pid(holder.life), held(holder.since))).collect();
-        StillWaiting { object: &object.title, operation, waited: now.saturating_sub(since), holders }
+        StillWaiting { object: title, operation, waited: now.saturating_sub(since), holders }
     }
 
     /// Where its objects are files.

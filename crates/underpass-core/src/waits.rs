@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use underpass_shm::header::{Header, Kind, WORDS};
+use underpass_shm::header::{self, Header, Kind, WORDS};
 use underpass_shm::layout::rwlock::{CLOSED, PLACES, RWLockWords};
 use underpass_shm::life::Life;
 use underpass_shm::lives::Living;
@@ -54,6 +54,9 @@ impl Holder {
     }
 }
 
+/// What an object is, and its file.
+pub type Named = (Kind, Entry);
+
 /// Whose act ends a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -76,6 +79,8 @@ pub struct Waiter {
     pub wait: Wait,
     /// The object's file, if it has one still.
     pub object: Option<Entry>,
+    /// Of a wait for many: what they are, as far as they have a file still.
+    pub members: Vec<Named>,
     /// Those who hold it, oldest first.
     pub holders: Vec<Holder>,
     /// Which of them must act.
@@ -134,8 +139,18 @@ fn need_of(operation: Operation) -> Need {
         | Operation::Receive
         | Operation::Wait
         | Operation::Lock
-        | Operation::Open => Need::Anybody,
+        | Operation::Open
+        | Operation::Any
+        | Operation::All => Need::Anybody,
     }
+}
+
+/// What a thread waits for together, and who holds it: for a wait of its own that has become long.
+pub fn of_many(space: &Space, thread: Life, wait: &Wait) -> Result<(Vec<Named>, Vec<Holder>)> {
+    let objects = objects(space)?;
+    let many = members(space, thread, wait, &objects);
+    let (holders, _) = holders_of_many(space, thread, wait, &many);
+    Ok((many.into_iter().map(|(entry, header, _)| (header.kind, entry.clone())).collect(), holders))
 }
 
 /// Who owns a mutex, by its own word: of those who sleep only the first is sure to have looked since the owner changed.
@@ -194,14 +209,67 @@ fn look(space: &Space, living: &[Living]) -> Result<Vec<Waiter>> {
         .into_iter()
         .map(|(living, wait)| {
             let object = objects.get(&wait.object);
-            let (holders, need) = holders(space, wait, object.map(|(_, header, region)| (header, region)));
+            let many = members(space, living.thread, wait, &objects);
+            let (holders, need) = if many.is_empty() {
+                holders(space, wait, object.map(|(_, header, region)| (header, region)))
+            } else {
+                holders_of_many(space, living.thread, wait, &many)
+            };
             let object = object.map(|(entry, ..)| entry.clone());
+            let members = many.into_iter().map(|(entry, header, _)| (header.kind, entry.clone())).collect();
             let (thread, process, wait) = (living.thread, living.process, wait.clone());
-            Waiter { thread, process, wait, object, holders, need, cycle: None }
+            Waiter { thread, process, wait, object, members, holders, need, cycle: None }
         })
         .collect();
     waiters.sort_by_key(|waiter| waiter.wait.since);
     Ok(waiters)
+}
+
+/// The objects that a thread waits for together: those that ring its bell.
+fn members<'a>(space: &Space, thread: Life, wait: &Wait, objects: &'a HashMap<u64, Mapped>) -> Vec<&'a Mapped> {
+    let many = matches!(wait.operation, Operation::Any | Operation::All);
+    let Some(bell) = space.lives().bell_of(thread).filter(|_| many) else { return Vec::new() };
+    let rings = |(_, _, region): &&Mapped| {
+        header::watchers(region).is_some_and(|words| words.bells[bell / 64].load(Acquire) >> (bell % 64) & 1 != 0)
+    };
+    let mut found: Vec<_> = objects.values().filter(rings).collect();
+    // What it looked at first comes first, then by name.
+    found.sort_by_key(|(entry, header, _)| (header.nonce != wait.object, entry.file.clone()));
+    found
+}
+
+/// Who has to act before a wait for many ends: of any, if none of them is for anybody to make ready, one of all who hold
+/// them; of all, each who alone holds one. One that has no file any more may be made ready by anybody.
+fn holders_of_many(space: &Space, thread: Life, wait: &Wait, members: &[&Mapped]) -> (Vec<Holder>, Need) {
+    let held = |(_, header, region): &&Mapped| {
+        // What of a queue is waited for, a message or room, is not known.
+        let wait = Wait { kind: header.kind, operation: Operation::Acquire, ..wait.clone() };
+        match header.kind {
+            Kind::Mutex | Kind::Semaphore => holders(space, &wait, Some((header, region))),
+            _ => (Vec::new(), Need::Anybody),
+        }
+    };
+    let all = wait.operation == Operation::All;
+    let held: Vec<_> = members.iter().map(held).collect();
+    let mut found: Vec<Holder> = Vec::new();
+    for (holders, _) in held.iter().filter(|(holders, _)| !all || holders.len() == 1) {
+        let new = |holder: &&Holder| holder.life != thread;
+        found.extend(
+            holders
+                .iter()
+                .filter(new)
+                .filter(|one| found.iter().all(|other| other.life != one.life))
+                .copied()
+                .collect::<Vec<_>>(),
+        );
+    }
+    let certain = all || (members.len() == wait.members as usize && held.iter().all(|(_, need)| *need == Need::One));
+    let need = match (found.is_empty(), certain) {
+        (false, true) if all => Need::All,
+        (false, true) => Need::One,
+        _ => Need::Anybody,
+    };
+    (found, need)
 }
 
 /// A file of the space and what it holds.
@@ -312,6 +380,7 @@ mod tests {
             operation: Operation::Call,
             since: 0,
             lives: Vec::new(),
+            members: 1,
             name: None,
         };
         let living = |(thread, owner, needs): &Told<'_>| Living {
@@ -326,7 +395,16 @@ mod tests {
                 let (need, lives) = (*needs)?;
                 let holders = lives.iter().map(|life| Holder::of(*life, None)).collect();
                 let (thread, process) = (Life(*thread), process(*owner));
-                Some(Waiter { thread, process, wait: wait(), object: None, holders, need, cycle: None })
+                Some(Waiter {
+                    thread,
+                    process,
+                    wait: wait(),
+                    object: None,
+                    members: Vec::new(),
+                    holders,
+                    need,
+                    cycle: None,
+                })
             })
             .collect();
         mark_cycles(&mut waiters, &living);

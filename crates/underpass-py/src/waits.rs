@@ -52,6 +52,9 @@ pub struct Waiter {
     file: Option<String>,
     /// The object's class.
     kind: String,
+    /// Of a wait for many, `wait_any`, `wait_all` and `select`: each of the objects, by class, name and file. Those whose
+    /// file was removed are left out, and where they are of several spaces, all. Otherwise empty.
+    members: Vec<(String, Option<String>, String)>,
     /// What the thread does there: ``"acquire"``, ``"get"``, ``"call"`` and so on; ``"lock"``: it waits for somebody who is
     /// in the middle of a step; ``"open"``: it waits for the name, of which the first 48 characters are told.
     operation: String,
@@ -70,7 +73,11 @@ impl Waiter {
         let holders: Vec<_> = self.holders.iter().map(|holder| format!("pid {}", holder.pid)).collect();
         let held = if holders.is_empty() { String::new() } else { format!(", held by {}", holders.join(", ")) };
         let Self { pid, operation, kind, waited_for, .. } = self;
-        format!("<Waiter pid {pid} in {operation} of {kind} '{object}' for {waited_for:.1} s{held}>")
+        let other = |(kind, name, file): &(String, Option<String>, String)| {
+            format!(", {kind} '{}'", name.as_deref().unwrap_or(file))
+        };
+        let others: String = self.members.iter().skip(1).map(other).collect();
+        format!("<Waiter pid {pid} in {operation} of {kind} '{object}'{others} for {waited_for:.1} s{held}>")
     }
 }
 
@@ -91,6 +98,11 @@ pub fn survey(py: Python<'_>, linux: &Linux) -> PyResult<Vec<Waiter>> {
         name: waiter.wait.name.or_else(|| waiter.object.as_ref().and_then(|entry| entry.name.clone())),
         file: waiter.object.map(|entry| entry.file),
         kind: waiter.wait.kind.name().into(),
+        members: waiter
+            .members
+            .into_iter()
+            .map(|(kind, entry)| (kind.name().to_owned(), entry.name, entry.file))
+            .collect(),
         operation: waiter.wait.operation.name().into(),
         waited_for: seconds(now.saturating_sub(waiter.wait.since)),
         holders: waiter
@@ -169,7 +181,7 @@ pub fn log(py: Python<'_>, waiting: &StillWaiting<'_>) -> PyResult<()> {
     };
     let holders: Vec<_> = waiting.holders.iter().map(held).collect();
     let holders = if holders.is_empty() { String::new() } else { format!(", held by {}", holders.join(", ")) };
-    let (object, verb) = (waiting.object, waiting.operation.name());
+    let (object, verb) = (&waiting.object, waiting.operation.name());
     let text = format!("still waiting for {object} for {:.1} s ({verb}){holders}", seconds(waiting.waited));
     let logger = py.import("logging")?.call_method1("getLogger", ("underpass",))?;
     logger.call_method1("warning", ("%s", text)).map(drop)

@@ -30,14 +30,20 @@ pub enum Operation {
     Write = 12,
     /// To write what it reads together with others.
     Upgrade = 13,
+    /// For any of many objects.
+    Any = 14,
+    /// For all of many objects.
+    All = 15,
 }
 
 impl Operation {
     /// The operation of that number, if there is one.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
-        use Operation::{Acquire, Call, Get, Join, Lock, Open, Put, Read, Receive, Send, Upgrade, Wait, Write};
-        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade]
+        use Operation::{
+            Acquire, All, Any, Call, Get, Join, Lock, Open, Put, Read, Receive, Send, Upgrade, Wait, Write,
+        };
+        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All]
             .into_iter()
             .find(|this| *this as u32 == number)
     }
@@ -59,6 +65,8 @@ impl Operation {
             Self::Read => "read",
             Self::Write => "write",
             Self::Upgrade => "upgrade",
+            Self::Any => "wait_any",
+            Self::All => "wait_all",
         }
     }
 }

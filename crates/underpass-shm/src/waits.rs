@@ -29,6 +29,7 @@ const WORD: usize = size_of::<u32>();
 /// purpose    0: it does not wait    operation | kind of the object << 16
 /// object     its nonce              of a wait for a name (`Open`): the name's length
 /// lives      who must act           of a wait for a name: its bytes, as many as there is room for
+///                                   of a wait for many: how many objects they are, in the first
 /// ```
 #[derive(Debug)]
 #[repr(C)]
@@ -53,6 +54,8 @@ pub struct Wait {
     pub since: u64,
     /// Who must act, as far as it watches them; the first few.
     pub lives: Vec<Life>,
+    /// For how many objects: of more than one `object` is the first.
+    pub members: u32,
     /// Of a wait for a name, which has no object: the name, or its first 48 characters.
     pub name: Option<String>,
 }
@@ -118,10 +121,21 @@ impl WaitWords {
                 let operation = Operation::from_number(purpose & ((1 << KIND_SHIFT) - 1))?;
                 if operation == Operation::Open {
                     let name = Some(name_of(&lives, object)?);
-                    return Some(Wait { object: 0, kind, operation, since, lives: Vec::new(), name });
+                    return Some(Wait { object: 0, kind, operation, since, lives: Vec::new(), members: 1, name });
+                }
+                if matches!(operation, Operation::Any | Operation::All) {
+                    return Some(Wait {
+                        object,
+                        kind,
+                        operation,
+                        since,
+                        lives: Vec::new(),
+                        members: lives[0],
+                        name: None,
+                    });
                 }
                 let lives = lives.into_iter().take_while(|life| *life != 0).map(Life).collect();
-                Some(Wait { object, kind, operation, since, lives, name: None })
+                Some(Wait { object, kind, operation, since, lives, members: 1, name: None })
             })
     }
 

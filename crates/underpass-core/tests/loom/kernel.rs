@@ -22,6 +22,7 @@ use underpass_core::many::{self, Bell};
 use underpass_core::{Error, Result};
 use underpass_shm::layout::bell::{BellWords, WatchersWords};
 use underpass_shm::life::{Life, Me};
+use underpass_shm::operation::Operation;
 use underpass_shm::sync::{AtomicU32, Ordering::Relaxed};
 
 /// Explores a program. Two preemptions find what is found in practice; `LOOM_MAX_PREEMPTIONS` sets another bound.
@@ -83,6 +84,8 @@ struct Sleeper {
     killed: bool,
     /// It has a deadline.
     can_expire: bool,
+    /// It sleeps for the lock inside an object, which has none: its owner is in the middle of a step.
+    for_step: bool,
     /// How it ended without a wake.
     ended: Option<Parked>,
 }
@@ -224,10 +227,11 @@ impl World {
         }
     }
 
-    /// Lets the deadline of a sleeper pass; false if it does not sleep.
+    /// Lets the deadline of a sleeper pass; false if it does not sleep, or for a step, which has no deadline.
     pub fn expire_sleeper(&self, life: u32) -> bool {
         let mut state = self.state();
-        let sleeper = state.sleepers.iter_mut().find(|sleeper| sleeper.life == life && sleeper.is_asleep());
+        let expires = |sleeper: &&mut Sleeper| sleeper.life == life && sleeper.is_asleep() && !sleeper.for_step;
+        let sleeper = state.sleepers.iter_mut().find(expires);
         let Some(sleeper) = sleeper else { return false };
         sleeper.run();
         assert!(sleeper.can_expire, "it sleeps without a deadline");
@@ -386,6 +390,7 @@ impl Kernel for ThreadKernel {
                 named: self.named(),
                 killed: false,
                 can_expire: until.is_some(),
+                for_step: watch.purpose.as_ref().is_some_and(|purpose| purpose.operation == Operation::Lock),
                 ended: None,
             });
             let asleep = state.asleep();

@@ -25,8 +25,13 @@ impl Lives {
     /// The number of the calling thread's bell, which it keeps until it ends.
     pub fn my_bell(&self) -> Result<usize> {
         let me = self.me()?.thread;
-        let mine = self.known_bells().iter().position(|bell| bell.owner.load(Relaxed) == me.0);
-        mine.map_or_else(|| self.claim_bell(me), Ok)
+        self.bell_of(me).map_or_else(|| self.claim_bell(me), Ok)
+    }
+
+    /// The number of a thread's bell, if it has one.
+    #[must_use]
+    pub fn bell_of(&self, thread: Life) -> Option<usize> {
+        self.known_bells().iter().position(|bell| bell.owner.load(Relaxed) == thread.0)
     }
 
     fn known_bells(&self) -> &[BellWords] {

@@ -131,9 +131,10 @@ def _row(info: ObjectInfo) -> list[str]:
 
 
 def _title(waiter: Waiter) -> str:
-    if waiter.name is not None:
-        return f"{waiter.kind} '{waiter.name}'"
-    return f"{waiter.kind} {waiter.file or '(removed)'}"
+    objects = waiter.members or [(waiter.kind, waiter.name, waiter.file)]
+    return ", ".join(
+        f"{kind} {file or '(removed)'}" if name is None else f"{kind} '{name}'" for kind, name, file in objects
+    )
 
 
 def _holder(holder: Holder) -> str:
@@ -168,7 +169,8 @@ def _waiter(waiter: Waiter) -> dict[str, object]:
     holders = [
         {field: getattr(holder, field) for field in ("pid", "tid", "held_for", "line")} for holder in waiter.holders
     ]
-    return {**{field: getattr(waiter, field) for field in fields}, "holders": holders}
+    members = [{"kind": kind, "name": name, "file": file} for kind, name, file in waiter.members]
+    return {**{field: getattr(waiter, field) for field in fields}, "members": members, "holders": holders}
 
 
 def _print_json(space: Space, **content: object) -> None:
