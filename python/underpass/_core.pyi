@@ -233,12 +233,15 @@ class SemaphoreStatistics:
 
 @final
 class Mutex(SharedObject):
-    def __new__(cls, *, recursive: bool = False, fairness: _Fairness = "barging") -> Self: ...
+    def __new__(
+        cls, *, recursive: bool = False, inherit_priority: bool = False, fairness: _Fairness = "barging"
+    ) -> Self: ...
     @staticmethod
     def create(
         name: str,
         *,
         recursive: bool = False,
+        inherit_priority: bool = False,
         fairness: _Fairness = "barging",
         space: Space | None = None,
         mode: int | None = None,
@@ -250,6 +253,7 @@ class Mutex(SharedObject):
         name: str,
         *,
         recursive: bool = False,
+        inherit_priority: bool = False,
         fairness: _Fairness = "barging",
         space: Space | None = None,
         mode: int | None = None,
@@ -277,6 +281,8 @@ class MutexStatistics:
     def recursive(self) -> bool: ...
     @property
     def fairness(self) -> _Fairness: ...
+    @property
+    def inherit_priority(self) -> bool: ...
     @property
     def waiters(self) -> int: ...
 
