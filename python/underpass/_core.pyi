@@ -253,12 +253,15 @@ class SemaphoreStatistics:
 
 @final
 class Mutex(SharedObject):
-    def __new__(cls, *, recursive: bool = False, fairness: _Fairness = "barging") -> Self: ...
+    def __new__(
+        cls, *, recursive: bool = False, inherit_priority: bool = False, fairness: _Fairness = "barging"
+    ) -> Self: ...
     @staticmethod
     def create(
         name: str,
         *,
         recursive: bool = False,
+        inherit_priority: bool = False,
         fairness: _Fairness = "barging",
         space: Space | None = None,
         mode: int | None = None,
@@ -270,6 +273,7 @@ class Mutex(SharedObject):
         name: str,
         *,
         recursive: bool = False,
+        inherit_priority: bool = False,
         fairness: _Fairness = "barging",
         space: Space | None = None,
         mode: int | None = None,
@@ -297,6 +301,8 @@ class MutexStatistics:
     def recursive(self) -> bool: ...
     @property
     def fairness(self) -> _Fairness: ...
+    @property
+    def inherit_priority(self) -> bool: ...
     @property
     def waiters(self) -> int: ...
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import platform
 import select
 import signal
 import subprocess
@@ -33,6 +34,9 @@ PATIENCE = 30.0
 SOON = 0.02
 # The system calls that the library sleeps in, futex_waitv and epoll_pwait2; the numbers are the same on every architecture.
 SLEEPS = ("449", "441")
+# The one for a mutex that lends, of which the operation is the second argument: FUTEX_LOCK_PI2.
+FUTEX = "202" if platform.machine() == "x86_64" else "98"
+LOCK_PI = "0xd"
 
 FORK = multiprocessing.get_context("fork")
 
@@ -53,9 +57,10 @@ def until(condition: Callable[[], object], what: str = "the condition") -> None:
 def sleeps_in_library(pid: int, tid: int) -> bool:
     """Say whether a thread sleeps in the library: by the kernel's word."""
     try:
-        return Path(f"/proc/{pid}/task/{tid}/syscall").read_text().split()[0] in SLEEPS
+        call = Path(f"/proc/{pid}/task/{tid}/syscall").read_text().split()
     except (FileNotFoundError, ProcessLookupError):
         return False
+    return call[0] in SLEEPS or (len(call) > 2 and call[0] == FUTEX and call[2] == LOCK_PI)
 
 
 def disturbed(threads: Threads, wait: Callable[[], T], end: Callable[[], object]) -> T:

@@ -30,6 +30,8 @@ IN_THE_LAB = {
     "test_mutex",
     "test_mutex_fairness",
     "test_mutex_fairness_deaths",
+    "test_mutex_lending",
+    "test_mutex_lending_deaths",
     "test_notification",
     "test_once",
     "test_queue_leases",

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from collections.abc import Callable
 
 from tests.conformance.backends import Actor, ProcessActor, Processes, Threads
 from underpass import Mutex
@@ -11,8 +12,11 @@ from underpass.sync import priority
 class Turns:
     """Visitors who come one after the other, each with a priority, and note the order in which they have it."""
 
-    def __init__(self, world: Threads | Processes, mutex: Mutex) -> None:
-        self.world, self.mutex = world, mutex
+    def __init__(
+        self, world: Threads | Processes, mutex: Mutex, prepare: Callable[[int], object] | None = None
+    ) -> None:
+        """Visitors who become as urgent as they are by ``prepare``, or say so."""
+        self.world, self.mutex, self.prepare = world, mutex, prepare
         self.visitors: list[Actor[int]] = []
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
 
@@ -20,6 +24,9 @@ class Turns:
         """Start the next visitor, and wait until it sleeps."""
 
         def visit() -> int:
+            if urgency is not None and self.prepare is not None:
+                self.prepare(urgency)
+                return self._visit()
             if urgency is None:
                 return self._visit()
             with priority(urgency):

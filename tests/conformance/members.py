@@ -89,6 +89,7 @@ def _kinds() -> list[Kind]:
         Kind("semaphore-arrival", lambda: Semaphore(0, fairness="arrival"), release, acquire),
         Kind("semaphore-priority", lambda: Semaphore(0, fairness="priority"), release, acquire),
         Kind("mutex", Mutex, Mutex.release, _held, prepare=Mutex.acquire),
+        Kind("mutex-inherit", lambda: Mutex(inherit_priority=True), Mutex.release, _held, prepare=Mutex.acquire),
         Kind("notification", Notification, lambda it: it.notify(1 << 63), lambda it: it.wait_nowait(1 << 63)),
         Kind("event", Event, Event.set, Event.wait_nowait),
         Kind("latch", lambda: Latch(1), Latch.count_down, Latch.wait_nowait),

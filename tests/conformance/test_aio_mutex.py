@@ -127,8 +127,9 @@ def test_a_cancelled_task_leaves_it_to_the_next(loop: EventLoop) -> None:
     assert loop.run(main)[-1] == "next"
 
 
-def test_it_waits_for_another_thread_or_process(loop: EventLoop, world: World) -> None:
-    ledger, taken, go = Mutex(), world.flag(), world.flag()
+@pytest.mark.parametrize("inherits", [False, True], ids=["plain", "inherit"])
+def test_it_waits_for_another_thread_or_process(loop: EventLoop, world: World, *, inherits: bool) -> None:
+    ledger, taken, go = Mutex(inherit_priority=inherits), world.flag(), world.flag()
 
     def partner() -> None:
         with ledger:

@@ -266,6 +266,22 @@ NOTHING_TO_WAIT_FOR: Kinds = {
         lambda: Mutex(fairness="priority"),
         lambda it: it.recovering().__enter__() or it.release(),
     ),
+    "Mutex.acquire, release, inheriting priority": (
+        lambda: Mutex(recursive=True, inherit_priority=True),
+        lambda it: (
+            it.acquire(),
+            it.acquire(),
+            it.release(),
+            it.release(),
+            it.acquire_nowait(),
+            it.release(),
+            it.owner,
+        ),
+    ),
+    "Mutex.recovering, inheriting priority": (
+        lambda: Mutex(inherit_priority=True),
+        lambda it: it.recovering().__enter__() or it.release(),
+    ),
     "Mutex.recovering": (Mutex, lambda it: it.recovering().__enter__() or it.release()),
     "Notification.notify, wait": (Notification, lambda it: (it.notify(5), it.wait(4), it.wait_nowait(1), it.bits)),
     "Notification.set, clear": (Notification, lambda it: (it.set(3), it.clear(1), it.wait(2))),

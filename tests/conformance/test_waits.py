@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
@@ -226,9 +225,13 @@ def test_two_processes_that_hold_each_other_s_mutex_are_a_cycle(world: World) ->
     second.result()
 
 
-@pytest.mark.parametrize("fairness", ["barging", "arrival"])
-def test_the_owner_of_a_mutex_is_told_to_all_who_wait(world: World, fairness: Literal["barging", "arrival"]) -> None:
-    mutex, held, done = Mutex(fairness=fairness), world.flag(), world.flag()
+@pytest.mark.parametrize(
+    "make",
+    [Mutex, lambda: Mutex(fairness="arrival"), lambda: Mutex(inherit_priority=True)],
+    ids=["barging", "arrival", "inherit"],
+)
+def test_the_owner_of_a_mutex_is_told_to_all_who_wait(world: World, make: Callable[[], Mutex]) -> None:
+    mutex, held, done = make(), world.flag(), world.flag()
 
     def hold() -> None:
         with mutex:

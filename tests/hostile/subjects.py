@@ -152,6 +152,13 @@ class HandedOver(Mutexes):
         return served_under(size)
 
 
+class Lending(Mutexes):
+    name = "lending"
+
+    def make(self) -> None:
+        Mutex.create(self.name, recursive=True, inherit_priority=True).close()
+
+
 class SpinLocks:
     name = "spinlock"
 
@@ -539,6 +546,7 @@ SUBJECTS: list[Subject] = [
     Leased("arrival"),
     Mutexes(),
     HandedOver(),
+    Lending(),
     SpinLocks(),
     Notifications(),
     Events(),

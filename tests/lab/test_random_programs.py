@@ -57,6 +57,10 @@ def handed_over(dice: random.Random) -> underpass.Mutex:
     return underpass.Mutex(fairness=dice.choice(["arrival", "priority"]))
 
 
+def lending(_dice: random.Random) -> underpass.Mutex:
+    return underpass.Mutex(inherit_priority=True)
+
+
 def in_a_hurry(mutex: underpass.Mutex, timeout: float | None) -> None:
     with priority(1):
         visited(mutex, timeout)
@@ -207,6 +211,7 @@ MAKERS: list[Maker] = [*KINDS, queue, queue]
 MEETINGS: list[Maker] = [barrier, once, latch]
 HANDOVERS: list[Maker] = [handing_over]
 SUCCESSIONS: list[Maker] = [handed_over]
+LENDING: list[Maker] = [lending]
 LEASED: list[Maker] = [leased]
 LOCKS: list[Maker] = [rwlock]
 
@@ -225,6 +230,13 @@ KINDS[handed_over] = [
     recovered,
     recovered,
     in_a_hurry,
+    lambda it, timeout: it.acquire(timeout=timeout),
+]
+KINDS[lending] = [
+    visited,
+    visited,
+    recovered,
+    recovered,
     lambda it, timeout: it.acquire(timeout=timeout),
 ]
 KINDS[leased] = [
@@ -321,6 +333,11 @@ def test_nobody_sleeps_for_a_mutex_that_is_handed_over_who_could_go_on(dice: ran
         explore(dice.randrange(2**32), SUCCESSIONS)
 
 
+def test_nobody_sleeps_for_a_mutex_that_lends_who_could_go_on(dice: random.Random) -> None:
+    for _ in range(20):
+        explore(dice.randrange(2**32), LENDING)
+
+
 def test_nobody_sleeps_for_a_leased_unit_who_could_go_on(dice: random.Random) -> None:
     for _ in range(40):
         explore(dice.randrange(2**32), LEASED)
@@ -348,4 +365,5 @@ def test_nobody_sleeps_who_could_go_on_in_many_programs(dice: random.Random) -> 
         explore(dice.randrange(2**32), MEETINGS)
         explore(dice.randrange(2**32), HANDOVERS)
         explore(dice.randrange(2**32), SUCCESSIONS)
+        explore(dice.randrange(2**32), LENDING)
         explore(dice.randrange(2**32), LEASED)

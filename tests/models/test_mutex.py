@@ -49,13 +49,16 @@ class Hand:
 class MutexModel(RuleBasedStateMachine):
     """Who holds it, how often, and whether it was left behind."""
 
-    @initialize(recursive=some.booleans(), fairness=some.sampled_from(("barging", "arrival", "priority")))
-    def make(self, *, recursive: bool, fairness: Literal["barging", "arrival", "priority"]) -> None:
+    @initialize(recursive=some.booleans(), order=some.sampled_from(("barging", "arrival", "priority", "inherited")))
+    def make(self, *, recursive: bool, order: Literal["barging", "arrival", "priority", "inherited"]) -> None:
         self.recursive = recursive
         self.owner: int | None = None
         self.depth = 0
         self.dead = False
-        self.it = Mutex.create("it", recursive=recursive, fairness=fairness)
+        if order == "inherited":
+            self.it = Mutex.create("it", recursive=recursive, inherit_priority=True)
+        else:
+            self.it = Mutex.create("it", recursive=recursive, fairness=order)
         self.hands = [Hand(), Hand()]
 
     def _expected(self, hand: int, busy: type[Exception]) -> object:

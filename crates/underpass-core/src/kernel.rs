@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 #[cfg(not(loom))]
 use underpass_shm::header::{Header, Kind, PARAMETERS};
+use underpass_shm::layout::mutex::MutexWords;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::operation::Operation;
 #[cfg(not(loom))]
@@ -13,6 +14,8 @@ use underpass_shm::sync::{AtomicU32, AtomicU64, Ordering::Acquire};
 
 use crate::Result;
 use crate::many::Bell;
+
+mod unlent;
 
 /// Words one park can watch.
 pub const WORDS: usize = 18;
@@ -161,6 +164,34 @@ pub enum Parked {
     Interrupted,
 }
 
+/// A word that lends, as [`underpass_shm::layout::mutex::MutexWords::lent`] has it, and who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Lent<'a> {
+    /// The lower half of it is the kernel's.
+    pub word: &'a AtomicU64,
+    /// Changes with its owner.
+    pub turn: &'a AtomicU32,
+    /// The caller's thread id.
+    pub tid: u32,
+}
+
+/// How a sleep for a word that lends ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locked {
+    /// The caller is in the lower half.
+    Mine,
+    /// Something may have changed: look again.
+    Look,
+    /// The deadline has passed.
+    Expired,
+    /// The interpreter's signal handlers raised.
+    Interrupted,
+    /// The caller would wait for itself.
+    Cycle,
+    /// The word names somebody who can be nobody's owner.
+    Forged,
+}
+
 /// The world below the objects.
 pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// What time it is, in nanoseconds.
@@ -188,6 +219,21 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// If I die from now on, wake one who is parked on this word. Null ends it; the word named before is returned. One
     /// that another covers is woken at once: its sleeper looks for itself.
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32;
+
+    /// Sleep until I am in the lower half of that word, and lend my priority to the thread that is. As `FUTEX_LOCK_PI` does
+    /// it: into a vacant half the caller is written at once; a thread that has ended is taken out, and [`DIED`] is set.
+    /// The lives that are watched are those without which the word means nothing.
+    ///
+    /// Where nobody has a priority there is nothing to lend, and nobody is preferred: whoever looks first has it.
+    fn lock_pi(&self, lent: Lent<'_>, watch: &mut Watch<'_>, until: Option<u64>) -> Result<Locked> {
+        unlent::lock(self, lent, watch, until)
+    }
+
+    /// Write into the lower half of that word, where I am, who of those that sleep for it comes next, and wake that one.
+    fn unlock_pi(&self, lent: Lent<'_>) -> Result<()> {
+        unlent::unlock(self, lent);
+        Ok(())
+    }
 
     /// How urgent is what I wait for; higher is more urgent. Asked before a sleep, never on a fast path.
     fn priority(&self) -> i32;
@@ -246,6 +292,16 @@ impl<'k> Owed<'k> {
     /// Before the store that a wake must follow, or before a sleep that a wake may end.
     #[must_use]
     pub fn name(kernel: &'k dyn Kernel, baton: &AtomicU32) -> Self {
+        Self::naming(kernel, baton)
+    }
+
+    /// Before the world may write the caller into a word that lends, until its life stands beside it, or it has left.
+    #[must_use]
+    pub fn name_lent(kernel: &'k dyn Kernel, words: &MutexWords) -> Self {
+        Self::naming(kernel, words.named())
+    }
+
+    fn naming(kernel: &'k dyn Kernel, baton: *const AtomicU32) -> Self {
         // The thread's life is claimed before: doing so names something else for a while. One that finds no place in the
         // table says so where it asks for itself.
         let _ = kernel.me();

@@ -18,7 +18,7 @@ use underpass_shm::sync::{AtomicU32, AtomicU64};
 use underpass_shm::waits::Wait;
 use underpass_shm::{baton, clock, cpus, priority};
 
-use crate::kernel::{Announced, Kernel, Memory, Parked, Purpose, Wanted, Watch};
+use crate::kernel::{Announced, Kernel, Lent, Locked, Memory, Parked, Purpose, Wanted, Watch};
 use crate::many::{self, Bell};
 use crate::{Error, Result, waits};
 
@@ -26,6 +26,9 @@ use crate::{Error, Result, waits};
 const RECHECK: u64 = 1_000_000_000;
 /// The first sleep of somebody whom nothing would tell of an end; doubled each time, up to the re-check.
 const NAP: u64 = 50_000;
+/// A thread that waits in the kernel for a mutex that lends hears no signal: the one that runs the interpreter's handlers
+/// looks as often as this.
+const SLICE: u64 = 50_000_000;
 /// The longest spin of a process whose other threads do not want the interpreter.
 const LONGEST_SPIN: u64 = 50_000;
 
@@ -411,6 +414,50 @@ impl Kernel for Linux {
         let number = lives.my_bell()?;
         let words = lives.bell(number).ok_or_else(|| Error::Corrupted("a bell has no words".into()))?;
         Ok(Bell { words, number })
+    }
+
+    fn lock_pi(&self, lent: Lent<'_>, watch: &mut Watch<'_>, until: Option<u64>) -> Result<Locked> {
+        let asks = until == Some(0);
+        if self.host.signals() || !asks && self.is_blocked(watch) {
+            return Ok(Locked::Interrupted);
+        }
+        let now = clock::monotonic();
+        let told = if asks { None } else { self.tell(watch, now) };
+        let Some(silent_until) = (if asks { Some(0) } else { self.warn(watch, now) }) else {
+            return Ok(Locked::Interrupted);
+        };
+        let slice = if lent.tid == std::process::id() { SLICE } else { RECHECK };
+        let look_at = now.saturating_add(slice.min(RECHECK_EVERY.load(Relaxed))).min(silent_until);
+        let sleep_until = until.map_or(look_at, |time| time.min(look_at));
+        let mut slept = futex::Lent::Unsettled;
+        self.host.detached(&mut || {
+            slept = futex::lock_pi(lent.word, (sleep_until != u64::MAX).then_some(sleep_until));
+        });
+        drop(told);
+        match slept {
+            futex::Lent::Mine => Ok(Locked::Mine),
+            futex::Lent::Expired if until.is_some_and(|time| clock::monotonic() >= time) => Ok(Locked::Expired),
+            futex::Lent::Expired => {
+                let _ = self.space.lives().keep();
+                Ok(if self.host.signals() { Locked::Interrupted } else { Locked::Look })
+            }
+            futex::Lent::Cycle => Ok(Locked::Cycle),
+            futex::Lent::Forged => Ok(Locked::Forged),
+            futex::Lent::Unsettled => {
+                // Nothing tells of the kernel's next step: a nap, or the end of who is in the word.
+                watch.unheard = true;
+                Ok(match self.park(watch, &[], until) {
+                    Parked::Look | Parked::Baton => Locked::Look,
+                    Parked::Expired => Locked::Expired,
+                    Parked::Interrupted => Locked::Interrupted,
+                })
+            }
+        }
+    }
+
+    fn unlock_pi(&self, lent: Lent<'_>) -> Result<()> {
+        let why = "the kernel does not know this thread as the one that holds it";
+        if futex::unlock_pi(lent.word) { Ok(()) } else { Err(Error::Corrupted(why.into())) }
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {

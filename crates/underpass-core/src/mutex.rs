@@ -29,6 +29,7 @@ use crate::waiters::{Order, Waiters};
 use crate::{Deadline, Error, Result};
 
 mod fair;
+mod lending;
 
 const MOST_DEPTH: u32 = RECOVERING - 1;
 
@@ -47,6 +48,8 @@ enum Way {
     Barging(Patience),
     /// One after the other.
     Fair(Fair),
+    /// The most urgent by the scheduler's measure, which meanwhile lends its priority to the owner.
+    Lending,
 }
 
 /// An owner that died.
@@ -86,17 +89,25 @@ impl Mutex {
         Self { words, recursive, way: Way::Fair(Fair::new(waiters, order)) }
     }
 
+    /// The same of a mutex whose owner inherits the priority of those who wait.
+    #[must_use]
+    pub fn lending(words: Placed<MutexWords>, recursive: bool) -> Self {
+        Self { words, recursive, way: Way::Lending }
+    }
+
     /// The mutex that an object is, or that it begins with; none if it is too short, or its header tells of no way.
     #[cfg(not(loom))]
     #[must_use]
     pub fn at(region: &Arc<Region>, header: &Header) -> Option<Self> {
         let words = Placed::at(region, WORDS)?;
         // One that another object begins with is as plain as can be: the parameters are that object's.
-        let [recursive, fairness, ..] = if header.kind == Kind::Mutex { header.parameters } else { Default::default() };
-        let order = match fairness {
-            0 => return Some(Self::new(words, recursive != 0)),
-            1 => Order::Arrival,
-            2 => Order::Priority,
+        let [recursive, fairness, inherits, ..] =
+            if header.kind == Kind::Mutex { header.parameters } else { Default::default() };
+        let order = match (fairness, inherits) {
+            (0, 0) => return Some(Self::new(words, recursive != 0)),
+            (0, 1) => return Some(Self::lending(words, recursive != 0)),
+            (1, 0) => Order::Arrival,
+            (2, 0) => Order::Priority,
             _ => return None,
         };
         let waiters = Waiters::at(region, WORDS + size_of::<MutexWords>())?;
@@ -107,12 +118,12 @@ impl Mutex {
     #[inline]
     pub fn acquire(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<()> {
         let me = kernel.me()?;
-        if self.lock().try_take(me) { Ok(()) } else { self.acquire_slow(kernel, deadline, me) }
+        if self.try_take(me) { Ok(()) } else { self.acquire_slow(kernel, deadline, me) }
     }
 
     #[cold]
     fn acquire_slow(&self, kernel: &dyn Kernel, deadline: Deadline, me: Me) -> Result<()> {
-        if self.recursive && self.lock().owner() == me.thread {
+        if self.recursive && self.holding() == me.thread {
             return self.deepen();
         }
         self.take(kernel, deadline, me, false).map(drop)
@@ -121,10 +132,10 @@ impl Mutex {
     /// Takes it, also from the dead: then what it protects has to be repaired before [`Self::end_recovery`].
     pub fn recover(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<Option<Death>> {
         let me = kernel.me()?;
-        if self.lock().try_take(me) {
+        if self.try_take(me) {
             return Ok(None);
         }
-        if self.recursive && self.lock().owner() == me.thread {
+        if self.recursive && self.holding() == me.thread {
             return self.deepen().map(|()| None);
         }
         let inherited = self.take(kernel, deadline, me, true)?;
@@ -137,6 +148,7 @@ impl Mutex {
                 self.lock().take(kernel, deadline, patience, me, &Claim { mutex: self, kernel, recovers })?
             }
             Way::Fair(fair) => fair.take(self, kernel, deadline, me, recovers)?,
+            Way::Lending => lending::take(self, kernel, deadline, me, recovers)?,
         };
         self.words.inside.store(if inherited { RECOVERING } else { 0 }, Relaxed);
         if self.has_sleepers() {
@@ -159,7 +171,7 @@ impl Mutex {
     pub fn release(&self, kernel: &dyn Kernel) -> Result<()> {
         let me = kernel.me()?;
         // What is inside belongs to the owner: for others the exchange fails.
-        if self.words.inside.load(Relaxed) == 0 && self.lock().try_give(me) {
+        if self.words.inside.load(Relaxed) == 0 && self.try_give(me) {
             return Ok(());
         }
         self.release_slow(kernel, me)
@@ -194,7 +206,7 @@ impl Mutex {
 
     /// What the owner has written for itself; an error for anybody else.
     fn inside(&self, me: Me) -> Result<u32> {
-        if self.lock().owner() == me.thread { Ok(self.words.inside.load(Relaxed)) } else { Err(Error::NotOwner) }
+        if self.holding() == me.thread { Ok(self.words.inside.load(Relaxed)) } else { Err(Error::NotOwner) }
     }
 
     fn give(&self, kernel: &dyn Kernel, me: Me, left: Life) -> Result<()> {
@@ -205,7 +217,23 @@ impl Mutex {
                 Ok(())
             }
             Way::Fair(fair) => fair.give(self, kernel, me, left),
+            Way::Lending => lending::give(self, kernel, me, left),
         }
+    }
+
+    #[inline]
+    fn try_take(&self, me: Me) -> bool {
+        if let Way::Lending = self.way { lending::try_take(&self.words, me) } else { self.lock().try_take(me) }
+    }
+
+    #[inline]
+    fn try_give(&self, me: Me) -> bool {
+        if let Way::Lending = self.way { lending::try_give(&self.words, me) } else { self.lock().try_give(me) }
+    }
+
+    /// The life in the word.
+    fn holding(&self) -> Life {
+        if let Way::Lending = self.way { lending::owner(&self.words) } else { self.lock().owner() }
     }
 
     fn lock(&self) -> Lock<'_> {
@@ -215,15 +243,21 @@ impl Mutex {
     /// Turns a dead owner into [`OWNER_DEAD`], so that it stays known when its place among the lives is used again.
     fn bury(&self, kernel: &dyn Kernel, dead: Life) {
         let words = &*self.words;
+        self.note(kernel, dead);
+        for word in [dead.0, dead.0 | SLEEPERS] {
+            // SYNC(mutex-1): whoever sees OWNER_DEAD sees who died.
+            let _ = words.lock.word.compare_exchange(word, OWNER_DEAD | word & SLEEPERS, AcqRel, Relaxed);
+        }
+    }
+
+    /// Writes down who has died as its owner, while the table of lives knows it.
+    fn note(&self, kernel: &dyn Kernel, dead: Life) {
+        let words = &*self.words;
         let before = words.died.load(Relaxed);
         if before >> 32 != u64::from(dead.0) {
             words.held.store(self.held(kernel).unwrap_or(0), Relaxed);
             let obituary = u64::from(dead.0) << 32 | u64::from(kernel.pid(dead));
             let _ = words.died.compare_exchange(before, obituary, Relaxed, Relaxed);
-        }
-        for word in [dead.0, dead.0 | SLEEPERS] {
-            // SYNC(mutex-1): whoever sees OWNER_DEAD sees who died.
-            let _ = words.lock.word.compare_exchange(word, OWNER_DEAD | word & SLEEPERS, AcqRel, Relaxed);
         }
     }
 
@@ -265,7 +299,7 @@ impl Mutex {
 
     /// And whether it has yet to come for it.
     fn owner_or_heir(&self) -> (Life, bool) {
-        let owner = self.lock().owner();
+        let owner = self.holding();
         match &self.way {
             Way::Fair(fair) if owner == Life::NOBODY => match fair.heir() {
                 Some(heir) => (heir, true),
@@ -282,11 +316,11 @@ impl Mutex {
         Some(self.words.since.load(Relaxed)).filter(|since| *since != 0)
     }
 
-    /// How many have a slot in which they wait; who barges has none.
+    /// How many have a slot in which they wait; who barges, or waits in the kernel, has none.
     #[must_use]
     pub fn waiting(&self) -> usize {
         match &self.way {
-            Way::Barging(_) => 0,
+            Way::Barging(_) | Way::Lending => 0,
             Way::Fair(fair) => fair.waiting(),
         }
     }
@@ -302,7 +336,10 @@ impl Mutex {
     /// True when somebody may be asleep.
     #[must_use]
     pub fn has_sleepers(&self) -> bool {
-        self.words.lock.word.load(Relaxed) & SLEEPERS != 0
+        match self.way {
+            Way::Lending => lending::has_sleepers(&self.words),
+            _ => self.words.lock.word.load(Relaxed) & SLEEPERS != 0,
+        }
     }
 
     /// Levels at which the caller holds it; 0 if it does not.
@@ -319,11 +356,14 @@ impl Ready for Mutex {
 
     /// An acquire would take it, or say at once why not: its owner has died, or is the caller.
     fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
-        if let Way::Fair(fair) = &self.way {
-            return fair.is_ready(self, kernel, watch);
+        match &self.way {
+            Way::Barging(_) => {
+                let claim = Claim { mutex: self, kernel, recovers: false };
+                Ok(self.lock().is_free(kernel, kernel.me()?, &claim, watch))
+            }
+            Way::Fair(fair) => fair.is_ready(self, kernel, watch),
+            Way::Lending => lending::is_ready(self, kernel, watch),
         }
-        let claim = Claim { mutex: self, kernel, recovers: false };
-        Ok(self.lock().is_free(kernel, kernel.me()?, &claim, watch))
     }
 }
 
@@ -334,7 +374,8 @@ impl Sleepers for Mutex {
 
     fn recall(&self, kernel: &dyn Kernel) {
         // Who is about to sleep has looked: there is one word, and what changed it since keeps that one awake.
-        kernel.wake(&self.words.lock.word, u32::MAX);
+        let word = if let Way::Lending = self.way { &self.words.turn } else { &self.words.lock.word };
+        kernel.wake(word, u32::MAX);
     }
 }
 

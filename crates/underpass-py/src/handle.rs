@@ -272,7 +272,9 @@ impl Handle {
             let told = |(name, value): (&&str, &u64)| match (*name, *value) {
                 ("mutex", 0) => "mutex=None".into(),
                 ("mutex", nonce) => format!("mutex=<that of nonce {nonce:#x}>"),
-                ("recursive" | "leased", value) => format!("{name}={}", if value == 0 { "False" } else { "True" }),
+                ("recursive" | "leased" | "inherit_priority", value) => {
+                    format!("{name}={}", if value == 0 { "False" } else { "True" })
+                }
                 ("fairness", value) => format!("fairness='{}'", fairness::name(value)),
                 ("prefer", value) => format!("prefer='{}'", crate::rwlock::preference(value)),
                 (name, value) => format!("{name}={value}"),

@@ -210,7 +210,8 @@ impl Kernel for LabKernel {
     fn me(&self) -> Result<Me> {
         let schedule = self.schedule();
         let running = schedule.running();
-        Ok(Me { thread: Life(World::thread_life(running)), process: Life(schedule.world.process_life(running)) })
+        let (thread, process) = (Life(World::thread_life(running)), Life(schedule.world.process_life(running)));
+        Ok(Me { thread, process, tid: thread.0, namespace: 1 })
     }
 
     fn alive(&self, life: Life) -> bool {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
 use underpass_core::lock::TWICE;
@@ -39,16 +40,24 @@ pub use told::MutexStatistics;
 /// overtakes who waits; if the one to whom it was handed dies before it has come, it has held nothing, and the mutex is
 /// handed on. Each turn costs the time in which a sleeper wakes.
 ///
+/// With ``inherit_priority=True`` who waits lends its scheduling priority to the owner, and to whomever that one waits for, so
+/// that nobody of a priority in between keeps it from going on (`FUTEX_LOCK_PI`). A release hands it to the waiter of the
+/// highest real-time priority; of equals to who came first, as long as none has waited for a second, or in the main thread for
+/// 50 ms: as often it looks for signals, and comes anew. Only the scheduler's priorities count, of ``SCHED_FIFO``, ``SCHED_RR``
+/// and ``SCHED_DEADLINE``, and only those of blocking acquires: who waits in ``wait_any`` or in a coroutine lends none.
+/// All who use it live in one pid namespace.
+///
 /// A forked child holds nothing of its parent's. A stopped owner lives, and is waited for. An uncontended operation makes
 /// no system call, whatever the fairness. ``with mutex:`` is ``holding()``.
 ///
 /// Args:
 ///     recursive: Its owner may acquire it again, and releases it as often (Zephyr's ``k_mutex``).
+///     inherit_priority: Its owner has the priority of the most urgent of those who wait, while they wait.
 ///     fairness: Who gets it when it is released while several wait: "barging", "arrival" or "priority". The first 64 that
 ///         wait have a place in that order; who comes while all places are taken gets one when one is left.
 ///
 /// Raises:
-///     ValueError: There is no such fairness.
+///     ValueError: There is no such fairness, or it is given beside ``inherit_priority``, which has an order of its own.
 ///
 /// Example:
 ///     >>> import underpass
@@ -65,8 +74,14 @@ pub struct Mutex {
     pub core: core::Mutex,
 }
 
-fn parameters(recursive: bool, fairness: &str) -> PyResult<[u64; PARAMETERS]> {
-    Ok([u64::from(recursive), fairness::number(fairness)?, 0, 0, 0, 0, 0, 0])
+fn parameters(recursive: bool, inherit_priority: bool, fairness: &str) -> PyResult<[u64; PARAMETERS]> {
+    let fairness = fairness::number(fairness)?;
+    if inherit_priority && fairness != 0 {
+        let why = "inherit_priority=True has an order of its own, the scheduler's, in which the kernel hands it over: \
+                   leave fairness= out, or inherit_priority=";
+        return Err(PyValueError::new_err(why));
+    }
+    Ok([u64::from(recursive), fairness, u64::from(inherit_priority), 0, 0, 0, 0, 0])
 }
 
 fn create(
@@ -90,7 +105,7 @@ fn create(
 
 impl Object for Mutex {
     const KIND: Kind = Kind::Mutex;
-    const PARAMETERS: &'static [&'static str] = &["recursive", "fairness"];
+    const PARAMETERS: &'static [&'static str] = &["recursive", "fairness", "inherit_priority"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         let mutex = Self::of(py, &handle)?;
@@ -198,6 +213,10 @@ impl Mutex {
         self.handle.header.parameters[0] != 0
     }
 
+    fn inherits_priority(&self) -> bool {
+        self.handle.header.parameters[2] != 0
+    }
+
     fn is_mine(&self, holder: &Holder) -> bool {
         self.handle.kernel().me().is_ok_and(|me| me.thread == holder.thread)
     }
@@ -215,23 +234,29 @@ impl Mutex {
 #[pymethods]
 impl Mutex {
     #[new]
-    #[pyo3(signature = (*, recursive=false, fairness="barging"))]
-    fn new(py: Python<'_>, recursive: bool, fairness: &str) -> PyResult<PyClassInitializer<Self>> {
-        create(py, None, None, None, parameters(recursive, fairness)?)
+    #[pyo3(signature = (*, recursive=false, inherit_priority=false, fairness="barging"))]
+    fn new(
+        py: Python<'_>,
+        recursive: bool,
+        inherit_priority: bool,
+        fairness: &str,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        create(py, None, None, None, parameters(recursive, inherit_priority, fairness)?)
     }
 
     /// Make a named mutex. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, *, recursive=false, fairness="barging", space=None, mode=None))]
+    #[pyo3(signature = (name, *, recursive=false, inherit_priority=false, fairness="barging", space=None, mode=None))]
     fn create(
         py: Python<'_>,
         name: &str,
         recursive: bool,
+        inherit_priority: bool,
         fairness: &str,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        Py::new(py, create(py, space, Some(name), mode, parameters(recursive, fairness)?)?)
+        Py::new(py, create(py, space, Some(name), mode, parameters(recursive, inherit_priority, fairness)?)?)
     }
 
     /// Open a named mutex, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
@@ -241,19 +266,20 @@ impl Mutex {
         object::open(py, name, space, timeout)
     }
 
-    /// Open the mutex of that name, or make it. Raises MismatchError if it exists and differs in ``recursive`` or
-    /// ``fairness``.
+    /// Open the mutex of that name, or make it. Raises MismatchError if it exists and differs in ``recursive``,
+    /// ``inherit_priority`` or ``fairness``.
     #[staticmethod]
-    #[pyo3(signature = (name, *, recursive=false, fairness="barging", space=None, mode=None))]
+    #[pyo3(signature = (name, *, recursive=false, inherit_priority=false, fairness="barging", space=None, mode=None))]
     fn open_or_create(
         py: Python<'_>,
         name: &str,
         recursive: bool,
+        inherit_priority: bool,
         fairness: &str,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let parameters = parameters(recursive, fairness)?;
+        let parameters = parameters(recursive, inherit_priority, fairness)?;
         let make = || create(py, space, Some(name), mode, parameters);
         object::open_or_create(py, name, space, parameters, make)
     }
@@ -269,7 +295,8 @@ impl Mutex {
     ///     TimedOut: Not within ``timeout`` seconds; the text names the owner.
     ///     OwnerDiedError: Its owner died, before or during the call, and nobody has repaired what it protects. It is
     ///         not held: enter it with ``recovering``.
-    ///     MisuseError: This thread holds it already, and it is not recursive.
+    ///     MisuseError: This thread holds it already, and it is not recursive. With ``inherit_priority``: its owner waits,
+    ///         itself or through others, for a mutex that this thread holds; or it is used in another pid namespace.
     #[pyo3(signature = (*, timeout=None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         self.acquire_for(py, Timeout::new(timeout)?)
@@ -340,6 +367,11 @@ impl Mutex {
     }
 
     fn __repr__(&self) -> String {
-        describe(&self.handle, &format!("{}{}", self.told(), fairness::told(self.handle.header.parameters[1])))
+        let order = if self.inherits_priority() {
+            ", inheriting priority".to_owned()
+        } else {
+            fairness::told(self.handle.header.parameters[1])
+        };
+        describe(&self.handle, &format!("{}{order}", self.told()))
     }
 }

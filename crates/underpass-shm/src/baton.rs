@@ -22,7 +22,8 @@ thread_local! {
 
 /// Names `word`, which must be 0 for ever, as what the kernel wakes if this thread dies; null names nothing. Returns
 /// what was named before, so that batons nest. Only one can be named at a time: another one that this one covers is
-/// passed on first, to a sleeper who then looks for itself.
+/// passed on first, to a sleeper who then looks for itself. An odd address names a futex that lends, by the list's own
+/// convention ([`crate::layout::mutex::MutexWords::named`]): if this thread dies while it is in there, the kernel takes it out.
 pub fn name(word: *const AtomicU32) -> *const AtomicU32 {
     let head = head();
     compiler_fence(SeqCst);
@@ -34,7 +35,8 @@ pub fn name(word: *const AtomicU32) -> *const AtomicU32 {
         let named = pending.read();
         let before: *const AtomicU32 =
             if named.is_null() { std::ptr::null() } else { named.cast::<u8>().wrapping_offset(offset).cast() };
-        if !word.is_null() && !before.is_null() && before != word {
+        // Nobody sleeps for ever on what lends: the kernel hands it on itself.
+        if !word.is_null() && !before.is_null() && before != word && before.addr() & 1 == 0 {
             futex::wake(&*before, 1);
         }
         let entry = if word.is_null() { std::ptr::null() } else { word.cast::<u8>().wrapping_offset(-offset) };

@@ -1,6 +1,7 @@
 //! Futexes between processes: sleep until one of several words changes, wake those who sleep.
 //!
-//! `futex_waitv` (Linux 5.16) is the only way to sleep; there is no second one for a single word.
+//! `futex_waitv` (Linux 5.16) is the way to sleep; there is no second one for a single word. The exception is
+//! `FUTEX_LOCK_PI2` (Linux 5.14), since only the kernel can lend a priority.
 
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -10,6 +11,7 @@ use rustix::io::Errno;
 pub const MAX_WORDS: usize = 128;
 
 const FUTEX_32: u32 = 2;
+const FUTEX_LOCK_PI2: i32 = 13;
 /// Queues where no wake of ours goes: the word is compared, and nothing else.
 const PRIVATE: u32 = 128;
 const FEW: usize = 8;
@@ -84,6 +86,13 @@ struct Timespec {
     nanoseconds: i64,
 }
 
+impl Timespec {
+    fn new(ns: u64) -> Self {
+        let second = 1_000_000_000;
+        Self { seconds: (ns / second).cast_signed(), nanoseconds: (ns % second).cast_signed() }
+    }
+}
+
 /// Sleeps until one of `words` is woken, one of all differs from its expected value, or the monotonic `deadline` (ns)
 /// passes.
 ///
@@ -107,10 +116,7 @@ pub fn wait_any(words: &[(&AtomicU32, u32)], compared: Compared<'_>, deadline: O
     for (waiter, one) in waiters.iter_mut().zip(shared.chain(again).chain(wide)) {
         *waiter = one;
     }
-    let until = deadline.map(|ns| Timespec {
-        seconds: (ns / 1_000_000_000).cast_signed(),
-        nanoseconds: (ns % 1_000_000_000).cast_signed(),
-    });
+    let until = deadline.map(Timespec::new);
     let until = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: S4, the words outlive the call by their borrows, and the kernel only reads the array and the time.
     let index =
@@ -132,6 +138,53 @@ pub fn wake(word: &AtomicU32, count: u32) -> u32 {
     // SAFETY: S4, the word is alive by its borrow.
     let woken = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count, 0, 0, 0) };
     u32::try_from(woken).unwrap_or(0)
+}
+
+/// How a sleep in [`lock_pi`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lent {
+    /// The caller is in the word.
+    Mine,
+    /// The deadline has passed.
+    Expired,
+    /// Whom the word names does not exist, or is about to end, or the word and the kernel disagree for a moment.
+    Unsettled,
+    /// It would wait for itself: directly, or through others that wait in the kernel.
+    Cycle,
+    /// The word names somebody to whom nobody may lend.
+    Forged,
+}
+
+/// The half of a wide word that lends: the lower one, wherever it stands.
+#[must_use]
+pub fn lower(word: &AtomicU64) -> *const u32 {
+    word.as_ptr().cast_const().cast::<u32>().wrapping_add(usize::from(cfg!(target_endian = "big")))
+}
+
+/// Sleeps until the kernel writes the caller's thread id into the lower half of `word`, and lends the caller's priority to
+/// the thread that is there; or until the monotonic `deadline` (ns) passes. A signal does not end it.
+#[must_use]
+pub fn lock_pi(word: &AtomicU64, deadline: Option<u64>) -> Lent {
+    let until = deadline.map(Timespec::new);
+    let until = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: S4, the word outlives the call by its borrow, and the kernel only reads the time.
+    let code = unsafe { libc::syscall(libc::SYS_futex, lower(word), FUTEX_LOCK_PI2, 0, until, 0, 0) };
+    match if code == 0 { return Lent::Mine } else { last() } {
+        Errno::TIMEDOUT => Lent::Expired,
+        Errno::DEADLK => Lent::Cycle,
+        Errno::PERM => Lent::Forged,
+        // Not there, about to end, between two steps of the kernel's, or no memory just now.
+        _ => Lent::Unsettled,
+    }
+}
+
+/// Has the kernel write into the lower half of `word`, where the caller is, who of those that sleep comes next, and wakes
+/// that one; or nobody. False: the word and the kernel disagree.
+#[must_use]
+pub fn unlock_pi(word: &AtomicU64) -> bool {
+    // SAFETY: S4.
+    let code = unsafe { libc::syscall(libc::SYS_futex, lower(word), libc::FUTEX_UNLOCK_PI, 0, 0, 0, 0) };
+    code == 0
 }
 
 /// Why this kernel cannot carry underpass, if it cannot: `futex_waitv` is missing or forbidden.

@@ -50,4 +50,13 @@ pub struct Me {
     pub thread: Life,
     /// Owns leases, loans, anonymous objects, ports.
     pub process: Life,
+    /// The thread's id for the kernel, in its own pid namespace.
+    pub tid: u32,
+    /// That namespace, by inode; 0: not known.
+    pub namespace: u32,
+}
+
+impl Me {
+    /// One who lives nowhere.
+    pub const NOBODY: Self = Self { thread: Life::NOBODY, process: Life::NOBODY, tid: 0, namespace: 0 };
 }

@@ -14,6 +14,7 @@ mod claim;
 mod record;
 
 pub use bells::socket_name;
+use claim::my_tid;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{
@@ -150,7 +151,7 @@ pub enum Watch<'a> {
 thread_local! {
     /// (nonce of the table, epoch, me) of the last table used, and all of them.
     static CACHED: std::cell::Cell<(u64, u32, Me)> =
-        const { std::cell::Cell::new((0, 0, Me { thread: Life::NOBODY, process: Life::NOBODY })) };
+        const { std::cell::Cell::new((0, 0, Me::NOBODY)) };
     static CLAIMED: std::cell::RefCell<Vec<(u64, u32, Me)>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
@@ -237,7 +238,9 @@ impl Lives {
             me
         } else {
             let process = self.my_process()?;
-            let me = Me { thread: self.claim_thread(process)?, process };
+            let thread = self.claim_thread(process)?;
+            let namespace = self.processes[process.slot() as usize].namespace.load(Relaxed);
+            let me = Me { thread, process, tid: my_tid(), namespace };
             CLAIMED.with_borrow_mut(|all| {
                 all.retain(|(_, e, _)| *e == epoch);
                 all.push((table, epoch, me));

@@ -21,7 +21,8 @@ class Mutex(Face[sync.Mutex]):
     Its owner is the task that took it: another task of the same thread waits, in order of arrival, and may not release it. Among
     loops and threads a task barges, whatever the fairness. For everybody else the owner is the thread of the loop; when that dies,
     waiters are told as by the blocking verbs. Within one loop use the face throughout: the blocking verbs know the thread, and not
-    which task runs. A task that ends while it holds the mutex leaves it held.
+    which task runs. A task that ends while it holds the mutex leaves it held; one that waits lends no priority to its owner, also where
+    ``inherit_priority`` was asked for.
 
     Example:
         >>> import asyncio, underpass.aio

@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import os
+import re
 import select
 import signal
 import sys
@@ -16,8 +17,8 @@ from pathlib import Path
 PATIENCE = 10.0
 # Where a hang is what is expected.
 unscaled = False
-# The system call that the library sleeps in.
-SLEEPS = (b"449 ", b"441 ")
+# The system calls that the library sleeps in: futex_waitv, epoll_pwait2, and futex, on two architectures, to lock one that lends.
+SLEEPS = re.compile(rb"(449|441) |(202|98) 0x[0-9a-f]+ 0xd ")
 PAGE = 4096
 # Nobody outlives who started it.
 LIBC = ctypes.CDLL(None)
@@ -90,7 +91,7 @@ class Child:
     def asleep(self) -> bool:
         """Say whether it sleeps inside the library, by the kernel's word."""
         try:
-            return Path(f"/proc/{self.pid}/syscall").read_bytes().startswith(SLEEPS)
+            return SLEEPS.match(Path(f"/proc/{self.pid}/syscall").read_bytes()) is not None
         except (FileNotFoundError, ProcessLookupError):
             return False
 

@@ -192,5 +192,6 @@ OPERATIONS: list[AnyOperation] = [
         due=is_on_its_way,
         close=forget,
     ).operations(),
+    *Sort("Mutex", partial(Mutex, inherit_priority=True), how=", lending").operations(),
     *Sort("SpinLock", SpinLock).operations(),
 ]

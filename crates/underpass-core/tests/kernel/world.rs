@@ -72,7 +72,7 @@ impl World {
 
     /// Claims the calling thread's lives and tells the test.
     pub fn announce(&self) {
-        let Me { thread, process } = self.kernel.me().expect("a place in the table");
+        let Me { thread, process, .. } = self.kernel.me().expect("a place in the table");
         self.words[THREAD].store(thread.0, Relaxed);
         self.words[PROCESS].store(process.0, SeqCst);
     }
@@ -81,7 +81,7 @@ impl World {
     pub fn announced(&self) -> Me {
         until("a process announces its lives", || self.words[PROCESS].load(SeqCst) != 0);
         let thread = Life(self.words[THREAD].load(Relaxed));
-        Me { thread, process: Life(self.words[PROCESS].swap(0, SeqCst)) }
+        Me { thread, process: Life(self.words[PROCESS].swap(0, SeqCst)), ..Me::NOBODY }
     }
 
     /// Starts a process that announces its lives, does `then`, and stays until it is killed.

@@ -17,13 +17,18 @@ use std::sync::Arc;
 
 use loom::sync::{Mutex, MutexGuard};
 use loom::thread::{self, Thread};
-use underpass_core::kernel::{Kernel, Parked, Watch};
+use underpass_core::kernel::{Kernel, Lent, Locked, Parked, Watch};
 use underpass_core::many::{self, Bell};
 use underpass_core::{Error, Result};
 use underpass_shm::layout::bell::{BellWords, WatchersWords};
 use underpass_shm::life::{Life, Me};
 use underpass_shm::operation::Operation;
 use underpass_shm::sync::{AtomicU32, Ordering::Relaxed};
+
+mod lending;
+
+use lending::Lendings;
+pub use lending::Mistake;
 
 /// Explores a program. Two preemptions find what is found in practice; `LOOM_MAX_PREEMPTIONS` sets another bound.
 pub fn explore(program: impl Fn() + Sync + Send + 'static) {
@@ -57,6 +62,8 @@ enum Place {
     Word(usize),
     /// The token of a thread.
     Token(u32),
+    /// A word that lends, by its address.
+    Lent(usize),
 }
 
 impl Place {
@@ -109,11 +116,21 @@ struct State {
     /// Who waits until so many sleep.
     onlooker: Option<(usize, Thread)>,
     dead: Vec<u32>,
+    /// Words that lend, for which somebody waits.
+    lendings: Lendings,
 }
 
 impl State {
     fn asleep(&self) -> usize {
         self.sleepers.iter().filter(|sleeper| sleeper.is_asleep()).count()
+    }
+
+    /// Somebody sleeps.
+    fn tell_onlooker(&mut self) {
+        let asleep = self.asleep();
+        if let Some((_, onlooker)) = self.onlooker.take_if(|(count, _)| *count <= asleep) {
+            onlooker.unpark();
+        }
     }
 
     fn wake(&mut self, place: Place, count: u32) -> u32 {
@@ -137,6 +154,7 @@ impl State {
         self.dead.push(life);
         self.wake(Place::Token(life), 1);
         self.wake(Place::Word(named), 1);
+        self.hand_on(life, named);
     }
 }
 
@@ -258,6 +276,7 @@ impl World {
         sleeper.killed = true;
         sleeper.queued.clear();
         let named = sleeper.named;
+        state.settle(life);
         state.bury(life, named);
         true
     }
@@ -308,6 +327,7 @@ pub struct ThreadKernel {
     dies: Dies,
     /// What it has named; no other thread reads this.
     named: std::sync::Mutex<usize>,
+    mistake: Mistake,
 }
 
 impl std::fmt::Debug for ThreadKernel {
@@ -318,7 +338,7 @@ impl std::fmt::Debug for ThreadKernel {
 
 impl ThreadKernel {
     fn new(world: &Arc<World>, life: u32, dies: Dies) -> Self {
-        Self { world: world.clone(), life, dies, named: std::sync::Mutex::new(0) }
+        Self { world: world.clone(), life, dies, named: std::sync::Mutex::new(0), mistake: Mistake::None }
     }
 
     /// Runs a thread's program; `None` if it died.
@@ -337,6 +357,11 @@ impl ThreadKernel {
     /// Dies here.
     pub fn die(&self) -> ! {
         self.world.state().bury(self.life, self.named());
+        self.vanish();
+    }
+
+    /// It has been buried.
+    fn vanish(&self) -> ! {
         resume_unwind(Box::new(Death))
     }
 }
@@ -354,7 +379,7 @@ impl Kernel for ThreadKernel {
         if self.dies == Dies::AfterChange && self.named() != 0 {
             self.die();
         }
-        Ok(Me { thread: Life(self.life), process: Life(self.life | PROCESS) })
+        Ok(Me { thread: Life(self.life), process: Life(self.life | PROCESS), tid: self.life, namespace: 1 })
     }
 
     fn alive(&self, life: Life) -> bool {
@@ -393,10 +418,7 @@ impl Kernel for ThreadKernel {
                 for_step: watch.purpose.as_ref().is_some_and(|purpose| purpose.operation == Operation::Lock),
                 ended: None,
             });
-            let asleep = state.asleep();
-            if let Some((_, onlooker)) = state.onlooker.take_if(|(count, _)| *count <= asleep) {
-                onlooker.unpark();
-            }
+            state.tell_onlooker();
         }
         loop {
             thread::park();
@@ -452,11 +474,24 @@ impl Kernel for ThreadKernel {
     }
 
     fn name_baton(&self, word: *const AtomicU32) -> *const AtomicU32 {
+        if self.forgets(word) {
+            return std::ptr::null();
+        }
         let mut named = self.named.lock().unwrap();
         if *named != 0 && !word.is_null() && *named != word.addr() {
             self.world.state().wake(Place::Word(*named), 1);
         }
-        std::ptr::without_provenance(std::mem::replace(&mut named, word.addr()))
+        // A word that lends is written when its thread dies.
+        std::ptr::with_exposed_provenance(std::mem::replace(&mut named, word.expose_provenance()))
+    }
+
+    fn lock_pi(&self, lent: Lent<'_>, watch: &mut Watch<'_>, until: Option<u64>) -> Result<Locked> {
+        Ok(self.lock(lent, watch, until))
+    }
+
+    fn unlock_pi(&self, lent: Lent<'_>) -> Result<()> {
+        self.unlock(lent);
+        Ok(())
     }
 
     fn priority(&self) -> i32 {

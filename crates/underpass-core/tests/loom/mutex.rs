@@ -11,6 +11,7 @@ use underpass_shm::place::Placed;
 use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, join, sure};
 
 mod fair;
+mod lending;
 mod planted;
 
 /// A counter that the mutex protects; loom reports every access that it does not order.

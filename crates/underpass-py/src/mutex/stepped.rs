@@ -45,7 +45,7 @@ impl Mutex {
 
     /// Nobody tells apart who sleeps for it and who has not come yet: it has no levels and no line.
     fn is_plain(&self) -> bool {
-        !self.is_recursive() && self.handle.header.parameters[1] == 0
+        !self.is_recursive() && self.handle.header.parameters[1] == 0 && !self.inherits_priority()
     }
 
     /// Another thread that lives holds it.

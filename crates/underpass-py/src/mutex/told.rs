@@ -26,6 +26,8 @@ pub struct MutexStatistics {
     recursive: bool,
     /// Who gets it when it is released while several wait.
     fairness: &'static str,
+    /// Its owner has the priority of those who wait.
+    inherit_priority: bool,
     /// Threads that sleep until they get it, wherever they are.
     waiters: usize,
     /// The thread that holds it, also one that has died; None while it is free.
@@ -40,15 +42,19 @@ pub struct MutexStatistics {
 #[pymethods]
 impl MutexStatistics {
     fn __repr__(&self) -> String {
-        let Self { state, recursive, fairness, waiters, .. } = self;
-        let recursive = if *recursive { "True" } else { "False" };
-        format!("MutexStatistics(state='{state}', recursive={recursive}, fairness='{fairness}', waiters={waiters})")
+        let Self { state, recursive, fairness, inherit_priority, waiters, .. } = self;
+        let [recursive, inherits] = [*recursive, *inherit_priority].map(|it| if it { "True" } else { "False" });
+        format!(
+            "MutexStatistics(state='{state}', recursive={recursive}, fairness='{fairness}', inherit_priority={inherits}, waiters={waiters})"
+        )
     }
 }
 
 impl Mutex {
     pub(super) fn snapshot(&self) -> MutexStatistics {
-        let fairness = fairness::name(self.handle.header.parameters[1]);
+        // The scheduler's order is one of priority, too.
+        let fairness = if self.inherits_priority() { 2 } else { self.handle.header.parameters[1] };
+        let fairness = fairness::name(fairness);
         let (state, recursive, waiters) = (self.state(), self.is_recursive(), self.handle.waiters());
         let holder = self.holder();
         let site = holder.and_then(|holder| site::of(&self.handle, holder.thread));
@@ -58,6 +64,7 @@ impl Mutex {
             state,
             recursive,
             fairness,
+            inherit_priority: self.inherits_priority(),
             waiters,
             owner: holder.map(|holder| Peer::owner(&self.handle, holder.thread, holder.pid)),
             held_for: held.map(|held| Duration::from_nanos(held).as_secs_f64()),

@@ -129,7 +129,7 @@ impl Lives {
                 thread.process.store(process.0, Release);
                 thread.generation.store(generation, Release);
                 token(thread).fetch_or(FUTEX_WAITERS, AcqRel);
-                thread.tid.store(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned(), Release);
+                thread.tid.store(my_tid(), Release);
                 futex::wake(token(thread), u32::MAX);
                 let entry = &self.processes[process.slot() as usize];
                 let _ = entry.watch.compare_exchange(0, slot + 1, Relaxed, Relaxed);
@@ -184,6 +184,11 @@ fn next_generation(generation: u32) -> u32 {
 /// The caller's pid namespace, by inode; 0 if it is not known. A process has one for ever.
 pub(super) fn pid_namespace() -> u32 {
     rustix::fs::stat("/proc/self/ns/pid").map_or(0, |status| status.st_ino as u32)
+}
+
+/// The calling thread's id, in its own pid namespace.
+pub(super) fn my_tid() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
 }
 
 fn thread_exists(pid: u32, tid: u32) -> bool {
