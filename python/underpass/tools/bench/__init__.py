@@ -3,7 +3,8 @@
 - `groups`: which contestants run against which, and where
 - `measure`: contests, in which contestants take turns, and rows of medians; `placement` and `partners`: their CPUs and processes
 - `limits`: C, built at run time; `standard`: the standard library; `peers/`: other packages, in an environment of their own
-- `calls`, `queues`, `locks`, `fairness`, `flags`, `wakes`, `awaits`, `many`, `idle`, `imports`, `deaths`: underpass, beside peers of the same shape
+- `calls`, `queues`, `locks`, `fairness`, `flags`, `wakes`, `awaits`, `many`, `idle`, `imports`, `deaths`: underpass, beside peers of
+  the same shape
 - `targets`: what must be reached; `machine`, `report`: what is printed
 """
 

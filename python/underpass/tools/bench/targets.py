@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from underpass.tools.bench import awaits, calls, deaths, flags, idle, imports, limits, locks, many, queues, standard, wakes
+from underpass.tools.bench import (
+    awaits,
+    calls,
+    deaths,
+    flags,
+    idle,
+    imports,
+    limits,
+    locks,
+    many,
+    queues,
+    standard,
+    wakes,
+)
 from underpass.tools.bench.measure import Row, Unit, paired
 from underpass.tools.bench.placement import Placement
 
