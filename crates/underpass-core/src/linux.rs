@@ -444,9 +444,17 @@ impl Kernel for Linux {
             futex::Lent::Cycle => Ok(Locked::Cycle),
             futex::Lent::Forged => Ok(Locked::Forged),
             futex::Lent::Unsettled => {
-                // Nothing tells of the kernel's next step: a nap, or the end of who is in the word.
-                watch.unheard = true;
-                Ok(match self.park(watch, &[], until) {
+                // Nothing tells of the kernel's next step: a nap, or the end of who is in the word, if that is known.
+                let mut nap = Watch::new();
+                nap.word(lent.turn, lent.turn.load(Acquire));
+                watch.lives().iter().for_each(|life| nap.life(*life));
+                nap.unheard = true;
+                nap.naps.set(watch.naps.get());
+                nap.purpose = watch.purpose.take();
+                let parked = self.park(&nap, &[], until);
+                watch.naps.set(nap.naps.get());
+                watch.purpose = nap.purpose;
+                Ok(match parked {
                     Parked::Look | Parked::Baton => Locked::Look,
                     Parked::Expired => Locked::Expired,
                     Parked::Interrupted => Locked::Interrupted,
