@@ -46,13 +46,15 @@ def partner(serve: Callable[[*Args], object], *arguments: *Args, cpu: int | None
         serve(*arguments)
 
     process = _FORK.Process(target=child, daemon=True)
-    with interrupts_held():
-        process.start()
     try:
+        # A Ctrl-C that was held comes when this block ends: by then there is a child to be killed.
+        with interrupts_held():
+            process.start()
         yield process.pid or 0
     finally:
-        process.kill()
-        process.join()
+        if process.pid is not None:
+            process.kill()
+            process.join()
         process.close()
 
 
