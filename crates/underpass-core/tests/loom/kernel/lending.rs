@@ -178,6 +178,7 @@ impl ThreadKernel {
             killed: false,
             can_expire: until.is_some(),
             ended: None,
+            for_step: false,
         });
         state.tell_onlooker();
         drop(state);
