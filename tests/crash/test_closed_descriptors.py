@@ -129,7 +129,7 @@ print({{os.readlink(f"/proc/self/fd/{{other}}") for other in others}})
 
 def test_slot_of_a_process_that_lost_its_lock_is_not_given_away(processes: Processes, jobs: Queue) -> None:
     """By another process, since a slot comes round after 4,096 others."""
-    next_process = 256 + 8
+    next_process = 384 + 8
     again = f"""
 import os, struct
 table = os.open(os.environ["UNDERPASS_DIR"] + "/.lives", os.O_RDWR)

@@ -36,21 +36,27 @@ class Mutex(Face[sync.Mutex]):
 
     __slots__ = ()
 
-    def __init__(self, *, recursive: bool = False, fairness: Fairness = "barging") -> None:
-        super().__init__(sync.Mutex(recursive=recursive, fairness=fairness))
+    def __init__(
+        self, *, recursive: bool = False, inherit_priority: bool = False, fairness: Fairness = "barging"
+    ) -> None:
+        super().__init__(sync.Mutex(recursive=recursive, inherit_priority=inherit_priority, fairness=fairness))
 
     @classmethod
-    def create(
+    def create(  # noqa: PLR0913  as the object's own
         cls,
         name: str,
         *,
         recursive: bool = False,
+        inherit_priority: bool = False,
         fairness: Fairness = "barging",
         space: Space | None = None,
         mode: int | None = None,
     ) -> "Mutex":
         """Make a named mutex. Raises ExistsError if the name is taken."""
-        return cls.over(sync.Mutex.create(name, recursive=recursive, fairness=fairness, space=space, mode=mode))
+        made = sync.Mutex.create(
+            name, recursive=recursive, inherit_priority=inherit_priority, fairness=fairness, space=space, mode=mode
+        )
+        return cls.over(made)
 
     @classmethod
     def open(cls, name: str, *, space: Space | None = None) -> "Mutex":
@@ -58,17 +64,21 @@ class Mutex(Face[sync.Mutex]):
         return cls.over(sync.Mutex.open(name, space=space))
 
     @classmethod
-    def open_or_create(
+    def open_or_create(  # noqa: PLR0913  as the object's own
         cls,
         name: str,
         *,
         recursive: bool = False,
+        inherit_priority: bool = False,
         fairness: Fairness = "barging",
         space: Space | None = None,
         mode: int | None = None,
     ) -> "Mutex":
         """Open the mutex of that name, or make it. Raises MismatchError if it exists and differs."""
-        return cls.over(sync.Mutex.open_or_create(name, recursive=recursive, fairness=fairness, space=space, mode=mode))
+        there = sync.Mutex.open_or_create(
+            name, recursive=recursive, inherit_priority=inherit_priority, fairness=fairness, space=space, mode=mode
+        )
+        return cls.over(there)
 
     async def acquire(self) -> Literal[True]:
         """Take it, waiting for its owner; always True. A cancelled task does not hold it.
