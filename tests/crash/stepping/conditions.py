@@ -13,7 +13,7 @@ from underpass import Condition, OwnerDiedError, TimedOut
 LOOK = 0.002
 NAME = "it"
 # Where what is pending is, and the slots. See layout/condition.rs and layout/waiters.rs.
-PENDING, SLOTS, SLOT, COUNT = 640, 768, 40, 64
+PENDING, SLOTS, SLOT, COUNT = 768, 896, 40, 64
 GRANTED, RETURNED = 2, 5
 
 
