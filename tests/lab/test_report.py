@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.cells import cell_len
@@ -81,6 +81,7 @@ def test_what_a_program_says_cannot_break_the_columns(trace: Trace, hostile: str
 
 
 @given(st.text(), st.integers(40, 120))
+@example("000000\u4dc0", 40)  # wide to some, and not to others
 @settings(deadline=None, max_examples=40)
 def test_any_text_fits(text: str, width: int) -> None:
     assert widest(as_text(spoilt(traces.transfer(), text), width)) <= width

@@ -8,6 +8,13 @@ __all__ = ["clean", "pad", "shorten", "shorten_left", "wide", "wrap"]
 
 _EMOJI = "\ufe0f"  # asks for the picture of the character before it, which is a cell wider
 
+# Wide since Unicode 16, which some terminals follow and Python before 3.14 does not know: hexagrams and their kin.
+_WIDE_SINCE_16 = frozenset(
+    letter
+    for first, last in ((0x2630, 0x2637), (0x268A, 0x268F), (0x4DC0, 0x4DFF), (0x1D300, 0x1D356), (0x1D360, 0x1D376))
+    for letter in map(chr, range(first, last + 1))
+)
+
 
 def clean(text: str) -> str:
     """Write what a terminal would obey, hide or refuse as the escape that Python has for it."""
@@ -30,7 +37,7 @@ def _cells(letter: str) -> int:
         return 1
     if unicodedata.category(letter) in {"Mn", "Me"}:
         return 0
-    return 2 if unicodedata.east_asian_width(letter) in {"W", "F"} else 1
+    return 2 if unicodedata.east_asian_width(letter) in {"W", "F"} or letter in _WIDE_SINCE_16 else 1
 
 
 def pad(text: str, width: int) -> str:
