@@ -221,10 +221,12 @@ class Pipeline:
                 process.terminate()
             for process in started:
                 process.join(_PATIENCE)
-                if process.exitcode is None:
+                if not connection.wait([process.sentinel], 0):
                     process.kill()
                     process.join()
-                process.close()
+                # A Ctrl-C between the kernel's word of an end and Python's note of it: it has ended, and nobody knows how.
+                if process.exitcode is not None:
+                    process.close()
             self._stack.close()
             # What a killed process had of its own goes now, not when somebody next enters the space.
             Space.default().sweep()
