@@ -13,7 +13,7 @@ class Call(Generic[T]):
     """What `Finish.start` returns.
 
     Example:
-        >>> import asyncio, underpass
+        >>> import asyncio, underpass.aio
         >>> async def main():
         ...     jobs = underpass.aio.Queue()
         ...     async with underpass.aio.finish() as both:

@@ -78,7 +78,7 @@ class Finish:
         shield: Neither `cancel` of a block around this one nor, on trio, of a scope around it reaches in.
 
     Example:
-        >>> import asyncio, underpass
+        >>> import asyncio, underpass.aio
         >>> async def main():
         ...     names = underpass.aio.Queue()
         ...     async with underpass.aio.finish() as both:
@@ -214,10 +214,11 @@ async def cancellable(operation: Awaitable[T], /) -> T | Cancelled:
     """Await an operation, and return CANCELLED if a `finish` block around it was cancelled before the operation had its effect.
 
     So a call goes on where the cancellation would have ended it. For each verb of this library: its effect or CANCELLED, never both, and
-    CANCELLED at once if the block was cancelled before. A cancellation by the event loop's own means is raised as ever.
+    CANCELLED at once if the block was cancelled before. But a call of a gate that the server has taken is abandoned: CANCELLED says that
+    no reply comes, and the server may have acted. A cancellation by the event loop's own means is raised as ever.
 
     Example:
-        >>> import asyncio, underpass
+        >>> import asyncio, underpass.aio
         >>> async def main():
         ...     jobs = underpass.aio.Queue()
         ...     async with underpass.aio.finish() as block:

@@ -24,7 +24,7 @@ class Gate(Face[ports.Gate]):
     server that has too many to meet: it raises TimedOut then.
 
     Example:
-        >>> import asyncio, threading, underpass
+        >>> import asyncio, threading, underpass.aio
         >>> with underpass.Port() as port:
         ...     server = threading.Thread(target=port.serve_bytes, args=(bytes.upper,))
         ...     server.start()
