@@ -402,6 +402,42 @@ def test_cancel_and_a_deadline_at_once(loop: EventLoop) -> None:
     loop.run(main)
 
 
+def test_a_cancel_does_not_take_the_word_from_a_scope_on_asyncio() -> None:
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            async with aio.finish() as block:
+                asyncio.get_running_loop().call_soon(scope.cancel)
+                block.cancel()
+                await checkpoint()
+        assert scope.cancelled_caught
+
+    asyncio.run(main())
+
+
+def test_a_cancel_around_is_not_taken_for_one_from_without_where_errors_hid_it_on_asyncio() -> None:
+    async def fail() -> None:
+        raise LookupError
+
+    async def slow() -> None:
+        async with aio.finish(shield=True):
+            for _ in range(5):
+                await checkpoint()
+
+    async def main() -> None:
+        async with aio.finish() as outer:
+            outer.start(slow)
+            try:
+                async with aio.finish() as inner:
+                    inner.start(fail)
+                    outer.cancel()
+                    await asyncio.sleep(100)
+            except* LookupError:
+                pass
+        await checkpoint()
+
+    asyncio.run(main())
+
+
 def test_who_is_cancelled_on_asyncio_inner_blocks_first_and_last_come_first() -> None:
     async def main() -> list[str]:
         log: list[str] = []

@@ -36,7 +36,7 @@ class Crew:
     def open(self) -> None:
         """Begin, in the task that entered the block."""
         self._host = self._running()
-        self._cancelling = self._host.cancelling()
+        self._foreign_before = self._foreign(self._host)
         if self._block.outer is not None:
             _crew(self._block.outer).inner[self] = None
 
@@ -80,6 +80,7 @@ class Crew:
                 if not self._block.shield:
                     self._block.cancel()
         if self._host in self.interrupted:
+            self.interrupted.discard(self._host)
             self._host.uncancel()
         if self._block.outer is not None:
             del _crew(self._block.outer).inner[self]
@@ -92,7 +93,7 @@ class Crew:
         """Raise what the block was left by, unless it is the block's own cancellation."""
         if not isinstance(error, asyncio.CancelledError):
             raise error
-        foreign = self._host.cancelling() > self._cancelling
+        foreign = self._foreign(self._host) > self._foreign_before
         around = None if self._block.shield or self._block.outer is None else self._block.outer.cancelled_by()
         if ours and not foreign and around is None:
             return
@@ -100,13 +101,14 @@ class Crew:
             raise error
         # Errors are raised alone, as asyncio's groups raise them; who is still cancelled at the next wait is told again.
         if foreign:
-            self._place.loop.call_soon(self._interrupt_again, self._host.cancelling())
+            self._place.loop.call_soon(self._interrupt_again, self._host.cancelling(), error.args)
         self._tell_of_what_is_around()
 
-    def _interrupt_again(self, cancelling: int) -> None:
-        if not self._host.done() and self._host.cancelling() >= cancelling:
+    def _interrupt_again(self, cancelling: int, message: tuple[Any, ...]) -> None:
+        """Cancel again what the group of errors hid. In the same words: by them its author knows its own (anyio's scopes do)."""
+        if not self._host.done() and self._host.cancelling() >= cancelling and not _is_being_cancelled(self._host):
             self._host.uncancel()
-            self._host.cancel()
+            self._host.cancel(*message)
 
     def _tell_of_what_is_around(self) -> None:
         """Have the task of the block hear of what it missed while it waited at the block's end, or was behind its shield."""
@@ -116,14 +118,21 @@ class Crew:
             crew.told.discard(self._host)
             crew.tell_soon()
 
+    def _foreign(self, task: asyncio.Task[Any]) -> int:
+        """Count the cancellations of a task that are not of this block or of one around it."""
+        count, block = task.cancelling(), cast("Finish | None", self._block)
+        while block is not None:
+            count -= task in _crew(block).interrupted
+            block = block.outer
+        return count
+
     def absorb(self) -> bool:
         """Say whether the cancellation that the running task has caught is that of a block around it; it is over then."""
         task, around = self._running(), self._block.cancelled_by()
         if around is None:
             return False
         crew = _crew(around)
-        before = self._cancelling if task is self._host else 0
-        if task.cancelling() - (task in crew.interrupted) > before:
+        if self._foreign(task) > (self._foreign_before if task is self._host else 0):
             return False
         if task in crew.interrupted:
             crew.interrupted.discard(task)
@@ -141,10 +150,14 @@ class Crew:
         if self._block.state == "over":
             return
         for task in list(self.reached()):
-            if task not in self.told:
-                self.told.add(task)
-                self.interrupted.add(task)
-                task.cancel()
+            if task in self.told:
+                continue
+            if _is_being_cancelled(task):
+                self.tell_soon()
+                continue
+            self.told.add(task)
+            self.interrupted.add(task)
+            task.cancel()
 
     def reached(self) -> Iterator[asyncio.Task[Any]]:
         """Go through the tasks in the block, those of inner blocks first, and who came last first."""
@@ -169,6 +182,11 @@ def tell_if_cancelled(block: "Finish | None", task: object) -> bool:
         return False
     _crew(around).told.add(task)
     return True
+
+
+def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
+    """Say whether a cancellation is on its way into a task's next step: another one would take its message from it."""
+    return cast("bool", task._must_cancel)  # type: ignore[attr-defined]  # noqa: SLF001 - the only place where that stands
 
 
 def _crew(block: "Finish") -> Crew:
