@@ -185,7 +185,7 @@ def test_two_ping_pong(world: World) -> None:
     assert number.load() == 2 * turns
 
 
-def test_more_waiters_than_slots(threads: Threads) -> None:
+def test_a_crowd_is_woken(threads: Threads) -> None:
     number, count = AtomicInt(), 80
     waiters = [threads.start(number.wait, 0) for _ in range(count)]
     for waiter in waiters:

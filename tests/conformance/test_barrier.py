@@ -46,9 +46,9 @@ def broken_by(barrier: Barrier) -> str:
     return caught.value.cause
 
 
-@pytest.mark.parametrize("parties", [0, -1, 65, 2**40, 2**70])
+@pytest.mark.parametrize("parties", [0, -1, 4096, 2**40, 2**70])
 def test_parties_that_cannot_be_are_refused(parties: int) -> None:
-    with pytest.raises(ValueError, match=f"{parties} is (not between 1 and 64|out of range)"):
+    with pytest.raises(ValueError, match=f"{parties} is (not between 1 and 4095|out of range)"):
         Barrier(parties)
 
 
@@ -373,17 +373,17 @@ def test_ctrl_c_takes_one_away_and_breaks_nothing(processes: Processes) -> None:
         waiter.result()
 
 
-def test_as_many_parties_as_there_can_be(threads: Threads) -> None:
-    barrier = Barrier(64)
+def test_a_hundred_parties(threads: Threads) -> None:
+    barrier = Barrier(100)
 
     def run() -> list[int]:
         return [barrier.wait() for _ in range(3)]
 
-    found = [actor.result() for actor in [threads.start(run) for _ in range(64)]]
-    assert all(sorted(indices) == [*range(64)] for indices in zip(*found, strict=True))
+    found = [actor.result() for actor in [threads.start(run) for _ in range(100)]]
+    assert all(sorted(indices) == [*range(100)] for indices in zip(*found, strict=True))
 
 
-def test_more_threads_than_slots_pass_in_groups(threads: Threads) -> None:
+def test_more_threads_than_parties_pass_in_groups(threads: Threads) -> None:
     barrier, count = Barrier(50), 150
     waiters = [threads.start(barrier.wait) for _ in range(count)]
     assert sorted(waiter.result() for waiter in waiters) == sorted([*range(50)] * 3)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.backends import Processes
-from underpass import Gate, OutOfSpaceError, Port, Queue, Semaphore, Space
+from tests.conformance.backends import Processes, until
+from underpass import Gate, Notification, OutOfSpaceError, Port, Queue, Semaphore, Space
 
 NEW_MOUNTS, NEW_USERS = 0x0002_0000, 0x1000_0000
 SIZE = 16 << 20
@@ -126,6 +126,34 @@ def test_space_without_room_for_the_table_of_lives_is_an_error(processes: Proces
         assert list(Path().iterdir()) == [ballast]
 
     in_tmpfs(processes, directory, enter)
+
+
+def test_full_space_has_no_room_for_a_crowd_and_tells_who_comes(processes: Processes, directory: Path) -> None:
+    def crowd() -> None:
+        notification = Notification.create("crowd", space=Space(str(directory)))
+        first_row = [
+            threading.Thread(target=notification.wait, args=(1,), kwargs={"consume": False}) for _ in range(63)
+        ]
+        for thread in first_row:
+            thread.start()
+        until(lambda: notification.statistics().waiters == 63, "the first row is full")
+        rest = directory / "rest"
+        with suppress(OSError), rest.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(PAGE))
+        with pytest.raises(OutOfSpaceError, match="a further waiter") as refused:
+            notification.wait(1, timeout=5)
+        told(refused.value, errno.ENOSPC, "unlink")
+        rest.unlink()
+        further = threading.Thread(target=notification.wait, args=(1,))
+        further.start()
+        until(lambda: notification.statistics().waiters == 64, "there is room again")
+        notification.notify(1)
+        for thread in (*first_row, further):
+            thread.join()
+        notification.close()
+
+    in_tmpfs(processes, directory, crowd, options="size=4m")
 
 
 def test_file_system_without_room_for_another_file_is_an_error(processes: Processes, directory: Path) -> None:

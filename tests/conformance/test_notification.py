@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 import signal
 import threading
 import time
@@ -193,21 +194,28 @@ def test_who_comes_later_takes_nothing_from_sleepers(world: World) -> None:
     assert waiter.result() == 1
 
 
-def test_more_waiters_than_slots(threads: Threads) -> None:
-    notification, count = Notification(), 80
+def test_a_pulse_reaches_all_of_a_crowd(threads: Threads) -> None:
+    notification, count = Notification(), 150
     waiters = [threads.start(lambda: notification.wait(2, consume=False)) for _ in range(count)]
     for waiter in waiters:
         waiter.until_asleep()
     assert notification.statistics().waiters == count
     notification.notify(2)
+    notification.clear(2)
     assert [waiter.result() for waiter in waiters] == [2] * count
-    late = [threads.start(notification.wait, 1) for _ in range(70)]
-    for waiter in late:
+    assert notification.statistics().waiters == 0
+
+
+def test_a_crowd_that_shrinks_hides_nobody(threads: Threads, dice: random.Random) -> None:
+    notification, flags = Notification(), [1 << dice.randrange(64) for _ in range(100)]
+    waiters = [(flag, threads.start(notification.wait, flag)) for flag in flags]
+    for _, waiter in waiters:
         waiter.until_asleep()
-    while not all(waiter.ended for waiter in late):
-        notification.notify(1)
-        time.sleep(0.001)
-    assert all(waiter.result() == 1 for waiter in late)
+    for flag in dice.sample(sorted(set(flags)), len(set(flags))):
+        notification.notify(flag)
+        woken = [waiter for wanted, waiter in waiters if wanted == flag]
+        assert [waiter.result() for waiter in woken] == [flag] * len(woken)
+    assert notification.bits == 0
 
 
 def test_two_ping_pong(world: World) -> None:

@@ -84,6 +84,28 @@ def test_release_hands_over_to_the_longest_waiter(world: World) -> None:
     assert line.semaphore.value == 0
 
 
+@HANDED_OVER
+def test_a_crowd_is_served_in_order(threads: Threads, fairness: Fairness) -> None:
+    semaphore, served, count = Semaphore(0, fairness=fairness), list[int](), 130
+
+    def wait(number: int) -> None:
+        with priority(number % 3):
+            semaphore.acquire()
+            served.append(number)
+            semaphore.release()
+
+    waiters = list[Actor[None]]()
+    for number in range(count):
+        waiters.append(threads.start(wait, number))
+        waiters[-1].until_asleep()
+    semaphore.release()
+    for waiter in waiters:
+        waiter.result()
+    urgent = [*range(2, count, 3), *range(1, count, 3), *range(0, count, 3)]
+    assert served == ([*range(count)] if fairness == "arrival" else urgent)
+    assert semaphore.value == 1
+
+
 def test_release_wakes_the_highest_priority_and_among_equals_the_longest_waiter(world: World) -> None:
     line = Line(world, Semaphore(0, fairness="priority"))
     for urgency in (None, 5, -1, 9, 5, 0):

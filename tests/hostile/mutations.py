@@ -52,8 +52,8 @@ def damage(dice: random.Random, image: bytes, locks: Iterable[int], *, may_cut: 
     locked = sorted(locks)
     writes: list[tuple[int, bytes]] = []
     for _ in range(dice.choice((1, 1, 1, 2, 3, 6))):
-        # The header, the words behind it, and then wherever.
-        end = dice.choice((128, HEADER + 64, HEADER + 320, len(image), len(image)))
+        # The header, the words behind it, what is in use of most, and then wherever.
+        end = dice.choice((128, HEADER + 64, HEADER + 320, 4096, len(image)))
         start = 0 if dice.random() < 0.4 else HEADER
         offset = dice.randrange(start, max(start + 8, min(end, len(image))))
         if dice.random() < 0.1 and locked:
@@ -67,7 +67,7 @@ def damage(dice: random.Random, image: bytes, locks: Iterable[int], *, may_cut: 
             data = struct.pack("<Q", dice.choice(WIDE_EDGES) if dice.random() < 0.5 else dice.choice(EDGES))
         else:
             offset &= ~3
-            there = dice.randrange(0, len(image) - 3) & ~3
+            there = dice.randrange(0, min(4096, len(image)) - 3) & ~3
             (copied,) = struct.unpack_from("<I", image, there)
             (here,) = struct.unpack_from("<I", image, offset) if offset + 4 <= len(image) else (0,)
             near = (here + dice.choice((-2, -1, 1, 2))) % (1 << 32)

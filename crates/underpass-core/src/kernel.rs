@@ -9,7 +9,7 @@ use underpass_shm::layout::mutex::MutexWords;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::operation::Operation;
 #[cfg(not(loom))]
-use underpass_shm::region::Region;
+use underpass_shm::region::{Extent, Region};
 use underpass_shm::sync::{AtomicU32, AtomicU64, Ordering::Acquire};
 
 use crate::Result;
@@ -257,8 +257,8 @@ pub struct Wanted<'a> {
     pub name: Option<&'a str>,
     /// What it is.
     pub kind: Kind,
-    /// Bytes.
-    pub size: usize,
+    /// Its bytes.
+    pub extent: Extent,
     /// Constructor arguments, for its header.
     pub parameters: [u64; PARAMETERS],
     /// Who may use its file; none: who may use the space.

@@ -473,7 +473,7 @@ impl Kernel for Linux {
     }
 
     fn memory(&self, wanted: &Wanted<'_>) -> Result<Memory> {
-        let newborn = self.space.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters, wanted.mode)?;
+        let newborn = self.space.newborn(wanted.name, wanted.kind, wanted.extent, wanted.parameters, wanted.mode)?;
         (wanted.format)(&newborn.region)?;
         let (region, header) = (newborn.region.clone(), newborn.header.clone());
         Ok(Memory { region, header, file: newborn.publish(false)? })

@@ -16,7 +16,7 @@ use underpass_shm::life::{Life, Me};
 use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
 #[cfg(not(loom))]
-use underpass_shm::region::Region;
+use underpass_shm::region::{Extent, Region};
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Relaxed};
 
@@ -25,11 +25,22 @@ use crate::lock::{Lock, Rules};
 use crate::many::Ready;
 use crate::mutex::fair::Fair;
 use crate::wait::{Patience, Sleepers};
-use crate::waiters::{Order, Waiters};
+use crate::waiters::{self, Order, Waiters};
 use crate::{Deadline, Error, Result};
 
 mod fair;
 mod lending;
+
+/// Where the words of those stand who wait in line.
+#[cfg(not(loom))]
+const WAITERS: usize = WORDS + size_of::<MutexWords>();
+
+/// How long a mutex is, in which they wait in line or not.
+#[cfg(not(loom))]
+#[must_use]
+pub const fn extent(in_line: bool) -> Extent {
+    if in_line { waiters::extent(WAITERS) } else { Extent::whole(WAITERS) }
+}
 
 const MOST_DEPTH: u32 = RECOVERING - 1;
 
@@ -110,7 +121,7 @@ impl Mutex {
             (2, 0) => Order::Priority,
             _ => return None,
         };
-        let waiters = Waiters::at(region, WORDS + size_of::<MutexWords>())?;
+        let waiters = Waiters::at(region, WAITERS)?;
         Some(Self::fair(words, recursive != 0, waiters, order))
     }
 

@@ -7,16 +7,11 @@
 //! by whoever gave it, by a sleeper whom the baton tells, or by one who was about to sleep and watches those who have
 //! been granted something and have not come. Slots are filled and granted under the lock; they are left without it.
 
-#[cfg(not(loom))]
-use std::sync::Arc;
-
 use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::waiters::{GONE, GRANTED, RETURNED, SLOTS, SlotWords, TAKEN, WAITING, WaitersWords};
+use underpass_shm::layout::waiters::{GONE, GRANTED, RETURNED, ROW, RowWords, SlotWords, TAKEN, WAITING, WaitersWords};
 use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
 use underpass_shm::place::{Placed, PlacedSlice};
-#[cfg(not(loom))]
-use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -27,9 +22,15 @@ use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
+mod occupancy;
 mod order;
+#[cfg(not(loom))]
+mod place;
 
+use occupancy::Occupancy;
 pub use order::Order;
+#[cfg(not(loom))]
+pub use place::extent;
 
 /// What somebody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,14 +72,12 @@ pub trait Room {
     fn take_back(&self, kernel: &dyn Kernel, index: usize, given: u64);
 }
 
-/// Bytes that the words of waiters need.
-pub const SIZE: usize = size_of::<WaitersWords>() + SLOTS * size_of::<SlotWords>();
-
 /// The waiters of one object.
 #[derive(Debug)]
 pub struct Waiters {
     words: Placed<WaitersWords>,
     slots: PlacedSlice<SlotWords>,
+    occupancy: Occupancy,
     /// What spinning has paid for a wish.
     long: Patience,
     /// What it has paid for the lock.
@@ -88,16 +87,20 @@ pub struct Waiters {
 impl Waiters {
     /// Over zeroed words, or those that others use.
     #[must_use]
-    pub fn new(words: Placed<WaitersWords>, slots: PlacedSlice<SlotWords>) -> Self {
-        Self { words, slots, long: Patience::new(), short: Patience::new() }
+    pub fn new(words: Placed<WaitersWords>, slots: PlacedSlice<SlotWords>, rows: PlacedSlice<RowWords>) -> Self {
+        Self::in_rows_of(ROW, words, slots, rows)
     }
 
-    /// Those whose words start at `offset` of an object; none if they do not lie inside it.
-    #[cfg(not(loom))]
+    /// The same, in rows of so many slots.
     #[must_use]
-    pub fn at(region: &Arc<Region>, offset: usize) -> Option<Self> {
-        let slots = PlacedSlice::at(region, offset + size_of::<WaitersWords>(), SLOTS)?;
-        Some(Self::new(Placed::at(region, offset)?, slots))
+    pub fn in_rows_of(
+        row: usize,
+        words: Placed<WaitersWords>,
+        slots: PlacedSlice<SlotWords>,
+        rows: PlacedSlice<RowWords>,
+    ) -> Self {
+        let occupancy = Occupancy::new(words.clone(), rows, row);
+        Self { words, slots, occupancy, long: Patience::new(), short: Patience::new() }
     }
 
     /// Takes the lock, and ends what the dead have left half done.
@@ -124,7 +127,7 @@ impl Waiters {
     #[inline]
     #[must_use]
     pub fn is_empty_after_a_change(&self) -> bool {
-        // SYNC(waiters-1): pairs with the announcement in `fill`.
+        // SYNC(waiters-1): pairs with `Occupancy::announce`.
         self.words.occupied.fetch_or(0, AcqRel) == 0
     }
 
@@ -266,7 +269,7 @@ impl Waiters {
         }
         for index in self.occupied() {
             if self.is_vacant(index) {
-                self.words.occupied.fetch_and(!(1 << index), AcqRel);
+                self.occupancy.forget(index);
             }
         }
     }
@@ -374,7 +377,7 @@ impl Waiters {
             self.sweep(kernel, room, &[GRANTED]);
         }
         let Some(index) = self.vacant() else { return Ok(None) };
-        self.fill(kernel, index, kernel.me()?.thread, wish);
+        self.fill(kernel, index, kernel.me()?.thread, wish)?;
         Ok(Some(index))
     }
 
@@ -439,7 +442,7 @@ impl Waiters {
         let mut door = None;
         loop {
             if let Some(index) = self.vacant() {
-                self.fill(kernel, index, kernel.me()?.thread, wish);
+                self.fill(kernel, index, kernel.me()?.thread, wish)?;
                 room.queued();
                 // What changes without the lock is seen now, or its author has seen this waiter.
                 if let Some(given) = room.now(wish) {
@@ -467,7 +470,9 @@ impl Waiters {
         }
     }
 
-    fn fill(&self, kernel: &dyn Kernel, index: usize, life: Life, wish: Wish) {
+    fn fill(&self, kernel: &dyn Kernel, index: usize, life: Life, wish: Wish) -> Result<()> {
+        #[cfg(not(loom))]
+        self.furnish(index)?;
         let slot = &self.slots[index];
         slot.life.store(life.0, Relaxed);
         slot.wish.store(wish.value, Relaxed);
@@ -475,8 +480,8 @@ impl Waiters {
         slot.ticket.store(self.words.tickets.fetch_add(1, Relaxed), Relaxed);
         slot.priority.store(kernel.priority().cast_unsigned(), Relaxed);
         slot.state.store(WAITING, Release);
-        // SYNC(waiters-1): pairs with `is_empty_after_a_change`.
-        self.words.occupied.fetch_or(1 << index, AcqRel);
+        self.occupancy.announce(index);
+        Ok(())
     }
 
     /// Takes what the caller's own slot was given, and leaves it.
@@ -540,13 +545,12 @@ impl Waiters {
     }
 
     fn vacant(&self) -> Option<usize> {
-        (0..self.slots.len().min(SLOTS)).find(|index| self.is_vacant(*index))
+        (0..self.slots.len()).find(|index| self.occupancy.has(*index) && self.is_vacant(*index))
     }
 
     fn is_vacant(&self, index: usize) -> bool {
-        // Whoever died while it filled a slot has not announced itself.
-        let announced = self.words.occupied.load(Relaxed) >> index & 1 != 0;
-        !announced || !matches!(self.slots[index].state.load(Acquire), WAITING | GRANTED | RETURNED)
+        !self.occupancy.is_announced(index)
+            || !matches!(self.slots[index].state.load(Acquire), WAITING | GRANTED | RETURNED)
     }
 
     /// Whose slot it is, or was.
@@ -556,12 +560,8 @@ impl Waiters {
     }
 
     fn occupied(&self) -> impl Iterator<Item = usize> + '_ {
-        let mut left = self.words.occupied.load(Acquire);
-        std::iter::from_fn(move || {
-            let index = left.trailing_zeros() as usize;
-            left &= left.wrapping_sub(1);
-            (index < self.slots.len()).then_some(index)
-        })
+        // The words are the program's: they may say anything.
+        self.occupancy.iter().filter(|index| *index < self.slots.len())
     }
 
     fn in_state(&self, state: u32) -> impl Iterator<Item = usize> + '_ {

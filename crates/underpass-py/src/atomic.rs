@@ -110,7 +110,7 @@ impl AtomicInt {
         let wanted = Wanted {
             name,
             kind: Self::KIND,
-            size: WORDS + size_of::<AtomicWords>() + waiters::SIZE,
+            extent: waiters::extent(WORDS + size_of::<AtomicWords>()),
             parameters: [0; PARAMETERS],
             mode,
             format: &|region| {

@@ -19,7 +19,7 @@ use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
 
-const SIZE: usize = WORDS + size_of::<BarrierWords>() + waiters::SIZE;
+const WAITERS: usize = WORDS + size_of::<BarrierWords>();
 
 /// Where processes wait until all have come: the standard library's ``Barrier``, which knows when one dies.
 ///
@@ -34,7 +34,7 @@ const SIZE: usize = WORDS + size_of::<BarrierWords>() + waiters::SIZE;
 /// in a process that goes on breaks nothing.
 ///
 /// Args:
-///     parties: How many have to come, 1 to 64.
+///     parties: How many have to come, 1 to 4,095.
 ///
 /// Raises:
 ///     ValueError: ``parties`` is out of range.
@@ -99,7 +99,7 @@ fn create(
     let wanted = Wanted {
         name,
         kind: Kind::Barrier,
-        size: SIZE,
+        extent: waiters::extent(WAITERS),
         parameters: parameters(parties),
         mode,
         // Zeroed words are those of one that is whole and empty.
@@ -116,7 +116,7 @@ impl Object for Barrier {
         let parties = u32::try_from(handle.header.parameters[0]).ok();
         let parties = parties.filter(|parties| (1..=MOST_PARTIES).contains(parties));
         let words = Placed::at(&handle.region, WORDS);
-        let waiters = Waiters::at(&handle.region, WORDS + size_of::<BarrierWords>());
+        let waiters = Waiters::at(&handle.region, WAITERS);
         let (Some(parties), Some(words), Some(waiters)) = (parties, words, waiters) else {
             let error = underpass_core::Error::Corrupted("its parties or its length are out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));

@@ -29,7 +29,6 @@ use crate::under::Holding;
 const PLACE: usize = WORDS + size_of::<MutexWords>();
 const OWN: usize = PLACE + size_of::<MutexPlace>();
 const WAITERS: usize = OWN + size_of::<ConditionWords>();
-const SIZE: usize = WAITERS + waiters::SIZE;
 /// What the handle of a condition's own mutex is a part of it as.
 const MUTEX: &str = "mutex";
 
@@ -78,7 +77,7 @@ pub struct Condition {
 #[pyclass(frozen, get_all, module = "underpass")]
 #[derive(Debug)]
 pub struct ConditionStatistics {
-    /// How many wait and were not notified, of the 64 that have a slot.
+    /// How many wait and were not notified, of the 4,095 that have a slot.
     n_waiting: usize,
     /// True while somebody holds the mutex, or has died holding it.
     held: bool,
@@ -153,7 +152,7 @@ fn create(
     let wanted = Wanted {
         name,
         kind: Kind::Condition,
-        size: SIZE,
+        extent: waiters::extent(WAITERS),
         parameters: parameters(mutex),
         mode,
         // Zeroed words are those of a free mutex for which nobody waits.
@@ -333,7 +332,7 @@ impl Condition {
     ///
     /// With or without the mutex held (POSIX allows both; the standard library demands it). Hold it while you change what
     /// is waited for, and notify before you release it: then nobody misses a change that you die over. It never waits for a
-    /// waiter. Of more threads than the 64 that have a slot all others are woken, too, once ``count`` exceeds the slots;
+    /// waiter. Of more threads than the 4,095 that have a slot all others are woken, too, once ``count`` exceeds the slots;
     /// they are not counted. A waiter that dies before it runs leaves its wake-up to the next.
     ///
     /// Raises:

@@ -10,6 +10,7 @@ use underpass_core::{Error, Result};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::latch::LatchWords;
 use underpass_shm::place::Placed;
+use underpass_shm::region::Extent;
 
 use crate::error::{Context, raise};
 use crate::handle::Handle;
@@ -95,7 +96,7 @@ fn create(
     let wanted = Wanted {
         name,
         kind: Kind::Latch,
-        size: WORDS + size_of::<LatchWords>(),
+        extent: Extent::whole(WORDS + size_of::<LatchWords>()),
         parameters: parameters(count),
         mode,
         format: &|region| {

@@ -7,9 +7,8 @@ use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
 use underpass_core::lock::TWICE;
 use underpass_core::mutex::{self as core, Holder};
-use underpass_core::{Error, Result, waiters};
-use underpass_shm::header::{Kind, PARAMETERS, WORDS};
-use underpass_shm::layout::mutex::MutexWords;
+use underpass_core::{Error, Result};
+use underpass_shm::header::{Kind, PARAMETERS};
 
 use crate::error::{Context, raise};
 use crate::fairness;
@@ -94,7 +93,7 @@ fn create(
     let wanted = Wanted {
         name,
         kind: Kind::Mutex,
-        size: WORDS + size_of::<MutexWords>() + if parameters[1] == 0 { 0 } else { waiters::SIZE },
+        extent: core::extent(parameters[1] != 0),
         parameters,
         mode,
         // Zeroed words are those of a free mutex for which nobody waits.

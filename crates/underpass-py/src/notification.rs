@@ -42,7 +42,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Flags {
     }
 }
 
-const SIZE: usize = WORDS + size_of::<NotificationWords>() + waiters::SIZE;
+const WAITERS: usize = WORDS + size_of::<NotificationWords>();
 
 /// Makes an object that is a notification below; its words are zero at first.
 pub fn create(
@@ -52,14 +52,15 @@ pub fn create(
     name: Option<&str>,
     mode: Option<u32>,
 ) -> PyResult<Arc<Handle>> {
-    let wanted = Wanted { name, kind, size: SIZE, parameters: [0; PARAMETERS], mode, format: &|_| Ok(()) };
+    let extent = waiters::extent(WAITERS);
+    let wanted = Wanted { name, kind, extent, parameters: [0; PARAMETERS], mode, format: &|_| Ok(()) };
     Handle::create(py, space, &wanted).map(Arc::new)
 }
 
 /// The core of such an object.
 pub fn over(py: Python<'_>, handle: &Handle) -> PyResult<core::Notification> {
     let words = Placed::at(&handle.region, WORDS);
-    let waiters = Waiters::at(&handle.region, WORDS + size_of::<NotificationWords>());
+    let waiters = Waiters::at(&handle.region, WAITERS);
     match (words, waiters) {
         (Some(words), Some(waiters)) => Ok(core::Notification::new(words, waiters)),
         _ => Err(raise(
@@ -78,7 +79,7 @@ pub fn over(py: Python<'_>, handle: &Handle) -> PyResult<core::Notification> {
 /// Flags that nobody waits for stay until somebody does. An uncontended operation makes no system call.
 ///
 /// A notification that has been given to a waiter who dies before it has taken it is set again. What ``wait`` has
-/// returned is gone with its process. 64 waiters can wait at one time; further ones wait for their turn to wait, and
+/// returned is gone with its process. 4,095 threads can wait at one time; further ones wait for their turn to wait, and
 /// are given what is still set then.
 ///
 /// Example:

@@ -12,6 +12,7 @@ use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::mutex::MutexWords;
 use underpass_shm::layout::once::OnceWords;
 use underpass_shm::place::Placed;
+use underpass_shm::region::Extent;
 
 use crate::error::{Context, raise, seconds};
 use crate::handle::Handle;
@@ -123,7 +124,7 @@ fn create(
     let wanted = Wanted {
         name,
         kind: Kind::Once,
-        size: WORDS + size_of::<MutexWords>() + size_of::<OnceWords>(),
+        extent: Extent::whole(WORDS + size_of::<MutexWords>() + size_of::<OnceWords>()),
         parameters: [0; PARAMETERS],
         mode,
         // Zeroed words are those of one that has not run.

@@ -14,6 +14,7 @@ use underpass_shm::forks;
 use underpass_shm::header::{Kind, WORDS};
 use underpass_shm::layout::port::PortWords;
 use underpass_shm::place::Placed;
+use underpass_shm::region::Extent;
 
 use crate::admit::{Admit, Asked};
 use crate::error::{Context, plain, raise};
@@ -108,7 +109,7 @@ fn create(
     let wanted = Wanted {
         name,
         kind: Kind::Port,
-        size: WORDS + size_of::<PortWords>(),
+        extent: Extent::whole(WORDS + size_of::<PortWords>()),
         // Twice: nothing else in the file tells a damaged size, of which each gate makes memory.
         parameters: [size as u64, !(size as u64), 0, 0, 0, 0, 0, 0],
         mode,

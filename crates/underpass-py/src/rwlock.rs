@@ -178,7 +178,7 @@ fn create(
     let wanted = Wanted {
         name,
         kind: Kind::RWLock,
-        size: WORDS + core::SIZE,
+        extent: core::extent(WORDS),
         parameters,
         mode,
         // Zeroed words are those of a free one.

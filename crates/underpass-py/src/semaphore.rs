@@ -17,6 +17,7 @@ use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::semaphore::{FairWords, LeasedWords, SemaphoreWords};
 use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
+use underpass_shm::region::Extent;
 
 use crate::error::{Context, raise};
 use crate::fairness;
@@ -179,9 +180,6 @@ impl Holding {
     }
 }
 
-/// Bytes of one that hands its units over, after the header.
-const FAIR: usize = size_of::<FairWords>() + waiters::SIZE;
-
 /// Holders that an error or a repr names.
 const NAMED: usize = 3;
 
@@ -218,12 +216,11 @@ impl Parameters {
         [u64::from(self.limit), u64::from(self.saturate), self.fairness, u64::from(self.leased), 0, 0, 0, 0]
     }
 
-    /// Bytes of its words.
-    fn size(&self) -> usize {
+    fn extent(&self) -> Extent {
         match self {
-            Self { leased: true, .. } => leased::SIZE,
-            Self { fairness: 0, .. } => size_of::<SemaphoreWords>(),
-            _ => FAIR,
+            Self { leased: true, .. } => leased::extent(WORDS),
+            Self { fairness: 0, .. } => Extent::whole(WORDS + size_of::<SemaphoreWords>()),
+            _ => waiters::extent(WORDS + size_of::<FairWords>()),
         }
     }
 
@@ -237,7 +234,7 @@ impl Parameters {
         let wanted = Wanted {
             name,
             kind: Kind::Semaphore,
-            size: WORDS + self.size(),
+            extent: self.extent(),
             parameters: self.words(),
             mode,
             format: &|region| {

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::mutex::MutexWords;
+use underpass_shm::region::Extent;
 
 use crate::handle::Handle;
 use crate::mutex::Mutex;
@@ -119,7 +120,7 @@ fn create(
     let wanted = Wanted {
         name,
         kind: Kind::SpinLock,
-        size: WORDS + size_of::<MutexWords>(),
+        extent: Extent::whole(WORDS + size_of::<MutexWords>()),
         parameters: [0; PARAMETERS],
         mode,
         // Zeroed words are those of a free lock.

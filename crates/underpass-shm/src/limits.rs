@@ -45,6 +45,13 @@ impl Lack {
         Self { unit: "bytes", need, free, limit, remedy: remedy.into(), errno: Errno::NOSPC }
     }
 
+    /// The file system that holds an object, as far as its mapping can tell, or the memory of its control group.
+    #[must_use]
+    pub fn of_a_hole(need: usize) -> Self {
+        let remedy = "unlink what is not used on the tmpfs of the space, or give it more (mount -o remount,size=...)";
+        Self { unit: "bytes", need: need as u64, free: 0, limit: 0, remedy: remedy.into(), errno: Errno::NOSPC }
+    }
+
     /// A simulated space that has not so many bytes left.
     #[must_use]
     pub fn of_simulated_bytes(need: u64, remedy: impl Into<String>) -> Self {

@@ -1,11 +1,14 @@
 //! A mapping of shared bytes, unmapped when the last view of it goes.
 
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use crate::limits::Lack;
 use crate::{Error, Result};
@@ -13,11 +16,37 @@ use crate::{Error, Result};
 /// Small objects are mapped with their pages present, so that their first use takes no fault.
 const POPULATE_BELOW: usize = 1 << 16;
 
+/// How long an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Extent {
+    /// Its bytes.
+    pub length: usize,
+    /// So many at its end take no room until they are furnished: see [`Region::furnish`].
+    pub hole: usize,
+}
+
+impl Extent {
+    /// All of it is there from the beginning.
+    #[must_use]
+    pub const fn whole(length: usize) -> Self {
+        Self { length, hole: 0 }
+    }
+
+    /// What is there from the beginning.
+    #[must_use]
+    pub const fn reserved(self) -> usize {
+        self.length - self.hole
+    }
+}
+
 /// Shared memory of a fixed length. Its views hold it; nobody unmaps it under them.
 #[derive(Debug)]
 pub struct Region {
     start: NonNull<u8>,
     length: usize,
+    /// Bytes behind which nothing was written as long as nothing was furnished.
+    reserved: usize,
+    furnished: AtomicBool,
 }
 
 // SAFETY: S2, a region gives out nothing but pointers; what is shared behind them is atomic or copied.
@@ -43,11 +72,12 @@ impl Region {
         }
         // SAFETY: S2, a new mapping at an address of the kernel's choice aliases nothing.
         let start = unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, access, flags, file, 0) };
-        Self::new(start.map_err(|errno| refused(what, length, errno))?, length)
+        Self::new(start.map_err(|errno| refused(what, length, errno))?, Extent::whole(length))
     }
 
     /// Zeroed memory that children of this process share: for the lab and for tests.
-    pub fn anonymous(length: usize) -> Result<Arc<Self>> {
+    pub fn anonymous(extent: Extent) -> Result<Arc<Self>> {
+        let length = extent.length;
         // SAFETY: S2.
         let start = unsafe {
             rustix::mm::mmap_anonymous(
@@ -57,19 +87,26 @@ impl Region {
                 MapFlags::SHARED,
             )
         };
-        Self::new(start.map_err(|errno| refused("anonymous memory", length, errno))?, length)
+        Self::new(start.map_err(|errno| refused("anonymous memory", length, errno))?, extent)
     }
 
-    fn new(start: *mut libc::c_void, length: usize) -> Result<Arc<Self>> {
+    fn new(start: *mut libc::c_void, extent: Extent) -> Result<Arc<Self>> {
         let start = NonNull::new(start.cast())
             .ok_or_else(|| Error::Corrupted { what: "a mapping".into(), why: "the kernel mapped address 0".into() })?;
-        Ok(Arc::new(Self { start, length }))
+        let furnished = AtomicBool::new(extent.hole == 0);
+        Ok(Arc::new(Self { start, length: extent.length, reserved: extent.reserved(), furnished }))
     }
 
     /// Bytes mapped.
     #[must_use]
     pub fn len(&self) -> usize {
         self.length
+    }
+
+    /// The same, with the hole that it began with.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        Extent { length: self.length, hole: self.length - self.reserved }
     }
 
     /// Never: a mapping has at least a page.
@@ -87,8 +124,29 @@ impl Region {
 
     /// Makes it all zero again: for whoever has the only view.
     pub fn clear(&mut self) {
+        let used = if self.furnished.load(Relaxed) { self.length } else { self.reserved };
         // SAFETY: S2, inside the mapping, and nobody else has a view of this one.
-        unsafe { self.start.write_bytes(0, self.length) };
+        unsafe { self.start.write_bytes(0, used) };
+    }
+
+    /// Has the system find room for bytes that lie in a hole, so that touching them cannot fail: once is enough for all
+    /// who map the file, and more often does no harm.
+    pub(crate) fn furnish(&self, bytes: Range<usize>) -> Result<()> {
+        assert!(bytes.start <= bytes.end && bytes.end <= self.length);
+        self.furnished.store(true, Relaxed);
+        let first = bytes.start - bytes.start % rustix::param::page_size();
+        // SAFETY: S2, inside the mapping, whose bytes stay what they are.
+        let found = unsafe {
+            let start = self.start.add(first).as_ptr().cast();
+            rustix::mm::madvise(start, bytes.end - first, Advice::LinuxPopulateWrite)
+        };
+        found.map_err(|errno| match errno {
+            // So it says that the file system is full, and that a group of processes may have no more memory.
+            Errno::FAULT | Errno::NOMEM => {
+                Error::OutOfSpace { what: "a further waiter".into(), lack: Lack::of_a_hole(bytes.len()) }
+            }
+            _ => Error::system("find room for", "a further waiter", errno),
+        })
     }
 
     /// The address of a byte; callers have checked the offset.

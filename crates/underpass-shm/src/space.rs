@@ -22,7 +22,7 @@ use crate::header::{Header, Kind, PARAMETERS, nonce};
 use crate::life::Life;
 use crate::limits::Lack;
 use crate::lives::{Lives, TABLE_SIZE, TABLE_SIZE_WITHOUT_BELLS};
-use crate::region::Region;
+use crate::region::{Extent, Region};
 use crate::{Error, Result, forks};
 
 pub use news::News;
@@ -165,18 +165,18 @@ impl Space {
         &self,
         name: Option<&str>,
         kind: Kind,
-        size: usize,
+        extent: Extent,
         parameters: [u64; PARAMETERS],
         mode: Option<u32>,
     ) -> Result<Newborn<'_>> {
-        self.bear(name, kind, size, parameters, mode).map_err(|error| self.blame(error))
+        self.bear(name, kind, extent, parameters, mode).map_err(|error| self.blame(error))
     }
 
     fn bear(
         &self,
         name: Option<&str>,
         kind: Kind,
-        size: usize,
+        extent: Extent,
         parameters: [u64; PARAMETERS],
         mode: Option<u32>,
     ) -> Result<Newborn<'_>> {
@@ -193,8 +193,12 @@ impl Space {
         let file = rustix::fs::openat(directory, ".", flags, mode)
             .map_err(|errno| Error::making("create", &what, directory, errno))?;
         access::let_in(&file, mode, &what)?;
-        reserve(&file, 0, size as u64, &what)?;
-        let region = Region::map(&file, size, &what)?;
+        reserve(&file, 0, extent.reserved() as u64, &what)?;
+        if extent.hole > 0 {
+            rustix::fs::ftruncate(&file, extent.length as u64)
+                .map_err(|errno| Error::system("lengthen", &what, errno))?;
+        }
+        let region = Region::map(&file, extent.length, &what)?;
         let header = Header {
             kind,
             space: self.lives.nonce(),

@@ -90,8 +90,16 @@ class Child:
     @property
     def asleep(self) -> bool:
         """Say whether it sleeps inside the library, by the kernel's word."""
+        return self._sleeps(Path(f"/proc/{self.pid}"))
+
+    @property
+    def wholly_asleep(self) -> bool:
+        """Say the same of all its threads."""
+        return all(self._sleeps(thread) for thread in Path(f"/proc/{self.pid}/task").iterdir())
+
+    def _sleeps(self, thread: Path) -> bool:
         try:
-            return SLEEPS.match(Path(f"/proc/{self.pid}/syscall").read_bytes()) is not None
+            return SLEEPS.match((thread / "syscall").read_bytes()) is not None
         except (FileNotFoundError, ProcessLookupError):
             return False
 

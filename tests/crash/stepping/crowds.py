@@ -1,5 +1,6 @@
 """Deaths of somebody for whom several wait at once: all of them go, or nobody does."""
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Generic, TypeVar
@@ -12,6 +13,9 @@ from tests.crash.stepping.operation import Operation, Tally
 from underpass import AtomicInt, Event, Notification
 
 T = TypeVar("T")
+
+# Slots of an object that have a bit in its first word. See layout/waiters.rs.
+FIRST_ROW = 63
 
 
 class Crowd(Generic[T]):
@@ -26,7 +30,10 @@ class Crowd(Generic[T]):
 
     def look(self) -> int:
         """Wait until each has gone or sleeps, of whom nobody but the dead has been; how many went."""
-        until(lambda: all(waiter.said is not None or waiter.asleep for waiter in self.waiters), "a waiter does neither")
+        until(
+            lambda: all(waiter.said is not None or waiter.wholly_asleep for waiter in self.waiters),
+            "a waiter does neither",
+        )
         self.went = sum(waiter.said is not None for waiter in self.waiters)
         return self.went
 
@@ -52,6 +59,25 @@ def set_after(crowd: Crowd[Event]) -> None:
 
 def notify_after(crowd: Crowd[Notification]) -> None:
     crowd.look_for_all()
+    crowd.object.notify(A | B | D)
+
+
+def fill_the_first_row(notification: Notification) -> int:
+    """Wait in as many threads as have slots in front of the crowd."""
+    for _ in range(FIRST_ROW - 1):
+        threading.Thread(target=notification.wait, args=(D,), kwargs={"consume": False}, daemon=True).start()
+    until(lambda: notification.statistics().waiters == FIRST_ROW - 1, "the first row is not full")
+    return notification.wait(D, consume=False)
+
+
+def in_the_crowd(notification: Notification, bits: int) -> int:
+    """Wait for all of them, behind those of the first row."""
+    until(lambda: notification.statistics().waiters >= FIRST_ROW, "the first row is not full")
+    return notification.wait(bits, all=True)
+
+
+def notify_after_the_crowd(crowd: Crowd[Notification]) -> None:
+    assert crowd.look() in (0, 2), f"{crowd.went} of 2 in the crowd went"
     crowd.object.notify(A | B | D)
 
 
@@ -97,6 +123,22 @@ FLAGS: list[Operation[Crowd[Notification]]] = [
         ),
         prepare=lambda crowd: partial(used(crowd.object).notify, A | B | C),
         again=notify_after,
+        books=what_was_given,
+        close=lambda crowd: crowd.close(),
+    ),
+    Operation(
+        noun="Notification",
+        verb="notify, two wait in the crowd",
+        world=lambda: Crowd(
+            Notification,
+            [
+                fill_the_first_row,
+                lambda notification: in_the_crowd(notification, A),
+                lambda notification: in_the_crowd(notification, A | B),
+            ],
+        ),
+        prepare=lambda crowd: partial(used(crowd.object).notify, A | B | C),
+        again=notify_after_the_crowd,
         books=what_was_given,
         close=lambda crowd: crowd.close(),
     ),

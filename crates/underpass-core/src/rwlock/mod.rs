@@ -22,7 +22,7 @@ use underpass_shm::life::{Life, Me};
 use underpass_shm::operation::Operation;
 use underpass_shm::place::{Placed, PlacedSlice};
 #[cfg(not(loom))]
-use underpass_shm::region::Region;
+use underpass_shm::region::{Extent, Region};
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use underpass_shm::sync::fence;
 
@@ -45,8 +45,16 @@ pub enum Prefer {
     Arrival,
 }
 
-/// Bytes that its words need.
-pub const SIZE: usize = size_of::<RWLockWords>() + PLACES * size_of::<PlaceWords>() + waiters::SIZE;
+/// How long an object is whose words start at `offset`.
+#[cfg(not(loom))]
+#[must_use]
+pub const fn extent(offset: usize) -> Extent {
+    waiters::extent(offset + BEFORE_WAITERS)
+}
+
+/// Bytes of its words in front of those of its waiters.
+#[cfg(not(loom))]
+const BEFORE_WAITERS: usize = size_of::<RWLockWords>() + PLACES * size_of::<PlaceWords>();
 
 /// A handle of a lock of readers and writers.
 #[derive(Debug)]
@@ -70,7 +78,7 @@ impl RWLock {
     #[must_use]
     pub fn at(region: &Arc<Region>, offset: usize, prefer: Prefer) -> Option<Self> {
         let places = offset + size_of::<RWLockWords>();
-        let waiters = Waiters::at(region, places + PLACES * size_of::<PlaceWords>())?;
+        let waiters = Waiters::at(region, offset + BEFORE_WAITERS)?;
         Some(Self::new(Placed::at(region, offset)?, PlacedSlice::at(region, places, PLACES)?, waiters, prefer))
     }
 

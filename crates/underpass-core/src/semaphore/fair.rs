@@ -23,6 +23,8 @@ const UNIT: u64 = 1;
 /// Given to a waiter: it was reset.
 const RESET: u64 = 2;
 
+/// The number of a slot, counted from 1, or 0, in the word `handing`.
+const NUMBER: u64 = (1 << 14) - 1;
 const SERVING: u64 = 1 << 63;
 const RESETTING: u64 = 1 << 62;
 
@@ -53,18 +55,18 @@ impl Handing {
     const NOTHING: Self = Self { left: 0, slot: None, source: None, resetting: false };
 
     fn word(self) -> u64 {
-        let number = |slot: Option<usize>| slot.map_or(0, |index| (index as u64 + 1) & 0xff);
+        let number = |slot: Option<usize>| slot.map_or(0, |index| (index as u64 + 1) & NUMBER);
         let resetting = if self.resetting { RESETTING } else { 0 };
-        SERVING | resetting | number(self.source) << 40 | number(self.slot) << 32 | u64::from(self.left)
+        SERVING | resetting | number(self.source) << 46 | number(self.slot) << 32 | u64::from(self.left)
     }
 
     /// What [`Self::word`] has written, if anything is under way.
     fn read(word: u64) -> Option<Self> {
-        let index = |number: u64| (number as usize & 0xff).checked_sub(1);
+        let index = |number: u64| ((number & NUMBER) as usize).checked_sub(1);
         (word & SERVING != 0).then(|| Self {
             left: word as u32 & !QUEUED,
             slot: index(word >> 32),
-            source: index(word >> 40),
+            source: index(word >> 46),
             resetting: word & RESETTING != 0,
         })
     }

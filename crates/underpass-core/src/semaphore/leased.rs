@@ -19,7 +19,7 @@ use underpass_shm::layout::semaphore::{HOLDERS, HolderWords, LeasedWords};
 use underpass_shm::life::{Life, Me};
 use underpass_shm::place::{Placed, PlacedSlice};
 #[cfg(not(loom))]
-use underpass_shm::region::Region;
+use underpass_shm::region::{Extent, Region};
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use self::roster::Roster;
@@ -31,8 +31,16 @@ use crate::wait::Sleepers;
 use crate::waiters::{self, Order, Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
-/// Bytes that its words need.
-pub const SIZE: usize = size_of::<LeasedWords>() + HOLDERS * size_of::<HolderWords>() + waiters::SIZE;
+/// How long an object is whose words start at `offset`.
+#[cfg(not(loom))]
+#[must_use]
+pub const fn extent(offset: usize) -> Extent {
+    waiters::extent(offset + BEFORE_WAITERS)
+}
+
+/// Bytes of its words in front of those of its waiters.
+#[cfg(not(loom))]
+const BEFORE_WAITERS: usize = size_of::<LeasedWords>() + HOLDERS * size_of::<HolderWords>();
 
 /// Which of an object's parameters says that it is leased.
 pub const PARAMETER: usize = 3;
@@ -65,17 +73,19 @@ struct Step {
     before: u32,
 }
 
+/// The number of a slot.
+const SLOT: u64 = (1 << 14) - 1;
 const GIVES: u64 = 1 << 62;
 const TAKES: u64 = 2 << 62;
 
 impl Step {
     fn word(self) -> u64 {
         let how = if self.gives { GIVES } else { TAKES };
-        how | (self.slot as u64 & 0xff) << 48 | (self.entry as u64 & 0xffff) << 32 | u64::from(self.before)
+        how | (self.slot as u64 & SLOT) << 48 | (self.entry as u64 & 0xffff) << 32 | u64::from(self.before)
     }
 
     fn read(word: u64) -> Option<Self> {
-        let (slot, entry) = ((word >> 48) as usize & 0xff, (word >> 32) as usize & 0xffff);
+        let (slot, entry) = ((word >> 48 & SLOT) as usize, (word >> 32) as usize & 0xffff);
         (word != 0).then_some(Self { gives: word & TAKES == 0, slot, entry, before: word as u32 })
     }
 
@@ -106,7 +116,7 @@ impl Leased {
     #[must_use]
     pub fn at(region: &Arc<Region>, offset: usize, order: Option<Order>) -> Option<Self> {
         let roster = offset + size_of::<LeasedWords>();
-        let waiters = Waiters::at(region, roster + HOLDERS * size_of::<HolderWords>())?;
+        let waiters = Waiters::at(region, offset + BEFORE_WAITERS)?;
         Some(Self::new(Placed::at(region, offset)?, PlacedSlice::at(region, roster, HOLDERS)?, waiters, order))
     }
 

@@ -8,7 +8,7 @@ use underpass_core::atomic::AtomicInt;
 use underpass_core::kernel::{Kernel, Memory, Parked, Wanted, Watch};
 use underpass_core::many::Bell;
 use underpass_core::notification::{ALL, CONSUME, Notification};
-use underpass_core::waiters::{SIZE, Waiters, Wish};
+use underpass_core::waiters::{self, Waiters, Wish};
 use underpass_core::{Deadline, Error, Result, linux};
 use underpass_shm::clock;
 use underpass_shm::life::{Life, Me};
@@ -121,7 +121,7 @@ impl Kernel for Doomed {
 
 /// Bytes that all processes see: the object's own at 0, its waiters' at 64.
 fn region() -> Arc<Region> {
-    Region::anonymous(64 + SIZE).expect("a page")
+    Region::anonymous(waiters::extent(64)).expect("a page")
 }
 
 fn waiters(region: &Arc<Region>) -> Waiters {

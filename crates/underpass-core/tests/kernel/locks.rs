@@ -6,7 +6,7 @@ use underpass_core::lock::Lock;
 use underpass_core::wait::{Patience, Sleepers};
 use underpass_shm::layout::lock::LockWords;
 use underpass_shm::place::{Placed, PlacedSlice};
-use underpass_shm::region::Region;
+use underpass_shm::region::{Extent, Region};
 use underpass_shm::sync::{AtomicU32, Ordering::SeqCst};
 
 use crate::process::{Process, until};
@@ -21,7 +21,7 @@ struct Alone {
 
 impl Alone {
     fn new() -> Self {
-        let region = Region::anonymous(4096).expect("a page");
+        let region = Region::anonymous(Extent::whole(4096)).expect("a page");
         let lock = Placed::at(&region, 0).expect("a page holds a lock");
         Self { lock, baton: PlacedSlice::at(&region, 64, 1).expect("and a word") }
     }

@@ -11,7 +11,7 @@ use underpass_shm::access::Access;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::operation::Operation;
 use underpass_shm::place::PlacedSlice;
-use underpass_shm::region::Region;
+use underpass_shm::region::{Extent, Region};
 use underpass_shm::space::Space;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
@@ -49,7 +49,7 @@ impl World {
         let name = format!("underpass-kernel-{}-{}", std::process::id(), SERIAL.fetch_add(1, Relaxed));
         let path = PathBuf::from("/dev/shm").join(name);
         let space = Space::enter(&path, Access::Mine(0o700)).expect("a space in /dev/shm");
-        let region = Region::anonymous(WORDS * size_of::<AtomicU32>()).expect("16 KiB");
+        let region = Region::anonymous(Extent::whole(WORDS * size_of::<AtomicU32>())).expect("16 KiB");
         let words = PlacedSlice::at(&region, 0, WORDS).expect("the region holds them");
         let kernel: &Linux = Box::leak(Box::new(Linux::new(space, &NoHost)));
         // What the library reads once per process is read before anybody forks in the middle of it.

@@ -6,16 +6,20 @@ use underpass_core::notification::{ALL, CONSUME, Notification};
 use underpass_core::waiters::{Waiters, Wish};
 use underpass_core::{Deadline, Error};
 use underpass_shm::layout::notification::NotificationWords;
-use underpass_shm::layout::waiters::{SlotWords, WaitersWords};
+use underpass_shm::layout::waiters::{RowWords, SlotWords, WaitersWords};
 use underpass_shm::place::{Placed, PlacedSlice};
 
 use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, explore_longest, join, sure};
 
+mod crowd;
 mod planted;
 
-pub fn waiters(slots: usize) -> Waiters {
-    let slots = (0..slots).map(|_| SlotWords::new()).collect();
-    Waiters::new(Placed::own(WaitersWords::new()), PlacedSlice::own(slots))
+fn slots(count: usize) -> PlacedSlice<SlotWords> {
+    PlacedSlice::own((0..count).map(|_| SlotWords::new()).collect())
+}
+
+pub fn waiters(count: usize) -> Waiters {
+    Waiters::new(Placed::own(WaitersWords::new()), slots(count), PlacedSlice::own(Vec::new()))
 }
 
 fn notification(slots: usize) -> Arc<Notification> {

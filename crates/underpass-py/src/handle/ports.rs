@@ -48,7 +48,7 @@ impl Handle {
         Self::have_space(&linux, wanted).map_err(failed)?;
         let made = (|| {
             let home = linux.space();
-            let newborn = home.newborn(wanted.name, wanted.kind, wanted.size, wanted.parameters, wanted.mode)?;
+            let newborn = home.newborn(wanted.name, wanted.kind, wanted.extent, wanted.parameters, wanted.mode)?;
             let (door, what) = (space::socket_name(&newborn.header), home.describe(wanted.name.unwrap_or("a port")));
             let listener = Listener::new(socket::listen(home.directory()?, &door, &what)?);
             newborn.share(&door, anybody)?;

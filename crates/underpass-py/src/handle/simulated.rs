@@ -35,7 +35,7 @@ impl Handle {
             return Ok(());
         }
         let what = wanted.name.map_or_else(|| "an object".into(), |name| linux.space().describe(name));
-        Err(Shm::OutOfSpace { what, lack: lack(wanted.size) }.into())
+        Err(Shm::OutOfSpace { what, lack: lack(wanted.extent.length) }.into())
     }
 
     /// The lab that it lives in.

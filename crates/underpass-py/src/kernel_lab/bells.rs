@@ -8,7 +8,7 @@ use underpass_lab::choice::Object;
 use underpass_shm::header;
 use underpass_shm::layout::bell::{BELLS, BellWords};
 use underpass_shm::place::PlacedSlice;
-use underpass_shm::region::Region;
+use underpass_shm::region::{Extent, Region};
 
 use super::{LabKernel, address, locked};
 
@@ -18,7 +18,7 @@ impl LabKernel {
         if let Some(bells) = self.bells.get() {
             return Ok(bells);
         }
-        let region = Region::anonymous(BELLS * size_of::<BellWords>())?;
+        let region = Region::anonymous(Extent::whole(BELLS * size_of::<BellWords>()))?;
         let bells = PlacedSlice::at(&region, 0, BELLS).ok_or_else(|| Error::Corrupted("too few bytes".into()))?;
         Ok(self.bells.get_or_init(|| bells))
     }

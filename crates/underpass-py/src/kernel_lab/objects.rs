@@ -8,7 +8,7 @@ use underpass_core::kernel::{Kernel, Memory, Wanted};
 use underpass_core::{Deadline, Result};
 use underpass_lab::choice::Object;
 use underpass_shm::header::{Header, Kind};
-use underpass_shm::region::Region;
+use underpass_shm::region::{Extent, Region};
 use underpass_shm::{Error as Shm, space};
 
 use super::{LabKernel, locked};
@@ -32,7 +32,7 @@ pub struct Objects {
     /// Memory of the schedule before this one, which somebody still had open when this one began.
     kept: Vec<Arc<Region>>,
     /// Memory of earlier schedules, by its size.
-    spare: HashMap<usize, Vec<Arc<Region>>>,
+    spare: HashMap<Extent, Vec<Arc<Region>>>,
 }
 
 /// The most bytes of an object whose memory a schedule hands on to the next.
@@ -49,10 +49,10 @@ impl Objects {
         {
             match Arc::get_mut(&mut region) {
                 // What is larger comes cheaper from the system, which zeroes only the pages that are touched.
-                Some(memory) if memory.len() > CLEARED => {}
+                Some(memory) if memory.extent().reserved() > CLEARED => {}
                 Some(memory) => {
                     memory.clear();
-                    spare.entry(region.len()).or_default().push(region);
+                    spare.entry(region.extent()).or_default().push(region);
                 }
                 // Handles of a schedule's arguments live until the next one has begun; who still has it open then keeps it.
                 None if !again => kept.push(region),
@@ -77,9 +77,9 @@ impl LabKernel {
         }
         if self.refuses(Deadline::NoWait) {
             let what = wanted.name.map_or_else(|| "an object".into(), |name| format!("'{name}'"));
-            return Err(Shm::OutOfSpace { what: format!("{what} in the lab"), lack: lack(wanted.size) }.into());
+            return Err(Shm::OutOfSpace { what: format!("{what} in the lab"), lack: lack(wanted.extent.length) }.into());
         }
-        let region = self.room(wanted.size)?;
+        let region = self.room(wanted.extent)?;
         let number = self.schedule().world.add_object(region.addresses());
         let me = self.me()?.process;
         let header = Header {
@@ -109,7 +109,7 @@ impl LabKernel {
 
     /// Memory that two processes share to use a port: it belongs to that object.
     pub fn channel(&self, port: &Region, size: usize) -> Result<Arc<Region>> {
-        let region = self.room(size)?;
+        let region = self.room(Extent::whole(size))?;
         let world = &mut self.schedule().world;
         if let Some(port) = world.object_at(port.addresses().start) {
             world.annex(port, region.addresses());
@@ -119,10 +119,10 @@ impl LabKernel {
     }
 
     /// Zeroed memory.
-    fn room(&self, size: usize) -> Result<Arc<Region>> {
-        match locked(&self.objects).spare.get_mut(&size).and_then(Vec::pop) {
+    fn room(&self, extent: Extent) -> Result<Arc<Region>> {
+        match locked(&self.objects).spare.get_mut(&extent).and_then(Vec::pop) {
             Some(region) => Ok(region),
-            None => Ok(Region::anonymous(size)?),
+            None => Ok(Region::anonymous(extent)?),
         }
     }
 

@@ -9,6 +9,7 @@ use underpass_core::kernel::Wanted;
 use underpass_core::queue::{MOST_BYTES, Shape};
 use underpass_shm::header::{Kind, PARAMETERS};
 use underpass_shm::layout::queue::MOST_SLOTS;
+use underpass_shm::region::Extent;
 
 use super::{LETTERS, Queue};
 use crate::error::{Context, raise};
@@ -42,8 +43,8 @@ pub fn create(
     shape: &Shape,
 ) -> PyResult<PyClassInitializer<Queue>> {
     let format = |region: &Arc<_>| shape.format(region);
-    let (size, parameters) = (shape.size(), parameters(shape));
-    let wanted = Wanted { name, kind: Kind::Queue, size, parameters, mode, format: &format };
+    let (extent, parameters) = (Extent::whole(shape.size()), parameters(shape));
+    let wanted = Wanted { name, kind: Kind::Queue, extent, parameters, mode, format: &format };
     Queue::over(py, Arc::new(Handle::create(py, space, &wanted)?))
 }
 

@@ -4,11 +4,11 @@ use crate::layout::waiters::SLOTS;
 use crate::place::Shared;
 use crate::sync::{AtomicU32, AtomicU64};
 
-/// Most parties: each has a slot of its own, also while others are slow to leave theirs.
-pub const MOST_PARTIES: u32 = SLOTS as u32;
-/// Processes that are known.
+/// Most parties: each has a slot of its own.
+pub const MOST_PARTIES: u32 = SLOTS as u32 - 1;
+/// Processes that are known: each who waits watches all others.
 #[cfg(not(loom))]
-pub const KNOWN: usize = SLOTS;
+pub const KNOWN: usize = 64;
 /// Loom explores every look at every entry.
 #[cfg(loom)]
 pub const KNOWN: usize = 3;

@@ -4,8 +4,12 @@ use crate::layout::lock::LockWords;
 use crate::place::Shared;
 use crate::sync::{AtomicU32, AtomicU64};
 
-/// Slots of an object: as many as [`WaitersWords::occupied`] has bits.
-pub const SLOTS: usize = 64;
+/// Slots of a row: as many as a word has bits.
+pub const ROW: usize = 64;
+/// Rows behind the first.
+pub const ROWS: usize = 63;
+/// Slots of an object; number 63 is none, its bit stands for the rows behind the first.
+pub const SLOTS: usize = ROW * (1 + ROWS);
 
 /// Nobody has used it since it was cleared.
 pub const FREE: u32 = 0;
@@ -75,11 +79,41 @@ impl Default for SlotWords {
     }
 }
 
+/// Which slots of a row behind the first may be in use: a bit for each.
+#[derive(Debug)]
+#[repr(C)]
+pub struct RowWords {
+    /// The lowest bit is that of the first slot of the row.
+    pub occupied: AtomicU64,
+}
+
+// SAFETY: S1, atomics only.
+unsafe impl Shared for RowWords {}
+
+impl RowWords {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { occupied: AtomicU64::new(0) }
+    }
+}
+
+impl Default for RowWords {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// What the slots of an object have in common.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct WaitersWords {
-    /// A bit for each slot that may be in use. 0: nobody waits, and nobody is owed anything.
+    /// ```text
+    ///   63    62                                     0
+    /// ┌───────┬───────────────────────────────────────┐   crowd = 1: slots behind this row may be in use, see [`RowWords`]
+    /// │ crowd │ a bit for each slot that may be in use │   0: nobody waits, and nobody is owed anything
+    /// └───────┴───────────────────────────────────────┘
+    /// ```
     pub occupied: AtomicU64,
     /// Under which slots are filled and served.
     pub lock: LockWords,
