@@ -6,7 +6,7 @@ use underpass_core::port::{ABANDONED, Claims, FREE, STACKS};
 use underpass_core::wait::Sleepers;
 
 use super::*;
-use crate::many::{onlooker, part, watched};
+use crate::many::{part, watched};
 
 /// One line that is missing.
 #[derive(Debug, Clone, Copy, PartialEq)]
