@@ -63,6 +63,18 @@ def test_planted_pair_of_stores_is_found() -> None:
 
 
 @needs_stepper
+@needs_planted
+@pytest.mark.deep
+def test_planted_heir_of_a_lent_mutex_is_found() -> None:
+    """By one death in some 3,000: of a thread that the kernel has made the owner, and that has not written its life."""
+    code, told = deaths(
+        "unnamed heir", "--only", "Mutex.acquire, lending, asleep, alone", module="tests.crash.stepping.planted"
+    )
+    assert code == 1, told
+    assert "FAILED Mutex.acquire, lending, asleep, alone" in told
+
+
+@needs_stepper
 @pytest.mark.deep
 def test_every_death() -> None:
     code, told = deaths("--markdown")

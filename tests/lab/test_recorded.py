@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,6 +82,29 @@ def test_every_model_agrees_with_its_object(recording: Recording) -> None:
         handle.close()
 
 
+def test_models_of_turns_agree_with_their_objects(recording: Recording) -> None:
+    table = linearizable(underpass.RWLock(), models.RWLock())
+    with table.reading(), table.reading():
+        assert table.upgrade_nowait()
+        table.downgrade()
+    with table.writing() as died, pytest.raises(MisuseError), table.reading():
+        assert died is None
+    first = linearizable(underpass.Once(), models.Once())
+    with suppress(ZeroDivisionError), first.running() as turn:
+        assert turn is not None
+        raise ZeroDivisionError
+    with first.running(), pytest.raises(MisuseError), first.running():
+        pass
+    with first.running() as turn:
+        assert turn is None
+    assert first.done
+    for history in recording:
+        explain(history)
+    assert [len(history.operations) for history in recording] == [9, 8]
+    for handle in (table, first):
+        handle.close()
+
+
 def test_a_wrong_object_is_caught(recording: Recording) -> None:
     class Broken:
         def add(self, value: int) -> int:
@@ -91,6 +115,58 @@ def test_a_wrong_object_is_caught(recording: Recording) -> None:
     [history] = recording
     with pytest.raises(NotLinearizable):
         explain(history)
+
+
+def test_a_writer_beside_a_reader_is_caught() -> None:
+    class Open:
+        def reading(self) -> AbstractContextManager[None]:
+            return nullcontext()
+
+        def writing(self) -> AbstractContextManager[None]:
+            return nullcontext()
+
+    def program(world: World) -> None:
+        table, inside = linearizable(Open(), models.RWLock()), underpass.AtomicInt()
+
+        def read() -> None:
+            with table.reading():
+                inside.add(1)
+
+        def write() -> None:
+            with table.writing():
+                inside.add(1)
+
+        world.process(read)
+        world.process(write)
+
+    with pytest.raises(Failure) as caught:
+        lab.explore(program, schedules=100, seed=1, jobs=1)
+    assert caught.value.trace.kind == "not linearizable"
+
+
+def test_what_runs_twice_is_caught() -> None:
+    class Twice:
+        def __init__(self) -> None:
+            self._done = underpass.AtomicInt()
+
+        @contextmanager
+        def running(self) -> Generator[SimpleNamespace | None]:
+            yield None if self._done.load() else SimpleNamespace(died=None)
+            self._done.store(1)
+
+    def program(world: World) -> None:
+        start = linearizable(Twice(), models.Once())
+
+        def run() -> None:
+            with start.running():
+                pass
+
+        world.process(run)
+        world.process(run)
+
+    with pytest.raises(Failure) as caught:
+        lab.explore(program, schedules=100, seed=1, jobs=1)
+    assert caught.value.trace.kind == "not linearizable"
 
 
 def test_a_kill_leaves_the_operation_pending(recording: Recording) -> None:
@@ -302,6 +378,45 @@ def barrier(world: World) -> None:
     world.process(wait)
     world.process(wait_once)
     world.process(start.reset)
+
+
+@explored
+def rwlock(world: World) -> None:
+    table = linearizable(underpass.RWLock(), models.RWLock())
+
+    def write() -> None:
+        with suppress(TimedOut), table.writing(timeout=1), suppress(MisuseError):
+            table.downgrade()
+
+    def read() -> None:
+        with suppress(TimedOut, OwnerDiedError), table.reading(timeout=1), table.reading(timeout=1):
+            pass
+
+    def read_and_write() -> None:
+        with suppress(TimedOut, OwnerDiedError), table.reading():
+            table.upgrade(timeout=1)
+
+    world.process(write)
+    world.process(read)
+    world.process(read_and_write)
+
+
+@explored
+def once(world: World) -> None:
+    start = linearizable(underpass.Once(), models.Once())
+
+    def run() -> None:
+        with suppress(TimedOut), start.running(timeout=1):
+            pass
+
+    def fail() -> None:
+        with suppress(TimedOut, ZeroDivisionError), start.running(timeout=1) as turn:
+            if turn is not None:
+                raise ZeroDivisionError
+
+    world.process(run)
+    world.process(run)
+    world.process(fail)
 
 
 @pytest.mark.parametrize("program", [pytest.param(program, id=name) for name, program in OBJECTS.items()])

@@ -40,6 +40,10 @@ pub enum Fault {
     UnitsOfTheDead,
     /// Who waits for many falls asleep whatever has become of what it announced: who changed it may have died before the ring.
     UncomparedAnnouncement,
+    /// Who may be handed a mutex that lends does not name it: if it dies before it has come, it stays in the word for ever.
+    UnnamedHeir,
+    /// Who gives a mutex that lends back does not tell those who look on.
+    UntoldOnlooker,
 }
 
 /// Whether that is wrong, here and now.
@@ -60,7 +64,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 17] = [
+    const FAULTS: [(&str, Fault); 19] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -78,6 +82,8 @@ mod chosen {
         ("wake of one", Fault::WakeOfOne),
         ("units of the dead", Fault::UnitsOfTheDead),
         ("uncompared announcement", Fault::UncomparedAnnouncement),
+        ("unnamed heir", Fault::UnnamedHeir),
+        ("untold onlooker", Fault::UntoldOnlooker),
     ];
 
     thread_local! {

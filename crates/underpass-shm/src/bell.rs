@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::Ordering::Acquire;
 
 use crate::layout::bell::{ARMED, BellWords, RUNG, RUNG_HERE};
 use crate::life::Life;
@@ -96,11 +96,7 @@ impl Bell {
 
     /// Has whoever rings from now on tell: before its owner looks what it was rung for.
     pub fn arm(&self) -> Result<()> {
-        let words = self.words()?;
-        if words.socket.load(Acquire) != ARMED {
-            // SYNC(bell-1): pairs with `Lives::knock`.
-            words.socket.swap(ARMED, AcqRel);
-        }
+        self.words()?.arm();
         Ok(())
     }
 }

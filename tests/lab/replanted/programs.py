@@ -128,6 +128,23 @@ def unwatched_heir(world: World) -> None:
     world.process(have_it_last, mortal=False)
 
 
+def untold_onlooker(world: World) -> None:
+    """One looks on while a mutex that lends is held, and has to see that it was given back: its owner lives on."""
+    lock, never, over = Mutex(inherit_priority=True), Event(), Semaphore(0)
+
+    def have_it() -> None:
+        with lock:
+            pass
+        over.acquire()
+
+    def look_on() -> None:
+        wait_any(never, lock)
+        over.release()
+
+    world.process(have_it)
+    world.process(look_on)
+
+
 def kept_watch(world: World) -> None:
     """Two sleep for a lock. One of them gets it, and dies with it, while the one who had it before lives on."""
     lock, over = Mutex(), Semaphore(0)
@@ -372,6 +389,7 @@ REPLANTED = (
     Replanted("grant to the dead", grant_to_the_dead, "untold death", kills=1),
     Replanted("grant to the dead", unit_for_the_dead, "untold death", kills=1),
     Replanted("unwatched heir", unwatched_heir, "untold death", kills=1, schedules=10_000),
+    Replanted("untold onlooker", untold_onlooker, "lost wake-up"),
     Replanted("kept watch", kept_watch, "untold death", kills=1, schedules=10_000),
     Replanted("kept watch", kept_watch_of_one_who_leaves, "lost wake-up"),
     Replanted("unwatched party", unwatched_party, "untold death", kills=1, schedules=5_000),

@@ -18,6 +18,7 @@ use super::Mutex;
 use crate::error::Phase;
 use crate::kernel::{Kernel, Lent, Locked, Owed, Purpose, Watch};
 use crate::lock::TWICE;
+use crate::planted::{Fault, planted};
 use crate::{Deadline, Error, Result};
 
 /// What is said to a thread that would wait for others that wait for it.
@@ -95,7 +96,7 @@ pub(super) fn take(mutex: &Mutex, kernel: &dyn Kernel, deadline: Deadline, me: M
     let line = Line { mutex, words: &mutex.words, kernel, me };
     line.settle()?;
     // While the kernel may write this thread into the word and its life is not beside it.
-    let _owed = Owed::name_lent(kernel, line.words);
+    let _owed = (!planted(Fault::UnnamedHeir)).then(|| Owed::name_lent(kernel, line.words));
     let mut watch = Watch::new();
     watch.purpose = Some(Purpose::new(Operation::Acquire));
     let until = if deadline == Deadline::NoWait { Some(0) } else { deadline.time() };
@@ -256,7 +257,7 @@ impl<'a> Line<'a> {
                 continue;
             }
             let handed = if waits { self.kernel.unlock_pi(self.lent()) } else { Ok(()) };
-            if now.is_watched() {
+            if now.is_watched() && !planted(Fault::UntoldOnlooker) {
                 self.tell();
             }
             return handed;

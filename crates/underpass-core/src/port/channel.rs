@@ -14,12 +14,10 @@ use underpass_shm::sync::{
     fence,
 };
 
-use super::stack::{End, Stack};
+use super::stack::{End, STACKS, Stack};
 use crate::kernel::Kernel;
 use crate::{Error, Result};
 
-/// A-stacks of a channel: calls that one client has in progress at a time.
-pub const STACKS: usize = 4;
 /// Two cache lines, which processors fetch together: what one side writes starts at a multiple of it.
 const PAIR: usize = 128;
 

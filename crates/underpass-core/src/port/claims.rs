@@ -7,8 +7,7 @@ use underpass_shm::sync::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
-use super::channel::STACKS;
-use super::stack::Stack;
+use super::stack::{STACKS, Stack};
 use crate::error::Phase;
 use crate::kernel::{Kernel, Watch};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
@@ -19,7 +18,7 @@ pub const FREE: u32 = 0;
 const BUSY: u32 = 1;
 pub const ABANDONED: u32 = 2;
 
-/// What each A-stack is at.
+/// What each A-stack of a channel is at, of its client.
 #[derive(Debug)]
 pub struct Claims {
     states: [AtomicU32; STACKS],
@@ -33,6 +32,7 @@ pub struct Claims {
 
 impl Claims {
     /// All free.
+    #[must_use]
     pub fn new() -> Self {
         Self {
             states: std::array::from_fn(|_| AtomicU32::new(FREE)),

@@ -16,7 +16,6 @@ mod annex;
 mod badge;
 #[cfg(not(loom))]
 mod channel;
-#[cfg(not(loom))]
 mod claims;
 #[cfg(not(loom))]
 mod client;
@@ -43,7 +42,9 @@ pub use annex::USERS;
 #[cfg(not(loom))]
 pub use badge::Badge;
 #[cfg(not(loom))]
-pub use channel::{Channel, STACKS, channel_size};
+pub use channel::{Channel, channel_size};
+#[cfg(loom)]
+pub use claims::{ABANDONED, Claims, FREE};
 #[cfg(not(loom))]
 pub use client::{Client, Reply, notify};
 pub use payload::Payload;
@@ -53,7 +54,7 @@ pub use posted::Posted;
 pub use seats::Call;
 #[cfg(not(loom))]
 pub use server::{Census, Received, Server, Wish};
-pub use stack::{End, Stack, Taken};
+pub use stack::{End, STACKS, Stack, Taken};
 
 /// Largest message of a port, in bytes.
 pub const MOST_BYTES: usize = 1 << 30;

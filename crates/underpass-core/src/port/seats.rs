@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use underpass_shm::layout::port::{ACTIVE_WORDS, PortWords, WORD_BITS};
 use underpass_shm::sync::{AtomicU32, Ordering::Relaxed};
 
-use super::channel::{Channel, STACKS};
-use super::stack::{Stack, Taken};
+use super::channel::Channel;
+use super::stack::{STACKS, Stack, Taken};
 use super::{active, doorbell};
 use crate::kernel::Kernel;
 

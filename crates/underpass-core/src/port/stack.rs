@@ -15,6 +15,9 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use super::payload::Payload;
 use crate::kernel::Kernel;
 
+/// A-stacks of a channel: calls that one client has in progress at a time. Loom has as few as will do.
+pub const STACKS: usize = if cfg!(loom) { 1 } else { 4 };
+
 /// The views of one A-stack.
 #[derive(Debug)]
 pub struct Stack {

@@ -217,7 +217,11 @@ impl Ready for Fair {
 
     /// A unit is free.
     fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
-        let (true, Some(watch)) = (self.value() == 0, watch) else { return Ok(self.value() > 0) };
+        // Looked at once: a unit that is taken between two looks would leave one who waits unannounced.
+        if self.value() > 0 {
+            return Ok(true);
+        }
+        let Some(watch) = watch else { return Ok(false) };
         let _held = self.waiters.enter(kernel, self)?;
         self.waiters.reap(kernel, self);
         self.waiters.announce_onlooker(watch);

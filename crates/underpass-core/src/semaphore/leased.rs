@@ -349,7 +349,11 @@ impl Ready for Leased {
 
     /// A unit is free, or was a dead process's.
     fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
-        let (0, Some(watch)) = (self.value(kernel), watch) else { return Ok(self.value(kernel) > 0) };
+        // Looked at once, as in [`super::fair::Fair`].
+        if self.value(kernel) > 0 {
+            return Ok(true);
+        }
+        let Some(watch) = watch else { return Ok(false) };
         let me = kernel.me()?;
         let turn = Turn::new(self, kernel, me);
         let _held = self.waiters.enter(kernel, &turn)?;

@@ -173,7 +173,7 @@ pub struct World {
 #[derive(Debug)]
 pub struct Watched {
     /// Where its words are.
-    pub words: std::ops::Range<usize>,
+    pub words: Vec<std::ops::Range<usize>>,
     /// Who is rung for it.
     pub watchers: WatchersWords,
     /// By what it is known.
@@ -453,9 +453,9 @@ impl Kernel for ThreadKernel {
             self.die();
         }
         let woken = self.world.state().wake(Place::word(word), count);
-        if let Some(watched) =
-            self.world.watched.iter().find(|watched| watched.words.contains(&std::ptr::from_ref(word).addr()))
-        {
+        let at = std::ptr::from_ref(word).addr();
+        let is_there = |watched: &&Watched| watched.words.iter().any(|part| part.contains(&at));
+        if let Some(watched) = self.world.watched.iter().find(is_there) {
             let bell = |number: usize| self.world.bells.get(number);
             many::ring(&watched.watchers, watched.nonce, bell, |_, bell| {
                 self.world.state().wake(Place::word(&bell.rings), 1);

@@ -1,5 +1,6 @@
 //! Who waits for many: nobody who finds it announced keeps what it changed to itself, and no death does.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use underpass_core::Deadline;
@@ -7,33 +8,51 @@ use underpass_core::kernel::Kernel;
 use underpass_core::many::{self, Enough, Member, Ready};
 use underpass_core::mutex::Mutex;
 use underpass_core::semaphore::{MOST, Semaphore};
+use underpass_shm::layout::bell::WatchersWords;
 use underpass_shm::layout::mutex::MutexWords;
 use underpass_shm::layout::semaphore::SemaphoreWords;
 use underpass_shm::place::Placed;
 use underpass_shm::sync::Ordering::Release;
 
-use crate::kernel::{Dies, Running, Watched, World, explore, explore_long, sure};
+use crate::kernel::{Dies, Running, ThreadKernel, Watched, World, explore, explore_long, sure};
+
+mod hearing;
+pub mod slots;
 
 const NONCE: u64 = 70;
 
-fn watched<T>(words: &Placed<T>) -> Vec<Watched> {
-    let start = std::ptr::from_ref::<T>(words).addr();
-    let watchers = underpass_shm::layout::bell::WatchersWords::new();
-    vec![Watched { words: start..start + size_of::<T>(), watchers, nonce: NONCE }]
+/// Where a row of words is.
+pub fn part<T>(words: &[T]) -> Range<usize> {
+    let all = words.as_ptr_range();
+    all.start.addr()..all.end.addr()
+}
+
+/// One object, whose words are there, and which is one of many.
+pub fn watched(words: Vec<Range<usize>>) -> Vec<Watched> {
+    vec![Watched { words, watchers: WatchersWords::new(), nonce: NONCE }]
+}
+
+/// The same, of an object that has its words in one place.
+pub fn watched_at<T>(words: &Placed<T>) -> Vec<Watched> {
+    watched(vec![part(std::slice::from_ref(&**words))])
 }
 
 fn semaphore(immortal: bool) -> (Arc<World>, Arc<Semaphore>, Placed<SemaphoreWords>) {
     let words = Placed::own(SemaphoreWords::new(0));
-    let world = World::of(immortal, watched(&words));
+    let world = World::of(immortal, watched_at(&words));
     (world, Arc::new(Semaphore::new(words.clone(), MOST, false)), words)
 }
 
-fn onlooker<T: Ready + 'static>(world: &Arc<World>, life: u32, object: &Arc<T>) -> Running<Vec<usize>> {
+/// One who waits for many, of which this is one.
+pub fn onlooker<T: Ready + 'static>(world: &Arc<World>, life: u32, object: &Arc<T>) -> Running<Vec<usize>> {
     let (object, of) = (object.clone(), world.clone());
-    world.spawn(life, move |kernel| {
-        let member = Member { object: &*object, kernel, watchers: of.watchers(0), nonce: NONCE };
-        sure(many::wait(&[member], Enough::Any, Deadline::Never))
-    })
+    world.spawn(life, move |kernel| look_on(&of, kernel, &*object))
+}
+
+/// The same, of the calling thread.
+pub fn look_on(world: &World, kernel: &ThreadKernel, object: &dyn Ready) -> Vec<usize> {
+    let member = Member { object, kernel, watchers: world.watchers(0), nonce: NONCE };
+    sure(many::wait(&[member], Enough::Any, Deadline::Never))
 }
 
 #[test]
@@ -82,7 +101,7 @@ fn test_a_mutex_is_given_back_or_its_owner_dies() {
     for dies in [Dies::Never, Dies::BeforeWake] {
         explore_long(move || {
             let words = Placed::own(MutexWords::new());
-            let world = World::of(matches!(dies, Dies::Never), watched(&words));
+            let world = World::of(matches!(dies, Dies::Never), watched_at(&words));
             let mutex = Arc::new(Mutex::new(words, false));
             let owner = {
                 let mutex = mutex.clone();

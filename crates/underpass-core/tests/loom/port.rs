@@ -21,6 +21,7 @@ use underpass_shm::sync::{
 use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, join, sure};
 
 mod planted;
+mod posted;
 mod seats;
 
 /// The server's life in every program.

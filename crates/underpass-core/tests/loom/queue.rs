@@ -13,12 +13,17 @@ use underpass_shm::sync::AtomicU32;
 use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, explore_longest, join, sure};
 
 mod deaths;
+mod drained;
 mod planted;
 
 fn queue(capacity: usize) -> Arc<Queue> {
+    queue_over(Placed::own(RoomWords::new()), capacity)
+}
+
+fn queue_over(words: Placed<RoomWords>, capacity: usize) -> Arc<Queue> {
     let ring = || PlacedSlice::own((0..capacity.next_power_of_two()).map(|_| AtomicU32::new(0)).collect());
     let room = Room {
-        words: Placed::own(RoomWords::new()),
+        words,
         slots: PlacedSlice::own((0..capacity).map(|_| SlotWords::new()).collect()),
         ring: ring(),
         free: ring(),

@@ -335,15 +335,18 @@ impl WaitSet {
     ) -> PyResult<Result<Found, Error>> {
         let mut heard = Heard { all: everything, ..Heard::nothing() };
         let mut until = 0;
+        let mut news = 0;
         let mut expired = deadline == Deadline::NoWait;
         loop {
             let mut state = self.lock(py)?;
             let known = if until == 0 && !everything { state.known(py)? } else { None };
+            // What others have found, or added, since this one heard is not told again.
+            let sleeps = until != 0 && news == state.news(verb);
             let poller = state.asleep(py, verb)?;
             drop(state);
             let woken = match known {
                 Some(keys) => Ok(Polled::Keys(keys)),
-                None if until == 0 => poller.wait(0),
+                None if !sleeps => poller.wait(0),
                 None => py.detach(|| poller.wait(until)),
             };
             let mut state = self.whatever_state(py);
@@ -360,8 +363,9 @@ impl WaitSet {
                 }
             };
             // Nobody has told anything for long: somebody may have died unseen.
-            heard.all |= until != 0 && told.is_empty();
+            heard.all |= sleeps && told.is_empty();
             let candidates = state.hear(py, verb, &told, &mut heard)?;
+            news = state.news(verb);
             drop(state);
             let looked = candidates.look(py);
             let found = self.whatever_state(py).learn(py, verb, candidates, looked)?;

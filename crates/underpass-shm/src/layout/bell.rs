@@ -1,6 +1,7 @@
 //! The words of those who wait for many objects at once: a bell each, and in each object who is to be rung.
 
 use crate::place::Shared;
+use crate::sync::Ordering::{AcqRel, Acquire};
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// Bells of a space: as many as [`WatchersWords::bells`] has bits. Loom has as few words as will do.
@@ -72,6 +73,23 @@ impl BellWords {
             calls: AtomicU32::new(0),
             ready: std::array::from_fn(|_| AtomicU64::new(0)),
             waits: AtomicU32::new(0),
+        }
+    }
+}
+
+impl BellWords {
+    /// Leaves word, as [`RUNG`] or [`RUNG_HERE`], that it was rung, after the marks; true if the owner has to be told: nobody
+    /// else was first since it looked.
+    pub fn strike(&self, word: u32) -> bool {
+        // SYNC(bell-1): pairs with `arm`: it is told, or its owner takes the mark that was left before.
+        self.socket.swap(word, AcqRel) == ARMED
+    }
+
+    /// Has whoever rings from now on tell: before its owner takes the marks.
+    pub fn arm(&self) {
+        if self.socket.load(Acquire) != ARMED {
+            // SYNC(bell-1): pairs with `strike`.
+            self.socket.swap(ARMED, AcqRel);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::claim::pid_namespace;
 use super::{BELL_TABLE, Lives};
-use crate::layout::bell::{ARMED, BELLS, BellWords, RUNG, RUNG_HERE};
+use crate::layout::bell::{BELLS, BellWords, RUNG, RUNG_HERE};
 use crate::life::Life;
 use crate::poller::Poller;
 use crate::space::SOCKET;
@@ -84,8 +84,7 @@ impl Lives {
     pub fn knock(&self, number: usize, bell: &BellWords) -> bool {
         let owner = Life(bell.owner.load(Relaxed));
         let here = self.heard_here(number, owner);
-        // SYNC(bell-1): pairs with `arm`: it is told, or its owner takes the mark that was left before.
-        if bell.socket.swap(if here.is_empty() { RUNG } else { RUNG_HERE }, AcqRel) != ARMED {
+        if !bell.strike(if here.is_empty() { RUNG } else { RUNG_HERE }) {
             return self.alive(owner);
         }
         if !here.is_empty() {

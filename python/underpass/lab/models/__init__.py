@@ -6,6 +6,7 @@ from underpass.lab.models.meetings import Barrier
 from underpass.lab.models.model import Bracket, Model, Step
 from underpass.lab.models.numbers import AtomicInt
 from underpass.lab.models.queues import Queue, Taken
+from underpass.lab.models.turns import Once, RWLock
 
 __all__ = [
     "AtomicInt",
@@ -16,7 +17,9 @@ __all__ = [
     "Model",
     "Mutex",
     "Notification",
+    "Once",
     "Queue",
+    "RWLock",
     "Semaphore",
     "Step",
     "Taken",

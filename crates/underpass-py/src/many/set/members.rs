@@ -41,6 +41,8 @@ pub struct State {
     waiting: usize,
     /// Threads that sleep here to dispatch.
     dispatching: usize,
+    /// How often something was found, or added, for those who wait and for those who dispatch. See [`Self::news`].
+    news: [u32; 2],
     /// Somebody has the descriptor, and looks only when it is readable.
     exposed: bool,
 }
@@ -172,7 +174,7 @@ impl State {
         self.descriptors += usize::from(matches!(source, Source::Descriptor(_)));
         self.known.insert(identity, key);
         self.members.insert(key, Member { identity, what: what.clone().unbind(), handler, source });
-        self.remind_sleepers();
+        self.call([true; 2]);
         Ok(())
     }
 
@@ -306,15 +308,31 @@ impl State {
         let members: Vec<(u64, &Member)> =
             all.into_iter().filter_map(|key| Some((key, self.members.get(&key)?))).collect();
         // Who looked may have heard in another's place.
-        for (other, somebody) in
-            [(Verb::Wait, self.exposed || self.waiting > 0), (Verb::Dispatch, self.dispatching > 0)]
-        {
-            if somebody && members.iter().any(|(_, member)| member.is_for(other)) {
-                self.remind(other);
+        let called = [Verb::Wait, Verb::Dispatch].map(|other| members.iter().any(|(_, member)| member.is_for(other)));
+        let told = members.into_iter().filter(|(_, member)| member.is_for(verb));
+        let found = told.map(|(key, member)| member.found(py, key)).collect();
+        self.call(called);
+        Ok(found)
+    }
+
+    /// Has those who wait look again, or those who dispatch, or both: who sleep, and who are about to.
+    fn call(&mut self, [waiting, dispatching]: [bool; 2]) {
+        for (verb, is_called, somebody) in [
+            (Verb::Wait, waiting, self.exposed || self.waiting > 0),
+            (Verb::Dispatch, dispatching, self.dispatching > 0),
+        ] {
+            if is_called {
+                self.news[verb as usize] = self.news[verb as usize].wrapping_add(1);
+            }
+            if is_called && somebody {
+                self.remind(verb);
             }
         }
-        let told = members.into_iter().filter(|(_, member)| member.is_for(verb));
-        Ok(told.map(|(key, member)| member.found(py, key)).collect())
+    }
+
+    /// Changes when those who sleep for that have to look: who finds it as it was when it heard may sleep.
+    pub fn news(&self, verb: Verb) -> u32 {
+        self.news[verb as usize]
     }
 
     fn hearing(&mut self, py: Python<'_>) -> PyResult<&mut Hearing> {
@@ -335,16 +353,6 @@ impl State {
     fn end_if_alone(&mut self) {
         if self.closed && self.waiting + self.dispatching == 0 {
             self.hearing = None;
-        }
-    }
-
-    /// Has all who sleep here look again, and who has the descriptor.
-    fn remind_sleepers(&self) {
-        if self.exposed || self.waiting > 0 {
-            self.remind(Verb::Wait);
-        }
-        if self.dispatching > 0 {
-            self.remind(Verb::Dispatch);
         }
     }
 
