@@ -172,12 +172,18 @@ pub struct World {
 /// An object that is one of many.
 #[derive(Debug)]
 pub struct Watched {
-    /// Where its words are.
+    /// Where its words are; empty: wherever, as there is no other object.
     pub words: std::ops::Range<usize>,
     /// Who is rung for it.
     pub watchers: WatchersWords,
     /// By what it is known.
     pub nonce: u64,
+}
+
+impl Watched {
+    fn has(&self, word: &AtomicU32) -> bool {
+        self.words.is_empty() || self.words.contains(&std::ptr::from_ref(word).addr())
+    }
 }
 
 impl World {
@@ -453,9 +459,7 @@ impl Kernel for ThreadKernel {
             self.die();
         }
         let woken = self.world.state().wake(Place::word(word), count);
-        if let Some(watched) =
-            self.world.watched.iter().find(|watched| watched.words.contains(&std::ptr::from_ref(word).addr()))
-        {
+        if let Some(watched) = self.world.watched.iter().find(|watched| watched.has(word)) {
             let bell = |number: usize| self.world.bells.get(number);
             many::ring(&watched.watchers, watched.nonce, bell, |_, bell| {
                 self.world.state().wake(Place::word(&bell.rings), 1);
