@@ -277,8 +277,8 @@ impl AtomicInt {
     }
 
     /// A task's wait while the value is ``expected``.
-    fn _stay(slf: Bound<'_, Self>, expected: Number) -> PyResult<AtomicIntStay> {
-        let (py, handle) = (slf.py(), slf.get().handle.clone());
+    fn _stay(&self, py: Python<'_>, expected: Number) -> PyResult<AtomicIntStay> {
+        let handle = self.handle.clone();
         let core = Stay::new(Arc::new(over(py, &handle)?), core::AtomicInt::wish(expected.0));
         Ok(AtomicIntStay { handle, core })
     }
