@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 from tests.conformance.backends import Processes, Threads
 from tests.conformance.loops import EventLoop, until, until_waiting
 from underpass import (
+    AtomicInt,
     Barrier,
     ClosedError,
     EndOfStream,
@@ -23,6 +24,7 @@ from underpass import (
     MessageTooLongError,
     Mutex,
     Notification,
+    Once,
     Port,
     Queue,
     Semaphore,
@@ -32,7 +34,7 @@ from underpass import (
     wait_any,
 )
 from underpass.aio import running
-from underpass.sync import Latch
+from underpass.sync import Latch, SpinLock
 
 World = Threads | Processes
 Case = tuple[Any, Callable[[Any], Awaitable[object]], Callable[[Any], object], object]
@@ -42,6 +44,8 @@ WAITS: dict[str, Callable[[], Case]] = {
     "acquire": lambda: (Semaphore(0), lambda it: it.aio.acquire(), lambda it: it.release(), True),
     "event": lambda: (Event(), lambda it: it.aio.wait(), lambda it: it.set(), True),
     "latch": lambda: (Latch(1), lambda it: it.aio.wait(), lambda it: it.count_down(), True),
+    "number": lambda: (AtomicInt(), lambda it: it.aio.wait(0), lambda it: it.store(7), True),
+    "barrier": lambda: (Barrier(2), lambda it: it.aio.wait(), lambda it: it.wait(), 0),
     "any flag": lambda: (Notification(), lambda it: it.aio.wait(6), lambda it: it.notify(3), 2),
     "all flags": lambda: (Notification(), lambda it: it.aio.wait(6, all=True), lambda it: it.notify(7), 6),
     "get": lambda: (Queue(), lambda it: it.aio.get(), lambda it: it.put(b"a"), b"a"),
@@ -449,10 +453,10 @@ def test_faces_pickle_compare_and_say_what_they_are() -> None:
 
 
 def test_what_cannot_be_awaited_says_so() -> None:
-    barrier = Barrier(2)
-    with pytest.raises(AttributeError, match="a Barrier cannot be awaited"):
-        barrier.aio  # noqa: B018
-    assert not hasattr(barrier, "aio")
+    lock: Any = SpinLock()
+    with pytest.raises(AttributeError, match="a SpinLock cannot be awaited"):
+        lock.aio  # noqa: B018
+    assert not hasattr(lock, "aio")
 
 
 @pytest.mark.parametrize(
@@ -463,6 +467,9 @@ def test_what_cannot_be_awaited_says_so() -> None:
         (aio.Notification, Notification),
         (aio.Event, Event),
         (aio.Latch, Latch),
+        (aio.Once, Once),
+        (aio.Barrier, Barrier),
+        (aio.AtomicInt, AtomicInt),
         (aio.Queue, Queue),
         (aio.Port, Port),
     ],

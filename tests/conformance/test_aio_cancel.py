@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from tests.conformance.loops import EventLoop, until_waiting, waiting
-from underpass import Event, Notification, Queue, Semaphore, aio
+from underpass import AtomicInt, Event, Notification, Queue, Semaphore, aio
 from underpass.sync import Latch
 
 Case = tuple[Any, Callable[[Any], Awaitable[object]], Callable[[Any], object], Callable[[Any], object]]
@@ -41,6 +41,7 @@ VERBS: dict[str, Callable[[], Case]] = {
     "holding": lambda: (Semaphore(0), lambda it: hold(it.aio.holding()), lambda it: it.release(), lambda it: it.value),
     "event": lambda: (Event(), lambda it: it.aio.wait(), lambda it: it.set(), lambda it: it.is_set()),
     "latch": lambda: (Latch(1), lambda it: it.aio.wait(), lambda it: it.count_down(), lambda it: it.count == 0),
+    "number": lambda: (AtomicInt(), lambda it: it.aio.wait(0), lambda it: it.add(1), lambda it: it.load()),
     "flag": lambda: (Notification(), lambda it: it.aio.wait(2), lambda it: it.notify(2), lambda it: it.bits == 0),
     "get": lambda: (Queue(), lambda it: it.aio.get(), lambda it: it.put(b"a"), lambda it: 1 - it.depth),
     "get_into": lambda: (

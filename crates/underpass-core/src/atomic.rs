@@ -6,12 +6,16 @@
 //! Invariant: whoever changes the value sees each waiter that has not seen the change, and serves it or leaves its baton
 //! to another waiter; one that is about to sleep looks at the value itself.
 
+use std::cell::Cell;
+
 use underpass_shm::layout::atomic::AtomicWords;
 use underpass_shm::place::Placed;
 use underpass_shm::sync::AtomicU64;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use crate::kernel::{Kernel, Watch};
+use crate::planted::{Fault, planted};
+use crate::stay::Slotted;
 use crate::wait::Sleepers as _;
 use crate::waiters::{Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
@@ -134,10 +138,17 @@ impl AtomicInt {
         }
     }
 
+    /// That of one who waits while the value is `expected`.
+    #[inline]
+    #[must_use]
+    pub fn wish(expected: i64) -> Wish {
+        Wish { value: expected.cast_unsigned(), how: 0 }
+    }
+
     /// Sleeps while the value is `expected`, until a wake.
     #[inline]
     pub fn wait(&self, kernel: &dyn Kernel, expected: i64, deadline: Deadline) -> Result<()> {
-        let wish = Wish { value: expected.cast_unsigned(), how: 0 };
+        let wish = Self::wish(expected);
         if self.ready(wish) {
             return Ok(());
         }
@@ -162,7 +173,7 @@ impl AtomicInt {
             if !self.waiters.grant(index, CHOSEN) {
                 continue;
             }
-            if self.waiters.tell(kernel, index) {
+            if self.tell_chosen(kernel, index) {
                 woken += 1;
             } else {
                 // In place of the dead the next is chosen here.
@@ -171,6 +182,19 @@ impl AtomicInt {
         }
         self.waiters.open_door(kernel);
         Ok(woken)
+    }
+
+    /// Tells one who was chosen; false if it is dead. The lock is held.
+    fn tell_chosen(&self, kernel: &dyn Kernel, index: usize) -> bool {
+        if self.waiters.rouse(kernel, index) {
+            return true;
+        }
+        let comes = self.waiters.will_come(kernel, index);
+        if comes && !planted(Fault::UnwatchedChoice) {
+            // It did not sleep, so its death would tell nobody but those who watch it.
+            self.waiters.call_one(kernel);
+        }
+        comes
     }
 
     /// How many have a slot in which they wait.
@@ -216,9 +240,29 @@ impl Room for AtomicInt {
         let _owed = self.waiters.begin(kernel);
         while let Some(index) = self.waiters.first() {
             if self.waiters.grant(index, CHOSEN) {
-                self.waiters.tell(kernel, index);
+                self.tell_chosen(kernel, index);
                 return;
             }
         }
+    }
+}
+
+impl Slotted for AtomicInt {
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn is_torn(&self, _kernel: &dyn Kernel) -> bool {
+        self.waiters.waiting().any(|(_, wish)| self.ready(wish))
+    }
+
+    fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
+        if seat.get().is_none() && self.ready(wish) {
+            return Ok(Some(CHANGED));
+        }
+        let mut mine = seat.get();
+        let given = self.waiters.attempt(kernel, self, wish, &mut mine, Some(&mut Watch::new()), true);
+        seat.set(mine);
+        given
     }
 }

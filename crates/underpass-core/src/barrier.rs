@@ -17,6 +17,7 @@ use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
 use crate::kernel::{Kernel, Watch};
 use crate::planted::{Fault, planted};
+use crate::stay::Slotted;
 use crate::wait::{Patience, Waiting, wait_until};
 use crate::waiters::{Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
@@ -86,7 +87,17 @@ impl Barrier {
             Some(given) => Ok(given),
             None => self.sleep(kernel, me, &seat, deadline),
         };
-        let given = ended.or_else(|error| self.leave(kernel, me, seat.get(), error))?;
+        ended.or_else(|error| self.leave(kernel, me, seat.get(), error)).and_then(Self::judge)
+    }
+
+    /// That of one who waits, by which it does not watch itself.
+    #[must_use]
+    pub fn wish(me: Me) -> Wish {
+        Wish { value: u64::from(me.process.0), how: 0 }
+    }
+
+    /// What one is told: how many had come before, or why it does not pass.
+    pub fn judge(given: u64) -> Result<u32> {
         match (Break::read(given), (given >> 32) as u32) {
             (Some(broken), _) => Err(Error::Broken(broken)),
             (None, RESET) => Err(Error::Reset),
@@ -137,7 +148,7 @@ impl Barrier {
             return Ok(Some(broken));
         }
         if self.waiting() + 1 < self.parties as usize {
-            seat.set(self.waiters.seat(kernel, self, Wish { value: u64::from(me.process.0), how: 0 })?);
+            seat.set(self.waiters.seat(kernel, self, Self::wish(me))?);
             return Ok(None);
         }
         // One that died in its slot has come, but does not go on.
@@ -194,7 +205,7 @@ impl Barrier {
             }
             let Some(watch) = watch.as_deref_mut() else { return Ok(None) };
             if self.waiters.queue_at_door(watch) {
-                self.watch(Wish { value: u64::from(me.process.0), how: 0 }, watch);
+                self.watch(Self::wish(me), watch);
                 return Ok(None);
             }
         }
@@ -337,5 +348,19 @@ impl Room for Barrier {
 
     fn take_back(&self, _kernel: &dyn Kernel, _index: usize, _given: u64) {
         // That its generation has ended is nothing that another could use.
+    }
+}
+
+impl Slotted for Barrier {
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn is_torn(&self, kernel: &dyn Kernel) -> bool {
+        self.words.ending.load(Acquire) != 0 || self.broken().is_none() && self.death(kernel).is_some()
+    }
+
+    fn step(&self, kernel: &dyn Kernel, _wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
+        self.attempt(kernel, kernel.me()?, seat, Some(&mut Watch::new()), true)
     }
 }

@@ -8,6 +8,10 @@
 //! after it finds it here. A notification has happened once `pending` is set. While somebody was granted a wake-up and
 //! has not come, `runner` lives and tells the next one, or a wake is under way to one who sleeps and mends that.
 
+mod steps;
+
+pub use steps::Absence;
+
 use std::cell::Cell;
 
 use underpass_shm::layout::condition::{ALL, ConditionWords};
@@ -88,7 +92,12 @@ struct Stay<'a> {
     orphaned: Cell<bool>,
 }
 
-impl Stay<'_> {
+impl<'a> Stay<'a> {
+    fn new(me: Me, under: &'a dyn Under) -> Self {
+        let (seat, calls, since) = (Cell::new(None), Cell::new(0), Cell::new(None));
+        Self { me, under, seat, calls, since, orphaned: Cell::new(false) }
+    }
+
     /// The one before it lives, but does not come to tell it: it may be stopped.
     fn has_been_long(&self, now: u64) -> bool {
         let since = self.since.get().unwrap_or(now);
@@ -117,20 +126,11 @@ impl Condition {
     /// Gives the mutex back, waits until notified, and takes the mutex again, however the wait has ended.
     pub fn wait(&self, kernel: &dyn Kernel, under: &dyn Under, deadline: Deadline) -> Result<()> {
         let me = kernel.me()?;
-        match under.depth()? {
-            0 => return Err(Error::NotOwner),
-            1 => {}
-            depth => {
-                return Err(Error::Misuse(format!(
-                    "this thread holds its mutex {depth} times, and a wait gives one of them back: wait where it is held once"
-                )));
-            }
-        }
+        Self::check(under)?;
         if deadline == Deadline::NoWait {
             return Err(Error::WouldBlock);
         }
-        let (seat, calls, since) = (Cell::new(None), Cell::new(0), Cell::new(None));
-        let stay = Stay { me, under, seat, calls, since, orphaned: Cell::new(false) };
+        let stay = Stay::new(me, under);
         let late = planted(Fault::LateSeat);
         if late {
             under.give()?;
@@ -160,6 +160,17 @@ impl Condition {
             return Err(Error::Interrupted);
         }
         ended
+    }
+
+    /// Who waits holds the mutex once.
+    fn check(under: &dyn Under) -> Result<()> {
+        match under.depth()? {
+            0 => Err(Error::NotOwner),
+            1 => Ok(()),
+            depth => Err(Error::Misuse(format!(
+                "this thread holds its mutex {depth} times, and a wait gives one of them back: wait where it is held once"
+            ))),
+        }
     }
 
     /// Grants up to `count` who wait a wake-up, the most urgent first, and of those the longest; how many.

@@ -27,6 +27,7 @@ pub mod queue;
 pub mod rwlock;
 pub mod semaphore;
 pub mod site;
+pub mod stay;
 pub mod wait;
 pub mod waiters;
 #[cfg(not(loom))]

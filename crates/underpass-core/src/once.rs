@@ -10,8 +10,10 @@ use underpass_shm::layout::once::OnceWords;
 use underpass_shm::place::Placed;
 use underpass_shm::sync::Ordering::{Acquire, Release};
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Watch};
+use crate::many::Ready;
 use crate::mutex::{Death, Holder, Mutex};
+use crate::wait::Sleepers;
 use crate::{Deadline, Error, Result};
 
 /// A handle of a once.
@@ -82,5 +84,16 @@ impl Once {
     #[must_use]
     pub fn runner(&self, kernel: &dyn Kernel) -> Option<Holder> {
         if self.is_done() { None } else { self.turn.holder(kernel) }
+    }
+}
+
+impl Ready for Once {
+    fn sleepers(&self) -> &dyn Sleepers {
+        self.turn.sleepers()
+    }
+
+    /// It has run, or nobody runs it who lives.
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        Ok(self.is_done() || self.turn.is_ready(kernel, watch)?)
     }
 }

@@ -32,6 +32,8 @@ pub enum Fault {
     KeptTurn,
     /// Whoever lets readers in does not tell the writer that waits on: it watches who held the lock before.
     UnwatchedReader,
+    /// Who chooses one that did not sleep tells none of those who do: nobody watches the one that was chosen.
+    UnwatchedChoice,
     /// Who was handed a mutex does not tell those behind it, of whom one has to watch it.
     UnwatchedHeir,
     /// Who opens a latch wakes one of those who sleep, as if that one passed it on.
@@ -64,7 +66,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 19] = [
+    const FAULTS: [(&str, Fault); 20] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -78,6 +80,7 @@ mod chosen {
         ("late seat", Fault::LateSeat),
         ("kept turn", Fault::KeptTurn),
         ("unwatched reader", Fault::UnwatchedReader),
+        ("unwatched choice", Fault::UnwatchedChoice),
         ("unwatched heir", Fault::UnwatchedHeir),
         ("wake of one", Fault::WakeOfOne),
         ("units of the dead", Fault::UnitsOfTheDead),

@@ -22,6 +22,7 @@ use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
+mod door;
 mod occupancy;
 mod order;
 #[cfg(not(loom))]
@@ -229,34 +230,10 @@ impl Waiters {
         watch.word(&self.words.posts, posts);
     }
 
-    /// Has those look again whom nobody else tells: who sleep for the lock or at the door, and who are about to sleep.
-    pub fn recall_the_slotless(&self, kernel: &dyn Kernel) {
-        self.words.posts.fetch_add(1, AcqRel);
-        self.open_door(kernel);
-        // A sleeper may be there though the bit is not: one that was to be told by another, who died.
-        self.words.lock.word.fetch_and(!SLEEPERS, AcqRel);
-        kernel.wake(&self.words.lock.word, u32::MAX);
-    }
-
     /// Wakes all who were granted something and have not come.
     pub fn tell_all(&self, kernel: &dyn Kernel) {
         for index in self.in_state(GRANTED) {
             self.tell(kernel, index);
-        }
-    }
-
-    /// Wakes those who found no slot, if there are any.
-    pub fn open_door(&self, kernel: &dyn Kernel) {
-        // SYNC(waiters-2): pairs with the announcement in `attempt`.
-        let mut word = self.words.door.fetch_or(0, AcqRel);
-        while word & SLEEPERS != 0 {
-            match self.words.door.compare_exchange(word, word.wrapping_add(1) & !SLEEPERS, AcqRel, Acquire) {
-                Ok(_) => {
-                    kernel.wake(&self.words.door, u32::MAX);
-                    return;
-                }
-                Err(other) => word = other,
-            }
         }
     }
 
@@ -301,7 +278,8 @@ impl Waiters {
         }
     }
 
-    fn attempt<'a>(
+    /// One look: takes what it was given, or a slot.
+    pub fn attempt<'a>(
         &'a self,
         kernel: &dyn Kernel,
         room: &'a dyn Room,
@@ -335,9 +313,28 @@ impl Waiters {
         kernel: &dyn Kernel,
         room: &'a dyn Room,
         index: usize,
-        watch: Option<&mut Watch<'a>>,
+        mut watch: Option<&mut Watch<'a>>,
         slept: bool,
     ) -> Result<Option<u64>> {
+        while self.is_given(kernel, room, index, watch.as_deref_mut(), slept, &|| true)? {
+            if let Some(given) = self.take(kernel, room, index) {
+                return Ok(Some(given));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a slot was given something, which its owner takes then; if not, the owner says what it sleeps for. One that
+    /// has slept mends what is torn.
+    pub fn is_given<'a>(
+        &'a self,
+        kernel: &dyn Kernel,
+        room: &'a dyn Room,
+        index: usize,
+        watch: Option<&mut Watch<'a>>,
+        slept: bool,
+        is_torn: &dyn Fn() -> bool,
+    ) -> Result<bool> {
         let state = &self.slots[index].state;
         let mut posts = self.words.posts.load(Acquire);
         if slept && state.load(Acquire) != GRANTED {
@@ -345,22 +342,18 @@ impl Waiters {
             let _held = self.enter(kernel, room)?;
             // Who was granted something while it came to lock leaves the dead to those who wait on.
             if state.load(Acquire) != GRANTED {
-                room.mend(kernel);
+                if is_torn() {
+                    room.mend(kernel);
+                }
                 // SYNC(waiters-3): pairs with `leave`: what is returned is found by this sweep, or raises `posts`.
                 posts = self.words.posts.load(Acquire);
                 self.sweep(kernel, room, &[GRANTED]);
             }
         }
-        loop {
-            if let Some(given) = self.take(kernel, room, index) {
-                return Ok(Some(given));
-            }
-            match state.load(Acquire) {
-                WAITING => break,
-                // Since the look of a moment ago.
-                GRANTED => {}
-                _ => return Err(Error::Corrupted("a waiter's slot was taken from it".into())),
-            }
+        match state.load(Acquire) {
+            WAITING => {}
+            GRANTED => return Ok(true),
+            _ => return Err(Error::Corrupted("a waiter's slot was taken from it".into())),
         }
         if let Some(watch) = watch {
             room.watch(self.wish(index), watch);
@@ -368,7 +361,7 @@ impl Waiters {
             watch.word(&self.words.posts, posts);
             self.watch_given(watch);
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Takes a slot for the caller, who will sleep in it, if one is free. The lock is held.
@@ -379,29 +372,6 @@ impl Waiters {
         let Some(index) = self.vacant() else { return Ok(None) };
         self.fill(kernel, index, kernel.me()?.thread, wish)?;
         Ok(Some(index))
-    }
-
-    /// One who found no slot says that it sleeps for one; false if there is one by now. The lock is held.
-    pub fn queue_at_door<'a>(&'a self, watch: &mut Watch<'a>) -> bool {
-        let posts = self.words.posts.load(Acquire);
-        // SYNC(waiters-2): pairs with the look in `open_door`: slots are left without the lock.
-        let word = self.words.door.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
-        if self.vacant().is_some() {
-            return false;
-        }
-        watch.word(&self.words.door, word);
-        watch.word(&self.words.posts, posts);
-        self.watch_given(watch);
-        true
-    }
-
-    /// One who waits for many objects says that it is told of every change here. The lock is held.
-    pub fn announce_onlooker<'a>(&'a self, watch: &mut Watch<'a>) {
-        let posts = self.words.posts.load(Acquire);
-        let word = self.words.door.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
-        watch.word(&self.words.door, word);
-        watch.word(&self.words.posts, posts);
-        self.watch_given(watch);
     }
 
     /// Something was given to the slot, and its owner has not come for it.
@@ -497,16 +467,25 @@ impl Waiters {
         Some(given)
     }
 
+    /// Leaves its slot, unless that was given something.
+    pub fn withdraw(&self, kernel: &dyn Kernel, index: usize) -> bool {
+        let _owed = Owed::name(kernel, &self.words.baton);
+        let left = self.slots[index].state.compare_exchange(WAITING, GONE, AcqRel, Acquire).is_ok();
+        if left {
+            self.open_door(kernel);
+        }
+        left
+    }
+
     /// Leaves without what was waited for; if it has been given meanwhile, a time-out was no time-out, and a signal
     /// leaves it to others.
     #[cold]
     pub fn leave(&self, kernel: &dyn Kernel, room: &dyn Room, index: usize, error: Error) -> Result<u64> {
         let _owed = Owed::name(kernel, &self.words.baton);
-        let state = &self.slots[index].state;
-        if state.compare_exchange(WAITING, GONE, AcqRel, Acquire).is_ok() {
-            self.open_door(kernel);
+        if self.withdraw(kernel, index) {
             return Err(error);
         }
+        let state = &self.slots[index].state;
         if error == Error::TimedOut(Phase::Wait)
             && let Some(given) = self.take(kernel, room, index)
         {

@@ -6,6 +6,7 @@ use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use underpass_core::atomic as core;
 use underpass_core::kernel::Wanted;
+use underpass_core::stay::Stay;
 use underpass_core::waiters::{self, Waiters};
 use underpass_lab::record::Manner;
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
@@ -18,6 +19,7 @@ use crate::notification::describe;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
+use crate::stay::AtomicIntStay;
 use crate::timeout::Timeout;
 
 /// What fits into the word.
@@ -83,18 +85,23 @@ impl AtomicIntStatistics {
     }
 }
 
+/// The core of such an object.
+fn over(py: Python<'_>, handle: &Handle) -> PyResult<core::AtomicInt> {
+    let words = Placed::at(&handle.region, WORDS);
+    let waiters = Waiters::at(&handle.region, WORDS + size_of::<AtomicWords>());
+    let (Some(words), Some(waiters)) = (words, waiters) else {
+        let error = underpass_core::Error::Corrupted(format!("{} bytes are too few", handle.region.len()));
+        return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
+    };
+    Ok(core::AtomicInt::new(words, waiters))
+}
+
 impl Object for AtomicInt {
     const KIND: Kind = Kind::AtomicInt;
     const PARAMETERS: &'static [&'static str] = &[];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
-        let words = Placed::at(&handle.region, WORDS);
-        let waiters = Waiters::at(&handle.region, WORDS + size_of::<AtomicWords>());
-        let (Some(words), Some(waiters)) = (words, waiters) else {
-            let error = underpass_core::Error::Corrupted(format!("{} bytes are too few", handle.region.len()));
-            return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
-        };
-        let core = core::AtomicInt::new(words, waiters);
+        let core = over(py, &handle)?;
         Ok(object::base(&handle).add_subclass(Self { handle, core }))
     }
 }
@@ -120,7 +127,7 @@ impl AtomicInt {
                 Ok(())
             },
         };
-        Self::over(py, Arc::new(Handle::create(py, space, &wanted)?))
+        <Self as Object>::over(py, Arc::new(Handle::create(py, space, &wanted)?))
     }
 
     #[inline]
@@ -267,6 +274,13 @@ impl AtomicInt {
     /// Return True if the value is not ``expected``, or raise WouldBlock.
     fn wait_nowait(&self, py: Python<'_>, expected: Number) -> PyResult<bool> {
         self.wait_for(py, expected, Timeout::NoWait)
+    }
+
+    /// A task's wait while the value is ``expected``.
+    fn _stay(&self, py: Python<'_>, expected: Number) -> PyResult<AtomicIntStay> {
+        let handle = self.handle.clone();
+        let core = Stay::new(Arc::new(over(py, &handle)?), core::AtomicInt::wish(expected.0));
+        Ok(AtomicIntStay { handle, core })
     }
 
     /// Let up to ``count`` waiters go, whatever the value is; how many there were.

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::barrier as core;
 use underpass_core::kernel::Wanted;
+use underpass_core::stay::Stay;
 use underpass_core::waiters::{self, Waiters};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::barrier::{BarrierWords, MOST_PARTIES};
@@ -17,6 +18,7 @@ use crate::notification::describe;
 use crate::number::{Whole, mode};
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
+use crate::stay::BarrierStay;
 use crate::timeout::Timeout;
 
 const WAITERS: usize = WORDS + size_of::<BarrierWords>();
@@ -105,7 +107,20 @@ fn create(
         // Zeroed words are those of one that is whole and empty.
         format: &|_region| Ok(()),
     };
-    Barrier::over(py, Arc::new(Handle::create(py, space, &wanted)?))
+    <Barrier as Object>::over(py, Arc::new(Handle::create(py, space, &wanted)?))
+}
+
+/// The core of such an object.
+fn over(py: Python<'_>, handle: &Handle) -> PyResult<core::Barrier> {
+    let parties = u32::try_from(handle.header.parameters[0]).ok();
+    let parties = parties.filter(|parties| (1..=MOST_PARTIES).contains(parties));
+    let words = Placed::at(&handle.region, WORDS);
+    let waiters = Waiters::at(&handle.region, WAITERS);
+    let (Some(parties), Some(words), Some(waiters)) = (parties, words, waiters) else {
+        let error = underpass_core::Error::Corrupted("its parties or its length are out of range".into());
+        return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
+    };
+    Ok(core::Barrier::new(words, waiters, parties))
 }
 
 impl Object for Barrier {
@@ -113,15 +128,7 @@ impl Object for Barrier {
     const PARAMETERS: &'static [&'static str] = &["parties"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
-        let parties = u32::try_from(handle.header.parameters[0]).ok();
-        let parties = parties.filter(|parties| (1..=MOST_PARTIES).contains(parties));
-        let words = Placed::at(&handle.region, WORDS);
-        let waiters = Waiters::at(&handle.region, WAITERS);
-        let (Some(parties), Some(words), Some(waiters)) = (parties, words, waiters) else {
-            let error = underpass_core::Error::Corrupted("its parties or its length are out of range".into());
-            return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
-        };
-        let core = core::Barrier::new(words, waiters, parties);
+        let core = over(py, &handle)?;
         Ok(object::base(&handle).add_subclass(Self { handle, core }))
     }
 }
@@ -136,7 +143,7 @@ impl Barrier {
     }
 
     #[cold]
-    fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: underpass_core::Error) -> PyErr {
+    pub fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: underpass_core::Error) -> PyErr {
         let detail = format!("not all of its {} parties came, so it is broken now", self.count());
         raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
     }
@@ -220,6 +227,14 @@ impl Barrier {
             Ok(index) => Ok(index),
             Err(error) => Err(self.failed(py, "not passed", timeout, error)),
         }
+    }
+
+    /// A task's wait until all parties have come.
+    fn _stay(slf: Bound<'_, Self>) -> PyResult<BarrierStay> {
+        let (py, handle) = (slf.py(), slf.get().handle.clone());
+        let me = handle.kernel().me().map_err(|error| slf.get().failed(py, "not passed", Timeout::NoWait, error))?;
+        let core = Stay::new(Arc::new(over(py, &handle)?), core::Barrier::wish(me));
+        Ok(BarrierStay { barrier: slf.unbind(), handle, core })
     }
 
     /// Break it: all who wait leave with BrokenBarrierError, and nobody passes until ``reset``.

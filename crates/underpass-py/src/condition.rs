@@ -23,6 +23,7 @@ use crate::number::{Whole, mode};
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::space::Space;
+use crate::stay::ConditionStay;
 use crate::timeout::Timeout;
 use crate::under::Holding;
 
@@ -70,7 +71,7 @@ const MUTEX: &str = "mutex";
 pub struct Condition {
     handle: Arc<Handle>,
     mutex: Py<Mutex>,
-    core: core::Condition,
+    pub core: core::Condition,
 }
 
 /// A snapshot of a condition.
@@ -205,22 +206,35 @@ impl Condition {
         self.handle.check(py)?;
         let holding = Holding::new(py, &self.handle, self.mutex.get());
         let waited = deadline.and_then(|until| self.core.wait(self.handle.kernel(), &holding, until));
-        holding.ended(timeout.judge(waited), |error| {
-            let detail = match &error {
-                Error::TimedOut(_) => "nobody notified it".to_owned(),
-                _ => String::new(),
-            };
-            match error {
-                Error::NotOwner | Error::OwnerDied(_) => {
-                    self.mutex.get().failed(py, "not waited under", timeout, error)
-                }
-                error => {
-                    let context =
-                        Context { object: &self.handle.title, failed: "not waited for", time: timeout.text(), detail };
-                    raise(py, &context, error)
-                }
+        holding.ended(timeout.judge(waited), |error| self.failed(py, timeout, error))
+    }
+
+    /// How a wait failed.
+    #[cold]
+    pub fn failed(&self, py: Python<'_>, timeout: Timeout, error: Error) -> PyErr {
+        let detail = match &error {
+            Error::TimedOut(_) => "nobody notified it".to_owned(),
+            _ => String::new(),
+        };
+        match error {
+            Error::NotOwner | Error::OwnerDied(_) => self.mutex.get().failed(py, "not waited under", timeout, error),
+            error => {
+                let context =
+                    Context { object: &self.handle.title, failed: "not waited for", time: timeout.text(), detail };
+                raise(py, &context, error)
             }
-        })
+        }
+    }
+
+    /// The mutex, as the caller of one step of a wait holds it.
+    pub fn holding_of<'a, 'py>(&'a self, py: Python<'py>) -> Holding<'a, 'py> {
+        Holding::new(py, &self.handle, self.mutex.get())
+    }
+
+    /// The owner of the mutex has died, and nobody has repaired what it protects.
+    pub fn is_orphaned(&self) -> bool {
+        let mutex = self.mutex.get();
+        mutex.core().holder(mutex.handle().kernel()).is_some_and(|holder| holder.dead)
     }
 
     fn told(&self, py: Python<'_>, count: u32) -> PyResult<u32> {
@@ -377,6 +391,18 @@ impl Condition {
     fn recovering(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<MutexRecovering> {
         self.handle.refuse_closed(py)?;
         Mutex::recovering(self.mutex.clone_ref(py), timeout)
+    }
+
+    /// A task's wait.
+    fn _stay(slf: Bound<'_, Self>) -> ConditionStay {
+        let handle = slf.get().handle.clone();
+        ConditionStay::new(slf, handle)
+    }
+
+    /// What is held around a wait; of a closed handle too, to be given back.
+    #[getter]
+    fn _mutex(&self, py: Python<'_>) -> Py<Mutex> {
+        self.mutex.clone_ref(py)
     }
 
     /// The thread that holds the mutex, or None: as ``Mutex.owner``.

@@ -41,6 +41,7 @@ mod site;
 mod slot;
 mod space;
 mod spin_lock;
+mod stay;
 mod timeout;
 mod under;
 mod waits;
@@ -114,6 +115,8 @@ mod _core {
     use crate::space::{ObjectInfo, Space, reenter};
     #[pymodule_export]
     use crate::spin_lock::{SpinLock, SpinLockStatistics};
+    #[pymodule_export]
+    use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay};
     #[pymodule_export]
     use crate::waits::{Holder, Waiter, warn_waiting};
     #[pymodule_export]

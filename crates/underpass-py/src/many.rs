@@ -21,9 +21,11 @@ use crate::latch::Latch;
 use crate::mutex::Mutex;
 use crate::notification::{Notification, NotificationFlags};
 use crate::object::Pickled;
+use crate::once::Once;
 use crate::port::Port;
 use crate::queue::Queue;
 use crate::semaphore::Semaphore;
+use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay};
 use crate::timeout::Timeout;
 
 mod choice;
@@ -107,11 +109,15 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         NotificationFlags |it: &'a NotificationFlags| &it.core as &dyn Ready,
         Event |it: &'a Event| &it.core as &dyn Ready,
         Latch |it: &'a Latch| &it.core as &dyn Ready,
+        Once |it: &'a Once| &it.core as &dyn Ready,
         Queue |it: &'a Queue| &*it.core as &dyn Ready,
         QueueRoom |it: &'a QueueRoom| &it.core as &dyn Ready,
         QueueDrained |it: &'a QueueDrained| &it.core as &dyn Ready,
         GateCall |it: &'a GateCall| it as &dyn Ready,
         GateRoom |it: &'a GateRoom| it as &dyn Ready,
+        AtomicIntStay |it: &'a AtomicIntStay| &it.core as &dyn Ready,
+        BarrierStay |it: &'a BarrierStay| &it.core as &dyn Ready,
+        ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
     );
     if let Ok(port) = what.cast::<Port>() {
         let port = port.get();
@@ -119,7 +125,7 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         return Ok((&port.handle, &port.server));
     }
     Err(PyTypeError::new_err(format!(
-        "{} cannot be waited for beside others: a Semaphore, Mutex, Notification, its flags, Event, Latch, Queue, Queue.room, Queue.drained or Port can",
+        "{} cannot be waited for beside others: a Semaphore, Mutex, Notification, its flags, Event, Latch, Once, Queue, Queue.room, Queue.drained or Port can",
         what.get_type().name()?
     )))
 }
@@ -205,6 +211,7 @@ impl<'a> Party<'a> {
 /// `Notification`     with any flag; what its ``flags(bits)`` returns: with one of those
 /// `Event`            that is set
 /// `Latch`            that is open
+/// `Once`             that has run, or that nobody runs who lives
 /// `Queue`            with a message, or from which none will come any more
 /// ``Queue.room``     of a queue with a free slot, or that was shut down
 /// ``Queue.drained``  of a queue in which nothing is queued or leased

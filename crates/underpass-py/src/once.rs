@@ -41,8 +41,8 @@ use crate::timeout::Timeout;
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Once {
-    handle: Arc<Handle>,
-    core: core::Once,
+    pub handle: Arc<Handle>,
+    pub core: core::Once,
 }
 
 /// A snapshot of a once.

@@ -10,7 +10,10 @@ Tasks of one loop are served in order of arrival at each object. No thread is ma
 tasks wait for, and the kernel tells it who has died.
 """
 
+from underpass.aio.atomic import AtomicInt
+from underpass.aio.barrier import Barrier
 from underpass.aio.call import Call
+from underpass.aio.condition import Condition
 from underpass.aio.event import Event
 from underpass.aio.face import Face
 from underpass.aio.faces import of
@@ -19,14 +22,18 @@ from underpass.aio.gate import Gate
 from underpass.aio.latch import Latch
 from underpass.aio.mutex import Mutex
 from underpass.aio.notification import Notification
+from underpass.aio.once import Once
 from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.semaphore import Semaphore
 
 __all__ = [
     "CANCELLED",
+    "AtomicInt",
+    "Barrier",
     "Call",
     "Cancelled",
+    "Condition",
     "Event",
     "Face",
     "Finish",
@@ -34,6 +41,7 @@ __all__ = [
     "Latch",
     "Mutex",
     "Notification",
+    "Once",
     "Port",
     "Queue",
     "Semaphore",

@@ -101,14 +101,8 @@ class Crew:
             raise error
         # Errors are raised alone, as asyncio's groups raise them; who is still cancelled at the next wait is told again.
         if foreign:
-            self._place.loop.call_soon(self._interrupt_again, self._host.cancelling(), error.args)
+            self._place.loop.call_soon(cancel_again, self._host, self._host.cancelling(), error.args)
         self._tell_of_what_is_around()
-
-    def _interrupt_again(self, cancelling: int, message: tuple[Any, ...]) -> None:
-        """Cancel again what the group of errors hid. In the same words: by them its author knows its own (anyio's scopes do)."""
-        if not self._host.done() and self._host.cancelling() >= cancelling and not _is_being_cancelled(self._host):
-            self._host.uncancel()
-            self._host.cancel(*message)
 
     def _tell_of_what_is_around(self) -> None:
         """Have the task of the block hear of what it missed while it waited at the block's end, or was behind its shield."""
@@ -182,6 +176,13 @@ def tell_if_cancelled(block: "Finish | None", task: object) -> bool:
         return False
     _crew(around).told.add(task)
     return True
+
+
+def cancel_again(task: asyncio.Task[Any], cancelling: int, message: tuple[Any, ...]) -> None:
+    """Cancel a task again that went on. In the same words: by them its author knows its own (anyio's scopes do)."""
+    if not task.done() and task.cancelling() >= cancelling and not _is_being_cancelled(task):
+        task.uncancel()
+        task.cancel(*message)
 
 
 def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:

@@ -3,12 +3,16 @@
 from typing import Any
 
 from underpass import data, ports, sync
+from underpass.aio.atomic import AtomicInt
+from underpass.aio.barrier import Barrier
+from underpass.aio.condition import Condition
 from underpass.aio.event import Event
 from underpass.aio.face import Face
 from underpass.aio.gate import Gate
 from underpass.aio.latch import Latch
 from underpass.aio.mutex import Mutex
 from underpass.aio.notification import Notification
+from underpass.aio.once import Once
 from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.semaphore import Semaphore
@@ -20,6 +24,10 @@ _FACES: dict[type, type[Face[Any]]] = {
     sync.Notification: Notification,
     sync.Event: Event,
     sync.Latch: Latch,
+    sync.Once: Once,
+    sync.Barrier: Barrier,
+    sync.Condition: Condition,
+    sync.AtomicInt: AtomicInt,
     data.Queue: Queue,
     ports.Port: Port,
     ports.Gate: Gate,

@@ -150,4 +150,6 @@ class Mutex(Face[sync.Mutex]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release()
+        # A wait inside that ended by the death of an owner does not hold it any more: what it raised goes on.
+        if kind is None or Seat.of(self.sync).is_mine():
+            self.release()

@@ -1,11 +1,11 @@
 """The reactor's place in a loop of asyncio, which uvloop is too: a reader of one descriptor."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, cast
 
-from underpass.aio.crew_on_asyncio import Crew, tell_if_cancelled
+from underpass.aio.crew_on_asyncio import Crew, cancel_again, tell_if_cancelled
 from underpass.aio.reactor import Reactor
 
 if TYPE_CHECKING:
@@ -36,6 +36,40 @@ class Sleeper:
             future.set_result(None)
 
 
+class Shield:
+    """What a task was told while it was shielded."""
+
+    __slots__ = ("cancelled",)
+
+    def __init__(self) -> None:
+        self.cancelled: BaseException | None = None
+
+
+class ShieldedSleeper(Sleeper):
+    """A task that sleeps on when it is cancelled, and hears of it later."""
+
+    __slots__ = ("_shield", "_woken")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, shield: Shield) -> None:
+        super().__init__(loop)
+        self._shield = shield
+        self._woken = False
+
+    async def sleep(self) -> None:
+        """Sleep until woken."""
+        while not self._woken:
+            try:
+                await super().sleep()
+            except asyncio.CancelledError as cancelled:
+                self._shield.cancelled = cancelled
+        self._woken = False
+
+    def wake(self) -> None:
+        """End the sleep."""
+        self._woken = True
+        super().wake()
+
+
 class Asyncio:
     """A loop that runs."""
 
@@ -45,6 +79,7 @@ class Asyncio:
         self.reactor: Reactor = Reactor(self)
         self._descriptor = self.reactor.members.fileno(again=False)
         self._timer: asyncio.TimerHandle | None = None
+        self._shields: dict[object, Shield] = {}
         loop.add_reader(self._descriptor, self.reactor.look)
         # A loop that shuts down ends its generators: that is how the reactor hears of it.
         self._ending = self._until_the_end()
@@ -68,7 +103,8 @@ class Asyncio:
 
     def sleeper(self) -> Sleeper:
         """Return the running task, as one that can sleep and be woken."""
-        return Sleeper(self.loop)
+        shield = self._shields.get(self.task())
+        return Sleeper(self.loop) if shield is None else ShieldedSleeper(self.loop, shield)
 
     def task(self) -> object:
         """Return what the running task is known by."""
@@ -93,6 +129,20 @@ class Asyncio:
         task = self.task()
         if tell_if_cancelled(self.reactor.blocks.get(task), task):
             raise self.cancelled_error
+
+    @contextmanager
+    def shield(self) -> Generator[Shield]:
+        """Keep cancellations from the running task for the length of a ``with`` block."""
+        shield = self._shields[self.task()] = Shield()
+        try:
+            yield shield
+        finally:
+            del self._shields[self.task()]
+
+    def postpone(self, cancellation: BaseException) -> None:
+        """Have the running task, which has caught its cancellation too late for that, hear of it at its next wait."""
+        task = cast("asyncio.Task[object]", self.task())
+        self.loop.call_soon(cancel_again, task, task.cancelling(), cancellation.args)
 
     cancelled_error = asyncio.CancelledError
 

@@ -1,6 +1,7 @@
 """The reactor's place in a run of trio: a system task at one descriptor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -39,6 +40,12 @@ class Sleeper:
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._asleep = False
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+class Shield:
+    """A shielded scope: whoever cancels one around it is heard of after it."""
+
+    cancelled = None
 
 
 class Trio:
@@ -81,6 +88,15 @@ class Trio:
     async def end_if_cancelled(self) -> None:
         """Raise Cancelled if a `finish` block around the running task was cancelled, or another scope around it."""
         await trio.lowlevel.checkpoint_if_cancelled()
+
+    @contextmanager
+    def shield(self) -> Generator[Shield]:
+        """Keep cancellations from the running task for the length of a ``with`` block."""
+        with trio.CancelScope(shield=True):
+            yield Shield()
+
+    def postpone(self, cancellation: BaseException) -> None:
+        """Do nothing: a task hears of a cancelled scope at every wait."""
 
     cancelled_error = trio.Cancelled
 

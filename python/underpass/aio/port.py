@@ -5,10 +5,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from underpass import ports
+from underpass.aio.attempt import single
 from underpass.aio.face import Face
 from underpass.aio.gate import Gate
 from underpass.aio.messages import Messages
-from underpass.aio.once import once
 from underpass.aio.running import reactor
 from underpass.errors import ClosedError, EndOfStream
 from underpass.memory import Space
@@ -112,4 +112,4 @@ class Port(Face[ports.Port]):
         self.close()
 
     async def _when_called(self, attempt: Callable[[], T]) -> T:
-        return await reactor().wait(self.sync, lambda: self.sync, once(attempt))
+        return await reactor().wait(self.sync, lambda: self.sync, single(attempt))

@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from underpass import data
+from underpass.aio.attempt import single
 from underpass.aio.face import Face
 from underpass.aio.messages import Messages
-from underpass.aio.once import once
 from underpass.aio.running import reactor
 from underpass.errors import DiedError, EndOfStream, ResetError, TimedOut, WouldBlock
 from underpass.memory import Space
@@ -108,7 +108,7 @@ class Queue(Face[data.Queue]):
 
     async def loan(self, size: int) -> data.Loan:
         """Lend ``size`` bytes of a free slot to write in place, waiting for one; leaving its ``with`` block puts them."""
-        return await self._when_there_is_room(once(partial(self.sync.loan, size, timeout=0)))
+        return await self._when_there_is_room(single(partial(self.sync.loan, size, timeout=0)))
 
     async def get(self) -> bytes:
         """Get the front message, waiting for one. A cancelled task has taken none.
@@ -125,12 +125,12 @@ class Queue(Face[data.Queue]):
 
     async def get_into(self, buffer: "Buffer") -> int:
         """Get the front message into a writable buffer, and its length. One that does not fit stays in the queue."""
-        return await self._when_there_is_a_message(once(partial(self.sync.get_into, buffer, timeout=0)))
+        return await self._when_there_is_a_message(single(partial(self.sync.get_into, buffer, timeout=0)))
 
     async def get_many(self, limit: int | None = None) -> list[bytes]:
         """Get at least one message, waiting for it, then whatever is there, up to ``limit``."""
         limits = () if limit is None else (limit,)
-        return await self._when_there_is_a_message(once(partial(self.sync.get_many, *limits, timeout=0)))
+        return await self._when_there_is_a_message(single(partial(self.sync.get_many, *limits, timeout=0)))
 
     async def take(self) -> data.Lease:
         """Lease the front message, waiting for one: read it in place, then say done or put it back."""
@@ -165,7 +165,7 @@ class Queue(Face[data.Queue]):
 
     async def join(self) -> None:
         """Wait until nothing is queued or leased. All tasks that wait go on together."""
-        attempt = once(partial(self.sync.join, timeout=0))
+        attempt = single(partial(self.sync.join, timeout=0))
         await reactor().wait((self.sync, "drained"), lambda: self.sync.drained, attempt, together=True)
 
     @property

@@ -5,6 +5,7 @@ cancelled, woken or not, has taken nothing, and what it was woken for wakes the 
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from underpass.aio.line import Line, Sleeper
@@ -12,6 +13,15 @@ from underpass.errors import UnderpassError, WouldBlock
 from underpass.waiting import WaitSet
 
 T = TypeVar("T")
+
+
+class Shield(Protocol):
+    """A block in which no cancellation ends a wait."""
+
+    @property
+    def cancelled(self) -> BaseException | None:
+        """The one that was kept from the task, if nobody else tells of it again."""
+        ...
 
 
 class Loop(Protocol):
@@ -46,6 +56,14 @@ class Loop(Protocol):
         """Raise the loop's cancellation if a `finish` block around the running task was cancelled."""
         ...
 
+    def shield(self) -> AbstractContextManager[Shield]:
+        """Keep cancellations from the running task for the length of a ``with`` block."""
+        ...
+
+    def postpone(self, cancellation: BaseException) -> None:
+        """Have the running task, which has caught its cancellation too late for that, hear of it at its next wait."""
+        ...
+
     @property
     def cancelled_error(self) -> type[BaseException]:
         """What the loop cancels with."""
@@ -62,7 +80,7 @@ class Reactor:
         self._lines: dict[object, Line] = {}
         self._by_member: dict[Any, Line] = {}
         self._looks_later: bool = False
-        #: Which task of this loop has a mutex, by the mutex.
+        #: Which task of this loop has a mutex or a once, by that.
         self.seats: dict[int, Any] = {}
         #: The innermost `finish` block around each task, and how many blocks have been cancelled and are not over.
         self.blocks: dict[object, Any] = {}

@@ -1,6 +1,6 @@
-"""Which task of a loop has a mutex, and who waits for that.
+"""Which task of a loop has a mutex, or the turn of a once, and who waits for that.
 
-A mutex knows threads, and all tasks of a loop are one thread. So among them a seat decides: its task alone goes for the mutex itself.
+They know threads, and all tasks of a loop are one thread. So among them a seat decides: its task alone goes for the mutex itself.
 
 Invariant: a seat that nobody has and for which tasks wait has woken the first of them.
 """
@@ -8,11 +8,11 @@ Invariant: a seat that nobody has and for which tasks wait has woken the first o
 from collections.abc import Callable
 from typing import TypeVar
 
-from underpass import sync
 from underpass.aio.line import Line
 from underpass.aio.reactor import Reactor
 from underpass.aio.running import reactor
 from underpass.errors import MisuseError, WouldBlock
+from underpass.memory import SharedObject
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ class Seat:
 
     __slots__ = ("_line", "_mutex", "_reactor", "depth", "owner")
 
-    def __init__(self, where: Reactor, mutex: sync.Mutex) -> None:
+    def __init__(self, where: Reactor, mutex: SharedObject) -> None:
         self._reactor = where
         self._mutex = mutex
         self._line = Line(None, None, together=False)
@@ -30,7 +30,7 @@ class Seat:
         self.depth: int = 0
 
     @classmethod
-    def of(cls, mutex: sync.Mutex) -> "Seat":
+    def of(cls, mutex: SharedObject) -> "Seat":
         """Return the seat of a mutex in the loop that runs here."""
         where = reactor()
         seat = where.seats.get(mutex._nonce)  # noqa: SLF001 - handles of one mutex have one seat
@@ -41,7 +41,11 @@ class Seat:
         """How many tasks wait for the one that has it."""
         return len(self._line.sleepers)
 
-    async def take(self, mutex: sync.Mutex, attempt: Callable[[], T], *, cancellable: bool = True) -> T:
+    def is_mine(self) -> bool:
+        """Say whether the running task has it."""
+        return self.owner is not None and self.owner is self._reactor.loop.task()
+
+    async def take(self, mutex: SharedObject, attempt: Callable[[], T], *, cancellable: bool = True) -> T:
         """Have the running task take the mutex as ``attempt`` does; a task that has it already is judged by the mutex.
 
         ``cancellable`` as in `Reactor.wait`.

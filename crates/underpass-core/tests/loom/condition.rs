@@ -15,6 +15,7 @@ use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, s
 use crate::notification::{until_waiting, waiters};
 
 mod planted;
+mod steps;
 
 /// A condition, its mutex, and what it protects.
 struct News {

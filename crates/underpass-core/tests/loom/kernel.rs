@@ -172,12 +172,19 @@ pub struct World {
 /// An object that is one of many.
 #[derive(Debug)]
 pub struct Watched {
-    /// Where its words are.
+    /// Where its words are; nowhere: wherever, as there is no other object.
     pub words: Vec<std::ops::Range<usize>>,
     /// Who is rung for it.
     pub watchers: WatchersWords,
     /// By what it is known.
     pub nonce: u64,
+}
+
+impl Watched {
+    fn has(&self, word: &AtomicU32) -> bool {
+        let at = std::ptr::from_ref(word).addr();
+        self.words.is_empty() || self.words.iter().any(|part| part.contains(&at))
+    }
 }
 
 impl World {
@@ -453,9 +460,7 @@ impl Kernel for ThreadKernel {
             self.die();
         }
         let woken = self.world.state().wake(Place::word(word), count);
-        let at = std::ptr::from_ref(word).addr();
-        let is_there = |watched: &&Watched| watched.words.iter().any(|part| part.contains(&at));
-        if let Some(watched) = self.world.watched.iter().find(is_there) {
+        if let Some(watched) = self.world.watched.iter().find(|watched| watched.has(word)) {
             let bell = |number: usize| self.world.bells.get(number);
             many::ring(&watched.watchers, watched.nonce, bell, |_, bell| {
                 self.world.state().wake(Place::word(&bell.rings), 1);

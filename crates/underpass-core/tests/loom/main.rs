@@ -19,3 +19,4 @@ mod queue;
 mod rwlock;
 mod semaphore;
 mod site;
+mod stay;

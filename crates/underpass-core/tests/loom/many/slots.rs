@@ -31,7 +31,7 @@ impl Line {
     }
 
     fn waiters(&self) -> Waiters {
-        Waiters::new(self.words.clone(), self.slots.clone())
+        Waiters::new(self.words.clone(), self.slots.clone(), PlacedSlice::own(Vec::new()))
     }
 
     /// A machine where an object with these words, and its own, is one of many.

@@ -1,0 +1,134 @@
+//! A wait in steps, for one that does not sleep here: a task, whose event loop sleeps for all of its tasks at once.
+//!
+//! It has a slot, as a thread that waits has one: so it is counted and chosen in its turn, and told there what it was given.
+//! Only nobody is woken by that. Whoever tells it rings the bells that watch the object, one of which is its event loop's.
+//!
+//! Invariant: between two steps it has a slot, or is told of the next one that is free. Whoever ends it takes what its slot was
+//! given, or returns that. Who gives something that would be another's, and woke nobody by telling so, has one look who sleeps:
+//! that one watches the life of who was given it.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use underpass_shm::sync::AtomicU32;
+use underpass_shm::sync::Ordering::Relaxed;
+
+use crate::kernel::{Kernel, Watch};
+use crate::many::Ready;
+use crate::wait::Sleepers;
+use crate::waiters::{Room, Waiters, Wish};
+use crate::{Error, Result};
+
+/// An object for which tasks wait in slots.
+pub trait Slotted: Room + std::fmt::Debug {
+    /// Its slots.
+    fn waiters(&self) -> &Waiters;
+
+    /// Somebody who died has left something to be mended, as far as it is seen. Who looks for a task mends only then: to mend wakes, a
+    /// wake rings, and two event loops would have each other look for ever.
+    fn is_torn(&self, kernel: &dyn Kernel) -> bool;
+
+    /// What one attempt of a wait does that may have slept: what it was given, if it need not wait any more. `seat` is its
+    /// slot, once it has one.
+    fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>>;
+}
+
+/// One task's wait.
+#[derive(Debug)]
+pub struct Stay<T> {
+    object: Arc<T>,
+    wish: Wish,
+    /// Its slot, counted from 1; 0: none. One thread uses it, that of the event loop.
+    seat: AtomicU32,
+}
+
+impl<T: Slotted> Stay<T> {
+    /// One that has not come yet.
+    pub fn new(object: Arc<T>, wish: Wish) -> Self {
+        Self { object, wish, seat: AtomicU32::new(0) }
+    }
+
+    /// What it waits for.
+    pub fn object(&self) -> &T {
+        &self.object
+    }
+
+    /// Comes, or looks again; `WouldBlock` while it has to wait.
+    pub fn step(&self, kernel: &dyn Kernel) -> Result<u64> {
+        let me = kernel.me()?;
+        let waiters = self.object.waiters();
+        let seat = Cell::new(self.seat());
+        if seat.get().is_some_and(|index| waiters.life(index) != me.thread) {
+            return Err(Error::Misuse(
+                "another thread waits in it, or the process that this one was forked from".into(),
+            ));
+        }
+        let _owed = waiters.owe(kernel);
+        let given = self.object.step(kernel, self.wish, &seat);
+        self.sit(seat.get());
+        given?.ok_or(Error::WouldBlock)
+    }
+
+    /// Goes, unless its slot was given something: then the next step takes that. Under the lock: whoever counts those who wait gives
+    /// all of them something, or this one is not counted.
+    pub fn leave(&self, kernel: &dyn Kernel) -> Result<bool> {
+        let Some(index) = self.own_seat(kernel)? else { return Ok(true) };
+        let _held = self.object.waiters().enter(kernel, &*self.object)?;
+        let left = self.object.waiters().withdraw(kernel, index);
+        if left {
+            self.sit(None);
+        }
+        Ok(left)
+    }
+
+    /// Goes in any case: what its slot was given is another's.
+    pub fn give_up(&self, kernel: &dyn Kernel) -> Result<()> {
+        let Some(index) = self.own_seat(kernel)? else { return Ok(()) };
+        self.sit(None);
+        match self.object.waiters().leave(kernel, &*self.object, index, Error::Interrupted) {
+            Err(Error::Interrupted) => Ok(()),
+            ended => ended.map(drop),
+        }
+    }
+
+    fn seat(&self) -> Option<usize> {
+        self.seat.load(Relaxed).checked_sub(1).map(|index| index as usize)
+    }
+
+    fn sit(&self, seat: Option<usize>) {
+        self.seat.store(seat.map_or(0, |index| index as u32 + 1), Relaxed);
+    }
+
+    /// A forked copy has none: it is the parent's.
+    fn own_seat(&self, kernel: &dyn Kernel) -> Result<Option<usize>> {
+        let me = kernel.me()?;
+        Ok(self.seat().filter(|index| self.object.waiters().life(*index) == me.thread))
+    }
+}
+
+impl<T: Slotted> Ready for Stay<T> {
+    fn sleepers(&self) -> &dyn Sleepers {
+        self.object.waiters()
+    }
+
+    /// The next step need not wait, or finds a slot.
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        let (waiters, room) = (self.object.waiters(), &*self.object);
+        match (self.seat(), watch) {
+            (Some(index), None) => Ok(waiters.is_granted(index)),
+            (Some(index), watch) => waiters.is_given(kernel, room, index, watch, true, &|| room.is_torn(kernel)),
+            (None, None) => Ok(room.ready(self.wish)),
+            (None, Some(watch)) => {
+                let _held = waiters.enter(kernel, room)?;
+                if room.is_torn(kernel) {
+                    room.mend(kernel);
+                }
+                if room.ready(self.wish) || !waiters.queue_at_door(watch) {
+                    return Ok(true);
+                }
+                room.watch(self.wish, watch);
+                Ok(false)
+            }
+        }
+    }
+}

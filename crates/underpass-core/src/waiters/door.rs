@@ -1,0 +1,56 @@
+//! Those who wait and found no slot, and those who look on: they sleep at the door, and are told of every change.
+
+use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::sync::Ordering::{AcqRel, Acquire};
+
+use super::Waiters;
+use crate::kernel::{Kernel, Watch};
+
+impl Waiters {
+    /// One who found no slot says that it sleeps for one; false if there is one by now. The lock is held.
+    pub fn queue_at_door<'a>(&'a self, watch: &mut Watch<'a>) -> bool {
+        let posts = self.words.posts.load(Acquire);
+        // SYNC(waiters-2): pairs with the look in `open_door`: slots are left without the lock.
+        let word = self.words.door.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
+        if self.vacant().is_some() {
+            return false;
+        }
+        watch.word(&self.words.door, word);
+        watch.word(&self.words.posts, posts);
+        self.watch_given(watch);
+        true
+    }
+
+    /// One who waits for many objects says that it is told of every change here. The lock is held.
+    pub fn announce_onlooker<'a>(&'a self, watch: &mut Watch<'a>) {
+        let posts = self.words.posts.load(Acquire);
+        let word = self.words.door.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
+        watch.word(&self.words.door, word);
+        watch.word(&self.words.posts, posts);
+        self.watch_given(watch);
+    }
+
+    /// Has those look again whom nobody else tells: who sleep for the lock or at the door, and who are about to sleep.
+    pub fn recall_the_slotless(&self, kernel: &dyn Kernel) {
+        self.words.posts.fetch_add(1, AcqRel);
+        self.open_door(kernel);
+        // A sleeper may be there though the bit is not: one that was to be told by another, who died.
+        self.words.lock.word.fetch_and(!SLEEPERS, AcqRel);
+        kernel.wake(&self.words.lock.word, u32::MAX);
+    }
+
+    /// Wakes those who found no slot, if there are any.
+    pub fn open_door(&self, kernel: &dyn Kernel) {
+        // SYNC(waiters-2): pairs with the announcement in `attempt`.
+        let mut word = self.words.door.fetch_or(0, AcqRel);
+        while word & SLEEPERS != 0 {
+            match self.words.door.compare_exchange(word, word.wrapping_add(1) & !SLEEPERS, AcqRel, Acquire) {
+                Ok(_) => {
+                    kernel.wake(&self.words.door, u32::MAX);
+                    return;
+                }
+                Err(other) => word = other,
+            }
+        }
+    }
+}
