@@ -269,9 +269,4 @@ RINGING = [
 ]
 
 
-def at_descriptors(it: Operation[Several]) -> Operation[Several]:
-    """Mark what hears the ends of all processes, and so looks at each of 4,096 places when it begins."""
-    return replace(it, long=it.noun == "WaitSet" or "descriptors" in it.verb)
-
-
-OPERATIONS: list[AnyOperation] = [at_descriptors(it) for it in [*WAITING, *SETS, *RINGING]]
+OPERATIONS: list[AnyOperation] = [*WAITING, *SETS, *RINGING]
