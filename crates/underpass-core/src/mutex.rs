@@ -34,7 +34,7 @@ mod lending;
 const MOST_DEPTH: u32 = RECOVERING - 1;
 
 /// A handle of a mutex.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Mutex {
     words: Placed<MutexWords>,
     recursive: bool,
@@ -42,7 +42,7 @@ pub struct Mutex {
 }
 
 /// Who of those that wait gets it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Way {
     /// Whoever is quickest; what spinning has paid.
     Barging(Patience),

@@ -75,7 +75,7 @@ pub trait Room {
 pub const SIZE: usize = size_of::<WaitersWords>() + SLOTS * size_of::<SlotWords>();
 
 /// The waiters of one object.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Waiters {
     words: Placed<WaitersWords>,
     slots: PlacedSlice<SlotWords>,
