@@ -33,6 +33,7 @@ from underpass import (
     RWLock,
     Semaphore,
     TimedOut,
+    WaitSet,
 )
 from underpass.sync import Latch, SpinLock
 
@@ -367,6 +368,32 @@ def test_no_system_call_while_nobody_waits(kind: str) -> None:
 def test_waiting_is_counted(kind: str) -> None:
     make, operation = SOMETHING_TO_WAIT_FOR[kind]
     assert calls_of(make, operation, 3, 1).total() >= 3
+
+
+# Lives that came and went, and the calls that a process makes which begins to wait at descriptors: for its bell, and for who lives.
+GONE, FEW = 120, 60
+
+
+def test_the_dead_cost_who_begins_to_wait_at_descriptors_nothing() -> None:
+    event = Event()
+    for _ in range(GONE):
+        child = os.fork()
+        if child == 0:
+            Event().close()
+            os._exit(0)
+        os.waitpid(child, 0)
+
+    def body() -> None:
+        members = WaitSet()
+        event.is_set()
+        mark()
+        members.add(event)
+        mark()
+        members.close()
+
+    with traced(body) as intervals:
+        [calls] = intervals
+    assert 0 < calls.total() <= FEW
 
 
 # Calls in a row. The scheduler may take either partner off its processor at any time, and then the other one sleeps, which is right: it is

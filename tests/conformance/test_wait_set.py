@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import underpass
-from tests.conformance.backends import PATIENCE, SOON, Processes, Threads
+from tests.conformance.backends import PATIENCE, SOON, ProcessActor, Processes, Threads
 from underpass import (
     ClosedError,
     Event,
@@ -26,6 +26,7 @@ from underpass import (
     Semaphore,
     TimedOut,
     WaitSet,
+    _core,
     wait_any,
 )
 from underpass.sync import Latch
@@ -488,6 +489,48 @@ def test_a_killed_owner_of_a_set_costs_nobody_anything(processes: Processes) -> 
         assert members.wait() == [event]
         actor.result()
     underpass.Space.default().sweep()
+
+
+def test_the_ends_of_all_are_heard_whoever_lived_and_lives_beside(processes: Processes) -> None:
+    """Places of the dead lie between those of the living, and the threads that came here may have ended."""
+    queues, taken, owners = [Queue() for _ in range(4)], Semaphore(0), list[ProcessActor[None]]()
+    _core.set_recheck(None)
+    try:
+        with WaitSet() as members:
+            for queue in queues:
+                queue.put(b"a")
+                processes.start(come_and_go).result()
+                owners.append(processes.start(lease_in_a_thread, queue, taken))
+                taken.acquire()
+                members.add(queue)
+            with pytest.raises(TimedOut):
+                members.wait(timeout=0)
+            for number in (2, 0, 3, 1):
+                owners[number].kill()
+                assert members.wait() == [queues[number]]
+                members.remove(queues[number])
+    finally:
+        _core.set_recheck(1.0)
+
+
+def come_and_go() -> None:
+    """Live here, and end."""
+    Event().close()
+
+
+def lease_in_a_thread(queue: Queue, taken: Semaphore) -> None:
+    """Lease what is there until the end of the process, in a thread that ends before."""
+
+    def lease() -> None:
+        leases.append(queue.take())
+
+    leases: list[object] = []
+    thread = threading.Thread(target=lease)
+    thread.start()
+    thread.join()
+    # The thread that stays is never seen in the space.
+    threading.Thread(target=taken.release).start()
+    signal.pause()
 
 
 def watch(event: Event, ready: Event) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conformance.backends import PATIENCE, Processes, new_interpreter, until
 from tests.crash.test_lives import NAMESPACE, has_ended, line_of
-from underpass import Queue, Semaphore, Space, UnderpassError, WouldBlock
+from underpass import Queue, Semaphore, Space, TimedOut, UnderpassError, WaitSet, WouldBlock, _core
 
 # What library daemons do after their fork; then the numbers are taken by files of the program.
 CLOSE_ALL = """
@@ -73,6 +73,14 @@ def jobs() -> Iterator[Queue]:
     Space.default().sweep()  # what killed holders left
 
 
+@pytest.fixture
+def no_recheck() -> Iterator[None]:
+    """Turn the re-check off: whoever is told here is told by the kernel."""
+    _core.set_recheck(None)
+    yield
+    _core.set_recheck(1.0)
+
+
 def is_leased(jobs: Queue) -> bool:
     """Say whether somebody who looks for himself leaves the lease alone."""
     try:
@@ -98,6 +106,18 @@ def test_end_of_a_process_that_lost_its_lock_is_told(processes: Processes, jobs:
         getter.until_asleep()
         other.worker.kill()
         assert getter.result() == b"work"
+    assert len(Space.default().sweep()) == 1
+
+
+@LOSSES
+@pytest.mark.usefixtures("no_recheck")
+def test_end_of_a_process_that_lost_its_lock_is_told_at_descriptors(jobs: Queue, lose: str) -> None:
+    with holder(lose) as other, WaitSet() as members:
+        members.add(jobs)
+        with pytest.raises(TimedOut):
+            members.wait(timeout=0)
+        other.worker.kill()
+        assert members.wait() == [jobs]
     assert len(Space.default().sweep()) == 1
 
 

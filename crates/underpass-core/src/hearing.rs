@@ -207,8 +207,8 @@ impl Hearing {
             }
             lives_on
         });
-        for (life, pid) in lives.processes() {
-            if pid == std::process::id() || place.ends.contains_key(&life) {
+        for (life, pid) in lives.others() {
+            if place.ends.contains_key(&life) {
                 continue;
             }
             // The pid can have been given to another meanwhile: then the life has ended.

@@ -23,7 +23,7 @@ use crate::{Deadline, Error, Result};
 pub const MOST: u32 = SLEEPERS - 1;
 
 /// A handle of a latch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Latch {
     words: Placed<LatchWords>,
     patience: Patience,

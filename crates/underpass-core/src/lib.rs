@@ -20,6 +20,8 @@ pub mod mutex;
 pub mod notification;
 pub mod once;
 #[cfg(not(loom))]
+pub mod outlet;
+#[cfg(not(loom))]
 pub mod outsider;
 pub mod planted;
 pub mod port;

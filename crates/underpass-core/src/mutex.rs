@@ -45,7 +45,7 @@ pub const fn extent(in_line: bool) -> Extent {
 const MOST_DEPTH: u32 = RECOVERING - 1;
 
 /// A handle of a mutex.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Mutex {
     words: Placed<MutexWords>,
     recursive: bool,
@@ -53,7 +53,7 @@ pub struct Mutex {
 }
 
 /// Who of those that wait gets it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Way {
     /// Whoever is quickest; what spinning has paid.
     Barging(Patience),

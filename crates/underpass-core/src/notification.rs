@@ -22,7 +22,7 @@ pub const ALL: u32 = 1;
 pub const CONSUME: u32 = 2;
 
 /// A handle of a notification.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Notification {
     words: Placed<NotificationWords>,
     waiters: Waiters,
@@ -188,7 +188,7 @@ impl Ready for Notification {
 }
 
 /// Some flags of a notification, as those see it who wait for them and for other things besides.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Wished {
     /// Whose flags.
     pub notification: Notification,

@@ -17,7 +17,7 @@ use crate::wait::Sleepers;
 use crate::{Deadline, Error, Result};
 
 /// A handle of a once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Once {
     words: Placed<OnceWords>,
     turn: Mutex,

@@ -25,7 +25,7 @@ pub mod leased;
 pub const MOST: u32 = SLEEPERS - 1;
 
 /// A handle of a semaphore.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Semaphore {
     words: Placed<SemaphoreWords>,
     limit: u32,

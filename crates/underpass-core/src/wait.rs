@@ -24,6 +24,13 @@ const LEAST: u32 = 2_000;
 #[derive(Debug)]
 pub struct Patience(AtomicU32);
 
+impl Clone for Patience {
+    /// One that has learned nothing yet.
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
 impl Patience {
     /// Starts with the least.
     #[must_use]

@@ -74,7 +74,7 @@ pub trait Room {
 }
 
 /// The waiters of one object.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Waiters {
     words: Placed<WaitersWords>,
     slots: PlacedSlice<SlotWords>,

@@ -3,6 +3,7 @@
 mod beside;
 mod locks;
 mod opening;
+mod outlets;
 mod ports;
 mod simulated;
 mod travel;
@@ -25,6 +26,8 @@ use crate::error::{Context, exception, from_shm, plain, raise};
 use crate::fairness;
 use crate::kernel_conducted::{self, Conducted};
 use crate::kernel_lab::LabKernel;
+use outlets::Outlets;
+pub use outlets::Part;
 pub use ports::is_taken_over;
 pub use travel::{Travel, reopen, reopen_in_lab};
 
@@ -33,6 +36,8 @@ const OPEN: u8 = 0;
 /// Its operations are scheduling points: of the lab, or of a conductor.
 const STEPPED: u8 = 1;
 const CLOSED: u8 = 2;
+/// It has a descriptor, which is looked after before each operation.
+const HEARD: u8 = 3;
 
 /// One process's hold on an object.
 #[derive(Debug)]
@@ -52,6 +57,7 @@ pub struct Handle {
     owned_in: Option<u32>,
     /// It was pickled: it stays until this process ends. Known to all handles that were made from one.
     kept: Arc<AtomicBool>,
+    outlets: Outlets,
     state: AtomicU8,
 }
 
@@ -87,6 +93,7 @@ impl Handle {
             title,
             owned_in: None,
             kept: Arc::new(AtomicBool::new(false)),
+            outlets: Outlets::default(),
             state,
         }
     }
@@ -187,7 +194,7 @@ impl Handle {
         if self.is_plain() { Ok(()) } else { self.check_slow(py, manner) }
     }
 
-    /// It is open, and does not live in the lab.
+    /// It is open, and an operation has nothing to do first.
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.state.load(Relaxed) == OPEN
@@ -199,6 +206,7 @@ impl Handle {
             let text = format!("{}: this handle was closed here; open it anew to use it", self.title);
             return Err(plain(py, "ClosedError", &text));
         }
+        self.outlets.look(self.kernel()).map_err(|error| self.unused(py, error))?;
         self.point_for(py, manner)
     }
 
@@ -242,6 +250,7 @@ impl Handle {
     /// Ends this handle; an anonymous object that was never handed on goes with it.
     pub fn close(&self) {
         let ended = self.state.swap(CLOSED, Relaxed) != CLOSED;
+        self.outlets.close();
         if let Some(home) = &self.home
             && ended
             && self.owned_in == Some(forks::epoch())

@@ -1,5 +1,6 @@
 //! `underpass.wait_any`, and what can be waited for beside others.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -15,7 +16,7 @@ use underpass_shm::place::Placed;
 use crate::error::{Context, raise};
 use crate::event::Event;
 use crate::gate_call::{GateCall, GateRoom};
-use crate::handle::Handle;
+use crate::handle::{Handle, Part};
 use crate::kernel_lab;
 use crate::latch::Latch;
 use crate::mutex::Mutex;
@@ -60,6 +61,11 @@ impl QueueRoom {
 
 #[pymethods]
 impl QueueRoom {
+    /// A descriptor that is readable while a put would not wait: see `SharedObject.fileno`.
+    fn fileno(slf: &Bound<'_, Self>) -> PyResult<RawFd> {
+        fileno(slf)
+    }
+
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py, (Py<Queue>, &'static str)>> {
         Ok((py.import("builtins")?.getattr("getattr")?, (self.queue.clone_ref(py), "room")))
     }
@@ -87,6 +93,11 @@ impl QueueDrained {
 
 #[pymethods]
 impl QueueDrained {
+    /// A descriptor that is readable while nothing is queued or leased: see `SharedObject.fileno`.
+    fn fileno(slf: &Bound<'_, Self>) -> PyResult<RawFd> {
+        fileno(slf)
+    }
+
     fn __repr__(&self) -> String {
         format!("<end of the work of {}>", self.handle.title)
     }
@@ -122,16 +133,49 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
     if let Ok(port) = what.cast::<Port>() {
         let port = port.get();
         port.check_here(what.py())?;
-        return Ok((&port.handle, &port.server));
+        return Ok((&port.handle, &*port.server));
     }
-    Err(PyTypeError::new_err(format!(
-        "{} cannot be waited for beside others: a Semaphore, Mutex, Notification, its flags, Event, Latch, Once, Queue, Queue.room, Queue.drained or Port can",
-        what.get_type().name()?
-    )))
+    Err(unwaitable(what))
+}
+
+fn unwaitable(what: &Bound<'_, PyAny>) -> PyErr {
+    let able =
+        "a Semaphore, Mutex, Notification, its flags, Event, Latch, Once, Queue, Queue.room, Queue.drained or Port can";
+    match what.get_type().name() {
+        Ok(name) => PyTypeError::new_err(format!("{name} cannot be waited for beside others: {able}")),
+        Err(error) => error,
+    }
+}
+
+/// The descriptor that is readable while that may be ready: what ``fileno()`` returns.
+pub fn fileno(what: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    let (py, (handle, _)) = (what.py(), waitable(what)?);
+    macro_rules! one_of {
+        ($($class:ident $part:expr, $ready:expr);* $(;)?) => {
+            $(if let Ok(object) = what.cast::<$class>() {
+                let object = object.get();
+                return handle.fileno(py, $part(object), || $ready(object));
+            })*
+        };
+    }
+    one_of!(
+        Semaphore |_| Part::Whole, |it: &Semaphore| it.core.lasting();
+        Mutex |_| Part::Whole, |it: &Mutex| Arc::new(it.core().clone());
+        Notification |_| Part::Whole, |it: &Notification| Arc::new(it.core.clone());
+        NotificationFlags |it: &NotificationFlags| Part::Flags(it.core.wish), |it: &NotificationFlags| Arc::new(it.core.clone());
+        Event |_| Part::Whole, |it: &Event| Arc::new(it.core.clone());
+        Latch |_| Part::Whole, |it: &Latch| Arc::new(it.core.clone());
+        Once |_| Part::Whole, |it: &Once| Arc::new(it.core.clone());
+        Queue |_| Part::Whole, |it: &Queue| it.core.clone();
+        QueueRoom |_| Part::Room, |it: &QueueRoom| Arc::new(it.core.clone());
+        QueueDrained |_| Part::Drained, |it: &QueueDrained| Arc::new(it.core.clone());
+        Port |_| Part::Whole, |it: &Port| it.server.clone();
+    );
+    Err(unwaitable(what))
 }
 
 /// Who is rung for an object.
-fn watchers(py: Python<'_>, handle: &Handle) -> PyResult<Placed<WatchersWords>> {
+pub fn watchers(py: Python<'_>, handle: &Handle) -> PyResult<Placed<WatchersWords>> {
     let corrupted = || Error::Corrupted(format!("{} bytes are too few", handle.region.len()));
     let words = header::watchers(&handle.region).ok_or_else(corrupted);
     words.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))

@@ -145,7 +145,7 @@ impl Mutex {
 
     #[inline]
     pub fn acquire_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
-        if self.handle.is_plain() { self.acquire_here(py, timeout) } else { self.acquire_in_lab(py, timeout) }
+        if self.handle.is_plain() { self.acquire_here(py, timeout) } else { self.acquire_slow(py, timeout) }
     }
 
     #[inline]
@@ -160,7 +160,7 @@ impl Mutex {
     }
 
     #[cold]
-    fn acquire_in_lab(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+    fn acquire_slow(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         let waits = self.approach(py, "acquire", timeout)?;
         let acquired = self.acquire_here(py, timeout);
         self.taken(acquired.is_ok() && !waits);

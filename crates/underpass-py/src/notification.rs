@@ -111,6 +111,11 @@ pub struct NotificationFlags {
 
 #[pymethods]
 impl NotificationFlags {
+    /// A descriptor that is readable while they are set: see `SharedObject.fileno`.
+    fn fileno(slf: &Bound<'_, Self>) -> PyResult<std::os::fd::RawFd> {
+        crate::many::fileno(slf)
+    }
+
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py, (Py<Notification>, u64)>> {
         let Wish { value, how } = self.core.wish;
         let all = [("all", how & ALL != 0)].into_py_dict(py)?;

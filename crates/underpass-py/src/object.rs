@@ -1,5 +1,6 @@
 //! What the classes of all objects share: the base class, and how one is opened or made.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use pyo3::PyClass;
@@ -8,6 +9,7 @@ use underpass_shm::header::{Kind, PARAMETERS};
 
 use crate::error::is;
 use crate::handle::{Handle, Travel};
+use crate::many;
 use crate::space::Space;
 use crate::timeout::Timeout;
 
@@ -39,6 +41,37 @@ impl SharedObject {
     /// End this handle. Idempotent; an anonymous object that was never pickled goes with the handle that made it.
     fn close(&self) {
         self.handle.close();
+    }
+
+    /// Return a descriptor that is readable while the object is ready: for ``select``, ``poll`` and other event loops.
+    ///
+    /// Level-triggered, and takes nothing; what is ready is what `wait_any` says. Whoever is told takes it with the ``_nowait``
+    /// verb of this same handle, and not with one that may wait: as with sockets it can be readable in vain, since another was
+    /// faster, say. An operation that finds nothing makes it quiet, until something may be there again; so do not take by another handle,
+    /// or the loop is told again and again. A death that makes the object ready is told too, and then the verb says whose.
+    ///
+    /// The descriptor is made by the first call, always the same, the handle's own, and closed with it: have the loop forget it first. A
+    /// forked child that asks gets another. It takes one of the 1,024 bells of the space, three descriptors, and one for each other process there:
+    /// for many objects `WaitSet.fileno` is one for all.
+    ///
+    /// Raises:
+    ///     TypeError: It cannot be waited for beside others: a `Condition`, `Barrier`, `AtomicInt`, `RWLock`, `Once` or `SpinLock`.
+    ///     ClosedError: This handle was closed.
+    ///     OutOfSpaceError: No descriptor or no bell is left.
+    ///     MisuseError: It lives in the lab, which has no descriptors; or it is another process's port.
+    ///
+    /// Example:
+    ///     >>> import select, underpass
+    ///     >>> jobs = underpass.Queue()
+    ///     >>> select.select([jobs], [], [], 0)[0] == [jobs]
+    ///     False
+    ///     >>> jobs.put(b"wheel")
+    ///     >>> select.select([jobs], [], [], 0)[0] == [jobs]
+    ///     True
+    ///     >>> jobs.get_nowait()
+    ///     b'wheel'
+    fn fileno(slf: &Bound<'_, Self>) -> PyResult<RawFd> {
+        many::fileno(slf)
     }
 
     /// Remove the name. Whoever has the object open keeps it.

@@ -53,7 +53,7 @@ use crate::timeout::Timeout;
 #[derive(Debug)]
 pub struct Port {
     pub handle: Arc<Handle>,
-    pub server: Server,
+    pub server: Arc<Server>,
     admit: Option<Arc<Admit>>,
     /// Who made it, as [`Handle::asker`] says: a forked child does not receive, nor another process of the lab.
     maker: u32,
@@ -125,7 +125,7 @@ fn create(
         Some(admit) => Box::new(Asked(admit.clone())),
         None => Box::new(SameUser),
     };
-    let server = Server::new(words, size, reception, admission, handle.is_shared());
+    let server = Arc::new(Server::new(words, size, reception, admission, handle.is_shared()));
     let (maker, unanswered) = (handle.asker(), request::unanswered(handle.is_stepped()));
     Ok(object::base(&handle).add_subclass(Port { handle, server, admit, maker, unanswered }))
 }

@@ -76,7 +76,7 @@ pub struct Semaphore {
 }
 
 /// In which way it is fair.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Core {
     Barging(core::Semaphore),
     Fair(Fair),
@@ -118,6 +118,15 @@ impl Core {
             Self::Barging(core) => core,
             Self::Fair(core) => core,
             Self::Leased(core) => core,
+        }
+    }
+
+    /// The same, for longer than the object of Python.
+    pub fn lasting(&self) -> Arc<dyn Ready + Send + Sync> {
+        match self.clone() {
+            Self::Barging(core) => Arc::new(core),
+            Self::Fair(core) => Arc::new(core),
+            Self::Leased(core) => Arc::new(core),
         }
     }
 

@@ -119,7 +119,7 @@ def main() -> int:
     draws = None
     if arguments.draw is not None:
         print(f"UNDERPASS_SEED={seed}")  # noqa: T201
-        draws = drawn([scenario for scenario in scenarios if not scenario[0].long] or scenarios, arguments.draw, seed)
+        draws = drawn(scenarios, arguments.draw, seed)
         scenarios = [scenario for scenario in scenarios if scenario in draws]
     reports: list[Report] = []
     with space() as check, Progress(console=errors) as progress:

@@ -54,8 +54,6 @@ class Operation(Generic[W]):
     contend: Callable[[W, Tally], object] | None = None
     # With this company the death is told by the re-check alone: a known fault (CAVEATS). Everywhere else it is turned off.
     late: frozenset[Company] = frozenset()
-    # Its steps are counted in millions, which takes up to a minute: it is left to the runs of all deaths.
-    long: bool = False
     close: Callable[[W], object] = nothing
 
     def companies(self) -> tuple[Company, ...]:

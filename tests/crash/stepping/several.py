@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -138,6 +138,17 @@ def direct(it: Several) -> str:
     return "acquired"
 
 
+def poll(_: Several) -> str:
+    """Wait for a unit as a loop does that knows descriptors alone."""
+    with closing(Semaphore.open("units")) as units:
+        while True:
+            wait_any(units.fileno())
+            with suppress(WouldBlock):
+                units.acquire_nowait()
+                units.release()
+                return "polled"
+
+
 def released(it: Several) -> None:
     """Let go whoever still waits for any."""
     it.stop.set()
@@ -145,6 +156,15 @@ def released(it: Several) -> None:
 
 def dispatcher(it: Several) -> Callable[[], object]:
     return it.known().members(repr).dispatch
+
+
+def attempt_of_one_polled(it: Several) -> Callable[[], object]:
+    """An operation that has a descriptor to look after first."""
+    it.known().units.fileno()
+    # Told, and taken: so it is readable, and for nothing.
+    it.units.release()
+    it.units.acquire_nowait()
+    return it.units.acquire_nowait
 
 
 def in_a_set(verb: Callable[[WaitSet, Several], Callable[[], object]]) -> Callable[[Several], Callable[[], object]]:
@@ -246,6 +266,30 @@ SETS: list[Operation[Several]] = [
 ]
 
 
+OUTLETS: list[Operation[Several]] = [
+    replace(
+        operation("Semaphore", "fileno, the first", lambda it: it.known().units.fileno),
+        wait=poll,
+        due=Several.has_unit,
+        again=Several.release,
+        contend=Several.toggle,
+    ),
+    replace(
+        operation("Semaphore", "acquire_nowait, refused, with a descriptor", attempt_of_one_polled),
+        raises=(WouldBlock,),
+        wait=poll,
+        due=Several.has_unit,
+        again=Several.release,
+    ),
+    replace(
+        operation("Semaphore", "release, waited for at a descriptor", lambda it: it.known().units.release),
+        wait=poll,
+        due=Several.has_unit,
+        again=Several.release,
+    ),
+]
+
+
 # ── who rings ──
 
 
@@ -269,9 +313,4 @@ RINGING = [
 ]
 
 
-def at_descriptors(it: Operation[Several]) -> Operation[Several]:
-    """Mark what hears the ends of all processes, and so looks at each of 4,096 places when it begins."""
-    return replace(it, long=it.noun == "WaitSet" or "descriptors" in it.verb)
-
-
-OPERATIONS: list[AnyOperation] = [at_descriptors(it) for it in [*WAITING, *SETS, *RINGING]]
+OPERATIONS: list[AnyOperation] = [*WAITING, *SETS, *OUTLETS, *RINGING]

@@ -34,7 +34,7 @@ const LEFT: u64 = 2;
 const NEWS: u64 = 3;
 
 /// Those who wait for a mutex, and who of them is next.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Fair {
     waiters: Waiters,
     order: Order,

@@ -35,7 +35,7 @@ impl Ready for Queue {
 }
 
 /// A queue as those see it who put.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ForPutting(pub Arc<Queue>);
 
 impl Ready for ForPutting {
@@ -66,7 +66,7 @@ impl Ready for ForPutting {
 }
 
 /// A queue as those see it who join it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ForJoining(pub Arc<Queue>);
 
 impl Ready for ForJoining {

@@ -29,7 +29,7 @@ const SERVING: u64 = 1 << 63;
 const RESETTING: u64 = 1 << 62;
 
 /// A handle of a semaphore that hands its units over.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Fair {
     words: Placed<FairWords>,
     waiters: Waiters,

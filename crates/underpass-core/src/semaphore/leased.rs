@@ -53,7 +53,7 @@ const RESET: u64 = 2;
 const CALL: u64 = 3;
 
 /// A handle of a semaphore that knows its holders.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Leased {
     words: Placed<LeasedWords>,
     entries: PlacedSlice<HolderWords>,

@@ -14,7 +14,7 @@ use underpass_shm::sync::AtomicU64;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// The bits of all slots.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Occupancy {
     words: Placed<WaitersWords>,
     pub(super) rows: PlacedSlice<RowWords>,

@@ -1,5 +1,6 @@
 //! Bells of a space: which thread has which, or which process.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, PoisonError};
@@ -126,15 +127,21 @@ impl Lives {
         }
     }
 
-    /// The processes that live here, and their pids, as far as this one's pid namespace shows them.
-    pub fn processes(&self) -> impl Iterator<Item = (Life, u32)> + '_ {
-        let living = self.processes.iter().enumerate().filter_map(|(slot, entry)| {
+    /// The other processes that live here, and their pids, as far as this one's pid namespace shows them. What it takes grows
+    /// with those that live, and not with the places.
+    pub fn others(&self) -> Vec<(Life, u32)> {
+        let (namespace, me) = (pid_namespace(), self.claimed());
+        // A process that has lost its lock has its threads' tokens; one whose threads have all ended has its lock.
+        let by_token = self.entries().map(|(_, thread)| Life(thread.process.load(Acquire)).slot());
+        let slots: BTreeSet<u32> = self.locked().into_iter().chain(by_token).collect();
+        let others = slots.into_iter().filter_map(|slot| {
+            let entry = self.processes.get(slot as usize)?;
             let generation = entry.generation.load(Acquire);
-            let life = Life::process(slot as u32, generation);
-            (generation != 0 && entry.namespace.load(Relaxed) == pid_namespace())
-                .then(|| (life, entry.pid.load(Relaxed)))
+            let life = Life::process(slot, generation);
+            let is_seen = generation != 0 && entry.namespace.load(Relaxed) == namespace && me != Some(life);
+            is_seen.then(|| (life, entry.pid.load(Relaxed)))
         });
-        living.filter(|(life, _)| self.alive(*life))
+        others.filter(|(life, _)| self.alive(*life)).collect()
     }
 
     /// Reserves more bells, if nobody else has. Zeroed bytes are bells of nobody's.

@@ -1,5 +1,6 @@
 //! Claiming a life, keeping it, and what stands for it when a process has lost its lock.
 
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::{
@@ -16,14 +17,35 @@ use crate::life::{GENERATION_MASK, Life};
 use crate::{Error, Result, forks, futex};
 
 impl Lives {
-    /// Another process holds the lock of that slot. When this one has lost the table, nobody is condemned.
+    /// Another process holds the lock of that slot.
     pub(super) fn holds_lock(&self, slot: u32) -> bool {
-        let mut locked = locked_by_another(self.file.number(), i64::from(slot));
-        if locked != Some(true) && self.file.intact().is_none() {
-            let mended = self.keep().is_ok();
-            locked = locked_by_another(self.file.number(), i64::from(slot)).filter(|_| mended);
+        !self.locked_among(slot..slot + 1).is_empty()
+    }
+
+    /// The slots whose locks other processes hold: a question for each, and one for each stretch between.
+    pub(super) fn locked(&self) -> Vec<u32> {
+        let (mut unasked, mut locked) = (Vec::new(), Vec::new());
+        unasked.push(0..PROCESSES);
+        while let Some(slots) = unasked.pop() {
+            let some = self.locked_among(slots.clone());
+            if !some.is_empty() {
+                let beside = [slots.start..some.start, some.end..slots.end];
+                unasked.extend(beside.into_iter().filter(|slots| !slots.is_empty()));
+                locked.extend(some);
+            }
         }
-        locked.unwrap_or(true)
+        locked
+    }
+
+    /// Some of those slots, in a row, whose locks another process holds; none if none is. When this process has lost the table,
+    /// nobody is condemned: it is all of them.
+    fn locked_among(&self, slots: Range<u32>) -> Range<u32> {
+        let ask = || locked_by_another(self.file.number(), slots.clone());
+        let mut locked = ask();
+        if locked.as_ref().is_none_or(Range::is_empty) && self.file.intact().is_none() {
+            locked = if self.keep().is_ok() { ask() } else { None };
+        }
+        locked.unwrap_or(slots)
     }
 
     /// A thread of that process lives: it has lost its lock alone, by closing a descriptor of the table.
