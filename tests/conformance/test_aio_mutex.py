@@ -1,5 +1,6 @@
 """The awaitable mutex: its owner is a task, and its deaths are those of threads and processes."""
 
+import asyncio
 from collections.abc import Callable
 
 import anyio
@@ -220,3 +221,35 @@ def test_a_task_waits_to_recover(loop: EventLoop) -> None:
         assert entered == [None]
 
     loop.run(main)
+
+
+def test_loops_that_take_turns_in_one_thread_keep_their_places() -> None:
+    one, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    try:
+        lock, units = aio.Mutex(), aio.Semaphore(1)
+        leave = asyncio.Event()
+
+        async def hold() -> None:
+            async with lock:
+                await leave.wait()
+
+        async def begin() -> asyncio.Task[None]:
+            holder = asyncio.create_task(hold())
+            await asyncio.sleep(0)
+            return holder
+
+        async def end(holder: asyncio.Task[None]) -> None:
+            # It is another task's of this loop, and not the thread's.
+            with pytest.raises(WouldBlock, match="another task of this loop"):
+                lock.acquire_nowait()
+            leave.set()
+            async with lock:
+                assert holder.done()
+
+        holder = one.run_until_complete(begin())
+        other.run_until_complete(units.acquire())
+        one.run_until_complete(end(holder))
+    finally:
+        for loop in (one, other):
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()

@@ -185,7 +185,9 @@ impl Schedule {
                 }
                 Choice::Expire(task) => {
                     self.tie(Thing::Clock, Manner::Leave);
-                    self.tie_words_of(task, Manner::Leave);
+                    if self.world.is_asleep(task) {
+                        self.tie_words_of(task, Manner::Leave);
+                    }
                     self.world.expire(task);
                 }
                 Choice::Spurious(task) => {

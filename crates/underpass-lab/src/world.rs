@@ -38,6 +38,8 @@ struct TaskState {
     /// The sleep is none of the kernel's: it stands back from a lock.
     barred: Option<Object>,
     woken: Option<Woken>,
+    /// When something is due in it that it need not sleep for.
+    alarm: Option<u64>,
     baton: usize,
     finished: bool,
 }
@@ -178,6 +180,7 @@ impl World {
             asleep: false,
             barred: None,
             woken: None,
+            alarm: None,
             baton: 0,
             finished: false,
         });
@@ -277,11 +280,17 @@ impl World {
         self.is_left(task) && !self.is_asleep(task) && !self.is_stopped(self.of_tasks[task.index()])
     }
 
-    /// It sleeps until a time at most.
+    /// It sleeps until a time at most, or something is due in it.
     #[must_use]
     pub fn can_expire(&self, task: Task) -> bool {
         let state = &self.tasks[task.index()];
-        self.is_left(task) && state.asleep && state.sleep.until.is_some() && !self.is_stopped(state.process)
+        let due = if state.asleep { state.sleep.until } else { state.alarm };
+        self.is_left(task) && due.is_some() && !self.is_stopped(state.process)
+    }
+
+    /// Has a time pass while a task need not sleep, at whichever point: what is due then it finds out by itself.
+    pub fn set_alarm(&mut self, task: Task, time: Option<u64>) {
+        self.tasks[task.index()].alarm = time;
     }
 
     /// A death of it, now, is one that somebody could notice.
@@ -386,9 +395,13 @@ impl World {
         state.woken = Some(Woken::Look);
     }
 
-    /// Lets the deadline of a sleeper pass; the clock moves a little beyond it, as clocks do.
+    /// Lets the deadline of a sleeper pass, or an alarm; the clock moves a little beyond it, as clocks do.
     pub fn expire(&mut self, task: Task) {
         let state = &mut self.tasks[task.index()];
+        if !state.asleep {
+            let time = state.alarm.take().unwrap_or(0);
+            return self.wait_until(time);
+        }
         let until = state.sleep.until.unwrap_or(0);
         state.asleep = false;
         state.woken = Some(Woken::Expired);

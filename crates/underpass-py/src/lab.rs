@@ -154,6 +154,14 @@ impl Lab {
         Ok(())
     }
 
+    /// Have this time, in nanoseconds of the clock, come at any point before the running task sleeps; None: nothing is due.
+    fn set_alarm(&self, time: Option<u64>) {
+        let mut schedule = self.kernel.schedule();
+        if let Some(task) = schedule.running() {
+            schedule.world.set_alarm(task, time);
+        }
+    }
+
     /// Sleep until a task has ended, by itself or by a death.
     fn join(&self, py: Python<'_>, task: u32) -> PyResult<()> {
         self.kernel.join(Task(task)).map_err(|_| PyErr::fetch(py))

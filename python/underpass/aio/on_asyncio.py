@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from underpass.aio.crew_on_asyncio import Crew, cancel_again, tell_if_cancelled
 from underpass.aio.reactor import Reactor
+from underpass.waiting import WaitSet
 
 if TYPE_CHECKING:
     from underpass.aio.finish import Finish
@@ -70,6 +71,19 @@ class ShieldedSleeper(Sleeper):
         super().wake()
 
 
+class Ear:
+    """What a loop reads to hear of a reactor's members: their descriptor. The lab, which has none, listens to the members."""
+
+    __slots__ = ("members",)
+
+    def __init__(self, members: WaitSet) -> None:
+        self.members: WaitSet = members
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self.members.fileno(again=False)
+
+
 class Asyncio:
     """A loop that runs."""
 
@@ -77,10 +91,10 @@ class Asyncio:
         self.loop: asyncio.AbstractEventLoop = loop
         self.next_turn: Callable[[Callable[[], object]], object] = loop.call_soon
         self.reactor: Reactor = Reactor(self)
-        self._descriptor = self.reactor.members.fileno(again=False)
+        self._ear = Ear(self.reactor.members)
         self._timer: asyncio.TimerHandle | None = None
         self._shields: dict[object, Shield] = {}
-        loop.add_reader(self._descriptor, self.reactor.look)
+        loop.add_reader(self._ear, self.reactor.look)
         # A loop that shuts down ends its generators: that is how the reactor hears of it.
         self._ending = self._until_the_end()
         with suppress(StopIteration):
@@ -98,7 +112,7 @@ class Asyncio:
             self._timer.cancel()
         if not self.reactor.closed:
             if not self.loop.is_closed():
-                self.loop.remove_reader(self._descriptor)
+                self.loop.remove_reader(self._ear)
             self.reactor.close()
 
     def sleeper(self) -> Sleeper:

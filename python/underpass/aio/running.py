@@ -3,8 +3,8 @@
 import asyncio
 import sys
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 from underpass.aio.on_asyncio import Asyncio
 from underpass.aio.reactor import Reactor
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from underpass.aio.on_trio import Trio
 
 
-class _Latest(threading.local):
-    """What this thread used last. The loop keeps it; when the loop goes, it goes."""
+class _Here(threading.local):
+    """The places of this thread's loops, and the one that was used last. A loop keeps its place; when the loop goes, it goes."""
 
-    place: "weakref.ref[Asyncio | Trio] | None" = None
+    def __init__(self) -> None:
+        self.places: WeakKeyDictionary[Any, ref[Asyncio | Trio]] = WeakKeyDictionary()
+        self.latest: ref[Asyncio | Trio] | None = None
 
 
-_latest = _Latest()
+_here = _Here()
 
 
 def reactor() -> Reactor:
@@ -29,12 +31,11 @@ def reactor() -> Reactor:
         RuntimeError: None does.
     """
     loop, in_trio = _loop()
-    place = _latest.place() if _latest.place is not None else None
+    latest = _here.latest
+    place = latest() if latest is not None else None
     if place is None or place.loop is not loop or place.reactor.closed:
-        if place is not None and isinstance(place, Asyncio) and place.loop.is_closed():
-            place.close()
-        place = _begin(loop, in_trio=in_trio)
-        _latest.place = weakref.ref(place)
+        place = _place(loop, in_trio=in_trio)
+        _here.latest = ref(place)
     return place.reactor
 
 
@@ -48,9 +49,29 @@ def _loop() -> tuple[Any, bool]:
 
 def look_again() -> None:
     """Have the tasks that wait in this thread look at everything: something changed of which nobody tells them."""
-    place = _latest.place() if _latest.place is not None else None
+    try:
+        known = _here.places.get(_loop()[0])
+    except RuntimeError:
+        # None runs: they go on with the loop that ran last.
+        known = _here.latest
+    place = known() if known is not None else None
     if place is not None and not place.reactor.closed:
         place.reactor.look(everything=True)
+
+
+def _place(loop: Any, *, in_trio: bool) -> "Asyncio | Trio":
+    """Return the place of a loop, which may have run before and let others run since."""
+    known = _here.places.get(loop)
+    place = known() if known is not None else None
+    if place is not None and not place.reactor.closed:
+        return place
+    for known in list(_here.places.values()):
+        left = known()
+        if isinstance(left, Asyncio) and left.loop.is_closed():
+            left.close()
+    place = _begin(loop, in_trio=in_trio)
+    _here.places[loop] = ref(place)
+    return place
 
 
 def _begin(loop: Any, *, in_trio: bool) -> "Asyncio | Trio":

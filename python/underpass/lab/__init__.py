@@ -12,6 +12,7 @@ from underpass.lab.linearization import NotLinearizable
 from underpass.lab.program import Process, World
 from underpass.lab.real import Diverged
 from underpass.lab.recorded import linearizable
+from underpass.lab.stage import run
 from underpass.lab.verdict import Verdict
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "linearizable",
     "models",
     "replay",
+    "run",
 ]

@@ -58,7 +58,7 @@ class _Look:
 
     def _watch(self, task: int, point: str, about: int | None) -> None:
         if point != "end":
-            self._places[task] = here(self._stage, point, about)
+            self._places[task] = here(self._stage, task, point, about)
 
     def where(self, step: Step) -> str:
         place = self._places.get(step[1])

@@ -41,7 +41,10 @@ def waits(stage: Stage) -> str:
     objects = stage.lab.objects
     lines: list[str] = []
     for task, _ in stage.lab.sleepers:
-        about = stage.lab.waits_on(task)
-        kind, file = objects[about] if about is not None else ("nothing that is known", "")
-        lines.append(f"{stage.name(task)} waits on {kind.lower()} {file}")
+        awaits = stage.awaits(task)
+        lines += [f"{stage.name(task)}: {one.told}" for one in awaits]
+        if not awaits:
+            about = stage.lab.waits_on(task)
+            kind, file = objects[about] if about is not None else ("nothing that is known", "")
+            lines.append(f"{stage.name(task)} waits on {kind.lower()} {file}")
     return "\n".join(lines)

@@ -80,6 +80,8 @@ class World:
     ) -> Process:
         """Start a process that calls ``function(*args, **kwargs)``: in the program itself, or in one of its processes.
 
+        An ``async def``, or whatever returns a coroutine, runs on an event loop of asyncio's that sleeps in the lab.
+
         Arguments are pickled and unpickled, as on their way to a real process: objects arrive as handles of their own. What the
         function closes over is shared, as after a fork, and must not be changed: with ``lines`` a change that another process sees is
         told. A port is made in the process that receives there; others open a gate to it by name, or are handed one.

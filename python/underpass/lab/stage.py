@@ -1,13 +1,15 @@
 """One schedule after another: greenlets on a lab kernel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
 from functools import partial
-from typing import final
+from inspect import iscoroutine
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, final
 
 import greenlet
 
 from underpass._core import Lab
+from underpass.errors import MisuseError
 from underpass.lab.actors import Actors
 from underpass.lab.history import Recording
 from underpass.lab.history import Task as Caller
@@ -16,6 +18,10 @@ from underpass.lab.lines import Lines
 from underpass.lab.program import Cast, Check, Task, World
 from underpass.lab.verdict import Verdict
 
+if TYPE_CHECKING:
+    from underpass.lab.awaiting import Await, Loops
+
+T = TypeVar("T")
 Program = Callable[[World], object]
 
 HOST = Caller(-1, -1, "program")
@@ -41,6 +47,9 @@ def title(kind: str, file: str) -> str:
 class Stage:
     """Where a program's schedules run: the same program, a new world each time."""
 
+    #: The one on which a schedule runs.
+    _entered: "ClassVar[Stage | None]" = None
+
     def __init__(self, lab: Lab, program: Program, *, lines: bool = False) -> None:
         self.lab: Lab = lab
         self._by_lines = lines
@@ -50,6 +59,10 @@ class Stage:
         self.cast: Cast = Cast()
         self._verdict: Verdict | None = None
         self._interrupt: KeyboardInterrupt | None = None
+        #: Made when a process begins to await.
+        self.loops: Loops | None = None
+        #: Whether one has.
+        self.awaited: bool = False
         self.watch: Callable[[int, str, int | None], None] | None = None
 
     def on(self, lab: Lab) -> "Stage":
@@ -62,8 +75,10 @@ class Stage:
         """Run one schedule; ``judge`` looks at its end. The lab has begun it."""
         lab = self.lab
         self._verdict = None
+        self.awaited = False
         self.cast = Cast()
         self._lines = Lines(lab, self.cast, self._fail) if self._by_lines else None
+        before, Stage._entered = Stage._entered, self
         with lab, Recording(self._caller, lab.is_dead) as recording, self._lines or nullcontext():
             try:
                 self._program(World(lab, self.cast, self._start))
@@ -79,8 +94,31 @@ class Stage:
                     verdict = checked(self.cast.at_end, "at the end")
             finally:
                 lab.observer = None
+                Stage._entered = before
                 self._unwind()
         return verdict
+
+    @classmethod
+    def current(cls) -> "Stage":
+        """Return the one on which a schedule runs.
+
+        Raises:
+            MisuseError: None does.
+        """
+        if cls._entered is None:
+            raise MisuseError(
+                "lab.run() runs a coroutine in a process of a program that the lab explores; elsewhere asyncio.run() does"
+            )
+        return cls._entered
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on an event loop of the process that calls."""
+        if self.loops is None:
+            from underpass.lab.awaiting import Loops
+
+            self.loops = Loops(self.lab, self.name, self._fail)
+            self.awaited = True
+        return self.loops.run(coroutine)
 
     def replay(self, judge: Callable[["Stage", str], Verdict | None]) -> Verdict | None:
         """Run the one schedule of a lab that follows a token."""
@@ -98,6 +136,14 @@ class Stage:
     def kind(self, about: int | None) -> str:
         """Return what kind of object that is; empty for none."""
         return self.lab.objects[about][0] if about is not None else ""
+
+    def awaits(self, task: int) -> "list[Await]":
+        """Return what the coroutines of a task wait for whose event loop sleeps; nothing: it has none."""
+        return [] if self.loops is None else self.loops.awaits(task)
+
+    def is_awaiting(self, task: int) -> bool:
+        """Say whether a task runs an event loop."""
+        return self.loops is not None and self.loops.runs(task)
 
     def is_servant(self, task: int) -> bool:
         """Say whether the end need not wait for it."""
@@ -134,7 +180,9 @@ class Stage:
         if self._lines is not None:
             self._lines.begin(task.function)
         try:
-            task.function(*task.args, **task.kwargs)
+            outcome = task.function(*task.args, **task.kwargs)
+            if iscoroutine(outcome):
+                self.wait_for(outcome)
         except greenlet.GreenletExit:
             return
         except KeyboardInterrupt as error:
@@ -171,8 +219,40 @@ class Stage:
         """End everybody who is left; what they do now, nobody sees."""
         if self._lines is not None:
             self._lines.stop()
-        for number, actor in self._actors.playing():
-            self.lab.set_running(number)
-            actor.throw()
+        loops, self.loops = self.loops, None
+        with nullcontext() if loops is None else loops.unwinding():
+            for number, actor in self._actors.playing():
+                self.lab.set_running(number)
+                actor.throw()
         self.lab.set_running(None)
         self._actors.dismiss()
+
+
+def run(coroutine: Coroutine[Any, Any, T], /) -> T:
+    """Run a coroutine in a process of the lab, as `asyncio.run` does: for one that awaits in the middle of what blocks.
+
+    A process whose function is an ``async def`` needs none: ``world.process(function)`` runs it so. The loop is asyncio's, its clock is
+    the lab's, and where it would sleep others go on, time-outs fire and processes die. It has no descriptors, signals, child processes
+    or threads of the system.
+
+    Raises:
+        MisuseError: Not within a program that the lab runs.
+
+    Example:
+        >>> import underpass
+        >>> from underpass import lab
+        >>> def take(jobs):
+        ...     assert lab.run(jobs.aio.get()) == b"job"
+        >>> def program(world):
+        ...     jobs = underpass.Queue()
+        ...     world.process(take, jobs)
+        ...     world.process(jobs.put, b"job")
+        >>> lab.explore(program, schedules=50, seed=1).schedules
+        50
+    """
+    try:
+        stage = Stage.current()
+    except MisuseError:
+        coroutine.close()
+        raise
+    return stage.wait_for(coroutine)

@@ -100,7 +100,7 @@ class _Stepper(pdb.Pdb):
             self._frames.pop(task, None)
         else:
             self._frames[task] = frame
-        self._places[task] = here(self._stage, point, about)
+        self._places[task] = here(self._stage, task, point, about)
         for number in range(self._told, len(self._choices)):
             what, which, *_ = self._choices[number]
             if what == "run" and number >= lab.steps:

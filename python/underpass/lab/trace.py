@@ -82,6 +82,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
         where: The line of the program.
         holders: Who would have to act, by name; empty if nobody in particular.
         cycle: It waits for one who, over others perhaps, waits for it.
+        task: Which of the process's coroutines waits; empty for a thread that blocks.
     """
 
     who: str
@@ -91,6 +92,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     where: str = ""
     holders: tuple[str, ...] = ()
     cycle: bool = False
+    task: str = ""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,10 +3,11 @@
 import ast
 import inspect
 import linecache
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from msgspec.structs import replace
 
@@ -14,7 +15,13 @@ from underpass.lab.leaks import Held
 from underpass.lab.stage import Stage
 from underpass.lab.trace import WORLD, Happening, Moment, Wait
 
-_LIBRARY = str(Path(__file__).parent.parent)
+if TYPE_CHECKING:
+    from underpass.lab.awaiting import Await
+
+# Whose frames are nothing that the program does: the library, and the loop in which a process awaits.
+_STANDARD = Path(inspect.__file__).parent
+_AWAITABLE = str(Path(__file__).parent.parent / "aio")
+_BELOW = str(Path(__file__).parent.parent), str(_STANDARD / "asyncio"), str(_STANDARD / "contextlib.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class Tracer:
     def _watch(self, task: int, point: str, about: int | None) -> None:
         """Note that a task has come to a scheduling point: what it did since the last one is over."""
         self._catch_up(task, point)
-        self._place(task, Place("end", None) if point == "end" else here(self._stage, point, about))
+        self._place(task, Place("end", None) if point == "end" else here(self._stage, task, point, about))
 
     def finish(self) -> None:
         """Note what happened after the last point: what the oracles have sleepers do from here on is no part of it."""
@@ -63,16 +70,24 @@ class Tracer:
 
     def waits(self) -> tuple[Wait, ...]:
         """Return who still waits, and for whom."""
-        waits = [self._wait(task) for task, _ in self._lab.sleepers]
+        waits = [wait for task, _ in self._lab.sleepers for wait in self._waits(task)]
         waited: dict[str, set[str]] = {}
         for wait in waits:
             waited.setdefault(wait.who, set()).update(wait.holders)
         return tuple(_marked(wait, waited) for wait in waits)
 
-    def _wait(self, task: int) -> Wait:
-        place = self._at(task)
+    def _waits(self, task: int) -> Iterator[Wait]:
+        """What a thread waits for; of one that awaits, what each of its tasks does."""
+        awaits = self._stage.awaits(task)
+        if not awaits:
+            yield self._wait(task, self._at(task))
+        for one in awaits:
+            yield self._wait(task, awaited(self._stage, one, "park"), one.task)
+
+    def _wait(self, task: int, place: Place, coroutine: str = "") -> Wait:
         return Wait(
             who=self._stage.name(task),
+            task=coroutine,
             object=self._title(place.about),
             operation=place.call,
             since=self._since.get(task, 0),
@@ -143,7 +158,7 @@ class Tracer:
             self._add(number, fates[what], tasks[0], self._at(tasks[0]))
 
     def _add(self, number: int, what: Happening, task: int, place: Place, *, preempts: bool = False) -> None:
-        if what == "runs" and place.point == "start" and not place.where:
+        if what == "runs" and place.point in {"start", "line"} and not place.where:
             return
         holders = self._holders(place.about) if what == "sleeps" else ()
         process = self._stage.cast.tasks[task].process.number
@@ -218,11 +233,39 @@ def _marked(wait: Wait, waited: dict[str, set[str]]) -> Wait:
     return replace(wait, cycle=wait.who in reached)
 
 
-def here(stage: Stage, point: str, about: int | None) -> Place:
-    """Return the line of the program that is under way."""
+def here(stage: Stage, task: int, point: str, about: int | None) -> Place:
+    """Return the line of the program that is under way; where all await, that of the first that waits for an object."""
+    awaits = stage.awaits(task)
+    if awaits:
+        return awaited(stage, next((one for one in awaits if one.about is not None), awaits[0]), point)
     frame = inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename.startswith(_LIBRARY):
+    while frame is not None and frame.f_code.co_filename.startswith(_BELOW):
         frame = frame.f_back
+    if frame is None and stage.is_awaiting(task):
+        verb = _verb()
+        # A loop that looks at what its tasks wait for is nothing that the program does.
+        return Place(point, about, source=verb) if verb else Place("line", None)
+    return _placed(stage, frame, point, about)
+
+
+def _verb() -> str:
+    """Return the awaitable verb that is under way as a task of its own, so that no line of the program calls it."""
+    frame, verb = inspect.currentframe(), ""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_AWAITABLE) and hasattr(frame.f_locals.get("self"), "sync"):
+            verb = f"await {frame.f_code.co_qualname}()"
+        frame = frame.f_back
+    return verb
+
+
+def awaited(stage: Stage, one: "Await", point: str) -> Place:
+    """Return where a task awaits."""
+    # An object of the lab is marked with its place among all.
+    about: int | None = getattr(one.about, "_nonce", None)
+    return _placed(stage, one.frame, point, about)
+
+
+def _placed(stage: Stage, frame: FrameType | None, point: str, about: int | None) -> Place:
     if frame is None:
         return Place(point, about)
     file, line = frame.f_code.co_filename, frame.f_lineno
@@ -243,6 +286,8 @@ def _call(frame: FrameType, kind: str) -> str:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError:
         return kind
+    if isinstance(tree, ast.Await):
+        tree = tree.value
     called = tree.func if isinstance(tree, ast.Call) else tree
     if not isinstance(called, ast.Attribute):
         return kind

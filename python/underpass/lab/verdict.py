@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-_LAB = str(Path(__file__).parent) + os.sep
+# Frames that say nothing about the program: the lab's own, and those of the loop in which a process awaits.
+_BELOW = str(Path(__file__).parent) + os.sep, str(Path(os.__file__).with_name("asyncio")) + os.sep
 
 
 @final
@@ -28,8 +29,7 @@ class Verdict:
             kind = "race"
         told = "".join(traceback.format_exception_only(error)).strip()
         frames = traceback.extract_tb(error.__traceback__)
-        # The lab's own frames say nothing about the program.
-        own = [frame for frame in frames if not frame.filename.startswith(_LAB)]
+        own = [frame for frame in frames if not frame.filename.startswith(_BELOW)]
         details = "".join(traceback.format_list(own)) + told
         return cls(kind, f"{who}: {told.splitlines()[0]}", details)
 

@@ -12,6 +12,7 @@ use pyo3::types::{PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use underpass_core::error::Phase;
 use underpass_core::hearing::{Heard, Verb};
+use underpass_core::kernel::{Kernel as _, Parked, Watch};
 use underpass_core::linux;
 use underpass_core::many::Enough;
 use underpass_core::{Deadline, Error};
@@ -141,12 +142,12 @@ impl WaitSet {
         PyList::new(py, found.unwrap_or_default().into_iter().map(|(_, what, _)| what))
     }
 
-    /// Seconds after which a wait that heard nothing looks at each member: the backstop for deaths that nobody tells of. None: never.
-    #[expect(clippy::unused_self, reason = "Python has it at the set that is looked at")]
+    /// Seconds after which a wait that heard nothing looks at each member: the backstop for deaths that nobody tells of. None: never,
+    /// as in the lab, which finds what it would hide.
     #[getter]
     fn recheck(&self) -> Option<f64> {
         let recheck = linux::recheck();
-        (recheck != u64::MAX).then(|| Duration::from_nanos(recheck).as_secs_f64())
+        (recheck != u64::MAX && !self.in_lab).then(|| Duration::from_nanos(recheck).as_secs_f64())
     }
 
     /// Wait until a member with a handler is ready at least, and call the handlers of all that are; return how many.
@@ -393,6 +394,9 @@ impl WaitSet {
         verb: Verb,
     ) -> PyResult<Result<Found, Error>> {
         let all = self.lock(py)?.all(py, verb);
+        if all.is_empty() {
+            return sleep_in_lab(py, name, deadline).map(Err);
+        }
         let objects: Vec<Bound<'_, PyAny>> = all.iter().map(|(_, what, _)| what.bind(py).clone()).collect();
         let party = Party::new(py, name, &objects)?;
         Ok(party.wait_until(Enough::Any, deadline).map(|ready| {
@@ -405,12 +409,31 @@ impl WaitSet {
     }
 }
 
+/// A wait of the lab for nothing but its time-out; what it ends with.
+fn sleep_in_lab(py: Python<'_>, name: &str, deadline: Deadline) -> PyResult<Error> {
+    if deadline == Deadline::NoWait {
+        return Ok(Error::WouldBlock);
+    }
+    let lab = kernel_lab::current()
+        .ok_or_else(|| plain(py, "MisuseError", &format!("{name}: no program of the lab runs")))?;
+    let until = deadline.time();
+    while until.is_none_or(|time| lab.now() < time) {
+        match lab.park(&Watch::new(), &[], until) {
+            Parked::Expired => break,
+            Parked::Interrupted => return Ok(Error::Interrupted),
+            Parked::Look | Parked::Baton => {}
+        }
+    }
+    Ok(Error::TimedOut(Phase::Wait))
+}
+
 fn closed(py: Python<'_>) -> PyErr {
     plain(py, "ClosedError", "the wait set was closed")
 }
 
 fn no_descriptors(py: Python<'_>) -> PyErr {
-    plain(py, "MisuseError", "this wait set was made in the lab, which has no descriptors: wait for objects there")
+    let text = "this wait set was made in the lab, which has no descriptors: wait for objects there; coroutines run in a process whose function is an async def, or by lab.run()";
+    plain(py, "MisuseError", text)
 }
 
 impl Drop for WaitSet {

@@ -47,6 +47,8 @@ class Script:
     """Lines of the program are points too."""
     verdict: Verdict | None
     token: str
+    awaited: bool
+    """A process ran an event loop."""
 
 
 def write_script(program: Program, token: str, steps: int, *, lines: bool) -> Script:
@@ -61,7 +63,8 @@ def write_script(program: Program, token: str, steps: int, *, lines: bool) -> Sc
         return judge(stage, end)
 
     lab.begin(greenlet.getcurrent().switch)
-    verdict = Stage(lab, program, lines=lines).run(look)
+    stage = Stage(lab, program, lines=lines)
+    verdict = stage.run(look)
     directions = [Direction(*direction) for direction in lab.script]
     objects = [title(kind, file) for kind, file in lab.objects]
-    return Script(directions, objects, asleep, livelock, lines, verdict, lab.token)
+    return Script(directions, objects, asleep, livelock, lines, verdict, lab.token, stage.awaited)

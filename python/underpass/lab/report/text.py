@@ -126,7 +126,8 @@ def _waits(wait: Wait) -> str:
     held = f", held by {', '.join(wait.holders)}" if wait.holders else ""
     call = f" in {wait.operation}" if wait.operation else ""
     where = f" ({wait.where})" if wait.where else ""
-    return f"{wait.who} waits for {wait.object or 'what no object tells'}{held}:{call}{where} since step {wait.since}"
+    who = f"{wait.task}() of {wait.who}" if wait.task else wait.who
+    return f"{who} waits for {wait.object or 'what no object tells'}{held}:{call}{where} since step {wait.since}"
 
 
 def _circle(circle: list[Wait]) -> str:

@@ -1,0 +1,137 @@
+"""What is told of processes that await: who waits for what, what failed, what the lab has not."""
+
+import asyncio
+import signal
+from functools import partial
+
+import pytest
+
+pytest.importorskip("greenlet")
+
+from tests.lab.awaits import explore, fails
+from underpass import (
+    MisuseError,
+    Mutex,
+    Semaphore,
+    lab,
+)
+from underpass.lab import Diverged, Failure, World
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+def test_a_deadlock_names_the_coroutines_the_objects_and_the_lines() -> None:
+    def program(world: World) -> None:
+        one, other = Mutex.create("one"), Mutex.create("other")
+
+        async def fetch(first: Mutex, second: Mutex, fetched: asyncio.Event) -> None:
+            async with first.aio:
+                await second.aio.acquire()
+                second.aio.release()
+            fetched.set()
+
+        async def idle(fetched: asyncio.Event) -> None:
+            await fetched.wait()
+
+        async def main(first: Mutex, second: Mutex) -> None:
+            fetched = asyncio.Event()
+            await asyncio.gather(fetch(first, second, fetched), idle(fetched))
+
+        world.process(main, one, other, name="left")
+        world.process(main, other, one, name="right")
+
+    failure = fails(program)
+    assert failure.kind == "deadlock"
+    waits = {
+        (wait.who, wait.task, wait.object, wait.operation, wait.holders, wait.cycle) for wait in failure.trace.waits
+    }
+    assert ("left", "fetch", "mutex 'other'", "Mutex.acquire", ("right",), True) in waits
+    assert ("right", "fetch", "mutex 'one'", "Mutex.acquire", ("left",), True) in waits
+    assert {task for _, task, *_ in waits} == {"main", "fetch", "idle"}
+    told = " ".join(str(failure).split())
+    assert "fetch() of left waits for mutex 'other', held by right: in Mutex.acquire (test_awaiting_reports.py:" in told
+    assert "await second.aio.acquire()" in failure.trace.details
+    assert "base_events.py" not in told
+
+
+def test_what_asyncio_would_only_log_fails_the_schedule() -> None:
+    async def raise_unseen() -> None:
+        async def fail() -> None:
+            raise LookupError("nobody asks")
+
+        task = asyncio.create_task(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del task
+
+    def program(world: World) -> None:
+        world.process(raise_unseen)
+
+    failure = fails(program)
+    assert failure.kind == "exception"
+    assert "LookupError: nobody asks" in failure.trace.summary
+
+    def call(world: World) -> None:
+        async def main() -> None:
+            asyncio.get_running_loop().call_soon(partial(int, "x"))
+            await asyncio.sleep(0)
+
+        world.process(main)
+
+    assert "ValueError" in fails(call).trace.summary
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        ("run_in_executor", None, print),
+        ("add_reader", 0, print),
+        ("add_signal_handler", signal.SIGTERM, print),
+        ("create_server", asyncio.Protocol),
+        ("subprocess_exec", asyncio.SubprocessProtocol, "true"),
+    ],
+    ids=lambda what: what[0],
+)
+def test_what_the_lab_has_not_is_refused(what: tuple[str, object]) -> None:
+    def program(world: World) -> None:
+        async def main() -> None:
+            with pytest.raises(MisuseError, match="no descriptors, signals, children or threads"):
+                getattr(asyncio.get_running_loop(), what[0])(*what[1:])
+
+        world.process(main)
+
+    explore(program, schedules=1)
+
+
+def test_elsewhere_there_is_no_such_loop() -> None:
+    async def nothing() -> None: ...
+
+    with pytest.raises(MisuseError, match=r"elsewhere asyncio\.run\(\) does"):
+        lab.run(nothing())
+
+
+def test_a_real_loop_is_refused_in_the_lab() -> None:
+    def program(world: World) -> None:
+        units = Semaphore(0)
+        world.process(lambda: asyncio.run(units.aio.acquire()))
+
+    assert "by lab.run()" in fails(program).trace.summary
+
+
+def test_a_failure_is_replayed_by_its_token_and_not_tried_on_real_processes() -> None:
+    def program(world: World) -> None:
+        number = Semaphore(1)
+
+        async def take() -> None:
+            assert number.aio.value
+            await number.aio.acquire()
+
+        world.process(take)
+        world.process(take)
+
+    failure = fails(program)
+    with pytest.raises(Failure) as again:
+        lab.replay(program, failure.token)
+    assert again.value.trace.summary == failure.trace.summary
+    with pytest.raises(Diverged, match="event loops of real processes are not conducted"):
+        lab.replay(program, failure.token, real=True)
