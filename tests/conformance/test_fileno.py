@@ -350,13 +350,34 @@ def test_a_killed_poller_costs_nobody_anything(processes: Processes) -> None:
     _core.Space.default().sweep()
 
 
+def test_a_killed_runner_leaves_it_to_others(processes: Processes) -> None:
+    once, runs = Once(), Event()
+
+    def run() -> None:
+        with once.running():
+            runs.set()
+            signal.pause()
+
+    number = once.fileno()
+    assert is_readable(number), "nobody runs it"
+    runner = processes.start(run)
+    runs.wait()
+    with pytest.raises(TimedOut):
+        once.call(int, timeout=0)
+    assert not is_readable(number)
+    runner.kill()
+    assert is_readable(number, PATIENCE)
+    assert once.call(int)
+    assert is_readable(number), "it has run"
+
+
 # ── whose it is ──
 
 
-REFUSED = [Condition, lambda: Barrier(2), AtomicInt, RWLock, Once, SpinLock]
+REFUSED = [Condition, lambda: Barrier(2), AtomicInt, RWLock, SpinLock]
 
 
-@pytest.mark.parametrize("make", REFUSED, ids=["Condition", "Barrier", "AtomicInt", "RWLock", "Once", "SpinLock"])
+@pytest.mark.parametrize("make", REFUSED, ids=["Condition", "Barrier", "AtomicInt", "RWLock", "SpinLock"])
 def test_what_is_not_ready_has_none(make: Callable[[], Any]) -> None:
     it = make()
     with pytest.raises(TypeError) as refused:
