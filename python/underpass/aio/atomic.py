@@ -11,7 +11,7 @@ from underpass.memory import Space
 class AtomicInt(Face[sync.AtomicInt]):
     """A whole number of 64 bits for coroutines: ``aio.AtomicInt()``, or ``number.aio``.
 
-    A task that waits has one of the 64 places, as a thread has: ``wake`` lets it go in its turn, and counts it.
+    A task that waits has a place of its own, as a thread has: ``wake`` lets it go in its turn, and counts it.
 
     Example:
         >>> import asyncio, underpass.aio

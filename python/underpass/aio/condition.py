@@ -23,7 +23,7 @@ def _plain(mutex: sync.Mutex | Mutex | None) -> sync.Mutex | None:
 class Condition(Face[sync.Condition]):
     """A condition for coroutines: ``aio.Condition()``, or ``condition.aio``.
 
-    A task that waits has one of the 64 places, as a thread has, and is notified in its turn. The mutex is held as `Mutex` is: by the
+    A task that waits has a place of its own, as a thread has, and is notified in its turn. The mutex is held as `Mutex` is: by the
     task.
 
     Example:
