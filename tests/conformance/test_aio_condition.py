@@ -342,7 +342,7 @@ def test_a_handle_that_is_closed_ends_the_wait(loop: EventLoop) -> None:
     loop.run(main)
 
 
-def test_more_tasks_than_places_are_all_notified(loop: EventLoop) -> None:
+def test_more_tasks_than_a_row_has_places_for_are_all_notified(loop: EventLoop) -> None:
     async def main() -> None:
         condition = Condition()
         log: list[object] = []
@@ -350,7 +350,7 @@ def test_more_tasks_than_places_are_all_notified(loop: EventLoop) -> None:
             for number in range(70):
                 group.start_soon(wait_under, condition, log, number)
             await until_waiting(70)
-            assert condition.notify_all() == 64
+            assert condition.notify_all() == 70
         assert len(log) == 70
 
     loop.run(main)

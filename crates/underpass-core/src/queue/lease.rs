@@ -225,7 +225,7 @@ impl Queue {
             words.put.putters.store(PUTTERS_DIED, Release);
         }
         roster::strike(&words.putters, dead);
-        self.room.tell_getters(kernel, u32::MAX);
+        self.room.tell_all_getters(kernel);
         Ok(())
     }
 

@@ -77,7 +77,7 @@ impl Queue {
                 words.put.putters.store(PUTTERS_PRESENT, Release);
                 if new {
                     // Sleeping getters have to watch this process from now on.
-                    self.room.tell_getters(kernel, u32::MAX);
+                    self.room.tell_all_getters(kernel);
                 }
                 Ok(())
             }
@@ -97,7 +97,7 @@ impl Queue {
         }
         if gone && roster::members(&words.putters).next().is_none() {
             words.put.putters.store(PUTTERS_LEFT, Release);
-            self.room.tell_getters(kernel, u32::MAX);
+            self.room.tell_all_getters(kernel);
         }
         Ok(())
     }

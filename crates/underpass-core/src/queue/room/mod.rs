@@ -92,6 +92,13 @@ impl Room {
         self.tell(kernel, &self.words.tail, count);
     }
 
+    /// Wakes all getters: somebody else may put from now on, or nobody.
+    pub fn tell_all_getters(&self, kernel: &dyn Kernel) {
+        let _owed = Owed::name(kernel, &self.words.baton);
+        let _ = call(&self.words);
+        rouse(kernel, &self.words.tail, SLEEPERS);
+    }
+
     /// Wakes up to `count` putters.
     pub fn tell_putters(&self, kernel: &dyn Kernel, count: u32) {
         self.tell(kernel, &self.words.freed, count);
@@ -102,9 +109,7 @@ impl Room {
         let _owed = Owed::name(kernel, &self.words.baton);
         let _ = call(&self.words);
         for (gauge, bits) in [(&self.words.tail, SLEEPERS), (&self.words.freed, SLEEPERS | JOINERS)] {
-            if gauge.word.fetch_and(!bits, AcqRel) & bits != 0 {
-                kernel.wake(&gauge.word, u32::MAX);
-            }
+            rouse(kernel, gauge, bits);
         }
     }
 
@@ -196,6 +201,13 @@ impl Room {
             self.wake(kernel, gauge, word, count, calls);
         }
     }
+}
+
+/// Wakes all who sleep at a gauge, also where their bit is not set: who has cleared it to wake one leaves the others asleep
+/// without it, until that one looks.
+fn rouse(kernel: &dyn Kernel, gauge: &Gauge, bits: u32) {
+    gauge.word.fetch_and(!bits, AcqRel);
+    kernel.wake(&gauge.word, u32::MAX);
 }
 
 /// Has everybody look again who has announced himself and does not sleep yet; how many calls there were.

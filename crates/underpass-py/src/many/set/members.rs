@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit, intern};
 use underpass_core::Error;
 use underpass_core::hearing::{Heard, Hearing, Verb};
@@ -104,6 +105,10 @@ impl Identity {
         };
         if let Ok(number) = what.extract::<RawFd>() {
             return Ok(Self::Descriptor(number));
+        }
+        // A class has the method, and no descriptor.
+        if what.is_instance_of::<PyType>() {
+            return Err(refused);
         }
         let fileno = what.getattr_opt(intern!(py, "fileno"))?.ok_or(refused)?;
         fileno.call0()?.extract().map(Self::Descriptor)
