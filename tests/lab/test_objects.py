@@ -134,28 +134,6 @@ def test_lease_of_the_dead_is_delivered_again() -> None:
     assert deliveries == {1, 2}
 
 
-def test_the_last_putters_end_reaches_whom_a_wake_of_another_left_asleep() -> None:
-    def program(world: World) -> None:
-        queue = underpass.Queue(1, 8)
-
-        def get() -> None:
-            with suppress(underpass.EndOfStream):
-                queue.get()
-
-        def put_get_and_put() -> None:
-            queue.put(b"a")
-            with suppress(underpass.WouldBlock):
-                queue.get_nowait()
-            with queue.putting():
-                queue.put(b"b")
-
-        world.process(get)
-        world.process(get)
-        world.process(put_get_and_put)
-
-    lab.explore(program, schedules=2_000, seed=1, jobs=1)
-
-
 def test_a_reset_tells_also_who_is_about_to_sleep() -> None:
     """Whoever comes after it announces itself with the same word again."""
 

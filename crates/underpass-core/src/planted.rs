@@ -22,6 +22,8 @@ pub enum Fault {
     EarlyEndOfStream,
     /// Who calls a queue's sleepers for anything but a count only clears their bit: another sets it before they sleep.
     UncountedCall,
+    /// Who calls all who sleep at a queue, and finds their bit cleared by a wake of one, leaves it at that.
+    UnheardCall,
     /// The side of a queue that gets does not say what it is about to do: nobody completes it.
     UnannouncedStep,
     /// Who waits at a barrier is not told of a party that becomes known later: nobody watches it.
@@ -66,7 +68,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 20] = [
+    const FAULTS: [(&str, Fault); 21] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -75,6 +77,7 @@ mod chosen {
         ("lease of the dead", Fault::LeaseOfTheDead),
         ("early end of stream", Fault::EarlyEndOfStream),
         ("uncounted call", Fault::UncountedCall),
+        ("unheard call", Fault::UnheardCall),
         ("unannounced step", Fault::UnannouncedStep),
         ("unwatched party", Fault::UnwatchedParty),
         ("late seat", Fault::LateSeat),

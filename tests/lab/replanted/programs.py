@@ -17,6 +17,7 @@ from underpass import (
     RWLock,
     Semaphore,
     TimedOut,
+    WouldBlock,
     wait_any,
 )
 from underpass.lab import World
@@ -381,6 +382,26 @@ def wake_of_one(world: World) -> None:
     world.process(latch.count_down, name="arrive")
 
 
+def unheard_call(world: World) -> None:
+    """The last putter leaves while one getter has been woken and another sleeps on, and the first takes the last message."""
+    jobs = Queue(1)
+
+    def get() -> None:
+        with suppress(EndOfStream):
+            jobs.get()
+
+    def put_get_and_put() -> None:
+        jobs.put(b"a")
+        with suppress(WouldBlock):
+            jobs.get_nowait()
+        with jobs.putting():
+            jobs.put(b"b")
+
+    world.process(get, name="get")
+    world.process(get, name="get")
+    world.process(put_get_and_put, name="put")
+
+
 REPLANTED = (
     Replanted("missing baton", missing_baton, "untold death", kills=1),
     Replanted("wake before store", wake_before_store, "lost wake-up"),
@@ -400,6 +421,7 @@ REPLANTED = (
     Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
     Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
     Replanted("units of the dead", units_of_the_dead, "livelock", kills=1),
+    Replanted("unheard call", unheard_call, "lost wake-up", schedules=2_000),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),
     Replanted("early end of stream", early_end_of_stream, "invariant", kills=1),
     Replanted("early end of stream", early_end_of_a_job_put_back, "invariant"),

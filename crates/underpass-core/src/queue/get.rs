@@ -149,14 +149,15 @@ impl Queue {
         words.get.cpus.store(mine, Relaxed);
         let waiting =
             Waiting { sleepers: Some(&**words), deadline, patience: &self.getting, partner, operation: Operation::Get };
+        let mut known = None;
         wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
             let Some(watch) = watch else { return attempt() };
             // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
-            self.room.announce_sleeper(watch, &words.tail, SLEEPERS);
+            let before = known.replace(self.room.announce_sleeper(watch, &words.tail, SLEEPERS));
             self.reap(kernel, me, |life| watch.life(life))?;
             if let Some(done) = attempt()? {
-                if slept && self.depth() > 0 {
-                    self.room.tell_getters(kernel, 1);
+                if let (true, Some(before)) = (slept, before) {
+                    self.room.pass_on(kernel, &words.tail, before, self.depth() > 0);
                 }
                 return Ok(Some(done));
             }

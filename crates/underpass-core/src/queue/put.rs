@@ -180,30 +180,28 @@ impl Queue {
         words.put.cpus.store(mine, Relaxed);
         let waiting =
             Waiting { sleepers: Some(&**words), deadline, patience: &self.putting, partner, operation: Operation::Put };
+        let mut known = None;
         wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
             if words.purges.load(Acquire) != purges {
                 return Err(Error::Reset);
             }
             let Some(watch) = watch else { return attempt(slept) };
             // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
-            self.room.announce_sleeper(watch, &words.freed, SLEEPERS);
+            let before = known.replace(self.room.announce_sleeper(watch, &words.freed, SLEEPERS));
             // Who purges may die before it calls anybody.
             watch.word(&words.purges, purges);
             self.reap(kernel, me, |life| watch.life(life))?;
             let done = attempt(slept)?;
-            if done.is_some() && slept {
-                self.pass_room_on(kernel);
+            if let (true, true, Some(before)) = (done.is_some(), slept, before) {
+                self.room.pass_on(kernel, &words.freed, before, self.has_room());
             }
             Ok(done)
         })
     }
 
-    /// A putter that slept leaves: if there is still room, the next one may come.
-    fn pass_room_on(&self, kernel: &dyn Kernel) {
+    fn has_room(&self) -> bool {
         let words = &self.room.words;
         let taken = words.tail.word.load(Acquire).wrapping_add(words.put.extra.load(Acquire)) & COUNT;
-        if words.freed.word.load(Acquire) & COUNT != taken {
-            self.room.tell_putters(kernel, 1);
-        }
+        words.freed.word.load(Acquire) & COUNT != taken
     }
 }

@@ -96,7 +96,18 @@ impl Room {
     pub fn tell_all_getters(&self, kernel: &dyn Kernel) {
         let _owed = Owed::name(kernel, &self.words.baton);
         let _ = call(&self.words);
-        rouse(kernel, &self.words.tail, SLEEPERS);
+        self.rouse(kernel, &self.words.tail, SLEEPERS);
+    }
+
+    /// One who slept has what it came for, and leaves `more` for others or not. `known` is what its [`Self::announce_sleeper`]
+    /// before that sleep returned.
+    pub fn pass_on(&self, kernel: &dyn Kernel, gauge: &Gauge, known: u64, more: bool) {
+        // SYNC(queue-6): pairs with `rouse`: it sees this one's bit, or is seen.
+        if self.words.calls.load(Acquire) / MISSED != known / MISSED {
+            self.tell(kernel, gauge, u32::MAX);
+        } else if more {
+            self.tell(kernel, gauge, 1);
+        }
     }
 
     /// Wakes up to `count` putters.
@@ -109,16 +120,33 @@ impl Room {
         let _owed = Owed::name(kernel, &self.words.baton);
         let _ = call(&self.words);
         for (gauge, bits) in [(&self.words.tail, SLEEPERS), (&self.words.freed, SLEEPERS | JOINERS)] {
-            rouse(kernel, gauge, bits);
+            self.rouse(kernel, gauge, bits);
         }
     }
 
     /// Says that somebody is about to sleep at a gauge. Before it looks at anything: whoever changes that afterwards wakes
     /// it, or has it look again.
-    pub fn announce_sleeper<'a>(&'a self, watch: &mut Watch<'a>, gauge: &'a Gauge, bit: u32) {
+    pub fn announce_sleeper<'a>(&'a self, watch: &mut Watch<'a>, gauge: &'a Gauge, bit: u32) -> u64 {
         // SYNC(queue-4): pairs with `call`, which comes before the bit is cleared.
-        watch.wide = Some((&self.words.calls, self.words.calls.load(Acquire)));
+        let calls = self.words.calls.load(Acquire);
+        watch.wide = Some((&self.words.calls, calls));
         watch.word(&gauge.word, gauge.word.fetch_or(bit, AcqRel) | bit);
+        calls
+    }
+
+    /// Wakes all who sleep at a gauge. Who has cleared their bit to wake one leaves the others asleep without it: they are left to
+    /// that one, which sets it again before it looks, and passes this on.
+    fn rouse(&self, kernel: &dyn Kernel, gauge: &Gauge, bits: u32) {
+        let is_cleared = || gauge.word.fetch_and(!bits, AcqRel) & bits != 0;
+        let mut sleep = is_cleared();
+        if !sleep && !planted(Fault::UnheardCall) && !planted(Fault::UncountedCall) {
+            // SYNC(queue-6): pairs with `pass_on`.
+            self.words.calls.fetch_add(MISSED, AcqRel);
+            sleep = is_cleared();
+        }
+        if sleep {
+            kernel.wake(&gauge.word, u32::MAX);
+        }
     }
 
     /// Tells joiners, and the getters of a queue that ends, if nothing is left: a message that was moved to the back may have
@@ -203,12 +231,8 @@ impl Room {
     }
 }
 
-/// Wakes all who sleep at a gauge, also where their bit is not set: who has cleared it to wake one leaves the others asleep
-/// without it, until that one looks.
-fn rouse(kernel: &dyn Kernel, gauge: &Gauge, bits: u32) {
-    gauge.word.fetch_and(!bits, AcqRel);
-    kernel.wake(&gauge.word, u32::MAX);
-}
+/// In the upper half of `calls` they are counted that found nobody's bit.
+const MISSED: u64 = 1 << 32;
 
 /// Has everybody look again who has announced himself and does not sleep yet; how many calls there were.
 fn call(words: &RoomWords) -> u64 {
