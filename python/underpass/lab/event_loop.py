@@ -100,6 +100,11 @@ class Task(asyncio.Task[Any]):
         self.number: int = next(loop.numbers)
         super().__init__(coroutine, loop=loop, **others)
 
+    def set_name(self, value: object, /) -> None:
+        """Call it so. Python 3.13.0 calls what has no name None, if another than the loop has made it."""
+        if value is not None:
+            super().set_name(value)
+
     def __hash__(self) -> int:
         return self.number
 
