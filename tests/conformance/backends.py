@@ -193,7 +193,9 @@ class ProcessActor(Actor[T]):
             self.result()
 
     def abandon(self) -> None:
-        if self._outcome is None and not self._receiver.closed:
+        # What failed may have left threads that wait for ever.
+        failed = self._outcome is None or not self._outcome[0]
+        if failed and not self._receiver.closed:
             self._process.kill()
         if not self._receiver.closed:
             self._process.join()

@@ -132,7 +132,8 @@ def test_full_space_has_no_room_for_a_crowd_and_tells_who_comes(processes: Proce
     def crowd() -> None:
         notification = Notification.create("crowd", space=Space(str(directory)))
         first_row = [
-            threading.Thread(target=notification.wait, args=(1,), kwargs={"consume": False}) for _ in range(63)
+            threading.Thread(target=notification.wait, args=(1,), kwargs={"consume": False}, daemon=True)
+            for _ in range(63)
         ]
         for thread in first_row:
             thread.start()
@@ -141,7 +142,9 @@ def test_full_space_has_no_room_for_a_crowd_and_tells_who_comes(processes: Proce
         with suppress(OSError), rest.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(PAGE))
-        with pytest.raises(OutOfSpaceError, match="a further waiter") as refused:
+        with pytest.raises(
+            OutOfSpaceError, match="not notified: a further waiter needs 4096 bytes, and none is free"
+        ) as refused:
             notification.wait(1, timeout=5)
         told(refused.value, errno.ENOSPC, "unlink")
         rest.unlink()

@@ -14,7 +14,6 @@ use underpass_shm::sync::AtomicU64;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use crate::kernel::{Kernel, Watch};
-use crate::planted::{Fault, planted};
 use crate::stay::Slotted;
 use crate::wait::Sleepers as _;
 use crate::waiters::{Room, Waiters, Wish};
@@ -190,7 +189,7 @@ impl AtomicInt {
             return true;
         }
         let comes = self.waiters.will_come(kernel, index);
-        if comes && !planted(Fault::UnwatchedChoice) {
+        if comes {
             // It did not sleep, so its death would tell nobody but those who watch it.
             self.waiters.call_one(kernel);
         }

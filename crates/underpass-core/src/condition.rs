@@ -79,8 +79,8 @@ impl Pending {
     }
 }
 
-/// One caller's wait.
-struct Stay<'a> {
+/// One who waits, as long as its call lasts.
+struct Caller<'a> {
     me: Me,
     under: &'a dyn Under,
     seat: Cell<Option<usize>>,
@@ -92,7 +92,7 @@ struct Stay<'a> {
     orphaned: Cell<bool>,
 }
 
-impl<'a> Stay<'a> {
+impl<'a> Caller<'a> {
     fn new(me: Me, under: &'a dyn Under) -> Self {
         let (seat, calls, since) = (Cell::new(None), Cell::new(0), Cell::new(None));
         Self { me, under, seat, calls, since, orphaned: Cell::new(false) }
@@ -130,30 +130,30 @@ impl Condition {
         if deadline == Deadline::NoWait {
             return Err(Error::WouldBlock);
         }
-        let stay = Stay::new(me, under);
+        let caller = Caller::new(me, under);
         let late = planted(Fault::LateSeat);
         if late {
             under.give()?;
         }
-        self.sit(kernel, &stay)?;
+        self.sit(kernel, &caller)?;
         if !late && let Err(error) = under.give() {
-            return self.rise(kernel, &stay, error);
+            return self.rise(kernel, &caller, error);
         }
         // From here on it is taken again. Whoever dies before it has passed its turn on is inherited.
         let _owed = self.waiters.owe(kernel);
         // A signal that came as the mutex was given back comes before the sleep.
-        let slept = if under.has_raised() { Err(Error::Interrupted) } else { self.sleep(kernel, &stay, deadline) };
+        let slept = if under.has_raised() { Err(Error::Interrupted) } else { self.sleep(kernel, &caller, deadline) };
         let ended = slept.or_else(|error| {
             if error == Error::Interrupted {
                 under.interrupted();
             }
-            self.rise(kernel, &stay, error)
+            self.rise(kernel, &caller, error)
         });
         let taken = under.take();
-        let passed = self.pass_on(kernel, &stay);
+        let passed = self.pass_on(kernel, &caller);
         taken?;
         passed?;
-        let ended = if stay.orphaned.get() { Ok(()) } else { ended };
+        let ended = if caller.orphaned.get() { Ok(()) } else { ended };
         if ended.is_ok() && under.has_raised() {
             // A signal took the caller away after all: its wake-up is another's.
             self.notify(kernel, 1)?;
@@ -205,24 +205,25 @@ impl Condition {
     }
 
     /// Takes a slot if one is free: then whoever has the mutex next finds it there.
-    fn sit(&self, kernel: &dyn Kernel, stay: &Stay<'_>) -> Result<()> {
+    fn sit(&self, kernel: &dyn Kernel, caller: &Caller<'_>) -> Result<()> {
         let _held = self.waiters.enter(kernel, self)?;
-        stay.seat.set(self.waiters.seat(kernel, self, WISH)?);
-        stay.calls.set(self.words.calls.load(Acquire));
+        caller.seat.set(self.waiters.seat(kernel, self, WISH)?);
+        caller.calls.set(self.words.calls.load(Acquire));
         Ok(())
     }
 
     /// Leaves the slot. What was granted meanwhile has won over a time-out.
-    fn rise(&self, kernel: &dyn Kernel, stay: &Stay<'_>, error: Error) -> Result<()> {
-        match stay.seat.take() {
+    fn rise(&self, kernel: &dyn Kernel, caller: &Caller<'_>, error: Error) -> Result<()> {
+        match caller.seat.take() {
             Some(index) => self.waiters.leave(kernel, self, index, error).map(drop),
             None => Err(error),
         }
     }
 
-    fn sleep(&self, kernel: &dyn Kernel, stay: &Stay<'_>, deadline: Deadline) -> Result<()> {
-        let ready =
-            || stay.seat.get().is_some_and(|index| self.waiters.is_granted(index)) && self.runner() == stay.me.thread;
+    fn sleep(&self, kernel: &dyn Kernel, caller: &Caller<'_>, deadline: Deadline) -> Result<()> {
+        let ready = || {
+            caller.seat.get().is_some_and(|index| self.waiters.is_granted(index)) && self.runner() == caller.me.thread
+        };
         let waiting = Waiting {
             sleepers: Some(self),
             deadline,
@@ -230,20 +231,20 @@ impl Condition {
             partner: 0,
             operation: Operation::Wait,
         };
-        wait_until(kernel, waiting, ready, |watch, slept| self.attempt(kernel, stay, watch, slept))
+        wait_until(kernel, waiting, ready, |watch, slept| self.attempt(kernel, caller, watch, slept))
     }
 
     fn attempt<'a>(
         &'a self,
         kernel: &dyn Kernel,
-        stay: &Stay<'_>,
+        caller: &Caller<'_>,
         mut watch: Option<&mut Watch<'a>>,
         slept: bool,
     ) -> Result<Option<()>> {
         let mut looked = !slept;
         loop {
-            let Some(index) = stay.seat.get() else {
-                match self.attempt_at_door(kernel, stay, watch.as_deref_mut(), slept)? {
+            let Some(index) = caller.seat.get() else {
+                match self.attempt_at_door(kernel, caller, watch.as_deref_mut(), slept)? {
                     AtDoor::Called => return Ok(Some(())),
                     AtDoor::Stays => return Ok(None),
                     AtDoor::Seated => continue,
@@ -252,9 +253,9 @@ impl Condition {
             let posts = self.waiters.posts();
             if self.waiters.is_granted(index) {
                 let runner = self.runner();
-                if runner == stay.me.thread || stay.has_been_long(kernel.now()) {
+                if runner == caller.me.thread || caller.has_been_long(kernel.now()) {
                     self.waiters.take(kernel, self, index);
-                    stay.seat.set(None);
+                    caller.seat.set(None);
                     return Ok(Some(()));
                 }
                 if !looked || !kernel.alive(runner) {
@@ -270,12 +271,12 @@ impl Condition {
                 return Ok(None);
             }
             if self.waiters.look(kernel, self, index, watch, slept)?.is_some() {
-                stay.seat.set(None);
+                caller.seat.set(None);
                 return Ok(Some(()));
             }
-            if slept && stay.under.is_orphaned() {
+            if slept && caller.under.is_orphaned() {
                 // Who was to notify may have died: taking the mutex tells.
-                stay.orphaned.set(true);
+                caller.orphaned.set(true);
                 return Err(Error::TimedOut(Phase::Wait));
             }
             return Ok(None);
@@ -286,7 +287,7 @@ impl Condition {
     fn attempt_at_door<'a>(
         &'a self,
         kernel: &dyn Kernel,
-        stay: &Stay<'_>,
+        caller: &Caller<'_>,
         watch: Option<&mut Watch<'a>>,
         slept: bool,
     ) -> Result<AtDoor> {
@@ -294,11 +295,11 @@ impl Condition {
         if slept {
             self.mend(kernel);
         }
-        if self.words.calls.load(Acquire) != stay.calls.get() {
+        if self.words.calls.load(Acquire) != caller.calls.get() {
             return Ok(AtDoor::Called);
         }
         if let Some(index) = self.waiters.seat(kernel, self, WISH)? {
-            stay.seat.set(Some(index));
+            caller.seat.set(Some(index));
             if slept {
                 // The wake of one slot can have been meant for several.
                 self.waiters.open_door(kernel);
@@ -318,17 +319,17 @@ impl Condition {
     }
 
     /// Tells the next one that it may have the mutex, once the caller has it or cannot have it.
-    fn pass_on(&self, kernel: &dyn Kernel, stay: &Stay<'_>) -> Result<()> {
+    fn pass_on(&self, kernel: &dyn Kernel, caller: &Caller<'_>) -> Result<()> {
         loop {
             match self.waiters.enter(kernel, self) {
                 Ok(_held) => {
-                    if self.runner() == stay.me.thread && !planted(Fault::KeptTurn) {
+                    if self.runner() == caller.me.thread && !planted(Fault::KeptTurn) {
                         self.words.runner.store(0, Release);
                         self.advance(kernel);
                     }
                     return Ok(());
                 }
-                Err(Error::Interrupted) if stay.under.interrupted() => {}
+                Err(Error::Interrupted) if caller.under.interrupted() => {}
                 Err(error) => return Err(error),
             }
         }

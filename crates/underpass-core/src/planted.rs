@@ -34,8 +34,6 @@ pub enum Fault {
     KeptTurn,
     /// Whoever lets readers in does not tell the writer that waits on: it watches who held the lock before.
     UnwatchedReader,
-    /// Who chooses one that did not sleep tells none of those who do: nobody watches the one that was chosen.
-    UnwatchedChoice,
     /// Who was handed a mutex does not tell those behind it, of whom one has to watch it.
     UnwatchedHeir,
     /// Who opens a latch wakes one of those who sleep, as if that one passed it on.
@@ -83,7 +81,6 @@ mod chosen {
         ("late seat", Fault::LateSeat),
         ("kept turn", Fault::KeptTurn),
         ("unwatched reader", Fault::UnwatchedReader),
-        ("unwatched choice", Fault::UnwatchedChoice),
         ("unwatched heir", Fault::UnwatchedHeir),
         ("wake of one", Fault::WakeOfOne),
         ("units of the dead", Fault::UnitsOfTheDead),

@@ -33,6 +33,11 @@ pub trait Slotted: Room + std::fmt::Debug {
     fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>>;
 }
 
+/// What is said to one who goes on with a wait that is not its own.
+pub(crate) fn of_another() -> Error {
+    Error::Misuse("another thread waits in it, or the process that this one was forked from".into())
+}
+
 /// One task's wait.
 #[derive(Debug)]
 pub struct Stay<T> {
@@ -59,9 +64,7 @@ impl<T: Slotted> Stay<T> {
         let waiters = self.object.waiters();
         let seat = Cell::new(self.seat());
         if seat.get().is_some_and(|index| waiters.life(index) != me.thread) {
-            return Err(Error::Misuse(
-                "another thread waits in it, or the process that this one was forked from".into(),
-            ));
+            return Err(of_another());
         }
         let _owed = waiters.owe(kernel);
         let given = self.object.step(kernel, self.wish, &seat);

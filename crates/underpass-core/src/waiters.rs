@@ -8,12 +8,12 @@
 //! been granted something and have not come. Slots are filled and granted under the lock; they are left without it.
 
 use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::waiters::{GONE, GRANTED, RETURNED, ROW, RowWords, SlotWords, TAKEN, WAITING, WaitersWords};
+use underpass_shm::layout::waiters::{GONE, GRANTED, RETURNED, ROW, SlotWords, TAKEN, WAITING, WaitersWords};
 use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
 use underpass_shm::place::{Placed, PlacedSlice};
-use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use underpass_shm::sync::{AtomicU32, AtomicU64};
 
 use crate::error::Phase;
 use crate::kernel::{Kernel, Owed, Watch};
@@ -88,7 +88,7 @@ pub struct Waiters {
 impl Waiters {
     /// Over zeroed words, or those that others use.
     #[must_use]
-    pub fn new(words: Placed<WaitersWords>, slots: PlacedSlice<SlotWords>, rows: PlacedSlice<RowWords>) -> Self {
+    pub fn new(words: Placed<WaitersWords>, slots: PlacedSlice<SlotWords>, rows: PlacedSlice<AtomicU64>) -> Self {
         Self::in_rows_of(ROW, words, slots, rows)
     }
 
@@ -98,7 +98,7 @@ impl Waiters {
         row: usize,
         words: Placed<WaitersWords>,
         slots: PlacedSlice<SlotWords>,
-        rows: PlacedSlice<RowWords>,
+        rows: PlacedSlice<AtomicU64>,
     ) -> Self {
         let occupancy = Occupancy::new(words.clone(), rows, row);
         Self { words, slots, occupancy, long: Patience::new(), short: Patience::new() }

@@ -22,6 +22,8 @@ use crate::space::Space;
 use crate::stay::AtomicIntStay;
 use crate::timeout::Timeout;
 
+const WAITERS: usize = WORDS + size_of::<AtomicWords>();
+
 /// What fits into the word.
 #[derive(Debug, Clone, Copy)]
 pub struct Number(i64);
@@ -88,7 +90,7 @@ impl AtomicIntStatistics {
 /// The core of such an object.
 fn over(py: Python<'_>, handle: &Handle) -> PyResult<core::AtomicInt> {
     let words = Placed::at(&handle.region, WORDS);
-    let waiters = Waiters::at(&handle.region, WORDS + size_of::<AtomicWords>());
+    let waiters = Waiters::at(&handle.region, WAITERS);
     let (Some(words), Some(waiters)) = (words, waiters) else {
         let error = underpass_core::Error::Corrupted(format!("{} bytes are too few", handle.region.len()));
         return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
@@ -117,7 +119,7 @@ impl AtomicInt {
         let wanted = Wanted {
             name,
             kind: Self::KIND,
-            extent: waiters::extent(WORDS + size_of::<AtomicWords>()),
+            extent: waiters::extent(WAITERS),
             parameters: [0; PARAMETERS],
             mode,
             format: &|region| {

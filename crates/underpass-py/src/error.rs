@@ -13,6 +13,7 @@ use underpass_core::mutex::Death;
 use underpass_shm::Error as Shm;
 use underpass_shm::Found;
 use underpass_shm::header::Kind;
+use underpass_shm::limits::Lack;
 
 /// What an operation was, for the text of its error.
 pub struct Context<'a> {
@@ -138,6 +139,9 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         Error::Corrupted(why) => {
             plain(py, "CorruptedError", &format!("{object} is corrupted: {why}; unlink it and create it anew"))
         }
+        Error::Shm(Shm::OutOfSpace { what, lack }) if what != *object => {
+            out_of_space(py, &format!("{object} {failed}: {what} {lack}"), &lack)
+        }
         Error::Shm(error) => from_shm(py, error),
     }
 }
@@ -196,6 +200,17 @@ fn broken_barrier(py: Python<'_>, context: &Context<'_>, broken: Break) -> PyErr
     exception(py, "BrokenBarrierError", &message, |attributes| {
         attributes.set_item("cause", cause)?;
         attributes.set_item("pid", pid)
+    })
+}
+
+/// A limit that was reached: which, and what makes room.
+fn out_of_space(py: Python<'_>, message: &str, lack: &Lack) -> PyErr {
+    exception(py, "OutOfSpaceError", message, |attributes| {
+        attributes.set_item("need", lack.need)?;
+        attributes.set_item("free", lack.free)?;
+        attributes.set_item("limit", lack.limit)?;
+        attributes.set_item("remedy", &lack.remedy)?;
+        attributes.set_item("errno", lack.errno.raw_os_error())
     })
 }
 
@@ -262,13 +277,7 @@ pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
                 attributes.set_item("filename", path)
             })
         }
-        Shm::OutOfSpace { what, lack } => exception(py, "OutOfSpaceError", &format!("{what} {lack}"), |attributes| {
-            attributes.set_item("need", lack.need)?;
-            attributes.set_item("free", lack.free)?;
-            attributes.set_item("limit", lack.limit)?;
-            attributes.set_item("remedy", lack.remedy)?;
-            attributes.set_item("errno", lack.errno.raw_os_error())
-        }),
+        Shm::OutOfSpace { what, lack } => out_of_space(py, &format!("{what} {lack}"), &lack),
         Shm::MapFailed { what, errno } => {
             let text = format!("cannot map the memory of {what}: {errno}; look at this process's limits (ulimit -a)");
             plain(py, "MapFailedError", &text)

@@ -30,7 +30,13 @@ impl std::fmt::Display for Lack {
     fn fmt(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { need, free, limit, remedy, .. } = self;
         let unit = if *need == 1 { singular(self.unit) } else { self.unit.into() };
-        write!(text, "needs {need} {unit}, and {free} of {limit} are free: {remedy}")
+        write!(text, "needs {need} {unit}, and ")?;
+        // Of what is not counted as a whole, it is known that nothing is left.
+        if *limit == 0 {
+            write!(text, "none is free: {remedy}")
+        } else {
+            write!(text, "{free} of {limit} are free: {remedy}")
+        }
     }
 }
 

@@ -80,9 +80,9 @@ impl<T: Shared> PlacedSlice<T> {
 #[cfg(not(loom))]
 impl<T: Shared> PlacedSlice<T> {
     /// Has the system find room for some of the values, where they may lie in a hole of the file.
-    pub fn furnish(&self, values: std::ops::Range<usize>) -> crate::Result<()> {
+    pub fn furnish(&self, values: std::ops::Range<usize>, what: &str) -> crate::Result<()> {
         let start = self.first.addr().get() - self.region.addresses().start;
-        self.region.furnish(start + values.start * size_of::<T>()..start + values.end * size_of::<T>())
+        self.region.furnish(start + values.start * size_of::<T>()..start + values.end * size_of::<T>(), what)
     }
 }
 

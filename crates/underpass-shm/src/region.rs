@@ -130,11 +130,12 @@ impl Region {
     }
 
     /// Has the system find room for bytes that lie in a hole, so that touching them cannot fail: once is enough for all
-    /// who map the file, and more often does no harm.
-    pub(crate) fn furnish(&self, bytes: Range<usize>) -> Result<()> {
+    /// who map the file, and more often does no harm. `what` is told of where there is none.
+    pub(crate) fn furnish(&self, bytes: Range<usize>, what: &str) -> Result<()> {
         assert!(bytes.start <= bytes.end && bytes.end <= self.length);
         self.furnished.store(true, Relaxed);
-        let first = bytes.start - bytes.start % rustix::param::page_size();
+        let page = rustix::param::page_size();
+        let (first, end) = (bytes.start - bytes.start % page, bytes.end.next_multiple_of(page));
         // SAFETY: S2, inside the mapping, whose bytes stay what they are.
         let found = unsafe {
             let start = self.start.add(first).as_ptr().cast();
@@ -142,10 +143,8 @@ impl Region {
         };
         found.map_err(|errno| match errno {
             // So it says that the file system is full, and that a group of processes may have no more memory.
-            Errno::FAULT | Errno::NOMEM => {
-                Error::OutOfSpace { what: "a further waiter".into(), lack: Lack::of_a_hole(bytes.len()) }
-            }
-            _ => Error::system("find room for", "a further waiter", errno),
+            Errno::FAULT | Errno::NOMEM => Error::OutOfSpace { what: what.into(), lack: Lack::of_a_hole(end - first) },
+            _ => Error::system("find room for", what, errno),
         })
     }
 

@@ -75,7 +75,7 @@ class Crew:
             try:
                 await self._all_ended
             except asyncio.CancelledError as foreign:
-                # Nobody here interrupts a task that leaves its block.
+                # Nobody here interrupts a task that leaves its block, but in the name of others: `cancel_again`.
                 error, ours = foreign, False
                 if not self._block.shield:
                     self._block.cancel()

@@ -8,9 +8,10 @@ use std::cell::Cell;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::sync::Ordering::Acquire;
 
-use super::{AtDoor, Condition, Stay, Under};
+use super::{AtDoor, Caller, Condition, Under};
 use crate::error::Phase;
 use crate::kernel::{Kernel, Watch};
+use crate::stay::of_another;
 use crate::waiters::Room as _;
 use crate::{Error, Result};
 
@@ -30,20 +31,20 @@ impl Condition {
     pub fn begin(&self, kernel: &dyn Kernel, under: &dyn Under) -> Result<Absence> {
         let me = kernel.me()?;
         Self::check(under)?;
-        let stay = Stay::new(me, under);
-        self.sit(kernel, &stay)?;
+        let caller = Caller::new(me, under);
+        self.sit(kernel, &caller)?;
         if let Err(error) = under.give() {
-            self.rise(kernel, &stay, error)?;
+            self.rise(kernel, &caller, error)?;
             return Err(Error::Interrupted);
         }
         if under.has_raised() {
             // A signal that came as the mutex was given back: it has not waited.
-            let left = self.rise(kernel, &stay, Error::Interrupted);
+            let left = self.rise(kernel, &caller, Error::Interrupted);
             under.take()?;
             left?;
             return Err(Error::Interrupted);
         }
-        let (seat, calls) = (stay.seat.get(), stay.calls.get());
+        let (seat, calls) = (caller.seat.get(), caller.calls.get());
         Ok(Absence { thread: me.thread, seat, calls, since: None, away: true })
     }
 
@@ -52,9 +53,9 @@ impl Condition {
         let me = Self::of(kernel, absence)?;
         let _owed = self.waiters.owe(kernel);
         while absence.seat.is_none() {
-            let stay = Stay { calls: Cell::new(absence.calls), ..Stay::new(me, under) };
-            let found = self.attempt_at_door(kernel, &stay, Some(&mut Watch::new()), true)?;
-            absence.seat = stay.seat.get();
+            let caller = Caller { calls: Cell::new(absence.calls), ..Caller::new(me, under) };
+            let found = self.attempt_at_door(kernel, &caller, Some(&mut Watch::new()), true)?;
+            absence.seat = caller.seat.get();
             match found {
                 AtDoor::Called => return Ok(()),
                 AtDoor::Seated => {}
@@ -115,16 +116,16 @@ impl Condition {
         if me.thread != absence.thread || !std::mem::take(&mut absence.away) {
             return Ok(());
         }
-        let stay = Stay::new(me, under);
+        let caller = Caller::new(me, under);
         if let Some(index) = absence.seat.take() {
             let _owed = self.waiters.owe(kernel);
-            stay.seat.set(Some(index));
-            match self.rise(kernel, &stay, Error::TimedOut(Phase::Wait)) {
+            caller.seat.set(Some(index));
+            match self.rise(kernel, &caller, Error::TimedOut(Phase::Wait)) {
                 Ok(()) | Err(Error::TimedOut(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        self.pass_on(kernel, &stay)
+        self.pass_on(kernel, &caller)
     }
 
     fn of(kernel: &dyn Kernel, absence: &Absence) -> Result<Me> {
@@ -132,7 +133,7 @@ impl Condition {
         if me.thread == absence.thread {
             return Ok(me);
         }
-        Err(Error::Misuse("another thread waits in it, or the process that this one was forked from".into()))
+        Err(of_another())
     }
 
     /// One in a slot was told, and it is its turn.

@@ -13,9 +13,11 @@ use crate::kernel::{Kernel, Watch};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
-/// An A-stack of ours: free, carrying a call of ours, or abandoned until the server answers it.
+/// An A-stack of ours is free.
 pub const FREE: u32 = 0;
+/// It carries a call of ours.
 const BUSY: u32 = 1;
+/// Its caller went away: it is free again when the server has answered.
 pub const ABANDONED: u32 = 2;
 
 /// What each A-stack of a channel is at, of its client.

@@ -8,7 +8,7 @@
 //! has its bit, and if that is one of the crowd's, [`WaitersWords::occupied`] has CROWD. Bits without such a slot do no
 //! harm: whoever settles next removes them.
 
-use underpass_shm::layout::waiters::{RowWords, WaitersWords};
+use underpass_shm::layout::waiters::WaitersWords;
 use underpass_shm::place::{Placed, PlacedSlice};
 use underpass_shm::sync::AtomicU64;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
@@ -17,13 +17,13 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 #[derive(Debug, Clone)]
 pub(super) struct Occupancy {
     words: Placed<WaitersWords>,
-    pub(super) rows: PlacedSlice<RowWords>,
+    pub(super) rows: PlacedSlice<AtomicU64>,
     /// Slots of a row, of which the first has one less: fewer only where loom looks at a crowd of two.
     row: usize,
 }
 
 impl Occupancy {
-    pub(super) fn new(words: Placed<WaitersWords>, rows: PlacedSlice<RowWords>, row: usize) -> Self {
+    pub(super) fn new(words: Placed<WaitersWords>, rows: PlacedSlice<AtomicU64>, row: usize) -> Self {
         Self { words, rows, row }
     }
 
@@ -46,7 +46,7 @@ impl Occupancy {
     fn place(&self, index: usize) -> Option<(&AtomicU64, u64)> {
         let word = match index / self.row {
             0 => &self.words.occupied,
-            row => &self.rows.get(row - 1)?.occupied,
+            row => self.rows.get(row - 1)?,
         };
         Some((word, 1 << (index % self.row)))
     }
@@ -65,7 +65,7 @@ impl Occupancy {
     pub(super) fn forget(&self, index: usize) {
         let Some((word, bit)) = self.place(index) else { return };
         word.fetch_and(!bit, AcqRel);
-        let is_deserted = || self.rows.iter().all(|row| row.occupied.load(Relaxed) == 0);
+        let is_deserted = || self.rows.iter().all(|row| row.load(Relaxed) == 0);
         if self.is_of_the_crowd(index) && is_deserted() {
             self.words.occupied.fetch_and(!self.crowd(), AcqRel);
         }
@@ -80,8 +80,8 @@ impl Occupancy {
     /// The slots that were announced.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         let first = self.words.occupied.load(Acquire);
-        let further: &[RowWords] = if first & self.crowd() == 0 { &[] } else { &self.rows };
-        let rows = std::iter::once(first & !self.crowd()).chain(further.iter().map(|row| row.occupied.load(Acquire)));
+        let further: &[AtomicU64] = if first & self.crowd() == 0 { &[] } else { &self.rows };
+        let rows = std::iter::once(first & !self.crowd()).chain(further.iter().map(|row| row.load(Acquire)));
         rows.enumerate().flat_map(move |(row, bits)| ones(bits).map(move |bit| row * self.row + bit))
     }
 }

@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use underpass_shm::layout::waiters::{ROW, ROWS, RowWords, SLOTS, SlotWords, WaitersWords};
+use underpass_shm::layout::waiters::{ROW, ROWS, SLOTS, SlotWords, WaitersWords};
 use underpass_shm::place::{Placed, PlacedSlice};
 use underpass_shm::region::{Extent, Region};
+use underpass_shm::sync::AtomicU64;
 
 use super::Waiters;
 use crate::Result;
 
 const FIRST_ROW_END: usize = size_of::<WaitersWords>() + ROW * size_of::<SlotWords>();
 const SLOTS_END: usize = size_of::<WaitersWords>() + SLOTS * size_of::<SlotWords>();
-const END: usize = SLOTS_END + ROWS * size_of::<RowWords>();
+const END: usize = SLOTS_END + ROWS * size_of::<AtomicU64>();
 
 /// How long an object is whose waiters' words start at `offset`.
 #[must_use]
@@ -33,8 +34,8 @@ impl Waiters {
     /// finds a bit set finds the slot. The lock is held.
     pub(super) fn furnish(&self, index: usize) -> Result<()> {
         if self.occupancy.is_of_the_crowd(index) {
-            self.slots.furnish(index..index + 1)?;
-            self.occupancy.rows.furnish(0..ROWS)?;
+            self.slots.furnish(index..index + 1, "a further waiter")?;
+            self.occupancy.rows.furnish(0..ROWS, "a further waiter")?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use underpass_core::notification::{ALL, CONSUME, Notification};
 use underpass_core::waiters::{Waiters, Wish};
 use underpass_core::{Deadline, Error};
 use underpass_shm::layout::notification::NotificationWords;
-use underpass_shm::layout::waiters::{RowWords, SlotWords, WaitersWords};
+use underpass_shm::layout::waiters::{SlotWords, WaitersWords};
 use underpass_shm::place::{Placed, PlacedSlice};
 
 use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, explore_longest, join, sure};

@@ -146,8 +146,14 @@ pub struct RoomWords {
     pub baton: AtomicU32,
     /// Raised by every purge: putters that wait since before it leave with an error.
     pub purges: AtomicU32,
-    /// How often sleepers were called to look again by something that no count tells: raised before their bit is cleared.
-    /// The bit may be set once more before one of them falls asleep, which this shows; nobody sleeps on it.
+    /// ```text
+    ///  63             32 31             0
+    /// ┌─────────────────┬────────────────┐   calls: to look again, by something that no count tells; raised before the bit
+    /// │     missed      │     calls      │   missed: of these for all, those that found no bit
+    /// └─────────────────┴────────────────┘
+    /// ```
+    /// The bit may be set once more before one of the sleepers falls asleep, which this shows; nobody sleeps on it. A carry out of
+    /// the lower half does no harm: it looks like one that was missed.
     pub calls: AtomicU64,
     /// Processes that hold or held leases; every sleeper watches them.
     pub holders: [RosterEntry; ROSTER],

@@ -79,41 +79,18 @@ impl Default for SlotWords {
     }
 }
 
-/// Which slots of a row behind the first may be in use: a bit for each.
-#[derive(Debug)]
-#[repr(C)]
-pub struct RowWords {
-    /// The lowest bit is that of the first slot of the row.
-    pub occupied: AtomicU64,
-}
-
-// SAFETY: S1, atomics only.
-unsafe impl Shared for RowWords {}
-
-impl RowWords {
-    /// None.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { occupied: AtomicU64::new(0) }
-    }
-}
-
-impl Default for RowWords {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// What the slots of an object have in common.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct WaitersWords {
     /// ```text
     ///   63    62                                     0
-    /// ┌───────┬───────────────────────────────────────┐   crowd = 1: slots behind this row may be in use, see [`RowWords`]
+    /// ┌───────┬───────────────────────────────────────┐   crowd = 1: slots behind this row may be in use
     /// │ crowd │ a bit for each slot that may be in use │   0: nobody waits, and nobody is owed anything
     /// └───────┴───────────────────────────────────────┘
     /// ```
+    /// Each row behind the first has such a word too, behind the slots: its lowest bit is that of the row's first slot, and it has
+    /// no crowd.
     pub occupied: AtomicU64,
     /// Under which slots are filled and served.
     pub lock: LockWords,

@@ -24,6 +24,9 @@ use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers};
 use crate::{Error, Result};
 
+/// In the upper half of `RoomWords::calls` they are counted that found nobody's bit.
+const MISSED: u64 = 1 << 32;
+
 /// A handle of a room.
 #[derive(Debug, Clone)]
 pub struct Room {
@@ -230,9 +233,6 @@ impl Room {
         }
     }
 }
-
-/// In the upper half of `calls` they are counted that found nobody's bit.
-const MISSED: u64 = 1 << 32;
 
 /// Has everybody look again who has announced himself and does not sleep yet; how many calls there were.
 fn call(words: &RoomWords) -> u64 {

@@ -1,10 +1,12 @@
 //! More who wait than the first row of slots has: rows of two here, so that only the first has a slot in front of the crowd.
 
+use underpass_shm::sync::AtomicU64;
+
 use super::*;
 
 /// With so many rows behind the first; without any the slots behind it are there, and nobody looks at them.
 fn crowded(rows: usize) -> Arc<Notification> {
-    let rows = PlacedSlice::own((0..rows).map(|_| RowWords::new()).collect());
+    let rows = PlacedSlice::own((0..rows).map(|_| AtomicU64::new(0)).collect());
     let waiters = Waiters::in_rows_of(2, Placed::own(WaitersWords::new()), slots(4), rows);
     Arc::new(Notification::new(Placed::own(NotificationWords::new(0)), waiters))
 }
