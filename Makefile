@@ -26,7 +26,7 @@ say = @printf '\033[1m%s\033[0m\n' "▸ $(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build demo test check bench loom deep docs lock clean
+.PHONY: help build demo test check bench loom deep deaths docs lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-7s %s\n' "$$name" "$$what"; done
@@ -98,6 +98,9 @@ deep: build $(STEPPER) $(PLANTED) ## the long explorations: no bound
 	@$(BIN)/python -m pytest -m deep --timeout 0 -o faulthandler_timeout=0 $(ARGS) || test $$? -eq 5
 	$(call say,loom without a bound)
 	@$(LOOM)
+
+deaths: build $(STEPPER) ## a death at every single instruction, where deep has one for all that are alike: hours
+	@$(BIN)/python -m tests.crash.stepping --every --markdown $(ARGS)
 
 docs: build ## the documentation, as pages in target/docs; warnings are errors
 	$(call say,documentation)

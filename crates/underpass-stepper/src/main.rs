@@ -4,26 +4,32 @@
 //! answer. The process is not its child, only its tracee.
 //!
 //! ```text
-//! trace PID LOW HIGH   ready · then: traced N returned | traced N died     from the first instruction in LOW..HIGH
-//! outside LOW HIGH     outside A-B C-D …                                   where in the trace no instruction of LOW..HIGH is next
-//! step PID K           ready · then: at ADDRESS same | at ADDRESS other | returned | died     after K of the trace's instructions
-//! kill PID             done                                                and has been waited for
-//! stop PID             done                                                let go, but stopped as by SIGSTOP
-//! go PID               done                                                let go
+//! trace PID LOW HIGH HEAD     ready · then: traced N returned | traced N died     from the first instruction in LOW..HIGH
+//! compare PID LOW HIGH HEAD   the same, looking at all that others see, after each instruction
+//! effects                     effects K:call K:store K:atomic K:robust …   instructions of the trace that others can tell of
+//! changes                     changes K …                                  those after which something was seen to have changed
+//! step PID K                  ready · then: at ADDRESS same | at ADDRESS other | returned | died     after K of the trace's instructions
+//! kill PID                    done                                         and has been waited for
+//! stop PID                    done                                         let go, but stopped as by SIGSTOP
+//! go PID                      done                                         let go
 //! ```
+//! HEAD is the address of the process's robust list, as `get_robust_list` tells it.
 //! After `ready` the process runs: then is the time to send it into its call.
 #![forbid(unsafe_code)]
 
+mod effect;
+mod memory;
 mod trace;
 mod tracee;
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, BufRead, Write};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use trace::Trace;
+use memory::Memory;
+use trace::{Looking, Trace};
 use tracee::{Reached, Tracee};
 
 fn main() -> io::Result<()> {
@@ -32,7 +38,7 @@ fn main() -> io::Result<()> {
         let answer = match session.obey(&line?) {
             Ok(answer) => answer,
             Err(Refusal::Nonsense(request)) => format!("error: {request:?} is no request"),
-            Err(Refusal::System(errno)) => format!("error: {errno}"),
+            Err(Refusal::System(error)) => format!("error: {error}"),
         };
         say(&answer)?;
     }
@@ -47,12 +53,18 @@ fn say(answer: &str) -> io::Result<()> {
 
 enum Refusal {
     Nonsense(String),
-    System(Errno),
+    System(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
 }
 
 impl From<Errno> for Refusal {
     fn from(errno: Errno) -> Self {
-        Self::System(errno)
+        Self::System(errno.into())
     }
 }
 
@@ -70,21 +82,25 @@ impl Session {
             .map(str::parse)
             .collect::<Result<Vec<u64>, _>>()
             .map_err(|_| Refusal::Nonsense(request.to_owned()))?;
-        if let ("outside", [low, high]) = (verb, numbers.as_slice()) {
-            let stretches = self.trace.outside(*low..*high);
-            let mut told = String::from("outside");
-            for stretch in stretches {
-                let _ = write!(told, " {}-{}", stretch.start, stretch.end);
+        match (verb, numbers.as_slice()) {
+            ("effects", []) => {
+                return Ok(listed(
+                    verb,
+                    self.trace.effects().iter().map(|(count, effect)| format!("{count}:{effect}")),
+                ));
             }
-            return Ok(told);
+            ("changes", []) => return Ok(listed(verb, self.trace.changes())),
+            _ => {}
         }
         let (pid, rest) = numbers.split_first().ok_or_else(nonsense)?;
         let pid = Pid::from_raw(i32::try_from(*pid).map_err(|_| nonsense())?);
         match (verb, rest) {
-            ("trace", [low, high]) => {
+            ("trace" | "compare", [low, high, head]) => {
+                let looking = if verb == "trace" { Looking::Decode } else { Looking::Compare };
                 let mut tracee = Tracee::attach(pid)?;
+                let memory = Memory::of(pid, *head)?;
                 ready()?;
-                let (trace, returned) = Trace::record(&mut tracee, *low..*high)?;
+                let (trace, returned) = Trace::record(&mut tracee, *low..*high, memory, looking)?;
                 let end = if returned { "returned" } else { "died" };
                 let answer = format!("traced {} {end}", trace.len());
                 self.trace = trace;
@@ -114,10 +130,18 @@ impl Session {
     }
 }
 
+fn listed(verb: &str, found: impl IntoIterator<Item = impl Display>) -> String {
+    let mut told = String::from(verb);
+    for one in found {
+        let _ = write!(told, " {one}");
+    }
+    told
+}
+
 fn done((): ()) -> String {
     "done".into()
 }
 
 fn ready() -> Result<(), Refusal> {
-    say("ready").map_err(|_| Refusal::System(Errno::EPIPE))
+    say("ready").map_err(Refusal::System)
 }

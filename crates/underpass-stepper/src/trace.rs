@@ -5,8 +5,11 @@
 //! stepped from there.
 
 use std::collections::HashMap;
+use std::io;
 use std::ops::Range;
 
+use crate::effect::{Effect, Watch};
+use crate::memory::{Left, Memory};
 use crate::tracee::{Reached, Tracee};
 
 /// How far back a quicker start is looked for.
@@ -20,6 +23,17 @@ pub struct Trace {
     addresses: Vec<u64>,
     /// How often the same address stands before each.
     before: Vec<u32>,
+    effects: Vec<(usize, Effect)>,
+    changes: Vec<usize>,
+}
+
+/// How much is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looking {
+    /// The effects that the instructions have, as they are decoded.
+    Decode,
+    /// Besides, at each instruction, whether what others see is as before: slow, and leans on no decoder.
+    Compare,
 }
 
 /// Tells when a call is over: the instruction after it, with the stack above what it was inside.
@@ -43,27 +57,41 @@ impl Return {
 
 impl Trace {
     /// Steps from the first instruction in `library` until that call returns (true) or the process dies (false).
-    pub fn record(tracee: &mut Tracee, library: Range<u64>) -> nix::Result<(Self, bool)> {
-        let mut address = tracee.registers()?.rip;
-        while !library.contains(&address) {
+    pub fn record(
+        tracee: &mut Tracee,
+        library: Range<u64>,
+        memory: Memory,
+        looking: Looking,
+    ) -> io::Result<(Self, bool)> {
+        let mut registers = tracee.registers()?;
+        while !library.contains(&registers.rip) {
             if !tracee.step()? {
                 return Ok((Self::default(), false));
             }
-            address = tracee.registers()?.rip;
+            registers = tracee.registers()?;
         }
         let end = Return::of(tracee)?;
         let mut trace = Self::default();
         let mut seen = HashMap::new();
+        let mut watch = Watch::of(memory);
+        let mut left = Left::behind(watch.memory())?;
         loop {
-            let count = seen.entry(address).or_insert(0);
-            trace.addresses.push(address);
+            let executed = trace.len();
+            let count = seen.entry(registers.rip).or_insert(0);
+            trace.addresses.push(registers.rip);
             trace.before.push(*count);
             *count += 1;
+            trace.effects.extend(watch.next(&registers)?.map(|effect| (executed, effect)));
             if !tracee.step()? {
                 return Ok((trace, false));
             }
-            address = tracee.registers()?.rip;
-            if end.is_reached(tracee, address)? {
+            if looking == Looking::Compare {
+                let now = Left::behind(watch.memory())?;
+                trace.changes.extend((now != left).then_some(executed));
+                left = now;
+            }
+            registers = tracee.registers()?;
+            if end.is_reached(tracee, registers.rip)? {
                 return Ok((trace, true));
             }
         }
@@ -87,18 +115,16 @@ impl Trace {
         self.addresses[count]
     }
 
-    /// The stretches in which the next instruction lies outside of `library`.
+    /// Those that have an effect, each by how many come before it.
     #[must_use]
-    pub fn outside(&self, library: Range<u64>) -> Vec<Range<usize>> {
-        let mut stretches: Vec<Range<usize>> = Vec::new();
-        for (count, address) in self.addresses.iter().enumerate() {
-            match stretches.last_mut() {
-                _ if library.contains(address) => {}
-                Some(last) if last.end == count => last.end = count + 1,
-                _ => stretches.push(count..count + 1),
-            }
-        }
-        stretches
+    pub fn effects(&self) -> &[(usize, Effect)] {
+        &self.effects
+    }
+
+    /// Those that were seen to change something.
+    #[must_use]
+    pub fn changes(&self) -> &[usize] {
+        &self.changes
     }
 
     /// Takes another process, which has a breakpoint at the entry, to the instruction that comes after `count` others.

@@ -1,6 +1,8 @@
 //! A process under ptrace: steps, breakpoints, its end.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
 
 use nix::errno::Errno;
 use nix::libc::user_regs_struct;
@@ -30,6 +32,9 @@ pub struct Tracee {
     pid: Pid,
     /// The words that breakpoints replaced, by address.
     planted: BTreeMap<u64, i64>,
+    /// The kernel's own functions. The one that reads the clock begins anew when a tick falls into it, as it does for ever where each
+    /// instruction takes as long as a tick: so they are passed at full speed. They store nothing that others see.
+    vdso: Range<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,13 +49,13 @@ impl Tracee {
         ptrace::seize(pid, Options::PTRACE_O_EXITKILL)?;
         ptrace::interrupt(pid)?;
         waitpid(pid, Some(WaitPidFlag::__WALL))?;
-        Ok(Self { pid, planted: BTreeMap::new() })
+        Ok(Self { pid, planted: BTreeMap::new(), vdso: vdso(pid)? })
     }
 
     /// One that an earlier request left stopped.
     #[must_use]
     pub fn held(pid: Pid) -> Self {
-        Self { pid, planted: BTreeMap::new() }
+        Self { pid, planted: BTreeMap::new(), vdso: 0..0 }
     }
 
     /// The registers.
@@ -63,9 +68,25 @@ impl Tracee {
         ptrace::read(self.pid, address as AddressType)
     }
 
-    /// Executes one instruction, a whole system call if it is one. False: it is dead.
+    /// Executes one instruction, a whole system call if it is one, and a whole call of the kernel's own functions. False: it is dead.
     pub fn step(&mut self) -> nix::Result<bool> {
-        self.resume(How::Step)
+        if !self.resume(How::Step)? {
+            return Ok(false);
+        }
+        let registers = self.registers()?;
+        if !self.vdso.contains(&registers.rip) {
+            return Ok(true);
+        }
+        let back = self.peek(registers.rsp)?.cast_unsigned();
+        let was_planted = self.planted.contains_key(&back);
+        self.plant(back)?;
+        if self.run()?.is_none() {
+            return Ok(false);
+        }
+        if !was_planted {
+            self.pull(back)?;
+        }
+        Ok(true)
     }
 
     /// Runs to the next breakpoint. `None`: it is dead.
@@ -149,4 +170,12 @@ impl Tracee {
             };
         }
     }
+}
+
+fn vdso(pid: Pid) -> nix::Result<Range<u64>> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).map_err(|_| Errno::ESRCH)?;
+    let line = maps.lines().find(|line| line.ends_with("[vdso]"));
+    let range = line.and_then(|line| line.split_ascii_whitespace().next()?.split_once('-'));
+    let number = |text| u64::from_str_radix(text, 16).unwrap_or(0);
+    Ok(range.map_or(0..0, |(low, high)| number(low)..number(high)))
 }

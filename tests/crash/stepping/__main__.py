@@ -1,7 +1,8 @@
 """Death at every instruction: `python -m tests.crash.stepping`.
 
-Prints a row for each operation and company: instructions stepped, deaths, how many of them inside, what they led to. The exit is
-not zero if after one of them somebody hung, something was lost or left, or the state was not what a part of the operation explains.
+Prints a row for each operation and company: instructions of the call, those that others can tell of, deaths before and after these
+(`scenario.py` says why that is enough), how many of them came elsewhere, and what they led to. The exit is not zero if after one of
+them somebody hung, something was lost or left, or the state was not what a part of the operation explains.
 """
 
 import argparse
@@ -103,7 +104,9 @@ def main() -> int:
     parser.add_argument("--draw", type=int, help="this many deaths instead of all")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("UNDERPASS_SEED", "0")), help="repeat a draw")
     parser.add_argument("--part", default="1/1", help="of the operations, the first half (1/2), the second (2/2), …")
-    parser.add_argument("--every", action="store_true", help="also at each of the interpreter's own instructions")
+    parser.add_argument(
+        "--every", action="store_true", help="at each instruction, not only before and after what others can tell of"
+    )
     parser.add_argument("--markdown", action="store_true", help="print the table as CAVEATS has it")
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the processor to stay on")
     arguments = parser.parse_args()

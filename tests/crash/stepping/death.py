@@ -150,6 +150,8 @@ class Traced:
 
     stepper: Stepper
     library: tuple[int, int]
+    # Also look, after each, whether what others see has changed.
+    compare: bool = False
     instructions: int = 0
 
     def body(self, operation: AnyOperation, world: object) -> Callable[[], object]:
@@ -162,7 +164,7 @@ class Traced:
         return act
 
     def begin(self, victim: Victim) -> None:
-        self.stepper.trace(victim.pid, self.library)
+        self.stepper.trace(victim.pid, self.library, compare=self.compare)
         victim.go()
 
     def decided(self, victim: Victim) -> bool:

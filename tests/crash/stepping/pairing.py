@@ -1,4 +1,4 @@
-"""`python -m tests.crash.stepping.pairing`: pairs of deaths, drawn from a seed."""
+"""`python -m tests.crash.stepping.pairing`: pairs of deaths, drawn from a seed among those that others can tell apart."""
 
 import argparse
 import os
@@ -86,7 +86,7 @@ def draw(
         return
     try:
         for fate in fates:
-            first, second = (dice.randrange(pair.instructions) for _ in range(2))
+            first, second = map(dice.choice, pair.points)
             try:
                 pair.die(first, second, fate)
                 check()

@@ -9,6 +9,7 @@ from itertools import permutations, product
 from tests.crash.stepping.children import Child, Victim, until
 from tests.crash.stepping.death import AfterStage, Through, Traced, die
 from tests.crash.stepping.operation import AnyOperation, Company, Tally, nothing
+from tests.crash.stepping.scenario import apart
 from tests.crash.stepping.stepper import Stepper, library
 from underpass import _core
 
@@ -33,12 +34,12 @@ class Pair:
         # Of each: whom its stepper has not yet taken where it should, and whether it was let go.
         self._awaited: list[int | None] = [None, None]
         self._let_go = [False, False]
-        lengths: list[int] = []
+        # Of each: after how many instructions it may be held, so that no two of them are the same to others.
+        self.points: list[list[int]] = []
         for stepper in self._steppers:
             traced = Traced(stepper, library(_core.__file__))
             die(operation, Company.ALONE, traced)
-            lengths.append(traced.instructions)
-        self.instructions = min(lengths)
+            self.points.append(apart(stepper.effects(), traced.instructions))
         deaths = (AfterStage(nothing), AfterStage(None))
         # One that is continued may come through.
         ends = [*product(deaths, deaths), *(pair for end in deaths for pair in permutations((end, Through())))]

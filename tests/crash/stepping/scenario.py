@@ -1,13 +1,17 @@
-"""An operation in some company: traced once, then killed at one instruction after the other."""
+"""An operation in some company: traced once, then killed at one instruction after the other.
+
+Survivors see shared memory and the kernel. Between two instructions that store to shared memory or to what the kernel reads at a
+death, or call the kernel, a death leaves the same behind wherever it is, so one stands for all of them: it comes before each such *effect*
+and after it, before the first instruction and before the last. `test_stepping_effects.py` shows that nothing else changes anything.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from tests.crash.stepping.death import AfterStage, Asleep, AtInstruction, End, Traced, die
 from tests.crash.stepping.operation import AnyOperation, Company, nothing
-from tests.crash.stepping.stepper import Stepper, interpreter, library
+from tests.crash.stepping.stepper import Stepper, library
 from underpass import _core
 
 
@@ -30,10 +34,22 @@ class Report:
     operation: AnyOperation
     company: Company
     instructions: int
+    effects: int = 0
     deaths: int = 0
-    inside: int = 0
+    # At another instruction than was traced, or not inside any more: others were quicker or slower.
+    elsewhere: int = 0
     outcomes: Counter[str] = field(default_factory=Counter[str])
+    # Of each death after how many instructions it came, and what it led to.
+    found: list[tuple[int | None, str]] = field(default_factory=list[tuple[int | None, str]])
     failures: list[Failure] = field(default_factory=list[Failure])
+
+
+def apart(effects: Iterable[int], instructions: int) -> list[int]:
+    """Return after how many instructions to die: of those between two effects after the first and the last."""
+    ends = {0, instructions - 1}
+    for count in effects:
+        ends |= {count, count + 1}
+    return sorted(count for count in ends if count < instructions)
 
 
 class Scenario:
@@ -52,10 +68,8 @@ class Scenario:
         traced = Traced(self._stepper, library(_core.__file__))
         self._die(traced)
         self.instructions = traced.instructions
-        # In the interpreter itself, which builds results and errors, no word of an object changes: one death for each visit.
-        counts = [] if every else self._stepper.outside(interpreter())
-        visits = [count + 1 for count, after in pairwise([*counts, self.instructions]) if after != count + 1]
-        kept = range(self.instructions) if every else sorted({*counts, *visits} & {*range(self.instructions)})
+        self.effects = self._stepper.effects()
+        kept = range(self.instructions) if every else apart(self.effects, self.instructions)
         # And in its sleep.
         self.ends: list[int | None] = [*kept, *([None] if operation.partner else [])]
 
@@ -70,7 +84,7 @@ class Scenario:
 
     def run(self, ends: Iterable[int | None], done: Callable[[int], object]) -> Report:
         """Kill at each of these."""
-        report = Report(self.operation, self.company, self.instructions)
+        report = Report(self.operation, self.company, self.instructions, len(self.effects))
         for count in ends:
             report.deaths += 1
             try:
@@ -80,7 +94,8 @@ class Scenario:
                 # It may have left anything.
                 self._stepper.close()
                 return report
-            report.inside += self._where != "returned"
+            report.found.append((count, books))
+            report.elsewhere += self._where in ("other", "returned")
             number = self.explained.get(books)
             if number is None:
                 known = " or ".join(self.explained)

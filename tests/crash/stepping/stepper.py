@@ -1,9 +1,8 @@
 """The stepper, seen from Python: crates/underpass-stepper, which holds other processes at one instruction of a call."""
 
+import ctypes
 import select
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
 from tests.crash.stepping.children import Hang, patience
@@ -12,6 +11,11 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / "target" / "release" / "underpass-stepper"
 # Whoever is stepped may take longer than others, in seconds: each instruction is a switch there and back, which waits for a processor.
 PATIENCE = 60.0
+# And this many times as long where all memory is compared at each of them.
+COMPARING = 20
+LIBC = ctypes.CDLL(None, use_errno=True)
+# Of x86_64, as the stepper.
+GET_ROBUST_LIST = 274
 
 
 class Stepper:
@@ -25,17 +29,27 @@ class Stepper:
         self._process = subprocess.Popen([str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._comparing = False
         self._requests, self._answers = self._process.stdin, self._process.stdout
 
-    def trace(self, pid: int, library: tuple[int, int]) -> None:
-        """Be ready to write down the instructions of the process's next call into the library; `answer` tells how many."""
-        self._ask(f"trace {pid} {library[0]} {library[1]}")
+    def trace(self, pid: int, library: tuple[int, int], *, compare: bool = False) -> None:
+        """Be ready to write down the instructions of the process's next call into the library; `answer` tells how many.
 
-    def outside(self, library: tuple[int, int]) -> list[int]:
-        """Return the counts of the trace after which the next instruction is not one of the library."""
-        self._send(f"outside {library[0]} {library[1]}")
-        stretches = (word.split("-") for word in self.answer()[1:])
-        return [count for start, end in stretches for count in range(int(start), int(end))]
+        With ``compare`` it also looks, after each, whether what others see has changed.
+        """
+        head = robust_list(pid)
+        self._comparing = compare
+        self._ask(f"{'compare' if compare else 'trace'} {pid} {library[0]} {library[1]} {head}")
+
+    def effects(self) -> dict[int, str]:
+        """Return the instructions of the trace that others can tell of, by how many come before them, and why they can."""
+        self._send("effects")
+        return {int(count): kind for count, kind in (word.split(":") for word in self.answer()[1:])}
+
+    def changes(self) -> set[int]:
+        """Return those after which something was seen to have changed."""
+        self._send("changes")
+        return {*map(int, self.answer()[1:])}
 
     def step(self, pid: int, count: int) -> None:
         """Be ready to take the process to where it has executed ``count`` instructions of that call; `answer` tells."""
@@ -56,7 +70,8 @@ class Stepper:
 
     def answer(self) -> list[str]:
         """Wait for what the last request led to."""
-        if not select.select([self._answers], [], [], max(PATIENCE, patience()))[0]:
+        seconds = max(PATIENCE, patience()) * (COMPARING if self._comparing else 1)
+        if not select.select([self._answers], [], [], seconds)[0]:
             raise Hang("the victim neither returns nor comes where it should")
         words = self._answers.readline().decode().split()
         assert words, "the stepper has ended"
@@ -82,13 +97,12 @@ class Stepper:
         assert self.answer() == ["done"]
 
 
-def interpreter() -> tuple[int, int]:
-    """Return where the interpreter's own instructions lie: its program's, or its shared library's."""
-    shared = Path(sysconfig.get_config_var("LIBDIR") or "") / (sysconfig.get_config_var("INSTSONAME") or "")
-    try:
-        return library(str(shared.resolve()))
-    except LookupError:
-        return library(str(Path(sys.executable).resolve()))
+def robust_list(pid: int) -> int:
+    """Return where the list of robust locks begins of which the kernel tells when that process dies."""
+    head, size = ctypes.c_size_t(), ctypes.c_size_t()
+    if LIBC.syscall(GET_ROBUST_LIST, pid, ctypes.byref(head), ctypes.byref(size)) != 0:
+        raise OSError(ctypes.get_errno(), "get_robust_list")
+    return head.value
 
 
 def library(path: str) -> tuple[int, int]:

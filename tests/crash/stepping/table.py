@@ -12,6 +12,7 @@ from tests.crash.stepping import (
     leased,
     mutexes,
     onces,
+    outlets,
     ports,
     queue_sides,
     queues,
@@ -19,6 +20,8 @@ from tests.crash.stepping import (
     semaphores,
     several,
     spaces,
+    tasks,
+    urgencies,
 )
 from tests.crash.stepping.operation import AnyOperation
 
@@ -40,5 +43,8 @@ OPERATIONS: list[AnyOperation] = [
     *several.OPERATIONS,
     *ports.OPERATIONS,
     *desks.OPERATIONS,
+    *outlets.OPERATIONS,
+    *urgencies.OPERATIONS,
     *spaces.OPERATIONS,
+    *tasks.OPERATIONS,
 ]

@@ -1,0 +1,100 @@
+"""Deaths of one who asks an object for its descriptor: the others' descriptors go on telling them."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tests.crash.stepping.operation import Operation, Tally
+from underpass import Event, Notification, Queue, Semaphore, wait_any
+from underpass.sync import Latch
+
+
+class HasDescriptor(Protocol):
+    """What becomes ready."""
+
+    def fileno(self) -> int:
+        """Return what is readable while it is."""
+        ...
+
+
+class Outlet:
+    """What has a descriptor, and what makes it ready."""
+
+    def __init__(self, what: HasDescriptor, ready: Callable[[], object]) -> None:
+        self.what = what
+        self.ready = ready
+
+    def known(self) -> HasDescriptor:
+        """Return it once this process has a life."""
+        Semaphore(0).reset()
+        return self.what
+
+    def wait(self) -> str:
+        """Wait as a loop does that knows descriptors alone."""
+        wait_any(self.what.fileno())
+        return "readable"
+
+    def make_ready(self) -> None:
+        self.ready()
+
+    def books(self, _tally: Tally) -> str:
+        """Ask for another descriptor, which tells the same."""
+        return self.wait()
+
+
+def event() -> Outlet:
+    it = Event()
+    return Outlet(it, it.set)
+
+
+def notification() -> Outlet:
+    it = Notification()
+    return Outlet(it, lambda: it.notify(1))
+
+
+def latch() -> Outlet:
+    it = Latch(1)
+    return Outlet(it, it.count_down)
+
+
+def queue() -> Outlet:
+    it = Queue(1)
+    return Outlet(it, lambda: it.put(b"message"))
+
+
+def full() -> Queue:
+    it = Queue(1)
+    it.put(b"message")
+    return it
+
+
+def room() -> Outlet:
+    it = full()
+    return Outlet(it.room, it.get)
+
+
+def drained() -> Outlet:
+    it = full()
+    return Outlet(it.drained, it.get)
+
+
+def asked(noun: str, world: Callable[[], Outlet]) -> Operation[Outlet]:
+    """Return an operation that asks for the first descriptor that its process has."""
+    return Operation(
+        noun=noun,
+        verb="fileno, the first",
+        world=world,
+        prepare=lambda it: it.known().fileno,
+        wait=Outlet.wait,
+        again=Outlet.make_ready,
+        books=Outlet.books,
+    )
+
+
+OPERATIONS: list[Operation[Outlet]] = [
+    asked("Event", event),
+    asked("Notification", notification),
+    asked("Latch", latch),
+    asked("Queue", queue),
+    asked("Queue.room", room),
+    asked("Queue.drained", drained),
+]
