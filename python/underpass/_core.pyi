@@ -35,6 +35,7 @@ _Object: TypeAlias = (
     | AtomicIntStay
     | BarrierStay
     | ConditionStay
+    | SemaphoreStay
     | Once
     | Port
 )
@@ -90,6 +91,7 @@ __all__ = [
     "Request",
     "Semaphore",
     "SemaphoreStatistics",
+    "SemaphoreStay",
     "SharedObject",
     "Space",
     "SpinLock",
@@ -239,10 +241,18 @@ class Semaphore(SharedObject):
     def release(self, count: int = 1) -> None: ...
     def reset(self) -> None: ...
     @property
+    def _barges(self) -> bool: ...
+    def _stay(self) -> SemaphoreStay: ...
+    @property
     def value(self) -> int: ...
     @property
     def aio(self) -> _aio.Semaphore: ...
     def statistics(self) -> SemaphoreStatistics: ...
+
+@final
+class SemaphoreStay:
+    def attempt(self) -> Literal[True]: ...
+    def give_up(self) -> None: ...
 
 @final
 class SemaphoreStatistics:

@@ -1,11 +1,14 @@
-"""Tasks in the lab that wait in slots of their own, beside threads that do: conditions, barriers, numbers, and a `Once`."""
+"""Tasks in the lab that wait in slots of their own, beside threads that do: conditions, barriers, numbers, units, and a `Once`."""
+
+import asyncio
+from contextlib import suppress
 
 import pytest
 
 pytest.importorskip("greenlet")
 
 from tests.lab.awaits import explore, fails
-from underpass import AtomicInt, Barrier, BrokenBarrierError, Condition, Once, TimedOut
+from underpass import AtomicInt, Barrier, BrokenBarrierError, Condition, Once, ResetError, Semaphore, TimedOut
 from underpass.lab import World
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -118,3 +121,80 @@ def test_a_change_of_a_number_reaches_tasks_and_threads() -> None:
         world.process(number.add, 1, mortal=False)
 
     explore(program, kills=1)
+
+
+@pytest.mark.parametrize("leased", [False, True])
+def test_a_unit_that_is_handed_over_is_lost_to_no_deadline(leased: bool) -> None:  # noqa: FBT001 - as it is made
+    def program(world: World) -> None:
+        units = Semaphore(1, fairness="arrival", leased=leased)
+        inside = AtomicInt()
+
+        async def hurry() -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1), units.aio.holding():
+                    assert inside.add(1) == 0
+                    inside.sub(1)
+
+        async def two() -> None:
+            await asyncio.gather(hurry(), hurry())
+
+        def block() -> None:
+            with units.holding():
+                assert inside.add(1) == 0
+                inside.sub(1)
+
+        world.process(two)
+        world.process(hurry)
+        world.process(block)
+        world.at_end(lambda: units.value == 1)
+
+    explore(program)
+
+
+def test_the_unit_of_a_process_that_dies_is_handed_on_to_tasks_and_threads() -> None:
+    def program(world: World) -> None:
+        units = Semaphore(1, fairness="arrival", leased=True)
+
+        async def task() -> None:
+            async with units.aio.holding():
+                await asyncio.sleep(0)
+
+        def block() -> None:
+            with units.holding():
+                pass
+
+        world.process(task, name="mortal")
+        world.process(task, mortal=False, name="task")
+        world.process(block, mortal=False, name="thread")
+        world.at_end(lambda: units.value == 1)
+
+    explore(program, kills=1)
+
+
+def test_a_reset_ends_the_waits_of_tasks_and_threads() -> None:
+    def program(world: World) -> None:
+        units, ends = Semaphore(0, fairness="arrival"), AtomicInt()
+
+        async def task() -> None:
+            try:
+                await units.aio.acquire()
+            except ResetError:
+                ends.add(1)
+
+        def block() -> None:
+            try:
+                units.acquire()
+            except ResetError:
+                ends.add(1)
+
+        def end() -> None:
+            units.reset()
+            # For those who come later.
+            units.release(2)
+
+        world.process(task)
+        world.process(block)
+        world.process(end)
+        world.at_end(lambda: units.value == ends.load())
+
+    explore(program)

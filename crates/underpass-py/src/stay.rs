@@ -8,7 +8,8 @@ use underpass_core::barrier;
 use underpass_core::condition::Absence;
 use underpass_core::kernel::Watch;
 use underpass_core::many::Ready;
-use underpass_core::stay::Stay;
+use underpass_core::semaphore;
+use underpass_core::stay::{Stay, Steps};
 use underpass_core::wait::Sleepers;
 use underpass_core::{Error, Kernel, Result};
 
@@ -16,6 +17,7 @@ use crate::barrier::Barrier;
 use crate::condition::Condition;
 use crate::error::{Context, raise};
 use crate::handle::Handle;
+use crate::semaphore::Semaphore;
 use crate::timeout::Timeout;
 use crate::under::Holding;
 
@@ -82,6 +84,37 @@ impl BarrierStay {
 
     fn __repr__(&self) -> String {
         format!("<wait at {}>", self.handle.title)
+    }
+}
+
+/// A task's wait for a unit of a semaphore that hands them over: ready once it has been given one, or was reset. For `underpass.aio`.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct SemaphoreStay {
+    pub semaphore: Py<Semaphore>,
+    pub handle: Arc<Handle>,
+    pub core: Box<dyn Steps + Send + Sync>,
+}
+
+#[pymethods]
+impl SemaphoreStay {
+    /// Come, or look again: True once it has a unit, or WouldBlock is raised, or ResetError.
+    fn attempt(&self, py: Python<'_>) -> PyResult<bool> {
+        self.handle.check(py)?;
+        match self.core.step(self.handle.kernel()).and_then(semaphore::judge) {
+            Ok(()) => Ok(true),
+            Err(error) => Err(self.semaphore.get().failed(py, "not acquired", Timeout::NoWait, error)),
+        }
+    }
+
+    /// Wait no more: a unit that it was given and has not taken is another's.
+    fn give_up(&self, py: Python<'_>) -> PyResult<()> {
+        let ended = self.core.give_up(self.handle.kernel());
+        ended.map_err(|error| self.semaphore.get().failed(py, "not left", Timeout::NoWait, error))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<wait for {}>", self.handle.title)
     }
 }
 

@@ -11,7 +11,7 @@ use underpass_shm::sync::Ordering::Acquire;
 use super::{AtDoor, Condition, Stay, Under};
 use crate::error::Phase;
 use crate::kernel::{Kernel, Watch};
-use crate::waiters::Room as _;
+use crate::waiters::{Room as _, Wish};
 use crate::{Error, Result};
 
 /// Where such a wait stands, between two steps.
@@ -143,7 +143,9 @@ impl Condition {
         index: usize,
         mut watch: Option<&mut Watch<'a>>,
     ) -> Result<bool> {
-        if !self.waiters.is_given(kernel, self, index, watch.as_deref_mut(), true, &|| self.is_torn(kernel))? {
+        let watching = |wish: Wish, watch: &mut Watch<'a>| self.watch(wish, watch);
+        let watched = watch.as_deref_mut().map(|watch| (watch, &watching as _));
+        if !self.waiters.is_given(kernel, self, index, watched, true, &|| self.is_torn(kernel))? {
             return Ok(false);
         }
         let now = kernel.now();
