@@ -35,6 +35,8 @@ _Object: TypeAlias = (
     | AtomicIntStay
     | BarrierStay
     | ConditionStay
+    | EventStay
+    | NotificationStay
     | SemaphoreStay
     | Once
     | Port
@@ -56,6 +58,7 @@ __all__ = [
     "ConditionStay",
     "Event",
     "EventStatistics",
+    "EventStay",
     "FailAfter",
     "Gate",
     "GateCall",
@@ -73,6 +76,7 @@ __all__ = [
     "Notification",
     "NotificationFlags",
     "NotificationStatistics",
+    "NotificationStay",
     "Notified",
     "ObjectInfo",
     "Once",
@@ -365,6 +369,7 @@ class Notification(SharedObject):
         *,
         all: bool = False,  # noqa: A002 - the contract's name
     ) -> NotificationFlags: ...
+    def _stay(self, bits: int, all: bool, consume: bool) -> NotificationStay: ...
     @property
     def aio(self) -> _aio.Notification: ...
     def statistics(self) -> NotificationStatistics: ...
@@ -372,6 +377,11 @@ class Notification(SharedObject):
 @final
 class NotificationFlags:
     def fileno(self) -> int: ...
+
+@final
+class NotificationStay:
+    def attempt(self) -> int: ...
+    def give_up(self) -> None: ...
 
 @final
 class NotificationStatistics:
@@ -445,9 +455,15 @@ class Event(SharedObject):
     def is_set(self) -> bool: ...
     def wait(self, *, timeout: float | None = None) -> Literal[True]: ...
     def wait_nowait(self) -> Literal[True]: ...
+    def _stay(self) -> EventStay: ...
     @property
     def aio(self) -> _aio.Event: ...
     def statistics(self) -> EventStatistics: ...
+
+@final
+class EventStay:
+    def attempt(self) -> Literal[True]: ...
+    def give_up(self) -> None: ...
 
 @final
 class EventStatistics:

@@ -1,4 +1,4 @@
-"""Tasks in the lab that wait in slots of their own, beside threads that do: conditions, barriers, numbers, units, and a `Once`."""
+"""Tasks in the lab that wait in slots of their own, beside threads that do: conditions, barriers, numbers, units, flags, and a `Once`."""
 
 import asyncio
 from contextlib import suppress
@@ -8,7 +8,18 @@ import pytest
 pytest.importorskip("greenlet")
 
 from tests.lab.awaits import explore, fails
-from underpass import AtomicInt, Barrier, BrokenBarrierError, Condition, Once, ResetError, Semaphore, TimedOut
+from underpass import (
+    AtomicInt,
+    Barrier,
+    BrokenBarrierError,
+    Condition,
+    Event,
+    Notification,
+    Once,
+    ResetError,
+    Semaphore,
+    TimedOut,
+)
 from underpass.lab import World
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -196,5 +207,54 @@ def test_a_reset_ends_the_waits_of_tasks_and_threads() -> None:
         world.process(block)
         world.process(end)
         world.at_end(lambda: units.value == ends.load())
+
+    explore(program)
+
+
+def test_a_pulse_of_an_event_reaches_all_who_wait() -> None:
+    def program(world: World) -> None:
+        event, waiting, seen = Event(), AtomicInt(), AtomicInt()
+
+        async def task() -> None:
+            waits = asyncio.create_task(event.aio.wait())
+            await asyncio.sleep(0)
+            # It has its place by now.
+            waiting.add(1)
+            await waits
+            seen.add(1)
+
+        def pulse() -> None:
+            while (so_far := waiting.load()) < 2:
+                waiting.wait(so_far)
+            event.set()
+            event.clear()
+
+        world.process(task)
+        world.process(task)
+        world.process(pulse)
+        world.at_end(lambda: seen.load() == 2 and not event.is_set())
+
+    explore(program)
+
+
+def test_a_flag_that_is_consumed_is_lost_to_no_deadline() -> None:
+    def program(world: World) -> None:
+        news, taken = Notification(), AtomicInt()
+
+        async def hurry() -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    taken.add(await news.aio.wait(1))
+
+        def block() -> None:
+            with suppress(TimedOut):
+                taken.add(news.wait(1, timeout=1))
+
+        world.process(hurry)
+        world.process(hurry)
+        world.process(block)
+        world.process(news.notify, 1)
+        # Given to all who waited, or kept for who comes; or both, if one was late who had been given it.
+        world.at_end(lambda: taken.load() > 0 or news.bits == 1)
 
     explore(program)

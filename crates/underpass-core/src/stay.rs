@@ -83,6 +83,11 @@ impl<T: Slotted> Stay<T> {
         &self.object
     }
 
+    /// As it has come.
+    pub fn wish(&self) -> Wish {
+        self.wish
+    }
+
     fn seat(&self) -> Option<usize> {
         self.seat.load(Relaxed).checked_sub(1).map(|index| index as usize)
     }

@@ -17,6 +17,7 @@ use underpass_shm::place::Placed;
 use crate::kernel::{Dies, Running, ThreadKernel, Watched, World, explore, explore_long, explore_longest, join, sure};
 use crate::notification::{until_waiting, waiters};
 
+mod flags;
 mod handed;
 mod planted;
 
