@@ -35,6 +35,9 @@ _Object: TypeAlias = (
     | AtomicIntStay
     | BarrierStay
     | ConditionStay
+    | EventStay
+    | NotificationStay
+    | SemaphoreStay
     | Once
     | Port
 )
@@ -55,6 +58,7 @@ __all__ = [
     "ConditionStay",
     "Event",
     "EventStatistics",
+    "EventStay",
     "FailAfter",
     "Gate",
     "GateCall",
@@ -72,6 +76,7 @@ __all__ = [
     "Notification",
     "NotificationFlags",
     "NotificationStatistics",
+    "NotificationStay",
     "Notified",
     "ObjectInfo",
     "Once",
@@ -90,6 +95,7 @@ __all__ = [
     "Request",
     "Semaphore",
     "SemaphoreStatistics",
+    "SemaphoreStay",
     "SharedObject",
     "Space",
     "SpinLock",
@@ -239,10 +245,18 @@ class Semaphore(SharedObject):
     def release(self, count: int = 1) -> None: ...
     def reset(self) -> None: ...
     @property
+    def _barges(self) -> bool: ...
+    def _stay(self) -> SemaphoreStay: ...
+    @property
     def value(self) -> int: ...
     @property
     def aio(self) -> _aio.Semaphore: ...
     def statistics(self) -> SemaphoreStatistics: ...
+
+@final
+class SemaphoreStay:
+    def attempt(self) -> Literal[True]: ...
+    def give_up(self) -> None: ...
 
 @final
 class SemaphoreStatistics:
@@ -355,6 +369,7 @@ class Notification(SharedObject):
         *,
         all: bool = False,  # noqa: A002 - the contract's name
     ) -> NotificationFlags: ...
+    def _stay(self, bits: int, all: bool, consume: bool) -> NotificationStay: ...
     @property
     def aio(self) -> _aio.Notification: ...
     def statistics(self) -> NotificationStatistics: ...
@@ -362,6 +377,11 @@ class Notification(SharedObject):
 @final
 class NotificationFlags:
     def fileno(self) -> int: ...
+
+@final
+class NotificationStay:
+    def attempt(self) -> int: ...
+    def give_up(self) -> None: ...
 
 @final
 class NotificationStatistics:
@@ -435,9 +455,15 @@ class Event(SharedObject):
     def is_set(self) -> bool: ...
     def wait(self, *, timeout: float | None = None) -> Literal[True]: ...
     def wait_nowait(self) -> Literal[True]: ...
+    def _stay(self) -> EventStay: ...
     @property
     def aio(self) -> _aio.Event: ...
     def statistics(self) -> EventStatistics: ...
+
+@final
+class EventStay:
+    def attempt(self) -> Literal[True]: ...
+    def give_up(self) -> None: ...
 
 @final
 class EventStatistics:

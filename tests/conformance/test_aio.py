@@ -42,6 +42,12 @@ Case = tuple[Any, Callable[[Any], Awaitable[object]], Callable[[Any], object], o
 # An object on which a task has to wait, how it waits, what ends that, and what the wait returns.
 WAITS: dict[str, Callable[[], Case]] = {
     "acquire": lambda: (Semaphore(0), lambda it: it.aio.acquire(), lambda it: it.release(), True),
+    "acquire in turn": lambda: (
+        Semaphore(0, fairness="arrival"),
+        lambda it: it.aio.acquire(),
+        lambda it: it.release(),
+        True,
+    ),
     "event": lambda: (Event(), lambda it: it.aio.wait(), lambda it: it.set(), True),
     "latch": lambda: (Latch(1), lambda it: it.aio.wait(), lambda it: it.count_down(), True),
     "number": lambda: (AtomicInt(), lambda it: it.aio.wait(0), lambda it: it.store(7), True),

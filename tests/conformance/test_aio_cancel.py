@@ -38,6 +38,12 @@ async def hold(block: Any) -> str:
 # An object that is not ready, a verb, what makes it ready, and what of it tells whether the verb had its effect.
 VERBS: dict[str, Callable[[], Case]] = {
     "acquire": lambda: (Semaphore(0), lambda it: it.aio.acquire(), lambda it: it.release(), lambda it: 1 - it.value),
+    "acquire in turn": lambda: (
+        Semaphore(0, fairness="priority"),
+        lambda it: it.aio.acquire(),
+        lambda it: it.release(),
+        lambda it: 1 - it.value,
+    ),
     "holding": lambda: (Semaphore(0), lambda it: hold(it.aio.holding()), lambda it: it.release(), lambda it: it.value),
     "event": lambda: (Event(), lambda it: it.aio.wait(), lambda it: it.set(), lambda it: it.is_set()),
     "latch": lambda: (Latch(1), lambda it: it.aio.wait(), lambda it: it.count_down(), lambda it: it.count == 0),

@@ -57,6 +57,8 @@ pub struct Watch<'a> {
     pub naps: std::cell::Cell<u32>,
     /// What it is for, for those who look on.
     pub purpose: Option<Purpose>,
+    /// Of one look at many, the object whose dead were seen to last, by its address; 0: none. None: it is no such look.
+    seen_to: Option<usize>,
 }
 
 /// What a sleeper is about, for people: nothing depends on it.
@@ -96,10 +98,29 @@ impl<'a> Watch<'a> {
             unheard: false,
             naps,
             purpose: None,
+            seen_to: None,
         }
     }
 
-    /// Forgets everything.
+    /// Of one look at many, which are told together of whatever changes after it: what is done for one of an object's
+    /// waiters need not be done for the next.
+    #[must_use]
+    pub fn of_one_look() -> Self {
+        Self { seen_to: Some(0), ..Self::new() }
+    }
+
+    /// In this look somebody has seen to what the dead have left at that object.
+    #[must_use]
+    pub fn has_seen_to<T>(&self, object: &T) -> bool {
+        self.seen_to == Some(std::ptr::from_ref(object).addr())
+    }
+
+    /// From now on somebody has.
+    pub fn sees_to<T>(&mut self, object: &T) {
+        self.seen_to = self.seen_to.map(|_| std::ptr::from_ref(object).addr());
+    }
+
+    /// Forgets everything but what was seen to.
     pub fn clear(&mut self) {
         self.waited_for = 0;
         self.known = 0;

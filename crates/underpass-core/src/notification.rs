@@ -12,6 +12,7 @@ use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
 use crate::kernel::{Kernel, Watch};
 use crate::many::Ready;
+use crate::stay::Slotted;
 use crate::wait::Sleepers;
 use crate::waiters::{Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
@@ -160,7 +161,7 @@ impl Notification {
             }
         }
         words.bits.store(posted & !taken, Release);
-        self.waiters.tell_all(kernel);
+        self.waiters.tell_heirs(kernel);
         self.waiters.open_door(kernel);
         if let Some(index) = index(words.source.load(Relaxed)) {
             self.waiters.dismiss(index);
@@ -256,5 +257,25 @@ impl Room for Notification {
             self.begin(self.words.bits.load(Relaxed) | given, Some(index));
             self.serve(kernel);
         }
+    }
+}
+
+impl Slotted for Notification {
+    type Room<'r> = &'r Self;
+
+    fn room<'r>(&'r self, _kernel: &'r dyn Kernel) -> Result<&'r Self> {
+        Ok(self)
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn watch_for<'a>(&'a self, _kernel: &dyn Kernel, wish: Wish, watch: &mut Watch<'a>) {
+        self.watch(wish, watch);
+    }
+
+    fn is_torn(&self, _kernel: &dyn Kernel) -> bool {
+        self.words.serving.load(Acquire) != 0
     }
 }

@@ -21,6 +21,11 @@ use crate::{Deadline, Error, Result};
 pub mod fair;
 pub mod leased;
 
+/// Given to a waiter: a unit.
+const UNIT: u64 = 1;
+/// Given to a waiter: it was reset.
+const RESET: u64 = 2;
+
 /// The most units a semaphore can hold.
 pub const MOST: u32 = SLEEPERS - 1;
 
@@ -193,6 +198,11 @@ impl Ready for Semaphore {
             }
         }
     }
+}
+
+/// What one is told who waited in a slot: it has a unit, or it was reset.
+pub fn judge(given: u64) -> Result<()> {
+    if given == RESET { Err(Error::Reset) } else { Ok(()) }
 }
 
 /// What a release makes of a value.

@@ -16,13 +16,24 @@ use underpass_shm::sync::Ordering::Relaxed;
 use crate::kernel::{Kernel, Watch};
 use crate::many::Ready;
 use crate::wait::Sleepers;
-use crate::waiters::{Room, Waiters, Wish};
+use crate::waiters::{AWAITS, Room, Waiters, Wish};
 use crate::{Error, Result};
 
 /// An object for which tasks wait in slots.
-pub trait Slotted: Room + std::fmt::Debug {
+pub trait Slotted: std::fmt::Debug {
+    /// The object, as one operation of the calling thread has it.
+    type Room<'r>: Room
+    where
+        Self: 'r;
+
+    /// Begins such an operation.
+    fn room<'r>(&'r self, kernel: &'r dyn Kernel) -> Result<Self::Room<'r>>;
+
     /// Its slots.
     fn waiters(&self) -> &Waiters;
+
+    /// What its room has those watch who wait: see [`Room::watch`].
+    fn watch_for<'a>(&'a self, kernel: &dyn Kernel, wish: Wish, watch: &mut Watch<'a>);
 
     /// Somebody who died has left something to be mended, as far as it is seen. Who looks for a task mends only then: to mend wakes, a
     /// wake rings, and two event loops would have each other look for ever.
@@ -30,7 +41,26 @@ pub trait Slotted: Room + std::fmt::Debug {
 
     /// What one attempt of a wait does that may have slept: what it was given, if it need not wait any more. `seat` is its
     /// slot, once it has one.
-    fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>>;
+    fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
+        let room = self.room(kernel)?;
+        let mut mine = seat.get();
+        let given = self.waiters().attempt(kernel, &room, wish, &mut mine, Some(&mut Watch::new()), true);
+        seat.set(mine);
+        given
+    }
+}
+
+/// A wait in steps, whatever it is for.
+pub trait Steps: Ready {
+    /// Comes, or looks again; `WouldBlock` while it has to wait.
+    fn step(&self, kernel: &dyn Kernel) -> Result<u64>;
+
+    /// Goes, unless its slot was given something: then the next step takes that. Under the lock: whoever counts those who wait gives
+    /// all of them something, or this one is not counted.
+    fn leave(&self, kernel: &dyn Kernel) -> Result<bool>;
+
+    /// Goes in any case: what its slot was given is another's.
+    fn give_up(&self, kernel: &dyn Kernel) -> Result<()>;
 }
 
 /// What is said to one who goes on with a wait that is not its own.
@@ -50,7 +80,7 @@ pub struct Stay<T> {
 impl<T: Slotted> Stay<T> {
     /// One that has not come yet.
     pub fn new(object: Arc<T>, wish: Wish) -> Self {
-        Self { object, wish, seat: AtomicU32::new(0) }
+        Self { object, wish: Wish { how: wish.how | AWAITS, ..wish }, seat: AtomicU32::new(0) }
     }
 
     /// What it waits for.
@@ -58,40 +88,9 @@ impl<T: Slotted> Stay<T> {
         &self.object
     }
 
-    /// Comes, or looks again; `WouldBlock` while it has to wait.
-    pub fn step(&self, kernel: &dyn Kernel) -> Result<u64> {
-        let me = kernel.me()?;
-        let waiters = self.object.waiters();
-        let seat = Cell::new(self.seat());
-        if seat.get().is_some_and(|index| waiters.life(index) != me.thread) {
-            return Err(of_another());
-        }
-        let _owed = waiters.owe(kernel);
-        let given = self.object.step(kernel, self.wish, &seat);
-        self.sit(seat.get());
-        given?.ok_or(Error::WouldBlock)
-    }
-
-    /// Goes, unless its slot was given something: then the next step takes that. Under the lock: whoever counts those who wait gives
-    /// all of them something, or this one is not counted.
-    pub fn leave(&self, kernel: &dyn Kernel) -> Result<bool> {
-        let Some(index) = self.own_seat(kernel)? else { return Ok(true) };
-        let _held = self.object.waiters().enter(kernel, &*self.object)?;
-        let left = self.object.waiters().withdraw(kernel, index);
-        if left {
-            self.sit(None);
-        }
-        Ok(left)
-    }
-
-    /// Goes in any case: what its slot was given is another's.
-    pub fn give_up(&self, kernel: &dyn Kernel) -> Result<()> {
-        let Some(index) = self.own_seat(kernel)? else { return Ok(()) };
-        self.sit(None);
-        match self.object.waiters().leave(kernel, &*self.object, index, Error::Interrupted) {
-            Err(Error::Interrupted) => Ok(()),
-            ended => ended.map(drop),
-        }
+    /// As it has come.
+    pub fn wish(&self) -> Wish {
+        self.wish
     }
 
     fn seat(&self) -> Option<usize> {
@@ -109,6 +108,44 @@ impl<T: Slotted> Stay<T> {
     }
 }
 
+impl<T: Slotted> Steps for Stay<T> {
+    fn step(&self, kernel: &dyn Kernel) -> Result<u64> {
+        let me = kernel.me()?;
+        let waiters = self.object.waiters();
+        let seat = Cell::new(self.seat());
+        if seat.get().is_some_and(|index| waiters.life(index) != me.thread) {
+            return Err(of_another());
+        }
+        let _owed = waiters.owe(kernel);
+        let given = self.object.step(kernel, self.wish, &seat);
+        self.sit(seat.get());
+        given?.ok_or(Error::WouldBlock)
+    }
+
+    fn leave(&self, kernel: &dyn Kernel) -> Result<bool> {
+        let Some(index) = self.own_seat(kernel)? else { return Ok(true) };
+        let room = self.object.room(kernel)?;
+        let _held = self.object.waiters().enter(kernel, &room)?;
+        let left = self.object.waiters().withdraw(kernel, index);
+        if left {
+            self.sit(None);
+        }
+        Ok(left)
+    }
+
+    fn give_up(&self, kernel: &dyn Kernel) -> Result<()> {
+        let Some(index) = self.own_seat(kernel)? else { return Ok(()) };
+        self.sit(None);
+        let (waiters, room) = (self.object.waiters(), self.object.room(kernel)?);
+        let Err(Error::Interrupted) = waiters.leave(kernel, &room, index, Error::Interrupted) else { return Ok(()) };
+        if waiters.returned().next().is_some() {
+            // Nobody may sleep whom that has told: it is another's now, and not once somebody comes.
+            waiters.enter(kernel, &room)?;
+        }
+        Ok(())
+    }
+}
+
 impl<T: Slotted> Ready for Stay<T> {
     fn sleepers(&self) -> &dyn Sleepers {
         self.object.waiters()
@@ -116,21 +153,34 @@ impl<T: Slotted> Ready for Stay<T> {
 
     /// The next step need not wait, or finds a slot.
     fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
-        let (waiters, room) = (self.object.waiters(), &*self.object);
+        let (object, waiters) = (&*self.object, self.object.waiters());
+        let mut watch = watch;
+        if let (Some(index), Some(watch)) = (self.seat(), watch.as_deref_mut())
+            && waiters.are_seen_to(watch)
+        {
+            return Ok(waiters.is_given_beside(index, watch));
+        }
+        let room = object.room(kernel)?;
+        let watching = |wish: Wish, watch: &mut Watch<'a>| object.watch_for(kernel, wish, watch);
         match (self.seat(), watch) {
             (Some(index), None) => Ok(waiters.is_granted(index)),
-            (Some(index), watch) => waiters.is_given(kernel, room, index, watch, true, &|| room.is_torn(kernel)),
+            (Some(index), watch) => {
+                let is_torn = || object.is_torn(kernel);
+                waiters.is_given(kernel, &room, index, watch.map(|watch| (watch, &watching as _)), true, &is_torn)
+            }
             (None, None) => Ok(room.ready(self.wish)),
             (None, Some(watch)) => {
-                let _held = waiters.enter(kernel, room)?;
-                if room.is_torn(kernel) {
+                let _held = waiters.enter(kernel, &room)?;
+                if object.is_torn(kernel) {
                     room.mend(kernel);
                 }
                 if room.ready(self.wish) || !waiters.queue_at_door(watch) {
                     return Ok(true);
                 }
-                room.watch(self.wish, watch);
-                Ok(false)
+                watching(self.wish, watch);
+                // As one without a slot that looks once more.
+                room.queued();
+                Ok(room.ready(self.wish))
             }
         }
     }

@@ -10,7 +10,6 @@
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::waiters::{GONE, GRANTED, RETURNED, ROW, SlotWords, TAKEN, WAITING, WaitersWords};
 use underpass_shm::life::Life;
-use underpass_shm::operation::Operation;
 use underpass_shm::place::{Placed, PlacedSlice};
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use underpass_shm::sync::{AtomicU32, AtomicU64};
@@ -27,51 +26,13 @@ mod occupancy;
 mod order;
 #[cfg(not(loom))]
 mod place;
+mod room;
 
 use occupancy::Occupancy;
 pub use order::Order;
 #[cfg(not(loom))]
 pub use place::extent;
-
-/// What somebody waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wish {
-    /// The object says what it means.
-    pub value: u64,
-    /// The object says what it means.
-    pub how: u32,
-}
-
-/// The object that is waited for.
-pub trait Room {
-    /// A cheap look, without the lock: may be wrong.
-    fn ready(&self, wish: Wish) -> bool;
-
-    /// What the wait is called, for those who look on.
-    fn operation(&self) -> Operation {
-        Operation::Wait
-    }
-
-    /// Somebody is about to wait, in a slot or at the door, and looks once more. The lock is held.
-    fn queued(&self) {}
-
-    /// Fulfils the wish, if that is possible now. The lock is held.
-    fn now(&self, wish: Wish) -> Option<u64>;
-
-    /// What changes without the lock: who is about to sleep for the wish sleeps only while that is as it was. Who dies
-    /// after such a change has told nobody, and the baton tells only those who sleep.
-    fn watch<'a>(&'a self, wish: Wish, watch: &mut Watch<'a>);
-
-    /// Ends what somebody who died with the lock, or before it came to lock, had begun. The lock is held; more often
-    /// than needed does no harm.
-    fn mend(&self, kernel: &dyn Kernel);
-
-    /// The caller comes for what it was given: before it says so, and whoever dies before that has not come.
-    fn come(&self, _given: u64) {}
-
-    /// Gives to others what one was given who did not come for it. The lock is held.
-    fn take_back(&self, kernel: &dyn Kernel, index: usize, given: u64);
-}
+pub use room::{AWAITS, Room, Watching, Wish};
 
 /// The waiters of one object.
 #[derive(Debug, Clone)]
@@ -316,22 +277,26 @@ impl Waiters {
         mut watch: Option<&mut Watch<'a>>,
         slept: bool,
     ) -> Result<Option<u64>> {
-        while self.is_given(kernel, room, index, watch.as_deref_mut(), slept, &|| true)? {
+        let watching = |wish: Wish, watch: &mut Watch<'a>| room.watch(wish, watch);
+        loop {
+            let watch = watch.as_deref_mut().map(|watch| (watch, &watching as _));
+            if !self.is_given(kernel, room, index, watch, slept, &|| true)? {
+                return Ok(None);
+            }
             if let Some(given) = self.take(kernel, room, index) {
                 return Ok(Some(given));
             }
         }
-        Ok(None)
     }
 
-    /// Whether a slot was given something, which its owner takes then; if not, the owner says what it sleeps for. One that
-    /// has slept mends what is torn.
+    /// Whether a slot was given something, which its owner takes then; if not, the owner says what it sleeps for, which is
+    /// also what the room has it watch. One that has slept mends what is torn.
     pub fn is_given<'a>(
         &'a self,
         kernel: &dyn Kernel,
-        room: &'a dyn Room,
+        room: &dyn Room,
         index: usize,
-        watch: Option<&mut Watch<'a>>,
+        watch: Option<(&mut Watch<'a>, Watching<'_, 'a>)>,
         slept: bool,
         is_torn: &dyn Fn() -> bool,
     ) -> Result<bool> {
@@ -355,13 +320,28 @@ impl Waiters {
             GRANTED => return Ok(true),
             _ => return Err(Error::Corrupted("a waiter's slot was taken from it".into())),
         }
-        if let Some(watch) = watch {
-            room.watch(self.wish(index), watch);
+        if let Some((watch, watching)) = watch {
+            watching(self.wish(index), watch);
             watch.word(state, WAITING);
             watch.word(&self.words.posts, posts);
             self.watch_given(watch);
         }
         Ok(false)
+    }
+
+    /// The same of another slot of its object, in one look at many: of what is left of the dead that look has taken care.
+    pub fn is_given_beside<'a>(&'a self, index: usize, watch: &mut Watch<'a>) -> bool {
+        let posts = self.posts();
+        watch.word(&self.slots[index].state, WAITING);
+        watch.word(&self.words.posts, posts);
+        self.slots[index].state.load(Acquire) != WAITING
+    }
+
+    /// True once somebody has seen to this object's dead in that look, which the caller does if not.
+    pub fn are_seen_to(&self, watch: &mut Watch<'_>) -> bool {
+        let seen = watch.has_seen_to(&*self.words);
+        watch.sees_to(&*self.words);
+        seen
     }
 
     /// Takes a slot for the caller, who will sleep in it, if one is free. The lock is held.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use underpass_core::notification as core;
+use underpass_core::stay::Stay;
 use underpass_core::waiters::Wish;
 use underpass_lab::record::Manner;
 use underpass_shm::header::{Kind, PARAMETERS};
@@ -14,6 +15,7 @@ use crate::notification;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
+use crate::stay::EventStay;
 use crate::timeout::Timeout;
 
 /// The one flag of an event.
@@ -86,7 +88,7 @@ impl Event {
     }
 
     #[cold]
-    fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: underpass_core::Error) -> PyErr {
+    pub fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: underpass_core::Error) -> PyErr {
         let context = Context { time: timeout.text(), ..Context::of(&self.handle.title, failed) };
         raise(py, &context, error)
     }
@@ -168,6 +170,13 @@ impl Event {
     /// Return True if the flag is set, or raise WouldBlock.
     fn wait_nowait(&self, py: Python<'_>) -> PyResult<bool> {
         self.wait_for(py, Timeout::NoWait)
+    }
+
+    /// A task's wait until it is set.
+    fn _stay(slf: Bound<'_, Self>) -> EventStay {
+        let handle = slf.get().handle.clone();
+        let core = Stay::new(Arc::new(slf.get().core.clone()), WISH);
+        EventStay { event: slf.unbind(), handle, core }
     }
 
     /// A frozen snapshot.

@@ -116,7 +116,7 @@ mod _core {
     #[pymodule_export]
     use crate::spin_lock::{SpinLock, SpinLockStatistics};
     #[pymodule_export]
-    use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay};
+    use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay, EventStay, NotificationStay, SemaphoreStay};
     #[pymodule_export]
     use crate::waits::{Holder, Waiter, warn_waiting};
     #[pymodule_export]

@@ -26,7 +26,7 @@ use crate::once::Once;
 use crate::port::Port;
 use crate::queue::Queue;
 use crate::semaphore::Semaphore;
-use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay};
+use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay, EventStay, NotificationStay, SemaphoreStay};
 use crate::timeout::Timeout;
 
 mod choice;
@@ -129,6 +129,9 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         AtomicIntStay |it: &'a AtomicIntStay| &it.core as &dyn Ready,
         BarrierStay |it: &'a BarrierStay| &it.core as &dyn Ready,
         ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
+        EventStay |it: &'a EventStay| &it.core as &dyn Ready,
+        NotificationStay |it: &'a NotificationStay| &it.core as &dyn Ready,
+        SemaphoreStay |it: &'a SemaphoreStay| &*it.core as &dyn Ready,
     );
     if let Ok(port) = what.cast::<Port>() {
         let port = port.get();

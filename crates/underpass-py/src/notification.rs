@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
 use underpass_core::kernel::Wanted;
 use underpass_core::notification::{self as core, ALL, CONSUME};
+use underpass_core::stay::Stay;
 use underpass_core::waiters::{self, Waiters, Wish};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::notification::NotificationWords;
@@ -17,6 +18,7 @@ use crate::handle::Handle;
 use crate::number::mode;
 use crate::object::{self, Object, Pickled, SharedObject};
 use crate::space::Space;
+use crate::stay::NotificationStay;
 use crate::timeout::Timeout;
 
 /// 64 flags, a bit each.
@@ -157,6 +159,10 @@ impl Object for Notification {
     }
 }
 
+fn wish(bits: Flags, all: bool, consume: bool) -> Wish {
+    Wish { value: bits.0, how: if all { ALL } else { 0 } | if consume { CONSUME } else { 0 } }
+}
+
 impl Notification {
     fn make(
         py: Python<'_>,
@@ -170,8 +176,7 @@ impl Notification {
     #[inline]
     fn wait_for(&self, py: Python<'_>, bits: Flags, all: bool, consume: bool, timeout: Timeout) -> PyResult<u64> {
         self.handle.check(py)?;
-        let how = if all { ALL } else { 0 } | if consume { CONSUME } else { 0 };
-        let wish = Wish { value: bits.0, how };
+        let wish = wish(bits, all, consume);
         match timeout.within("wait", |deadline| self.core.wait(self.handle.kernel(), wish, deadline)) {
             Ok(found) => Ok(found),
             Err(error) => Err(self.failed(py, wish, timeout, error)),
@@ -179,7 +184,7 @@ impl Notification {
     }
 
     #[cold]
-    fn failed(&self, py: Python<'_>, wish: Wish, timeout: Timeout, error: underpass_core::Error) -> PyErr {
+    pub fn failed(&self, py: Python<'_>, wish: Wish, timeout: Timeout, error: underpass_core::Error) -> PyErr {
         let quantity = if wish.how & ALL == 0 { "any" } else { "all" };
         let detail =
             format!("its bits are {:#x}, and {quantity} of {:#x} was waited for", self.core.bits(), wish.value);
@@ -280,6 +285,14 @@ impl Notification {
     #[pyo3(signature = (bits=Flags::EVERY, *, all=false, consume=true))]
     fn wait_nowait(&self, py: Python<'_>, bits: Flags, all: bool, consume: bool) -> PyResult<u64> {
         self.wait_for(py, bits, all, consume, Timeout::NoWait)
+    }
+
+    /// A task's wait for flags.
+    #[pyo3(signature = (bits, all, consume))]
+    fn _stay(slf: Bound<'_, Self>, bits: Flags, all: bool, consume: bool) -> NotificationStay {
+        let handle = slf.get().handle.clone();
+        let core = Stay::new(Arc::new(slf.get().core.clone()), wish(bits, all, consume));
+        NotificationStay { notification: slf.unbind(), handle, core }
     }
 
     /// Some of the flags, as something to be waited for beside others: ready when any of them is set, or with ``all`` all.

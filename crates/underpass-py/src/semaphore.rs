@@ -11,8 +11,9 @@ use underpass_core::many::Ready;
 use underpass_core::semaphore::fair::Fair;
 use underpass_core::semaphore::leased::{self, Leased};
 use underpass_core::semaphore::{self as core, MOST};
+use underpass_core::stay::{Stay, Steps};
 use underpass_core::waiters::{self, Order, Waiters};
-use underpass_core::{Deadline, Result as Done};
+use underpass_core::{Deadline, Error, Result as Done};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::semaphore::{FairWords, LeasedWords, SemaphoreWords};
 use underpass_shm::life::Life;
@@ -26,6 +27,7 @@ use crate::number::{Whole, mode, whole};
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::space::Space;
+use crate::stay::SemaphoreStay;
 use crate::timeout::Timeout;
 
 /// A counting semaphore between processes: Dijkstra's, with Zephyr's limit and reset.
@@ -127,6 +129,30 @@ impl Core {
             Self::Barging(core) => Arc::new(core),
             Self::Fair(core) => Arc::new(core),
             Self::Leased(core) => Arc::new(core),
+        }
+    }
+
+    /// Whoever comes first after a release gets the unit.
+    fn barges(&self) -> bool {
+        match self {
+            Self::Barging(_) => true,
+            Self::Fair(_) => false,
+            Self::Leased(core) => !core.hands_over(),
+        }
+    }
+
+    /// A wait in steps, where units are handed over.
+    fn stay(&self, kernel: &dyn Kernel) -> Done<Box<dyn Steps + Send + Sync>> {
+        match self.clone() {
+            Self::Fair(core) => {
+                let wish = core.wish();
+                Ok(Box::new(Stay::new(Arc::new(core), wish)))
+            }
+            Self::Leased(core) if core.hands_over() => {
+                let wish = core.wish(kernel.me()?);
+                Ok(Box::new(Stay::new(Arc::new(core), wish)))
+            }
+            Self::Barging(_) | Self::Leased(_) => Err(Error::Misuse("nobody waits for it in turn".into())),
         }
     }
 
@@ -247,7 +273,7 @@ impl Parameters {
             parameters: self.words(),
             mode,
             format: &|region| {
-                let short = || underpass_core::Error::Corrupted("too short".into());
+                let short = || Error::Corrupted("too short".into());
                 if self.leased {
                     let words: Placed<LeasedWords> = Placed::at(region, WORDS).ok_or_else(short)?;
                     Leased::format(&words, self.value);
@@ -269,7 +295,7 @@ impl Object for Semaphore {
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         let Some(core) = Self::words(&handle) else {
-            let error = underpass_core::Error::Corrupted("its limit, fairness or length is out of range".into());
+            let error = Error::Corrupted("its limit, fairness or length is out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
         };
         Ok(object::base(&handle).add_subclass(Self { handle, core }))
@@ -335,7 +361,7 @@ impl Semaphore {
     }
 
     #[cold]
-    fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: underpass_core::Error) -> PyErr {
+    pub fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
         let held = self.held().map_or(String::new(), |held| format!(", held by {held}"));
         let detail = format!("its value is {}{held}", self.core.value(self.handle.kernel()));
         raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
@@ -423,6 +449,21 @@ impl Semaphore {
     /// Take a unit or raise WouldBlock at once.
     fn acquire_nowait(&self, py: Python<'_>) -> PyResult<bool> {
         self.acquire_for(py, Timeout::NoWait)
+    }
+
+    /// True if whoever comes first after a release gets the unit: then nobody waits in turn, and there is no ``_stay``.
+    #[getter]
+    fn _barges(&self) -> bool {
+        self.core.barges()
+    }
+
+    /// A task's wait for a unit, in its turn.
+    fn _stay(slf: Bound<'_, Self>) -> PyResult<SemaphoreStay> {
+        let (py, this) = (slf.py(), slf.get());
+        let core = this.core.stay(this.handle.kernel());
+        let core = core.map_err(|error| this.failed(py, "not acquired", Timeout::NoWait, error))?;
+        let handle = this.handle.clone();
+        Ok(SemaphoreStay { semaphore: slf.unbind(), handle, core })
     }
 
     /// Hold a unit for the length of a ``with`` block.

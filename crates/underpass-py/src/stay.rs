@@ -8,14 +8,19 @@ use underpass_core::barrier;
 use underpass_core::condition::Absence;
 use underpass_core::kernel::Watch;
 use underpass_core::many::Ready;
-use underpass_core::stay::Stay;
+use underpass_core::notification;
+use underpass_core::semaphore;
+use underpass_core::stay::{Stay, Steps};
 use underpass_core::wait::Sleepers;
 use underpass_core::{Error, Kernel, Result};
 
 use crate::barrier::Barrier;
 use crate::condition::Condition;
 use crate::error::{Context, raise};
+use crate::event::Event;
 use crate::handle::Handle;
+use crate::notification::Notification;
+use crate::semaphore::Semaphore;
 use crate::timeout::Timeout;
 use crate::under::Holding;
 
@@ -82,6 +87,97 @@ impl BarrierStay {
 
     fn __repr__(&self) -> String {
         format!("<wait at {}>", self.handle.title)
+    }
+}
+
+/// A task's wait for flags of a notification: ready once it has been given them. For `underpass.aio`.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct NotificationStay {
+    pub notification: Py<Notification>,
+    pub handle: Arc<Handle>,
+    pub core: Stay<notification::Notification>,
+}
+
+#[pymethods]
+impl NotificationStay {
+    /// Come, or look again: the flags that it was given, or WouldBlock is raised.
+    fn attempt(&self, py: Python<'_>) -> PyResult<u64> {
+        self.handle.check(py)?;
+        let given = self.core.step(self.handle.kernel());
+        given.map_err(|error| self.notification.get().failed(py, self.core.wish(), Timeout::NoWait, error))
+    }
+
+    /// Wait no more: flags that it consumes and has not taken are set again.
+    fn give_up(&self, py: Python<'_>) -> PyResult<()> {
+        let ended = self.core.give_up(self.handle.kernel());
+        ended.map_err(|error| raise(py, &Context::of(&self.handle.title, "not left"), error))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<wait for {}>", self.handle.title)
+    }
+}
+
+/// A task's wait for an event: ready once it has been set. For `underpass.aio`.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct EventStay {
+    pub event: Py<Event>,
+    pub handle: Arc<Handle>,
+    pub core: Stay<notification::Notification>,
+}
+
+#[pymethods]
+impl EventStay {
+    /// Come, or look again: True, or WouldBlock is raised.
+    fn attempt(&self, py: Python<'_>) -> PyResult<bool> {
+        self.handle.check(py)?;
+        match self.core.step(self.handle.kernel()) {
+            Ok(_) => Ok(true),
+            Err(error) => Err(self.event.get().failed(py, "not set", Timeout::NoWait, error)),
+        }
+    }
+
+    /// Wait no more.
+    fn give_up(&self, py: Python<'_>) -> PyResult<()> {
+        let ended = self.core.give_up(self.handle.kernel());
+        ended.map_err(|error| self.event.get().failed(py, "not left", Timeout::NoWait, error))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<wait for {}>", self.handle.title)
+    }
+}
+
+/// A task's wait for a unit of a semaphore that hands them over: ready once it has been given one, or was reset. For `underpass.aio`.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct SemaphoreStay {
+    pub semaphore: Py<Semaphore>,
+    pub handle: Arc<Handle>,
+    pub core: Box<dyn Steps + Send + Sync>,
+}
+
+#[pymethods]
+impl SemaphoreStay {
+    /// Come, or look again: True once it has a unit, or WouldBlock is raised, or ResetError.
+    fn attempt(&self, py: Python<'_>) -> PyResult<bool> {
+        self.handle.check(py)?;
+        match self.core.step(self.handle.kernel()).and_then(semaphore::judge) {
+            Ok(()) => Ok(true),
+            Err(error) => Err(self.semaphore.get().failed(py, "not acquired", Timeout::NoWait, error)),
+        }
+    }
+
+    /// Wait no more: a unit that it was given and has not taken is another's.
+    fn give_up(&self, py: Python<'_>) -> PyResult<()> {
+        let ended = self.core.give_up(self.handle.kernel());
+        ended.map_err(|error| self.semaphore.get().failed(py, "not left", Timeout::NoWait, error))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<wait for {}>", self.handle.title)
     }
 }
 

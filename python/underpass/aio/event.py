@@ -4,14 +4,14 @@ from typing import Literal
 
 from underpass import sync
 from underpass.aio.face import Face
-from underpass.aio.running import reactor
+from underpass.aio.turn import in_turn
 from underpass.memory import Space
 
 
 class Event(Face[sync.Event]):
     """An event for coroutines: ``aio.Event()``, or ``event.aio``.
 
-    A task goes on if the event is set when its loop looks: one that is set and cleared at once may pass unseen.
+    A ``set`` lets go all tasks and threads that wait at that moment, also if it is cleared at once.
 
     Example:
         >>> import asyncio, underpass.aio
@@ -45,7 +45,7 @@ class Event(Face[sync.Event]):
 
     async def wait(self) -> Literal[True]:
         """Wait until it is set; always True. All tasks that wait go on together."""
-        return await reactor().wait(self.sync, lambda: self.sync, self.sync.wait_nowait, together=True)
+        return await in_turn(self.sync.wait_nowait, self.sync._stay)  # noqa: SLF001 - a task's place
 
     def wait_nowait(self) -> Literal[True]:
         """Return True if it is set, or raise WouldBlock."""

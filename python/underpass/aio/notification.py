@@ -4,7 +4,7 @@ from functools import partial
 
 from underpass import sync
 from underpass.aio.face import Face
-from underpass.aio.running import reactor
+from underpass.aio.turn import in_turn
 from underpass.memory import Space
 
 EVERY = 2**64 - 1
@@ -13,8 +13,8 @@ EVERY = 2**64 - 1
 class Notification(Face[sync.Notification]):
     """A notification for coroutines: ``aio.Notification()``, or ``notification.aio``.
 
-    A task takes flags that are still set when it goes on. Unlike threads it is not given them in the instant in which they are set:
-    what a thread consumes at that moment, or another task, a task does not see. To tell all, wait with ``consume=False``.
+    A task that waits has a place of its own, as a thread has: a change is given in one instant to all tasks and threads whose wishes it
+    fulfils, whatever becomes of the flags before their loops look. Then what those consume is cleared.
 
     Example:
         >>> import asyncio, underpass.aio
@@ -55,11 +55,11 @@ class Notification(Face[sync.Notification]):
     ) -> int:
         """Wait for any of the flags in ``bits``, or with ``all`` for all of them at once; those that were set.
 
-        With ``consume`` they are cleared for those who come later. A cancelled task has cleared none.
+        With ``consume`` they are cleared for those who come later. A cancelled task has cleared none: what it was given meanwhile is set
+        again, as that of a task whose process dies, also where others were given it too.
         """
         attempt = partial(self.sync.wait_nowait, bits, all=all, consume=consume)
-        key = (self.sync, bits, all, consume)
-        return await reactor().wait(key, lambda: self.sync.flags(bits, all=all), attempt, together=not consume)
+        return await in_turn(attempt, self.sync._stay, bits, all, consume)  # noqa: SLF001 - a task's place
 
     def wait_nowait(
         self,

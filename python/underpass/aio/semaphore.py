@@ -7,6 +7,7 @@ from typing import Literal
 from underpass import sync
 from underpass.aio.face import Face
 from underpass.aio.running import reactor
+from underpass.aio.turn import in_turn
 from underpass.memory import Space
 
 Fairness = Literal["barging", "arrival", "priority"]
@@ -15,8 +16,10 @@ Fairness = Literal["barging", "arrival", "priority"]
 class Semaphore(Face[sync.Semaphore]):
     """A semaphore for coroutines: ``aio.Semaphore(2)``, or ``semaphore.aio``.
 
-    Tasks of one loop get units in order of arrival. Among loops and threads a task barges: whoever is first when a unit is
-    free takes it, also where the semaphore's fairness is another; threads that wait there by ``fairness`` come first.
+    With ``fairness="arrival"`` and ``"priority"`` a task waits in a place of its own, as a thread does, and is handed a unit in its
+    turn among the tasks and threads of all processes; its priority is that of the loop's thread. One that is cancelled, or whose process
+    dies, before it has taken the unit leaves it to the next. With "barging" tasks of one loop get units in order of arrival, and among
+    loops and threads whoever is first when a unit is free takes it.
 
     Example:
         >>> import asyncio, underpass.aio
@@ -85,8 +88,15 @@ class Semaphore(Face[sync.Semaphore]):
         return cls.over(found)
 
     async def acquire(self) -> Literal[True]:
-        """Take a unit, waiting for one; always True. A cancelled task has taken none."""
-        return await reactor().wait(self.sync, lambda: self.sync, self.sync.acquire_nowait)
+        """Take a unit, waiting for one; always True. A cancelled task has taken none.
+
+        Raises:
+            ResetError: It was reset meanwhile. With ``fairness="barging"`` a task waits on.
+        """
+        plain = self.sync
+        if plain._barges:  # noqa: SLF001 - how it is waited for
+            return await reactor().wait(plain, lambda: plain, plain.acquire_nowait)
+        return await in_turn(plain.acquire_nowait, plain._stay)  # noqa: SLF001 - a task's place
 
     def acquire_nowait(self) -> Literal[True]:
         """Take a unit or raise WouldBlock at once."""
@@ -106,7 +116,7 @@ class Semaphore(Face[sync.Semaphore]):
         self.sync.release(count)
 
     def reset(self) -> None:
-        """Make the value 0. Threads that wait get ResetError; tasks wait on."""
+        """Make the value 0. Whoever waits gets ResetError, but for tasks where the fairness is "barging": those wait on."""
         self.sync.reset()
 
     @property

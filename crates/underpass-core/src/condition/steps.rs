@@ -12,7 +12,7 @@ use super::{AtDoor, Caller, Condition, Under};
 use crate::error::Phase;
 use crate::kernel::{Kernel, Watch};
 use crate::stay::of_another;
-use crate::waiters::Room as _;
+use crate::waiters::{Room as _, Wish};
 use crate::{Error, Result};
 
 /// Where such a wait stands, between two steps.
@@ -144,7 +144,9 @@ impl Condition {
         index: usize,
         mut watch: Option<&mut Watch<'a>>,
     ) -> Result<bool> {
-        if !self.waiters.is_given(kernel, self, index, watch.as_deref_mut(), true, &|| self.is_torn(kernel))? {
+        let watching = |wish: Wish, watch: &mut Watch<'a>| self.watch(wish, watch);
+        let watched = watch.as_deref_mut().map(|watch| (watch, &watching as _));
+        if !self.waiters.is_given(kernel, self, index, watched, true, &|| self.is_torn(kernel))? {
             return Ok(false);
         }
         let now = kernel.now();

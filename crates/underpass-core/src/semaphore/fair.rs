@@ -11,17 +11,13 @@ use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::sum;
+use super::{RESET, UNIT, sum};
 use crate::kernel::{Kernel, Watch};
 use crate::many::Ready;
+use crate::stay::Slotted;
 use crate::wait::Sleepers;
 use crate::waiters::{Order, Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
-
-/// Given to a waiter: a unit.
-const UNIT: u64 = 1;
-/// Given to a waiter: it was reset.
-const RESET: u64 = 2;
 
 /// The number of a slot, counted from 1, or 0, in the word `handing`.
 const NUMBER: u64 = (1 << 14) - 1;
@@ -102,11 +98,13 @@ impl Fair {
 
     #[cold]
     fn acquire_slow(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<()> {
-        let wish = Wish { value: u64::from(self.words.resets.load(Acquire)), how: 0 };
-        match self.waiters.wait(kernel, self, wish, deadline)? {
-            RESET => Err(Error::Reset),
-            _ => Ok(()),
-        }
+        super::judge(self.waiters.wait(kernel, self, self.wish(), deadline)?)
+    }
+
+    /// That of one who comes now.
+    #[must_use]
+    pub fn wish(&self) -> Wish {
+        Wish { value: u64::from(self.words.resets.load(Acquire)), how: 0 }
     }
 
     /// Gives `count` units, never waiting for a waiter. Above the limit: nothing with `saturate`, `Misuse` without.
@@ -197,7 +195,7 @@ impl Fair {
         handing.slot = None;
         words.handing.store(handing.word(), Release);
         words.word.store(handing.left | QUEUED, Release);
-        self.waiters.tell_all(kernel);
+        self.waiters.tell_heirs(kernel);
         if let Some(index) = handing.source {
             self.waiters.dismiss(index);
         }
@@ -278,5 +276,25 @@ impl Room for Fair {
             let left = self.free().saturating_add(1).min(self.limit);
             self.hand_over(kernel, Handing { left, source: Some(index), ..Handing::NOTHING });
         }
+    }
+}
+
+impl Slotted for Fair {
+    type Room<'r> = &'r Self;
+
+    fn room<'r>(&'r self, _kernel: &'r dyn Kernel) -> Result<&'r Self> {
+        Ok(self)
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn watch_for<'a>(&'a self, _kernel: &dyn Kernel, wish: Wish, watch: &mut Watch<'a>) {
+        self.watch(wish, watch);
+    }
+
+    fn is_torn(&self, _kernel: &dyn Kernel) -> bool {
+        self.words.handing.load(Acquire) != 0
     }
 }

@@ -24,9 +24,11 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use self::roster::Roster;
 use self::turn::Turn;
+use super::{RESET, UNIT};
 use crate::kernel::{Kernel, Watch};
 use crate::many::Ready;
 use crate::planted::{Fault, planted};
+use crate::stay::Slotted;
 use crate::wait::Sleepers;
 use crate::waiters::{self, Order, Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
@@ -45,10 +47,6 @@ const BEFORE_WAITERS: usize = size_of::<LeasedWords>() + HOLDERS * size_of::<Hol
 /// Which of an object's parameters says that it is leased.
 pub const PARAMETER: usize = 3;
 
-/// Given to a waiter: a unit, counted for its process.
-const UNIT: u64 = 1;
-/// Given to a waiter: it was reset.
-const RESET: u64 = 2;
 /// Given to a waiter: the news that a unit is free, for whoever comes first.
 const CALL: u64 = 3;
 
@@ -154,7 +152,7 @@ impl Leased {
 
     #[cold]
     fn acquire_slow(&self, kernel: &dyn Kernel, turn: &Turn<'_>, deadline: Deadline) -> Result<()> {
-        let wish = Wish { value: u64::from(turn.me.process.0) << 32 | u64::from(self.resets()), how: 0 };
+        let wish = self.wish(turn.me);
         // Whoever is called and dies before it came has others look.
         let _owed = self.order.is_none().then(|| self.waiters.owe(kernel));
         let mut called = false;
@@ -172,6 +170,18 @@ impl Leased {
                 }
             }
         }
+    }
+
+    /// That of one who comes now.
+    #[must_use]
+    pub fn wish(&self, me: Me) -> Wish {
+        Wish { value: u64::from(me.process.0) << 32 | u64::from(self.resets()), how: 0 }
+    }
+
+    /// Its units are handed over: one who waits for one is served in its turn.
+    #[must_use]
+    pub fn hands_over(&self) -> bool {
+        self.order.is_some()
     }
 
     /// Gives `count` of this process's units back, never waiting for a waiter.
@@ -283,7 +293,7 @@ impl Leased {
             Some(order) => self.hand_over(kernel, order),
             None => self.call(),
         }
-        self.waiters.tell_all(kernel);
+        self.waiters.tell_heirs(kernel);
         // Who found no slot has not come, and takes what is free.
         self.waiters.open_door(kernel);
     }
@@ -361,5 +371,27 @@ impl Ready for Leased {
         self.waiters.announce_onlooker(watch);
         self.roster().watch(me.process, watch);
         Ok(self.value(kernel) > 0)
+    }
+}
+
+/// Where its units are handed over.
+impl Slotted for Leased {
+    type Room<'r> = Turn<'r>;
+
+    fn room<'r>(&'r self, kernel: &'r dyn Kernel) -> Result<Turn<'r>> {
+        Ok(Turn::new(self, kernel, kernel.me()?))
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn watch_for<'a>(&'a self, _kernel: &dyn Kernel, wish: Wish, watch: &mut Watch<'a>) {
+        self.roster().watch(process_of(wish), watch);
+    }
+
+    /// To mend wakes nobody, unless it finds something to give.
+    fn is_torn(&self, _kernel: &dyn Kernel) -> bool {
+        true
     }
 }

@@ -3,8 +3,9 @@
 use underpass_shm::layout::waiters::{GRANTED, RETURNED, WAITING};
 use underpass_shm::sync::Ordering::{AcqRel, Relaxed};
 
-use super::{Room, Waiters, Wish};
+use super::{AWAITS, Room, Waiters, Wish};
 use crate::kernel::Kernel;
+use crate::planted::{Fault, planted};
 
 /// Who of those that wait is served next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,19 @@ impl Waiters {
     /// The wishes of those who were granted something and have not come, or will not: to the dead it may still be theirs.
     pub fn unsettled(&self) -> impl Iterator<Item = Wish> + '_ {
         self.in_state(GRANTED).chain(self.in_state(RETURNED)).map(|index| self.wish(index))
+    }
+
+    /// Wakes all who were granted something and have not come, which is another's if they never do: one who sleeps watches
+    /// the tasks among them.
+    pub fn tell_heirs(&self, kernel: &dyn Kernel) {
+        let mut unwatched = false;
+        for index in self.in_state(GRANTED) {
+            let comes = self.tell(kernel, index);
+            unwatched |= comes && self.wish(index).how & AWAITS != 0 && self.is_granted(index);
+        }
+        if unwatched && self.waiting().next().is_some() && !planted(Fault::UnwatchedChoice) {
+            self.call_one(kernel);
+        }
     }
 
     /// Has one look again who sleeps here, and all who are about to: whoever must act next is another now, and one of

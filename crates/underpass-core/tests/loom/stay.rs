@@ -6,7 +6,7 @@ use underpass_core::atomic::AtomicInt;
 use underpass_core::barrier::Barrier;
 use underpass_core::kernel::Kernel;
 use underpass_core::many::{self, Enough, Member};
-use underpass_core::stay::{Slotted, Stay};
+use underpass_core::stay::{Slotted, Stay, Steps};
 use underpass_core::waiters::Wish;
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::layout::atomic::AtomicWords;
@@ -17,6 +17,8 @@ use underpass_shm::place::Placed;
 use crate::kernel::{Dies, Running, ThreadKernel, Watched, World, explore, explore_long, explore_longest, join, sure};
 use crate::notification::{until_waiting, waiters};
 
+mod flags;
+mod handed;
 mod planted;
 
 const NONCE: u64 = 71;

@@ -6,7 +6,8 @@ use underpass_shm::life::Me;
 use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::Release;
 
-use super::{Leased, RESET, Step, UNIT, process_of};
+use super::super::{RESET, UNIT};
+use super::{Leased, Step, process_of};
 use crate::kernel::{Kernel, Watch};
 use crate::waiters::{Room, Wish};
 

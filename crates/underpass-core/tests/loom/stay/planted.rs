@@ -1,7 +1,5 @@
 //! An atomic integer that is woken, over the real slots, with one line to spoil.
 
-use std::cell::Cell;
-
 use underpass_core::kernel::Watch;
 use underpass_core::waiters::{Room, Waiters};
 
@@ -18,6 +16,10 @@ enum Mistake {
     UnwatchedChoice,
     /// One that gives up keeps what it was given.
     KeptChoice,
+    /// None: a task is handed something by those who know that it is one.
+    NoneHanding,
+    /// Who hands a task something has no sleeper watch it.
+    UnwatchedTask,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,11 @@ impl Spoiled {
     fn choose(&self, kernel: &dyn Kernel) {
         let Some(index) = self.waiters.first() else { return };
         assert!(self.waiters.grant(index, CHOSEN));
+        match self.mistake {
+            Mistake::NoneHanding => return self.waiters.tell_heirs(kernel),
+            Mistake::UnwatchedTask => return self.waiters.tell_all(kernel),
+            _ => {}
+        }
         if !self.waiters.rouse(kernel, index)
             && self.waiters.will_come(kernel, index)
             && self.mistake != Mistake::UnwatchedChoice
@@ -69,19 +76,20 @@ impl Room for Spoiled {
 }
 
 impl Slotted for Spoiled {
+    type Room<'r> = &'r Self;
+
+    fn room<'r>(&'r self, _kernel: &'r dyn Kernel) -> Result<&'r Self> {
+        Ok(self)
+    }
+
     fn waiters(&self) -> &Waiters {
         &self.waiters
     }
 
+    fn watch_for<'a>(&'a self, _kernel: &dyn Kernel, _wish: Wish, _watch: &mut Watch<'a>) {}
+
     fn is_torn(&self, _kernel: &dyn Kernel) -> bool {
         false
-    }
-
-    fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
-        let mut mine = seat.get();
-        let given = self.waiters.attempt(kernel, self, wish, &mut mine, Some(&mut Watch::new()), true);
-        seat.set(mine);
-        given
     }
 }
 
@@ -134,6 +142,14 @@ fn gives_up(stay: &Stay<Spoiled>, kernel: &ThreadKernel) {
 fn test_without_a_mistake() {
     first_of_two(Mistake::None, dies);
     first_of_two(Mistake::None, gives_up);
+    first_of_two(Mistake::NoneHanding, dies);
+    first_of_two(Mistake::NoneHanding, gives_up);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn test_unwatched_task() {
+    first_of_two(Mistake::UnwatchedTask, dies);
 }
 
 #[test]

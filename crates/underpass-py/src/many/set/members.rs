@@ -412,7 +412,7 @@ impl Candidates {
     /// Which objects are; who asks is announced at the others.
     pub fn look(&self, py: Python<'_>) -> PyResult<BTreeSet<u64>> {
         let mut ready = BTreeSet::new();
-        let mut own = Watch::new();
+        let mut own = Watch::of_one_look();
         for (key, what) in &self.objects {
             let what = what.bind(py);
             let (handle, object) = waitable(what)?;

@@ -1,0 +1,143 @@
+//! Tasks that are handed units of a semaphore, in their turn, beside sleepers.
+
+use underpass_core::semaphore::fair::Fair;
+use underpass_core::semaphore::leased::Leased;
+use underpass_core::semaphore::{self, MOST};
+use underpass_core::waiters::Order;
+use underpass_shm::layout::semaphore::{FairWords, HOLDERS, HolderWords, LeasedWords};
+use underpass_shm::place::PlacedSlice;
+
+use super::*;
+
+fn semaphore(slots: usize) -> Arc<Fair> {
+    Arc::new(Fair::new(Placed::own(FairWords::new(0)), waiters(slots), MOST, false, Order::Arrival))
+}
+
+fn taker(world: &Arc<World>, life: u32, semaphore: &Arc<Fair>) -> Running<Result<()>> {
+    let (semaphore, of) = (semaphore.clone(), world.clone());
+    world.spawn(life, move |kernel| wait(&of, kernel, &semaphore, semaphore.wish()).and_then(semaphore::judge))
+}
+
+fn sleeper(world: &Arc<World>, life: u32, semaphore: &Arc<Fair>) -> Running<Result<()>> {
+    let semaphore = semaphore.clone();
+    world.spawn(life, move |kernel| semaphore.acquire(kernel, Deadline::Never))
+}
+
+/// One task in a slot, whose loop does not look until it is given something; and then that.
+fn given<T: Slotted>(
+    world: &Arc<World>,
+    life: u32,
+    object: &Arc<T>,
+    wish: impl FnOnce(&ThreadKernel) -> Wish + 'static,
+    then: fn(&Stay<T>, &ThreadKernel),
+) -> Running<()>
+where
+    T: 'static,
+{
+    let object = object.clone();
+    world.spawn(life, move |kernel| {
+        let stay = seated(kernel, &object, wish(kernel));
+        while !object.waiters().is_granted(0) {
+            loom::thread::yield_now();
+        }
+        then(&stay, kernel);
+    })
+}
+
+fn until(is: impl Fn() -> bool) {
+    while !is() {
+        loom::thread::yield_now();
+    }
+}
+
+#[test]
+fn test_a_task_that_comes_beside_a_release_is_handed_its_unit() {
+    explore(|| {
+        let (world, semaphore) = (world(true), semaphore(2));
+        let task = taker(&world, 1, &semaphore);
+        world.run(2, |kernel| sure(semaphore.release(kernel, 1)));
+        assert_eq!(task.join(), Ok(()));
+        assert_eq!(semaphore.value(), 0);
+    });
+}
+
+#[test]
+fn test_a_task_at_the_door_finds_the_unit_of_a_release_that_needs_no_lock() {
+    explore_longest(|| {
+        let (world, semaphore) = (world(true), semaphore(1));
+        let both = [1, 2].map(|life| taker(&world, life, &semaphore));
+        world.run(3, |kernel| {
+            sure(semaphore.release(kernel, 1));
+            sure(semaphore.release(kernel, 1));
+        });
+        assert_eq!(join(both), [Ok(()), Ok(())]);
+        assert_eq!(semaphore.value(), 0);
+    });
+}
+
+#[test]
+fn test_a_reset_sends_a_task_away() {
+    explore_long(|| {
+        let (world, semaphore) = (world(true), semaphore(2));
+        let task = taker(&world, 1, &semaphore);
+        until(|| semaphore.waiting() == 1);
+        world.run(2, |kernel| sure(semaphore.reset(kernel)));
+        assert_eq!(task.join(), Err(Error::Reset));
+    });
+}
+
+#[test]
+fn test_the_unit_of_a_task_that_gives_up_is_the_sleepers() {
+    explore_long(|| {
+        let (world, semaphore) = (world(true), semaphore(2));
+        let task =
+            given(&world, 1, &semaphore, |_| Wish { value: 0, how: 0 }, |stay, kernel| sure(stay.give_up(kernel)));
+        until(|| semaphore.waiting() == 1);
+        let sleeper = sleeper(&world, 2, &semaphore);
+        until(|| semaphore.waiting() == 2);
+        world.run(3, |kernel| sure(semaphore.release(kernel, 1)));
+        assert_eq!(sleeper.join(), Ok(()));
+        task.join();
+        assert_eq!(semaphore.value(), 0);
+    });
+}
+
+/// A sleeper waits behind a task that is handed a unit and dies before its loop looks.
+#[test]
+fn test_the_unit_of_a_task_that_dies_is_the_sleepers() {
+    explore_long(|| {
+        let (world, semaphore) = (world(false), semaphore(2));
+        let task = given(&world, 1, &semaphore, |_| Wish { value: 0, how: 0 }, |_, kernel| kernel.die());
+        until(|| semaphore.waiting() == 1);
+        let sleeper = sleeper(&world, 2, &semaphore);
+        until(|| semaphore.waiting() == 2);
+        world.until_asleep(1);
+        world.run(3, |kernel| sure(semaphore.release(kernel, 1)));
+        assert_eq!(sleeper.join(), Ok(()));
+        assert_eq!(task.end(), None);
+        assert_eq!(semaphore.value(), 0);
+    });
+}
+
+/// The same, of a leased one: the roster tells of its process.
+#[test]
+fn test_the_leased_unit_of_a_task_that_dies_is_the_sleepers() {
+    explore_long(|| {
+        let (world, entries) = (world(false), PlacedSlice::own((0..HOLDERS).map(|_| HolderWords::new()).collect()));
+        let words = Placed::own(LeasedWords::new(1));
+        let semaphore = Arc::new(Leased::new(words, entries, waiters(2), Some(Order::Arrival)));
+        world.run(3, |kernel| sure(semaphore.acquire(kernel, Deadline::NoWait)));
+        let of = semaphore.clone();
+        let task = given(&world, 1, &semaphore, move |kernel| of.wish(sure(kernel.me())), |_, kernel| kernel.die());
+        until(|| semaphore.waiting() == 1);
+        let sleeper = world.spawn(2, {
+            let semaphore = semaphore.clone();
+            move |kernel| semaphore.acquire(kernel, Deadline::Never)
+        });
+        until(|| semaphore.waiting() == 2);
+        world.until_asleep(1);
+        world.run(3, |kernel| sure(semaphore.release(kernel, 1)));
+        assert_eq!(sleeper.join(), Ok(()));
+        assert_eq!(task.end(), None);
+    });
+}
