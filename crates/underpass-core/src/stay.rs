@@ -31,6 +31,17 @@ pub trait Slotted: Room + std::fmt::Debug {
     /// What one attempt of a wait does that may have slept: what it was given, if it need not wait any more. `seat` is its
     /// slot, once it has one.
     fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>>;
+
+    /// One goes from its slot: what that was given is another's, and so is what only its waiting has kept from others.
+    fn give_up(&self, kernel: &dyn Kernel, index: usize) -> Result<()>
+    where
+        Self: Sized,
+    {
+        match self.waiters().leave(kernel, self, index, Error::Interrupted) {
+            Err(Error::Interrupted) => Ok(()),
+            ended => ended.map(drop),
+        }
+    }
 }
 
 /// One task's wait.
@@ -51,6 +62,11 @@ impl<T: Slotted> Stay<T> {
     /// What it waits for.
     pub fn object(&self) -> &T {
         &self.object
+    }
+
+    /// How it waits for that.
+    pub fn wish(&self) -> Wish {
+        self.wish
     }
 
     /// Comes, or looks again; `WouldBlock` while it has to wait.
@@ -85,10 +101,7 @@ impl<T: Slotted> Stay<T> {
     pub fn give_up(&self, kernel: &dyn Kernel) -> Result<()> {
         let Some(index) = self.own_seat(kernel)? else { return Ok(()) };
         self.sit(None);
-        match self.object.waiters().leave(kernel, &*self.object, index, Error::Interrupted) {
-            Err(Error::Interrupted) => Ok(()),
-            ended => ended.map(drop),
-        }
+        self.object.give_up(kernel, index)
     }
 
     fn seat(&self) -> Option<usize> {

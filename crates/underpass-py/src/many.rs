@@ -25,6 +25,7 @@ use crate::object::Pickled;
 use crate::once::Once;
 use crate::port::Port;
 use crate::queue::Queue;
+use crate::rwlock::RWLockStay;
 use crate::semaphore::Semaphore;
 use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay};
 use crate::timeout::Timeout;
@@ -129,6 +130,7 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         AtomicIntStay |it: &'a AtomicIntStay| &it.core as &dyn Ready,
         BarrierStay |it: &'a BarrierStay| &it.core as &dyn Ready,
         ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
+        RWLockStay |it: &'a RWLockStay| &it.core as &dyn Ready,
     );
     if let Ok(port) = what.cast::<Port>() {
         let port = port.get();
