@@ -192,7 +192,7 @@ def test_a_thread_does_not_wait_for_itself() -> None:
             pass
         with pytest.raises(MisuseError, match="does not hold it so: read by"):
             lock.downgrade()
-    with pytest.raises(MisuseError, match="rwlock 'table' not upgraded: this thread does not hold it so: free"):
+    with pytest.raises(MisuseError, match="rwlock 'table' not upgraded: the caller does not hold it so: free"):
         lock.upgrade()
     assert lock.statistics().state == "free"
     lock.unlink()

@@ -23,6 +23,7 @@ def test_faces_of_objects_are_known_by_their_classes() -> None:
         (assert_type(sync.Once().aio, aio.Once), aio.Once),
         (assert_type(sync.Barrier(1).aio, aio.Barrier), aio.Barrier),
         (assert_type(sync.AtomicInt().aio, aio.AtomicInt), aio.AtomicInt),
+        (assert_type(sync.RWLock().aio, aio.RWLock), aio.RWLock),
         (assert_type(sync.Condition().aio, aio.Condition), aio.Condition),
         (assert_type(underpass.Queue().aio, aio.Queue), aio.Queue),
         (assert_type(underpass.Port().aio, aio.Port), aio.Port),
@@ -34,6 +35,7 @@ def test_faces_of_objects_are_known_by_their_classes() -> None:
     assert_type(aio.Condition(sync.Mutex()).sync, sync.Condition)
     assert_type(aio.Barrier(2).sync, sync.Barrier)
     assert_type(aio.Once().sync, sync.Once)
+    assert_type(aio.RWLock(prefer="arrival").sync, sync.RWLock)
     assert_type(aio.AtomicInt(7).sync, sync.AtomicInt)
     assert_type(aio.Queue(4, 8).sync, underpass.Queue)
 

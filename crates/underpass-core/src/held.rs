@@ -95,10 +95,10 @@ fn lock(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>) -> Option<He
 fn readers_and_writer(kernel: &dyn Kernel, region: &Arc<Region>) -> Vec<Held> {
     let Some(lock) = RWLock::at(region, WORDS, Prefer::Writers) else { return Vec::new() };
     let writer = lock.writing(kernel).map(|writer| Held { life: writer.thread, hold: Hold::Lock, number: 0 });
-    let readers = lock.places().readers().filter(|reader| *reader != lock.writer()).map(|life| Held {
-        life,
+    let readers = lock.places().readers().filter(|reader| *reader != lock.writer()).map(|reader| Held {
+        life: reader.thread,
         hold: Hold::Reading,
-        number: 0,
+        number: reader.task,
     });
     writer.into_iter().chain(readers).collect()
 }

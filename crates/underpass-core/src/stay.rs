@@ -42,11 +42,22 @@ pub trait Slotted: std::fmt::Debug {
     /// What one attempt of a wait does that may have slept: what it was given, if it need not wait any more. `seat` is its
     /// slot, once it has one.
     fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
-        let room = self.room(kernel)?;
+        let (room, wish) = (self.room(kernel)?, Wish { how: wish.how | AWAITS, ..wish });
         let mut mine = seat.get();
         let given = self.waiters().attempt(kernel, &room, wish, &mut mine, Some(&mut Watch::new()), true);
         seat.set(mine);
         given
+    }
+
+    /// One goes from its slot: what that was given is another's, and so is what only its waiting has kept from others.
+    fn give_up(&self, kernel: &dyn Kernel, index: usize) -> Result<()> {
+        let (waiters, room) = (self.waiters(), self.room(kernel)?);
+        let Err(Error::Interrupted) = waiters.leave(kernel, &room, index, Error::Interrupted) else { return Ok(()) };
+        if waiters.returned().next().is_some() {
+            // Nobody may sleep whom that has told: it is another's now, and not once somebody comes.
+            waiters.enter(kernel, &room)?;
+        }
+        Ok(())
     }
 }
 
@@ -80,7 +91,7 @@ pub struct Stay<T> {
 impl<T: Slotted> Stay<T> {
     /// One that has not come yet.
     pub fn new(object: Arc<T>, wish: Wish) -> Self {
-        Self { object, wish: Wish { how: wish.how | AWAITS, ..wish }, seat: AtomicU32::new(0) }
+        Self { object, wish, seat: AtomicU32::new(0) }
     }
 
     /// What it waits for.
@@ -136,13 +147,7 @@ impl<T: Slotted> Steps for Stay<T> {
     fn give_up(&self, kernel: &dyn Kernel) -> Result<()> {
         let Some(index) = self.own_seat(kernel)? else { return Ok(()) };
         self.sit(None);
-        let (waiters, room) = (self.object.waiters(), self.object.room(kernel)?);
-        let Err(Error::Interrupted) = waiters.leave(kernel, &room, index, Error::Interrupted) else { return Ok(()) };
-        if waiters.returned().next().is_some() {
-            // Nobody may sleep whom that has told: it is another's now, and not once somebody comes.
-            waiters.enter(kernel, &room)?;
-        }
-        Ok(())
+        self.object.give_up(kernel, index)
     }
 }
 

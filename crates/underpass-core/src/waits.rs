@@ -166,12 +166,12 @@ fn inside(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
     let words: Option<Placed<RWLockWords>> = object.and_then(|(_, region)| Placed::at(region, WORDS));
     let places = object.and_then(|(_, region)| PlacedSlice::at(region, WORDS + size_of::<RWLockWords>(), PLACES));
     let (Some(words), Some(places)) = (words, places.map(Places)) else { return (Vec::new(), Need::Anybody) };
-    let writer = Life(words.gate.load(Acquire) & !CLOSED);
+    let writer = Life((words.gate.load(Acquire) & !CLOSED) as u32);
     if writer != Life::NOBODY {
         let since = Some(words.since.load(Relaxed)).filter(|since| *since != 0);
         return (object.iter().map(|(_, region)| Holder::at(region, writer, since)).collect(), Need::One);
     }
-    (places.readers().map(|life| Holder::of(life, None)).collect(), Need::All)
+    (places.readers().map(|reader| Holder::of(reader.thread, None)).collect(), Need::All)
 }
 
 /// The processes that hold units of a leased semaphore: while none is free, nobody else can end the wait.

@@ -104,7 +104,7 @@ mod _core {
     #[pymodule_export]
     use crate::request::{Notified, Request};
     #[pymodule_export]
-    use crate::rwlock::{RWLock, RWLockStatistics};
+    use crate::rwlock::{RWLock, RWLockStatistics, RWLockStay};
     #[pymodule_export]
     use crate::scope::{FailAfter, fail_after};
     #[pymodule_export]

@@ -25,6 +25,7 @@ use crate::object::Pickled;
 use crate::once::Once;
 use crate::port::Port;
 use crate::queue::Queue;
+use crate::rwlock::RWLockStay;
 use crate::semaphore::Semaphore;
 use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay, EventStay, NotificationStay, SemaphoreStay};
 use crate::timeout::Timeout;
@@ -132,6 +133,7 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         EventStay |it: &'a EventStay| &it.core as &dyn Ready,
         NotificationStay |it: &'a NotificationStay| &it.core as &dyn Ready,
         SemaphoreStay |it: &'a SemaphoreStay| &*it.core as &dyn Ready,
+        RWLockStay |it: &'a RWLockStay| &it.core as &dyn Ready,
     );
     if let Ok(port) = what.cast::<Port>() {
         let port = port.get();

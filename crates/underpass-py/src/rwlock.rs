@@ -6,7 +6,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
 use underpass_core::mutex::{Death, Holder};
-use underpass_core::rwlock::{self as core, Prefer};
+use underpass_core::rwlock::{self as core, How, Prefer, THREAD};
+use underpass_core::stay::Stay;
 use underpass_core::{Error, Result};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 
@@ -20,6 +21,10 @@ use crate::site;
 use crate::space::Space;
 use crate::timeout::Timeout;
 use crate::who;
+
+mod stay;
+
+pub use stay::RWLockStay;
 
 const ADVICE: &str = "enter it with writing(), repair, and go on";
 
@@ -67,7 +72,7 @@ const NAMED: usize = 3;
 #[derive(Debug)]
 pub struct RWLock {
     handle: Arc<Handle>,
-    core: core::RWLock,
+    core: Arc<core::RWLock>,
 }
 
 /// A snapshot of a lock of readers and writers.
@@ -78,7 +83,7 @@ pub struct RWLockStatistics {
     state: &'static str,
     /// Who goes first while somebody waits.
     prefer: &'static str,
-    /// Threads that read.
+    /// Threads and tasks that read.
     readers: usize,
     /// Those that hold it, wherever they are: the readers, or the writer, also one that died and was not repaired after.
     holders: Vec<Peer>,
@@ -118,7 +123,7 @@ impl RWLockReading {
         _error: &Bound<'_, PyAny>,
         _trace: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        self.lock.get().leave(py, kind.is_none())
+        self.lock.get().leave(py, THREAD, kind.is_none())
     }
 }
 
@@ -138,11 +143,7 @@ impl RWLockWriting {
         let done = self.timeout.deadline("writing").and_then(|until| lock.core.write(lock.handle.kernel(), until));
         let died = lock.judge(py, "not held for writing", self.timeout, done)?;
         lock.note(py);
-        Ok(died.map(|death| {
-            let detail = "repair it before this block ends".to_owned();
-            let context = Context { object: &lock.handle.title, failed: "taken over", time: String::new(), detail };
-            lock.writer_died(py, &context, &death).into_value(py).into_any()
-        }))
+        Ok(died.map(|death| lock.told(py, &death)))
     }
 
     fn __exit__(
@@ -152,7 +153,7 @@ impl RWLockWriting {
         _error: &Bound<'_, PyAny>,
         _trace: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        self.lock.get().leave(py, kind.is_none())
+        self.lock.get().leave(py, THREAD, kind.is_none())
     }
 }
 
@@ -198,7 +199,7 @@ impl Object for RWLock {
             let error = Error::Corrupted("its preference or its length is out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
         };
-        Ok(object::base(&handle).add_subclass(Self { handle, core }))
+        Ok(object::base(&handle).add_subclass(Self { handle, core: Arc::new(core) }))
     }
 }
 
@@ -208,11 +209,25 @@ impl RWLock {
     }
 
     /// Works on a closed handle too: a block that has begun ends.
-    fn leave(&self, py: Python<'_>, well: bool) -> PyResult<()> {
+    fn leave(&self, py: Python<'_>, task: u32, well: bool) -> PyResult<()> {
         self.handle.point(py)?;
         self.forget();
-        let done = self.core.leave(self.handle.kernel(), well);
+        let done = self.core.leave_of(self.handle.kernel(), task, well);
         self.judge(py, "not given back", Timeout::NoWait, done)
+    }
+
+    fn downgrade_of(&self, py: Python<'_>, task: u32) -> PyResult<()> {
+        self.handle.check(py)?;
+        self.forget();
+        let done = self.core.downgrade_of(self.handle.kernel(), task);
+        self.judge(py, "not downgraded", Timeout::NoWait, done)
+    }
+
+    /// Which error the block of one gets that writes after one that died.
+    fn told(&self, py: Python<'_>, death: &Death) -> Py<PyAny> {
+        let detail = "repair it before this block ends".to_owned();
+        let context = Context { object: &self.handle.title, failed: "taken over", time: String::new(), detail };
+        self.writer_died(py, &context, death).into_value(py).into_any()
     }
 
     fn upgrade_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
@@ -248,7 +263,7 @@ impl RWLock {
     fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
         let detail = match &error {
             Error::OwnerDied(_) => ADVICE.to_owned(),
-            Error::NotOwner => format!("this thread does not hold it so: {}", self.state_text()),
+            Error::NotOwner => format!("the caller does not hold it so: {}", self.state_text()),
             _ => self.obstacle(),
         };
         let context = Context { object: &self.handle.title, failed, time: timeout.text(), detail };
@@ -277,8 +292,7 @@ impl RWLock {
         if readers.is_empty() {
             return "free".to_owned();
         }
-        let mut told: Vec<_> =
-            readers.iter().take(NAMED).map(|life| who::living(&self.handle, *life, kernel.pid(*life))).collect();
+        let mut told: Vec<_> = readers.iter().take(NAMED).map(|reader| self.name(*reader)).collect();
         if readers.len() > NAMED {
             told.push(format!("{} more", readers.len() - NAMED));
         }
@@ -292,12 +306,13 @@ impl RWLock {
             state => state,
         };
         match self.core.first_writer() {
-            Some(life) => {
-                let waiter = who::living(&self.handle, life, self.handle.kernel().pid(life));
-                format!("{state}, and {waiter} waits to write")
-            }
+            Some(waiter) => format!("{state}, and {} waits to write", self.name(waiter)),
             None => state,
         }
+    }
+
+    fn name(&self, owner: core::Owner) -> String {
+        who::living(&self.handle, owner.thread, self.handle.kernel().pid(owner.thread))
     }
 }
 
@@ -408,10 +423,45 @@ impl RWLock {
     /// Raises:
     ///     MisuseError: This thread does not write, or repairs what a dead writer left: leave that block first.
     fn downgrade(&self, py: Python<'_>) -> PyResult<()> {
+        self.downgrade_of(py, THREAD)
+    }
+
+    /// A task's way in: ``how`` is "read", "write" or "upgrade".
+    fn _stay(slf: Bound<'_, Self>, how: &str, task: u32) -> PyResult<RWLockStay> {
+        let (py, lock) = (slf.py(), slf.get());
+        let how = match how {
+            "read" => How::Read,
+            "write" => How::Write,
+            _ => How::Upgrade,
+        };
+        let me = lock.judge(py, "not held", Timeout::NoWait, lock.handle.kernel().me())?;
+        let core = Stay::new(lock.core.clone(), core::RWLock::wish(me, task, how));
+        Ok(RWLockStay::new(slf.clone().unbind(), lock.handle.clone(), how, core))
+    }
+
+    /// `upgrade_nowait` of a task.
+    fn _upgrade_nowait(&self, py: Python<'_>, task: u32) -> PyResult<bool> {
         self.handle.check(py)?;
-        self.forget();
-        let done = self.core.downgrade(self.handle.kernel());
-        self.judge(py, "not downgraded", Timeout::NoWait, done)
+        let done = self.core.try_upgrade_of(self.handle.kernel(), task);
+        self.judge(py, "not upgraded", Timeout::NoWait, done)?;
+        self.note(py);
+        Ok(true)
+    }
+
+    /// `downgrade` of a task.
+    fn _downgrade(&self, py: Python<'_>, task: u32) -> PyResult<()> {
+        self.downgrade_of(py, task)
+    }
+
+    /// The end of a task's block, which went ``well`` or raised.
+    fn _leave(&self, py: Python<'_>, task: u32, well: bool) -> PyResult<()> {
+        self.leave(py, task, well)
+    }
+
+    /// The numbers by which tasks of this thread are known here.
+    fn _tasks(&self, py: Python<'_>) -> PyResult<Vec<u32>> {
+        let me = self.judge(py, "not looked at", Timeout::NoWait, self.handle.kernel().me())?;
+        Ok(self.core.tasks_of(me.thread))
     }
 
     /// A frozen snapshot.
@@ -425,7 +475,7 @@ impl RWLock {
             None if readers.is_empty() => "free",
             None => "read",
         };
-        let reading = readers.iter().map(|life| (*life, kernel.pid(*life)));
+        let reading = readers.iter().map(|reader| (reader.thread, kernel.pid(reader.thread)));
         let holders = writer.map(|writer| (writer.thread, writer.pid)).into_iter().chain(reading);
         let holders = holders.map(|(life, pid)| Peer::owner(&self.handle, life, pid)).collect();
         let (prefer, readers, waiters) = (self.preference(), readers.len(), self.handle.waiters());

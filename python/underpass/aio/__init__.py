@@ -25,6 +25,7 @@ from underpass.aio.notification import Notification
 from underpass.aio.once import Once
 from underpass.aio.port import Port
 from underpass.aio.queue import Queue
+from underpass.aio.rwlock import RWLock
 from underpass.aio.semaphore import Semaphore
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Once",
     "Port",
     "Queue",
+    "RWLock",
     "Semaphore",
     "cancel",
     "cancellable",

@@ -15,6 +15,7 @@ from underpass.aio.notification import Notification
 from underpass.aio.once import Once
 from underpass.aio.port import Port
 from underpass.aio.queue import Queue
+from underpass.aio.rwlock import RWLock
 from underpass.aio.semaphore import Semaphore
 from underpass.memory import SharedObject
 
@@ -25,6 +26,7 @@ _FACES: dict[type, type[Face[Any]]] = {
     sync.Event: Event,
     sync.Latch: Latch,
     sync.Once: Once,
+    sync.RWLock: RWLock,
     sync.Barrier: Barrier,
     sync.Condition: Condition,
     sync.AtomicInt: AtomicInt,

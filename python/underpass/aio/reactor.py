@@ -82,6 +82,8 @@ class Reactor:
         self._looks_later: bool = False
         #: Which task of this loop has a mutex or a once, by that.
         self.seats: dict[int, Any] = {}
+        #: Which tasks of this loop use a lock of readers and writers, by that.
+        self.tenants: dict[int, dict[object, Any]] = {}
         #: The innermost `finish` block around each task, and how many blocks have been cancelled and are not over.
         self.blocks: dict[object, Any] = {}
         self.cancelled: int = 0

@@ -3,17 +3,20 @@
 //! Whoever lets somebody in writes its life where a holder's stands, and only then tells it: so it holds before it
 //! runs, and nobody comes in between. All of this is done under the lock of the waiters.
 
+use std::cell::Cell;
+
 use underpass_shm::layout::rwlock::{CLOSED, WRITER_DEAD};
-use underpass_shm::life::{Life, Me};
+use underpass_shm::life::Life;
 use underpass_shm::sync::Ordering::{AcqRel, Relaxed, Release};
 
-use super::{Prefer, RWLock};
+use super::{Owner, Prefer, RWLock, THREAD};
 use crate::kernel::{Kernel, Watch};
 use crate::planted::{Fault, planted};
-use crate::waiters::{Room, Wish};
+use crate::stay::Slotted;
+use crate::waiters::{Room, Waiters, Wish};
 use crate::{Error, Result};
 
-/// In [`Wish::how`]; its value is the life of the thread.
+/// In [`Wish::how`]; its value is who comes.
 pub const READ: u32 = 0;
 pub const WRITE: u32 = 1;
 pub const UPGRADE: u32 = 2;
@@ -37,13 +40,13 @@ impl Way {
     }
 }
 
-fn life_of(wish: Wish) -> Life {
-    Life(wish.value as u32)
+pub(super) fn owner_of(wish: Wish) -> Owner {
+    Owner::read(wish.value)
 }
 
 impl RWLock {
     /// Whoever comes: is let in, barred, or has to wait. `ask`: whether those live who are in its way. The lock is held.
-    pub(super) fn arrive(&self, kernel: &dyn Kernel, me: Me, how: u32, ask: bool) -> Result<Option<Way>> {
+    pub(super) fn arrive(&self, kernel: &dyn Kernel, me: Owner, how: u32, ask: bool) -> Result<Option<Way>> {
         self.close();
         // Those who wait do not watch this one.
         let _owed = (!self.waiters.is_empty()).then(|| self.waiters.owe(kernel));
@@ -67,41 +70,55 @@ impl RWLock {
         Ok(way)
     }
 
-    fn admit(&self, me: Me, how: u32) -> Option<Way> {
-        let writer = self.writer();
-        if writer.0 == WRITER_DEAD && how == READ {
+    fn admit(&self, me: Owner, how: u32) -> Option<Way> {
+        if self.is_left_by_the_dead() && how == READ {
             return Some(Way::Barred);
         }
-        let free = writer == Life::NOBODY || writer.0 == WRITER_DEAD;
-        (free && !self.is_behind(how) && self.give(me.thread, how)).then_some(Way::In)
+        (!self.is_written() && !self.is_behind(how) && self.give(me, how)).then_some(Way::In)
     }
 
     /// Somebody waits who goes before one that comes now.
     fn is_behind(&self, how: u32) -> bool {
-        self.waiters.waiting().any(|(_, wish)| match (self.prefer, how) {
-            (_, UPGRADE) => false,
-            (Prefer::Readers, READ) => wish.how == READ,
-            (Prefer::Writers, WRITE) => wish.how != READ,
-            _ => true,
-        })
+        self.waiters.waiting().any(|(_, wish)| self.goes_before(wish, how))
     }
 
-    /// Who reads would wait for itself to write; two that upgrade, for each other.
-    fn refuse_what_would_last_for_ever(&self, kernel: &dyn Kernel, me: Me, how: u32) -> Result<()> {
-        if how == WRITE && self.places.of(me.thread).is_some() {
+    fn goes_before(&self, waiting: Wish, how: u32) -> bool {
+        match (self.prefer, how) {
+            (_, UPGRADE) => false,
+            (Prefer::Readers, READ) => waiting.how == READ,
+            (Prefer::Writers, WRITE) => waiting.how != READ,
+            _ => true,
+        }
+    }
+
+    /// Who reads would wait for itself to write, and a thread for a task that it keeps from running; two that upgrade, for each
+    /// other.
+    fn refuse_what_would_last_for_ever(&self, kernel: &dyn Kernel, me: Owner, how: u32) -> Result<()> {
+        if how == WRITE && self.places.of(me).is_some() {
+            return Err(Error::Misuse(format!(
+                "this {} reads and would wait for itself: upgrade() makes a writer of a reader",
+                me.noun()
+            )));
+        }
+        let ahead =
+            self.waiters.waiting().map(|(_, wish)| wish).filter(|wish| self.goes_before(*wish, how)).map(owner_of);
+        let is_mine = |owner: Owner| owner.thread == me.thread && owner.task != THREAD;
+        if me.task == THREAD && self.places.readers().chain([self.writer()]).chain(ahead).any(is_mine) {
             return Err(Error::Misuse(
-                "this thread reads and would wait for itself: upgrade() makes a writer of a reader".into(),
+                "a task of this thread's event loop holds it, or is before this thread, which it would wait for: await the \
+                 verb of its .aio"
+                    .into(),
             ));
         }
         let first = self.waiters.first_of(|wish| wish.how == UPGRADE && how == UPGRADE);
-        let Some(first) = first.map(|index| life_of(self.waiters.wish(index))).filter(|first| *first != me.thread)
-        else {
+        let Some(first) = first.map(|index| owner_of(self.waiters.wish(index))).filter(|first| *first != me) else {
             return Ok(());
         };
         Err(Error::Misuse(format!(
-            "pid {} upgrades already and waits until this thread reads no more, so both would wait for ever: leave the \
+            "pid {} upgrades already and waits until this {} reads no more, so both would wait for ever: leave the \
              reading() block, and read anew what was read in it",
-            kernel.pid(first)
+            kernel.pid(first.thread),
+            me.noun()
         )))
     }
 
@@ -118,14 +135,14 @@ impl RWLock {
             let mut owed = None;
             while let Some((index, wish, way)) = self.next() {
                 owed.get_or_insert_with(|| self.waiters.begin(kernel));
-                let life = life_of(wish);
-                if way == Way::In && !self.give(life, wish.how) {
+                let owner = owner_of(wish);
+                if way == Way::In && !self.give(owner, wish.how) {
                     break;
                 }
                 if self.waiters.grant(index, way.word()) {
                     self.waiters.tell(kernel, index);
                 } else {
-                    self.undo(kernel, life, wish.how, way.word());
+                    self.undo(kernel, owner, wish.how, way.word());
                 }
             }
             if owed.is_some() && self.is_awaited() {
@@ -144,14 +161,13 @@ impl RWLock {
     /// Who is next, if it may go in now, with its wish and what it is told.
     fn next(&self) -> Option<(usize, Wish, Way)> {
         let first = |how| self.waiters.first_of(|wish| wish.how == how);
-        let writer = self.writer();
         let told = |index, way| (index, self.waiters.wish(index), way);
-        if writer.0 == WRITER_DEAD
+        if self.is_left_by_the_dead()
             && let Some(index) = first(READ)
         {
             return Some(told(index, Way::Barred));
         }
-        if writer != Life::NOBODY && writer.0 != WRITER_DEAD {
+        if self.is_written() {
             return None;
         }
         let index = match self.prefer {
@@ -160,40 +176,40 @@ impl RWLock {
             Prefer::Arrival => first(UPGRADE).or_else(|| self.waiters.first_of(|_| true)),
         }?;
         let next = told(index, Way::In);
-        let ready = next.1.how == READ || self.is_alone(life_of(next.1), next.1.how);
+        let ready = next.1.how == READ || self.is_alone(owner_of(next.1), next.1.how);
         ready.then_some(next)
     }
 
     /// Nobody reads who keeps that thread from writing: who upgrades reads itself.
-    pub(super) fn is_alone(&self, life: Life, how: u32) -> bool {
-        self.places.readers().all(|reader| how == UPGRADE && reader == life)
+    pub(super) fn is_alone(&self, owner: Owner, how: u32) -> bool {
+        self.places.readers().all(|reader| how == UPGRADE && reader == owner)
     }
 
-    /// Writes down that a thread holds it; false if it cannot. Nobody writes, and the gate is closed.
-    fn give(&self, life: Life, how: u32) -> bool {
+    /// Writes down who holds it; false if it cannot. Nobody writes, and the gate is closed.
+    fn give(&self, owner: Owner, how: u32) -> bool {
         if how == READ {
-            return self.places.claim(life);
+            return self.places.claim(owner);
         }
-        if !self.is_alone(life, how) {
+        if !self.is_alone(owner, how) {
             return false;
         }
         self.words.since.store(0, Relaxed);
         self.words.upgraded.store(u32::from(how == UPGRADE), Relaxed);
-        self.words.gate.store(CLOSED | life.0, Release);
+        self.words.gate.store(CLOSED | owner.word(), Release);
         true
     }
 
-    /// Takes back what a thread was given that has not come for it.
-    pub(super) fn undo(&self, kernel: &dyn Kernel, life: Life, how: u32, given: u64) {
+    /// Takes back what one was given who has not come for it.
+    pub(super) fn undo(&self, kernel: &dyn Kernel, owner: Owner, how: u32, given: u64) {
         if Way::read(given) == Way::Barred {
             return;
         }
-        if how == READ || !kernel.alive(life) {
-            self.places.empty(life);
+        if how == READ || !kernel.alive(owner.thread) {
+            self.places.empty(owner);
         }
-        if how != READ && self.writer() == life {
+        if how != READ && self.writer() == owner {
             let left = if self.is_unrepaired() { WRITER_DEAD } else { 0 };
-            self.words.gate.store(CLOSED | left, Release);
+            self.words.gate.store(CLOSED | u64::from(left), Release);
         }
     }
 
@@ -202,7 +218,7 @@ impl RWLock {
         self.words.held.store(self.held(kernel).unwrap_or(0), Relaxed);
         self.words.died.store(u64::from(dead.0) << 32 | u64::from(kernel.pid(dead)), Relaxed);
         self.words.unrepaired.store(1, Relaxed);
-        self.words.gate.store(CLOSED | WRITER_DEAD, Release);
+        self.words.gate.store(CLOSED | u64::from(WRITER_DEAD), Release);
     }
 
     /// When the first one came who waits for this writer.
@@ -232,10 +248,11 @@ impl Room for RWLock {
     }
 
     fn watch<'a>(&'a self, wish: Wish, watch: &mut Watch<'a>) {
-        let me = life_of(wish);
-        let writer = Some(self.writer()).filter(|writer| writer.0 != WRITER_DEAD);
-        let before = self.waiters.waiting().map(|(_, wish)| wish).filter(|other| other.how != READ).map(life_of);
-        for life in writer.into_iter().chain(self.places.readers()).chain(before).filter(|life| *life != me) {
+        let me = owner_of(wish).thread;
+        let writer = Some(self.writer()).filter(|_| self.is_written());
+        let before = self.waiters.waiting().map(|(_, wish)| wish).filter(|other| other.how != READ).map(owner_of);
+        let all = writer.into_iter().chain(self.places.readers()).chain(before);
+        for life in all.map(|owner| owner.thread).filter(|life| *life != me) {
             watch.life(life);
         }
     }
@@ -243,16 +260,16 @@ impl Room for RWLock {
     fn mend(&self, kernel: &dyn Kernel) {
         // Whoever was given something and not told has not come.
         for (_, wish) in self.waiters.waiting() {
-            if wish.how == READ || self.writer() == life_of(wish) {
-                self.undo(kernel, life_of(wish), wish.how, Way::In.word());
+            if wish.how == READ || self.writer() == owner_of(wish) {
+                self.undo(kernel, owner_of(wish), wish.how, Way::In.word());
             }
         }
         self.waiters.reap(kernel, self);
-        self.places.bury(|life| kernel.alive(life));
+        self.places.bury(|reader| kernel.alive(reader.thread));
         let writer = self.writer();
-        let nobody = writer == Life::NOBODY || writer.0 == WRITER_DEAD;
-        if !nobody && !kernel.alive(writer) && self.waiters.unsettled().all(|wish| life_of(wish) != writer) {
-            self.bury(kernel, writer);
+        let is_dead = self.is_written() && !kernel.alive(writer.thread);
+        if is_dead && self.waiters.unsettled().all(|wish| owner_of(wish) != writer) {
+            self.bury(kernel, writer.thread);
         }
         self.serve(kernel);
     }
@@ -261,7 +278,47 @@ impl Room for RWLock {
         let wish = self.waiters.wish(index);
         // Whoever looks for what was returned finds it no more.
         self.waiters.dismiss(index);
-        self.undo(kernel, life_of(wish), wish.how, given);
+        self.undo(kernel, owner_of(wish), wish.how, given);
         self.hand_on(kernel);
+    }
+}
+
+/// For tasks: see [`crate::stay`].
+impl Slotted for RWLock {
+    type Room<'r> = &'r Self;
+
+    fn room<'r>(&'r self, _kernel: &'r dyn Kernel) -> Result<&'r Self> {
+        Ok(self)
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn watch_for<'a>(&'a self, _kernel: &dyn Kernel, wish: Wish, watch: &mut Watch<'a>) {
+        self.watch(wish, watch);
+    }
+
+    fn is_torn(&self, kernel: &dyn Kernel) -> bool {
+        let writer = Some(self.writer()).filter(|_| self.is_written());
+        let waiting = self.waiters.waiting().map(|(_, wish)| owner_of(wish));
+        let mut all = writer.into_iter().chain(self.places.readers()).chain(waiting);
+        // Who is next and could go in was left there by one who died before it had let it in.
+        all.any(|owner| !kernel.alive(owner.thread)) || self.next().is_some()
+    }
+
+    fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
+        let me = owner_of(wish);
+        if seat.get().is_none() && self.greet(me, wish.how)? {
+            return Ok(Some(Way::In.word()));
+        }
+        self.attempt(kernel, me, wish.how, seat, Some(&mut Watch::new()), true)
+    }
+
+    fn give_up(&self, kernel: &dyn Kernel, index: usize) -> Result<()> {
+        match self.go(kernel, index, Error::Interrupted) {
+            Err(Error::Interrupted) => Ok(()),
+            gone => gone.map(drop),
+        }
     }
 }

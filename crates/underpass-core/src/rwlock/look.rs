@@ -4,8 +4,8 @@ use underpass_shm::layout::rwlock::WRITER_DEAD;
 use underpass_shm::life::Life;
 use underpass_shm::sync::Ordering::Relaxed;
 
-use super::line::READ;
-use super::{Places, RWLock};
+use super::line::{READ, owner_of};
+use super::{Owner, Places, RWLock};
 use crate::kernel::Kernel;
 use crate::mutex::{Death, Holder};
 
@@ -32,7 +32,7 @@ impl RWLock {
     /// Who writes, or died while it wrote.
     #[must_use]
     pub fn writing(&self, kernel: &dyn Kernel) -> Option<Holder> {
-        let thread = self.writer();
+        let thread = self.writer().thread;
         if thread == Life::NOBODY {
             return None;
         }
@@ -44,11 +44,19 @@ impl RWLock {
         Some(Holder { thread, pid, held, dead: !kernel.alive(thread) })
     }
 
-    /// The threads that read and live.
+    /// Who reads and lives.
     #[must_use]
-    pub fn reading(&self, kernel: &dyn Kernel) -> Vec<Life> {
+    pub fn reading(&self, kernel: &dyn Kernel) -> Vec<Owner> {
         let writer = self.writer();
-        self.places.readers().filter(|reader| *reader != writer && kernel.alive(*reader)).collect()
+        self.places.readers().filter(|reader| *reader != writer && kernel.alive(reader.thread)).collect()
+    }
+
+    /// The numbers by which that thread's tasks are known here: each that holds it, or waits in a slot.
+    #[must_use]
+    pub fn tasks_of(&self, thread: Life) -> Vec<u32> {
+        let waiting = self.waiters.waiting().map(|(_, wish)| wish).chain(self.waiters.unsettled()).map(owner_of);
+        let all = self.places.readers().chain([self.writer()]).chain(waiting);
+        all.filter(|owner| owner.thread == thread).map(|owner| owner.task).collect()
     }
 
     /// Where readers are, the dead too.
@@ -66,13 +74,13 @@ impl RWLock {
     /// Nobody holds it, and nobody has died with it.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        self.writer() == Life::NOBODY && self.places.readers().next().is_none()
+        self.writer() == Owner::NOBODY && self.places.readers().next().is_none()
     }
 
     /// Who waits for its turn to write or to upgrade, longest first.
     #[must_use]
-    pub fn first_writer(&self) -> Option<Life> {
+    pub fn first_writer(&self) -> Option<Owner> {
         let index = self.waiters.first_of(|wish| wish.how != READ)?;
-        Some(Life(self.waiters.wish(index).value as u32))
+        Some(owner_of(self.waiters.wish(index)))
     }
 }

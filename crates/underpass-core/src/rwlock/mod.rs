@@ -9,8 +9,10 @@
 
 mod line;
 mod look;
+mod owner;
 mod places;
 
+pub use owner::{Owner, THREAD};
 pub use places::Places;
 
 use std::cell::Cell;
@@ -29,7 +31,7 @@ use underpass_shm::sync::fence;
 use crate::error::Phase;
 use crate::kernel::{Kernel, Watch};
 use crate::mutex::Death;
-use crate::rwlock::line::{READ, UPGRADE, WRITE, Way};
+use crate::rwlock::line::{READ, UPGRADE, WRITE, Way, owner_of};
 use crate::wait::{Patience, Waiting, wait_until};
 use crate::waiters::{self, Room as _, Waiters, Wish};
 use crate::{Deadline, Error, Result};
@@ -43,6 +45,27 @@ pub enum Prefer {
     Readers,
     /// Whoever came first, and with a reader the readers behind it up to the next writer.
     Arrival,
+}
+
+/// What one comes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// To read, with others.
+    Read,
+    /// To write, alone.
+    Write,
+    /// To write from now on, as one who reads.
+    Upgrade,
+}
+
+impl How {
+    fn number(self) -> u32 {
+        match self {
+            Self::Read => READ,
+            Self::Write => WRITE,
+            Self::Upgrade => UPGRADE,
+        }
+    }
 }
 
 /// How long an object is whose words start at `offset`.
@@ -85,20 +108,20 @@ impl RWLock {
     /// Reads, with others; again if the caller reads already.
     #[inline]
     pub fn read(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<()> {
-        let me = kernel.me()?;
+        let me = Owner::of(kernel.me()?, THREAD);
         if self.try_read(me) { Ok(()) } else { self.read_slow(kernel, me, deadline) }
     }
 
     #[inline]
-    fn try_read(&self, me: Me) -> bool {
+    fn try_read(&self, me: Owner) -> bool {
         if self.words.gate.load(Relaxed) != 0 {
             return false;
         }
-        if let Some(place) = self.places.near(me.thread) {
+        if let Some(place) = self.places.near(me) {
             deepen(place);
             return true;
         }
-        if !self.places.claim(me.thread) {
+        if !self.places.claim(me) {
             return false;
         }
         // SYNC(rwlock-1): pairs with `close`: this reader sees the gate closed, or whoever closed it sees this reader.
@@ -107,67 +130,79 @@ impl RWLock {
             return true;
         }
         // Whoever closed it may wait for this one, and is let in on the way to the lock.
-        self.places.empty(me.thread);
+        self.places.empty(me);
         false
     }
 
     #[cold]
-    fn read_slow(&self, kernel: &dyn Kernel, me: Me, deadline: Deadline) -> Result<()> {
-        if self.writer() == me.thread {
-            return Err(Error::Misuse(
-                "this thread writes and would wait for itself: downgrade() makes a reader of a writer".into(),
-            ));
-        }
-        if let Some(place) = self.places.of(me.thread) {
-            // It is inside: those who wait for it to leave come later in any case.
-            deepen(place);
-            return Ok(());
-        }
-        match self.come(kernel, me, READ, deadline)? {
-            Way::In => Ok(()),
-            Way::Barred => Err(Error::OwnerDied(self.last_death())),
-        }
+    fn read_slow(&self, kernel: &dyn Kernel, me: Owner, deadline: Deadline) -> Result<()> {
+        if self.greet(me, READ)? { Ok(()) } else { self.come(kernel, me, READ, deadline).map(drop) }
     }
 
     /// Writes, alone. Of a lock whose last writer died: what it left has to be repaired before [`Self::leave`].
     pub fn write(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<Option<Death>> {
-        let me = kernel.me()?;
-        if self.writer() == me.thread {
-            return Err(Error::Misuse(
-                "this thread writes already and would wait for itself: leave its block first".into(),
-            ));
-        }
-        self.come(kernel, me, WRITE, deadline)?;
-        Ok(self.is_unrepaired().then(|| self.last_death()))
+        let me = Owner::of(kernel.me()?, THREAD);
+        self.greet(me, WRITE)?;
+        self.come(kernel, me, WRITE, deadline)
     }
 
     /// Makes a writer of a reader, as soon as it is the only one: nobody writes in between.
     pub fn upgrade(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<()> {
-        let me = kernel.me()?;
-        if self.writer() == me.thread {
-            return Err(Error::Misuse("this thread writes already".into()));
-        }
-        if self.places.of(me.thread).is_none() {
-            return Err(Error::NotOwner);
-        }
+        self.upgrade_of(kernel, THREAD, deadline)
+    }
+
+    /// The same, of a task of the caller's, if nobody has to be waited for; who waits does so in a [`crate::stay::Stay`].
+    pub fn try_upgrade_of(&self, kernel: &dyn Kernel, task: u32) -> Result<()> {
+        self.upgrade_of(kernel, task, Deadline::NoWait)
+    }
+
+    fn upgrade_of(&self, kernel: &dyn Kernel, task: u32, deadline: Deadline) -> Result<()> {
+        let me = Owner::of(kernel.me()?, task);
+        self.greet(me, UPGRADE)?;
         self.come(kernel, me, UPGRADE, deadline).map(drop)
+    }
+
+    /// Whether one that comes holds what it comes for: who reads reads again. Or it is told that it comes in vain.
+    fn greet(&self, me: Owner, how: u32) -> Result<bool> {
+        let noun = me.noun();
+        if self.writer() == me {
+            return Err(Error::Misuse(match how {
+                READ => {
+                    format!("this {noun} writes and would wait for itself: downgrade() makes a reader of a writer")
+                }
+                WRITE => format!("this {noun} writes already and would wait for itself: leave its block first"),
+                _ => format!("this {noun} writes already"),
+            }));
+        }
+        let place = self.places.of(me);
+        match (how, place) {
+            // It is inside: those who wait for it to leave come later in any case.
+            (READ, Some(place)) => deepen(place),
+            (UPGRADE, None) => return Err(Error::NotOwner),
+            _ => {}
+        }
+        Ok(how == READ && place.is_some())
     }
 
     /// Makes a reader of a writer: nobody writes in between.
     pub fn downgrade(&self, kernel: &dyn Kernel) -> Result<()> {
-        let me = kernel.me()?;
-        if self.writer() != me.thread {
+        self.downgrade_of(kernel, THREAD)
+    }
+
+    /// The same, of a task of the caller's.
+    pub fn downgrade_of(&self, kernel: &dyn Kernel, task: u32) -> Result<()> {
+        let me = Owner::of(kernel.me()?, task);
+        if self.writer() != me {
             return Err(Error::NotOwner);
         }
         if self.is_unrepaired() {
-            return Err(Error::Misuse(
-                "its last writer died, and this thread's block that repairs what it left has not ended: leave the \
-                 block first"
-                    .into(),
-            ));
+            return Err(Error::Misuse(format!(
+                "its last writer died, and this {}'s block that repairs what it left has not ended: leave the block first",
+                me.noun()
+            )));
         }
         if !self.is_upgraded() {
-            self.places.claim_last(me.thread);
+            self.places.claim_last(me);
         }
         self.stop_writing(kernel, me, Life::NOBODY)
     }
@@ -176,12 +211,18 @@ impl RWLock {
     /// own, unless `repaired`.
     #[inline]
     pub fn leave(&self, kernel: &dyn Kernel, repaired: bool) -> Result<()> {
-        let me = kernel.me()?;
-        let writes = self.writer() == me.thread;
+        self.leave_of(kernel, THREAD, repaired)
+    }
+
+    /// The same, of a task of the caller's.
+    #[inline]
+    pub fn leave_of(&self, kernel: &dyn Kernel, task: u32, repaired: bool) -> Result<()> {
+        let me = Owner::of(kernel.me()?, task);
+        let writes = self.writer() == me;
         if writes && !self.is_upgraded() {
             return self.leave_writing(kernel, me, repaired);
         }
-        let Some(place) = self.places.of(me.thread) else { return Err(Error::NotOwner) };
+        let Some(place) = self.places.of(me) else { return Err(Error::NotOwner) };
         let depth = place.depth.load(Relaxed);
         if depth > 1 {
             place.depth.store(depth - 1, Relaxed);
@@ -197,7 +238,7 @@ impl RWLock {
         if self.words.gate.load(Relaxed) == 0 { Ok(()) } else { self.let_in(kernel) }
     }
 
-    fn leave_writing(&self, kernel: &dyn Kernel, me: Me, repaired: bool) -> Result<()> {
+    fn leave_writing(&self, kernel: &dyn Kernel, me: Owner, repaired: bool) -> Result<()> {
         let left = if self.is_unrepaired() && !repaired { Life(WRITER_DEAD) } else { Life::NOBODY };
         if left == Life::NOBODY {
             self.words.unrepaired.store(0, Relaxed);
@@ -205,14 +246,14 @@ impl RWLock {
         self.stop_writing(kernel, me, left)
     }
 
-    fn stop_writing(&self, kernel: &dyn Kernel, me: Me, left: Life) -> Result<()> {
-        let gate = &self.words.gate;
-        if gate.compare_exchange(me.thread.0, left.0, AcqRel, Relaxed).is_ok() {
+    fn stop_writing(&self, kernel: &dyn Kernel, me: Owner, left: Life) -> Result<()> {
+        let (gate, left) = (&self.words.gate, u64::from(left.0));
+        if gate.compare_exchange(me.word(), left, AcqRel, Relaxed).is_ok() {
             return Ok(());
         }
         let _owed = self.waiters.owe(kernel);
         // Without the lock: a signal could end the wait for it.
-        gate.fetch_xor(me.thread.0 ^ left.0, AcqRel);
+        gate.fetch_xor(me.word() ^ left, AcqRel);
         self.let_in(kernel)
     }
 
@@ -232,16 +273,17 @@ impl RWLock {
         }
     }
 
-    /// Comes to read, to write or to upgrade, and waits for it.
+    /// Comes to read, to write or to upgrade, and waits for it: as [`Self::judge`] says.
     #[cold]
-    fn come(&self, kernel: &dyn Kernel, me: Me, how: u32, deadline: Deadline) -> Result<Way> {
+    fn come(&self, kernel: &dyn Kernel, me: Owner, how: u32, deadline: Deadline) -> Result<Option<Death>> {
+        let wish = Wish { value: me.word(), how };
         let seat = Cell::new(None);
         let try_once = deadline == Deadline::NoWait;
         {
             let _held = self.waiters.enter(kernel, self)?;
             // To ask who lives is a system call: not before a spin has been in vain.
             if let Some(way) = self.arrive(kernel, me, how, try_once || how == UPGRADE)? {
-                return Ok(way);
+                return self.judge(wish, way.word());
             }
         }
         if try_once {
@@ -260,13 +302,31 @@ impl RWLock {
             || self.is_open_to(me, how),
             |watch, slept| self.attempt(kernel, me, how, &seat, watch, slept),
         );
-        ended.or_else(|error| self.give_up(kernel, me, how, seat.get(), error)).map(Way::read)
+        let ended = ended.or_else(|error| match seat.get() {
+            Some(index) => self.go(kernel, index, error),
+            None => Err(error),
+        });
+        self.judge(wish, ended?)
+    }
+
+    /// That of one who comes to wait in steps: see [`crate::stay`].
+    #[must_use]
+    pub fn wish(me: Me, task: u32, how: How) -> Wish {
+        Wish { value: Owner::of(me, task).word(), how: how.number() }
+    }
+
+    /// What one has who was given that: who writes after one that died is told of it, who comes to read then is refused.
+    pub fn judge(&self, wish: Wish, given: u64) -> Result<Option<Death>> {
+        match Way::read(given) {
+            Way::Barred => Err(Error::OwnerDied(self.last_death())),
+            Way::In => Ok((wish.how == WRITE && self.is_unrepaired()).then(|| self.last_death())),
+        }
     }
 
     fn attempt<'a>(
         &'a self,
         kernel: &dyn Kernel,
-        me: Me,
+        me: Owner,
         how: u32,
         seat: &Cell<Option<usize>>,
         mut watch: Option<&mut Watch<'a>>,
@@ -279,7 +339,7 @@ impl RWLock {
             }
             return Ok(given);
         }
-        let wish = Wish { value: u64::from(me.thread.0), how };
+        let wish = Wish { value: me.word(), how };
         let _held = self.waiters.enter(kernel, self)?;
         loop {
             if let Some(way) = self.arrive(kernel, me, how, watch.is_some())? {
@@ -306,19 +366,19 @@ impl RWLock {
         }
     }
 
-    /// Goes without, and lets others in who waited behind it.
+    /// Goes from its slot without, and lets others in who waited behind it.
     #[cold]
-    fn give_up(&self, kernel: &dyn Kernel, me: Me, how: u32, seat: Option<usize>, error: Error) -> Result<u64> {
-        let Some(index) = seat else { return Err(error) };
+    fn go(&self, kernel: &dyn Kernel, index: usize, error: Error) -> Result<u64> {
         let _owed = self.waiters.owe(kernel);
         let Ok(_held) = self.waiters.enter(kernel, self) else {
             let left = self.waiters.leave(kernel, self, index, error);
             self.waiters.call_one(kernel);
             return left;
         };
+        let wish = self.waiters.wish(index);
         match self.waiters.take(kernel, self, index) {
             Some(given) if error == Error::TimedOut(Phase::Wait) => return Ok(given),
-            Some(given) => self.undo(kernel, me.thread, how, given),
+            Some(given) => self.undo(kernel, owner_of(wish), wish.how, given),
             None => {
                 self.waiters.dismiss(index);
                 self.waiters.open_door(kernel);
@@ -336,13 +396,23 @@ impl RWLock {
     }
 
     /// A cheap look, for the spin.
-    fn is_open_to(&self, me: Me, how: u32) -> bool {
-        let writer = self.writer();
-        (writer == Life::NOBODY || writer.0 == WRITER_DEAD) && (how == READ || self.is_alone(me.thread, how))
+    fn is_open_to(&self, me: Owner, how: u32) -> bool {
+        !self.is_written() && (how == READ || self.is_alone(me, how))
     }
 
-    pub(crate) fn writer(&self) -> Life {
-        Life(self.words.gate.load(Acquire) & !CLOSED)
+    /// Who stands in the gate: a writer, or WRITER_DEAD.
+    pub(crate) fn writer(&self) -> Owner {
+        Owner::read(self.words.gate.load(Acquire))
+    }
+
+    /// Somebody writes, or died and was not found yet.
+    fn is_written(&self) -> bool {
+        let writer = self.writer();
+        writer != Owner::NOBODY && writer.thread.0 != WRITER_DEAD
+    }
+
+    fn is_left_by_the_dead(&self) -> bool {
+        self.writer().thread.0 == WRITER_DEAD
     }
 
     /// What the writer has written for itself.

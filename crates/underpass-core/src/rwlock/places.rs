@@ -3,13 +3,14 @@
 //! The visible readers of BRAVO (Dice and Kogan, "BRAVO - Biased Locking for Reader-Writer Locks", 2019), in the lock
 //! itself and with the thread's life in them: a reader's death is a place whose life has ended.
 //!
-//! Invariant: a place that is not 0 names a thread that reads, or one that is about to find the gate closed; nobody
-//! but that thread, whoever grants it reading, and after its end whoever has the lock, changes it.
+//! Invariant: a place that is not 0 names a thread or a task that reads, or one that is about to find the gate closed;
+//! nobody but that thread, whoever grants it reading, and after its end whoever has the lock, changes it.
 
 use underpass_shm::layout::rwlock::{PLACES, PlaceWords};
-use underpass_shm::life::Life;
 use underpass_shm::place::PlacedSlice;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use super::Owner;
 
 /// Those that are for everybody.
 const COMMON: usize = PLACES - 1;
@@ -18,19 +19,20 @@ const COMMON: usize = PLACES - 1;
 #[derive(Debug)]
 pub struct Places(pub PlacedSlice<PlaceWords>);
 
-/// Where a thread looks first: few that run at the same time look first at the same.
+/// Where one looks first: few that run at the same time look first at the same, and so do the tasks of a thread.
 #[inline]
-fn first(thread: Life) -> usize {
-    thread.0 as usize % COMMON
+fn first(owner: Owner) -> usize {
+    owner.thread.0.wrapping_add(owner.task) as usize % COMMON
 }
 
 impl Places {
-    /// Takes a place for a thread; false if all are taken.
+    /// Takes a place for a reader; false if all are taken.
     #[inline]
-    pub(super) fn claim(&self, thread: Life) -> bool {
-        for index in (first(thread)..COMMON).chain(0..first(thread)) {
+    pub(super) fn claim(&self, owner: Owner) -> bool {
+        let (first, word) = (first(owner), owner.word());
+        for index in (first..COMMON).chain(0..first) {
             let place = &self.0[index];
-            if place.reader.load(Relaxed) == 0 && place.reader.compare_exchange(0, thread.0, AcqRel, Relaxed).is_ok() {
+            if place.reader.load(Relaxed) == 0 && place.reader.compare_exchange(0, word, AcqRel, Relaxed).is_ok() {
                 place.depth.store(1, Relaxed);
                 return true;
             }
@@ -39,47 +41,47 @@ impl Places {
     }
 
     /// Takes the place that is kept for who writes.
-    pub(super) fn claim_last(&self, writer: Life) {
+    pub(super) fn claim_last(&self, writer: Owner) {
         if let Some(place) = self.0.last() {
             place.depth.store(1, Relaxed);
-            place.reader.store(writer.0, Release);
+            place.reader.store(writer.word(), Release);
         }
     }
 
-    /// The place of a thread.
+    /// The place of a reader.
     #[inline]
-    pub(super) fn of(&self, thread: Life) -> Option<&PlaceWords> {
-        let first = first(thread);
-        (first..PLACES).chain(0..first).map(|index| &self.0[index]).find(|place| place.reader.load(Relaxed) == thread.0)
+    pub(super) fn of(&self, owner: Owner) -> Option<&PlaceWords> {
+        let (first, word) = (first(owner), owner.word());
+        (first..PLACES).chain(0..first).map(|index| &self.0[index]).find(|place| place.reader.load(Relaxed) == word)
     }
 
-    /// The place of a thread, if it is where the thread looks first.
+    /// The place of a reader, if it is where that one looks first.
     #[inline]
-    pub(super) fn near(&self, thread: Life) -> Option<&PlaceWords> {
-        Some(&self.0[first(thread)]).filter(|place| place.reader.load(Relaxed) == thread.0)
+    pub(super) fn near(&self, owner: Owner) -> Option<&PlaceWords> {
+        Some(&self.0[first(owner)]).filter(|place| place.reader.load(Relaxed) == owner.word())
     }
 
-    /// Empties the place of a thread, if it has one.
-    pub(super) fn empty(&self, thread: Life) {
-        if let Some(place) = self.of(thread) {
+    /// Empties the place of a reader, if it has one.
+    pub(super) fn empty(&self, owner: Owner) {
+        if let Some(place) = self.of(owner) {
             // SYNC(rwlock-2): what it has read comes before what a writer does who finds the place empty.
             place.reader.store(0, Release);
         }
     }
 
     /// Empties the places of threads that have ended.
-    pub(super) fn bury(&self, alive: impl Fn(Life) -> bool) {
+    pub(super) fn bury(&self, alive: impl Fn(Owner) -> bool) {
         for place in self.0.iter() {
             let reader = place.reader.load(Acquire);
-            if reader != 0 && !alive(Life(reader)) {
+            if reader != 0 && !alive(Owner::read(reader)) {
                 let _ = place.reader.compare_exchange(reader, 0, AcqRel, Relaxed);
             }
         }
     }
 
     /// Who reads.
-    pub fn readers(&self) -> impl Iterator<Item = Life> + '_ {
+    pub fn readers(&self) -> impl Iterator<Item = Owner> + '_ {
         // SYNC(rwlock-2)
-        self.0.iter().map(|place| Life(place.reader.load(Acquire))).filter(|reader| *reader != Life::NOBODY)
+        self.0.iter().map(|place| Owner::read(place.reader.load(Acquire))).filter(|reader| *reader != Owner::NOBODY)
     }
 }

@@ -5,7 +5,6 @@ use underpass_shm::sync::Ordering::{AcqRel, Relaxed};
 
 use super::{AWAITS, Room, Waiters, Wish};
 use crate::kernel::Kernel;
-use crate::planted::{Fault, planted};
 
 /// Who of those that wait is served next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +73,7 @@ impl Waiters {
             let comes = self.tell(kernel, index);
             unwatched |= comes && self.wish(index).how & AWAITS != 0 && self.is_granted(index);
         }
-        if unwatched && self.waiting().next().is_some() && !planted(Fault::UnwatchedChoice) {
+        if unwatched && self.waiting().next().is_some() {
             self.call_one(kernel);
         }
     }

@@ -16,6 +16,7 @@ use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, e
 use crate::notification::waiters;
 
 mod planted;
+mod tasks;
 
 fn lock(prefer: Prefer) -> Arc<RWLock> {
     let places = (0..PLACES).map(|_| PlaceWords::new()).collect();

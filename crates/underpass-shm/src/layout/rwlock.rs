@@ -11,7 +11,7 @@ pub const PLACES: usize = 64;
 pub const PLACES: usize = 3;
 
 /// In `gate`: readers do not come in without the lock.
-pub const CLOSED: u32 = 1 << 31;
+pub const CLOSED: u64 = 1 << 31;
 /// In place of a writer: it died, and nobody has repaired what it left. No thread's life, since its generation is 0.
 pub const WRITER_DEAD: u32 = 0x7fff;
 
@@ -20,13 +20,13 @@ pub const WRITER_DEAD: u32 = 0x7fff;
 #[repr(C, align(64))]
 pub struct RWLockWords {
     /// ```text
-    ///  31         30            0   0                nobody writes or waits: a reader needs nothing but its place
-    /// ┌─────────┬────────────────┐  writer           a thread that writes; from the dead it goes to WRITER_DEAD
-    /// │ closed  │     writer     │  WRITER_DEAD      nobody is inside until somebody writes who repairs
-    /// └─────────┴────────────────┘  closed = 1       somebody waits, or whoever has the lock is about to look
+    ///  63    32    31     30      0   0             nobody writes or waits: a reader needs nothing but its place
+    /// ┌────────┬────────┬─────────┐  task, writer  a thread that writes, or its task; from the dead it goes to WRITER_DEAD
+    /// │  task  │ closed │ writer  │  WRITER_DEAD   nobody is inside until somebody writes who repairs
+    /// └────────┴────────┴─────────┘  closed = 1    somebody waits, or whoever has the lock is about to look
     /// ```
     /// All changes but one are made under the lock: without it the writer stores 0, if nobody waits.
-    pub gate: AtomicU32,
+    pub gate: AtomicU64,
     /// 1: a writer died, and what it left has not been repaired; whoever writes meanwhile repairs.
     pub unrepaired: AtomicU32,
     /// 1: whoever writes has upgraded, and has its place still; 0: it has none. Its own.
@@ -50,7 +50,7 @@ impl RWLockWords {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            gate: AtomicU32::new(0),
+            gate: AtomicU64::new(0),
             unrepaired: AtomicU32::new(0),
             upgraded: AtomicU32::new(0),
             since: AtomicU64::new(0),
@@ -70,8 +70,9 @@ impl Default for RWLockWords {
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct PlaceWords {
-    /// The thread; 0: nobody. One that has ended reads no more, and whoever finds it empties the place.
-    pub reader: AtomicU32,
+    /// The thread, and above it the number of its task; 0: nobody. One that has ended reads no more, and whoever finds it
+    /// empties the place.
+    pub reader: AtomicU64,
     /// How often it reads there; written and read by itself.
     pub depth: AtomicU32,
 }
@@ -83,7 +84,7 @@ impl PlaceWords {
     /// Empty.
     #[must_use]
     pub fn new() -> Self {
-        Self { reader: AtomicU32::new(0), depth: AtomicU32::new(0) }
+        Self { reader: AtomicU64::new(0), depth: AtomicU32::new(0) }
     }
 }
 

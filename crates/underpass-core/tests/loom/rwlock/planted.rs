@@ -1,6 +1,7 @@
 //! Readers in places of their own and a writer's gate, with one line to spoil.
 
 use underpass_shm::layout::rwlock::CLOSED;
+use underpass_shm::sync::AtomicU64;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Release, SeqCst};
 use underpass_shm::sync::fence;
 
@@ -20,14 +21,14 @@ enum Mistake {
 #[derive(Debug)]
 struct Spoiled {
     place: AtomicU32,
-    gate: AtomicU32,
+    gate: AtomicU64,
     pair: Arc<Pair>,
     mistake: Mistake,
 }
 
 impl Spoiled {
     fn new(mistake: Mistake) -> Arc<Self> {
-        Arc::new(Self { place: AtomicU32::new(0), gate: AtomicU32::new(0), pair: Pair::new(), mistake })
+        Arc::new(Self { place: AtomicU32::new(0), gate: AtomicU64::new(0), pair: Pair::new(), mistake })
     }
 
     fn read(&self) {
