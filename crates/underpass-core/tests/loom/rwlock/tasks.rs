@@ -3,7 +3,7 @@
 use underpass_core::kernel::Kernel as _;
 use underpass_core::many::{self, Enough, Member};
 use underpass_core::rwlock::How;
-use underpass_core::stay::{Slotted as _, Stay};
+use underpass_core::stay::{Slotted as _, Stay, Steps as _};
 use underpass_shm::layout::bell::WatchersWords;
 
 use super::*;
@@ -221,9 +221,17 @@ mod planted {
     }
 
     impl Slotted for Spoiled {
+        type Room<'r> = &'r Self;
+
+        fn room<'r>(&'r self, _kernel: &'r dyn Kernel) -> Result<&'r Self> {
+            Ok(self)
+        }
+
         fn waiters(&self) -> &Waiters {
             &self.waiters
         }
+
+        fn watch_for<'a>(&'a self, _kernel: &dyn Kernel, _wish: Wish, _watch: &mut Watch<'a>) {}
 
         fn is_torn(&self, _kernel: &dyn Kernel) -> bool {
             false
