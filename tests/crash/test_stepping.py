@@ -1,4 +1,4 @@
-"""Death at every instruction: drawn here, all of them in `make deep`. `python -m tests.crash.stepping` is what runs."""
+"""Death before and after all that others can tell of: drawn here, all in `make deep`. `python -m tests.crash.stepping` is what runs."""
 
 import os
 import random
@@ -64,9 +64,8 @@ def test_planted_pair_of_stores_is_found() -> None:
 
 @needs_stepper
 @needs_planted
-@pytest.mark.deep
 def test_planted_heir_of_a_lent_mutex_is_found() -> None:
-    """By one death in some 3,000: of a thread that the kernel has made the owner, and that has not written its life."""
+    """By deaths between two effects of some 80: of a thread that the kernel has made the owner, and that has not written its life."""
     code, told = deaths(
         "unnamed heir", "--only", "Mutex.acquire, lending, asleep, alone", module="tests.crash.stepping.planted"
     )

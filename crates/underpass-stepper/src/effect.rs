@@ -16,7 +16,7 @@ use crate::memory::Memory;
 
 /// Longer than the longest instruction.
 const LONGEST: usize = 16;
-/// What an instruction stores whose size is not known, as `xsave` does: more than that.
+/// More than an instruction stores whose size is not known: `xsave`, or a repeated one, each repetition of which is a step.
 const UNKNOWN: u64 = 1 << 14;
 const BITS: u32 = 64;
 
@@ -138,7 +138,7 @@ fn is_store(access: OpAccess) -> bool {
     matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
 }
 
-/// Where an instruction stores. A repeated one is as many instructions, since each repetition is a step. `None`: that is not known.
+/// Where an instruction stores. `None`: that is not known.
 fn stored(store: &UsedMemory, registers: &user_regs_struct) -> Option<Range<u64>> {
     let start = store.virtual_address(0, |register, _, _| value(register, registers))?;
     let size = u64::try_from(store.memory_size().size()).ok().filter(|size| *size > 0).unwrap_or(UNKNOWN);
@@ -174,4 +174,80 @@ fn value(register: Register, registers: &user_regs_struct) -> Option<u64> {
         }
     };
     Some(if register.size() == size_of::<u32>() { whole & u64::from(u32::MAX) } else { whole })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use nix::libc::user_regs_struct;
+    use nix::unistd::getpid;
+
+    use super::{UNKNOWN, decode, is_call, stored};
+    use crate::memory::Memory;
+
+    /// Each register holds something else.
+    const REGISTERS: user_regs_struct = user_regs_struct {
+        r15: 0xf000,
+        r14: 0xe000,
+        r13: 0xd000,
+        r12: 0xc000,
+        rbp: 0x5_0000,
+        rbx: 0x3_0000,
+        r11: 0xb000,
+        r10: 0xa000,
+        r9: 0x9000,
+        r8: 0x8000,
+        rax: 0,
+        rcx: 0x10,
+        rdx: 0x2_0000,
+        rsi: 0x6_0000,
+        rdi: 0x7_0000,
+        orig_rax: 0,
+        rip: 0,
+        cs: 0,
+        eflags: 0,
+        rsp: 0x4_0000,
+        ss: 0,
+        fs_base: 0x80_0000,
+        gs_base: 0x90_0000,
+        ds: 0,
+        es: 0,
+        fs: 0,
+        gs: 0,
+    };
+
+    fn stores(code: &[u8]) -> io::Result<Vec<(u64, u64)>> {
+        let decoded = decode(&Memory::of(getpid(), 0)?, code.as_ptr() as u64)?;
+        let ranges = decoded.stores.iter().filter_map(|store| stored(store, &REGISTERS));
+        Ok(ranges.map(|bytes| (bytes.start, bytes.end - bytes.start)).collect())
+    }
+
+    #[test]
+    fn a_store_is_found_where_it_goes() -> io::Result<()> {
+        // Where it stores, and how many bytes.
+        let instructions: [(&str, &[u8], &[(u64, u64)]); 9] = [
+            ("mov [rdi], rsi", &[0x48, 0x89, 0x37], &[(0x7_0000, 8)]),
+            ("mov [rbx+rcx*4-8], r8d", &[0x44, 0x89, 0x44, 0x8b, 0xf8], &[(0x3_0038, 4)]),
+            ("lock cmpxchg [rdi], rsi", &[0xf0, 0x48, 0x0f, 0xb1, 0x37], &[(0x7_0000, 8)]),
+            ("xchg [rdi], esi", &[0x87, 0x37], &[(0x7_0000, 4)]),
+            ("rep stosb", &[0xf3, 0xaa], &[(0x7_0000, UNKNOWN)]),
+            ("mov fs:[0x10], rsi", &[0x64, 0x48, 0x89, 0x34, 0x25, 0x10, 0, 0, 0], &[(0x80_0010, 8)]),
+            ("push rsi", &[0x56], &[(0x3_fff8, 8)]),
+            ("xsave [rdi]", &[0x0f, 0xae, 0x27], &[(0x7_0000, UNKNOWN)]),
+            ("mov rsi, [rdi]", &[0x48, 0x8b, 0x37], &[]),
+        ];
+        for (name, code, expected) in instructions {
+            let padded = [code, &[0x90; 16]].concat();
+            assert_eq!(stores(&padded)?, expected, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_system_call_is_one() -> io::Result<()> {
+        let code = [[0x0f, 0x05].as_slice(), &[0x90_u8; 16]].concat();
+        assert!(is_call(&decode(&Memory::of(getpid(), 0)?, code.as_ptr() as u64)?.instruction));
+        Ok(())
+    }
 }

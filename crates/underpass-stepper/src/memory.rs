@@ -108,27 +108,33 @@ impl Mapping {
         })
     }
 
-    /// The pages of its file that have something else than zeros, each behind its number: most of a table of lives is a hole.
+    /// The pages of its file that have something else than zeros, each behind its place: most of a table of lives is a hole.
     fn of_file(&self) -> io::Result<Vec<u8>> {
         let file = File::open(&self.path)?;
         let end = self.offset + (self.range.end - self.range.start);
         let mut found = Vec::new();
-        let mut page = [0; PAGE];
         let mut at = self.offset;
-        while at < end {
-            match lseek(&file, at.cast_signed(), Whence::SeekData) {
-                Ok(data) => at = data.cast_unsigned(),
-                Err(Errno::ENXIO) => break,
-                Err(errno) => return Err(errno.into()),
+        while let Some(data) = seek(&file, at, Whence::SeekData)?.filter(|data| *data < end) {
+            at = seek(&file, data, Whence::SeekHole)?.map_or(end, |hole| hole.min(end));
+            let mut bytes = vec![0; usize::try_from(at - data).unwrap_or(0)];
+            let read = file.read_at(&mut bytes, data)?;
+            for (place, page) in (data..).step_by(PAGE).zip(bytes[..read].chunks(PAGE)) {
+                if page.iter().any(|byte| *byte != 0) {
+                    found.extend(place.to_le_bytes());
+                    found.extend(page);
+                }
             }
-            let read = file.read_at(&mut page, at)?;
-            if page[..read].iter().any(|byte| *byte != 0) {
-                found.extend(at.to_le_bytes());
-                found.extend(&page[..read]);
-            }
-            at += PAGE as u64;
         }
         Ok(found)
+    }
+}
+
+/// Where data, or a hole, comes next in a file. `None`: there is none.
+fn seek(file: &File, from: u64, to: Whence) -> io::Result<Option<u64>> {
+    match lseek(file, from.cast_signed(), to) {
+        Ok(at) => Ok(Some(at.cast_unsigned())),
+        Err(Errno::ENXIO) => Ok(None),
+        Err(errno) => Err(errno.into()),
     }
 }
 

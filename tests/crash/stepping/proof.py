@@ -9,8 +9,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.crash.stepping.__main__ import settle, space
+from tests.crash.stepping.children import Victim
 from tests.crash.stepping.death import Traced, die
 from tests.crash.stepping.operation import AnyOperation, Company
 from tests.crash.stepping.scenario import Scenario
@@ -21,11 +23,25 @@ from underpass import _core
 KINDS = ("call", "store", "atomic", "robust")
 
 
+class NotAloneError(Exception):
+    """Others live in the world of an operation, and change memory when they are told to."""
+
+
+class Alone(Traced):
+    """Traced, where nobody else can change anything."""
+
+    def begin(self, victim: Victim) -> None:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        if {*map(int, children)} - {victim.pid, self.stepper.pid}:
+            raise NotAloneError
+        super().begin(victim)
+
+
 def compared(operation: AnyOperation, _check: Callable[[], None]) -> tuple[dict[int, str], set[int]]:
     """Return the effects of a call, and the instructions after which memory was not as before."""
     stepper = Stepper()
     try:
-        die(operation, Company.ALONE, Traced(stepper, library(_core.__file__), compare=True))
+        die(operation, Company.ALONE, Alone(stepper, library(_core.__file__), compare=True))
         return stepper.effects(), stepper.changes()
     finally:
         stepper.close()
@@ -61,7 +77,11 @@ def main() -> int:
     with space() as check:
         settle(arguments.cpu)
         for operation in chosen:
-            effects, changes = look(operation, check)
+            try:
+                effects, changes = look(operation, check)
+            except NotAloneError:
+                print(f"{operation}: others live in its world", flush=True)  # noqa: T201
+                continue
             effects = {count: kind for count, kind in effects.items() if kind != arguments.blind}
             unexplained = sorted(changes - effects.keys())
             print(f"{operation}: {len(effects)} effects, {len(changes)} changes", flush=True)  # noqa: T201

@@ -29,6 +29,7 @@ class Stepper:
         self._process = subprocess.Popen([str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self.pid = self._process.pid
         self._comparing = False
         self._requests, self._answers = self._process.stdin, self._process.stdout
 

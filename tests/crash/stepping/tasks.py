@@ -3,6 +3,7 @@
 Between two steps nobody sleeps in the library, so a death there is told to the others as that of a sleeper who was chosen.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -31,25 +32,27 @@ def let_go(number: AtomicInt) -> AtomicIntStay:
     return stay
 
 
-WAITED = Operation(
-    noun="AtomicInt",
-    verb="wait of a task, begun",
-    world=AtomicInt,
-    prepare=lambda number: atomics.known(number)._stay(0).attempt,
-    raises=(WouldBlock,),
-    wait=atomics.wait_and_load,
-    due=atomics.is_changed,
-    again=atomics.add_one,
-    books=atomics.value,
-)
+def of_number(
+    verb: str, prepare: Callable[[AtomicInt], Callable[[], object]], raises: tuple[type[BaseException], ...] = ()
+) -> Operation[AtomicInt]:
+    return Operation(
+        noun="AtomicInt",
+        verb=f"wait of a task, {verb}",
+        world=AtomicInt,
+        prepare=prepare,
+        raises=raises,
+        wait=atomics.wait_and_load,
+        due=atomics.is_changed,
+        again=atomics.add_one,
+        books=atomics.value,
+    )
+
 
 NUMBERS: list[Operation[AtomicInt]] = [
-    WAITED,
-    replace(WAITED, verb="wait of a task, given up", prepare=lambda number: come(number).give_up, raises=()),
-    replace(WAITED, verb="wait of a task, chosen", prepare=lambda number: let_go(number).attempt, raises=()),
-    replace(
-        WAITED, verb="wait of a task, given up when chosen", prepare=lambda number: let_go(number).give_up, raises=()
-    ),
+    of_number("begun", lambda number: atomics.known(number)._stay(0).attempt, (WouldBlock,)),
+    of_number("given up", lambda number: come(number).give_up),
+    of_number("chosen", lambda number: let_go(number).attempt),
+    of_number("given up when chosen", lambda number: let_go(number).give_up),
 ]
 
 
@@ -71,32 +74,31 @@ def turn_away(it: Meeting) -> BarrierStay:
     return stay
 
 
-ARRIVED = Operation(
-    noun="Barrier",
-    verb="wait of a task, begun",
-    world=barriers.meeting(3),
-    prepare=lambda it: barriers.known(it)._stay().attempt,
-    raises=(WouldBlock,),
-    wait=Meeting.end,
-    due=Meeting.is_due,
-    again=Meeting.look_and_break,
-    books=barriers.books,
-    close=Meeting.close,
-)
+def of_barrier(verb: str, prepare: Callable[[Meeting], Callable[[], object]], parties: int = 3) -> Operation[Meeting]:
+    return Operation(
+        noun="Barrier",
+        verb=f"wait of a task, {verb}",
+        world=barriers.meeting(parties),
+        prepare=prepare,
+        raises=(WouldBlock,),
+        wait=Meeting.end,
+        due=Meeting.is_due,
+        again=Meeting.look_and_break,
+        books=barriers.books,
+        close=Meeting.close,
+    )
+
 
 MEETINGS: list[Operation[Meeting]] = [
-    ARRIVED,
+    of_barrier("begun", lambda it: barriers.known(it)._stay().attempt),
     # Alone it comes and waits; with a waiter that has come it is the last.
-    replace(ARRIVED, verb="wait of a task, the last", world=barriers.meeting(2)),
-    replace(ARRIVED, verb="wait of a task, left", prepare=lambda it: arrive(it).leave, raises=()),
+    of_barrier("the last", lambda it: barriers.known(it)._stay().attempt, 2),
+    of_barrier("left", lambda it: arrive(it).leave),
+    # Nobody sleeps at a broken one.
     replace(
-        ARRIVED,
-        verb="wait of a task, given up when broken",
-        prepare=lambda it: turn_away(it).give_up,
-        # Nobody sleeps at a broken one.
+        of_barrier("given up when broken", lambda it: turn_away(it).give_up),
         wait=None,
         again=Meeting.look_after_abort,
-        raises=(),
     ),
 ]
 
@@ -126,25 +128,31 @@ def back(it: News) -> ConditionStay:
     return stay
 
 
-ABSENT = Operation(
-    noun="Condition",
-    verb="wait of a task, begun",
-    world=News,
-    prepare=lambda it: conditions.held(it)._stay().begin,
-    partly=(conditions.release,),
-    contend=conditions.notify,
-    again=News.notify_the_rest,
-    books=conditions.books,
-    close=News.close,
-)
-LEFT = replace(ABSENT, partly=(), contend=None, wait=News.come, due=News.is_due)
+def of_condition(verb: str, prepare: Callable[[News], Callable[[], object]]) -> Operation[News]:
+    return Operation(
+        noun="Condition",
+        verb=f"wait of a task, {verb}",
+        world=News,
+        prepare=prepare,
+        wait=News.come,
+        due=News.is_due,
+        again=News.notify_the_rest,
+        books=conditions.books,
+        close=News.close,
+    )
+
 
 ABSENCES: list[Operation[News]] = [
-    ABSENT,
-    replace(LEFT, verb="wait of a task, given up", prepare=lambda it: absent(it).give_up),
-    replace(LEFT, verb="wait of a task, notified", prepare=lambda it: notified(it).attempt),
-    replace(LEFT, verb="wait of a task, given up when notified", prepare=lambda it: notified(it).give_up),
-    replace(LEFT, verb="wait of a task, ended", prepare=lambda it: back(it).end),
+    replace(
+        of_condition("begun", lambda it: conditions.held(it)._stay().begin),
+        partly=(conditions.release,),
+        wait=None,
+        contend=conditions.notify,
+    ),
+    of_condition("given up", lambda it: absent(it).give_up),
+    of_condition("notified", lambda it: notified(it).attempt),
+    of_condition("given up when notified", lambda it: notified(it).give_up),
+    of_condition("ended", lambda it: back(it).end),
 ]
 
 
