@@ -5,7 +5,6 @@ use underpass_shm::sync::Ordering::{AcqRel, Relaxed};
 
 use super::{AWAITS, Room, Waiters, Wish};
 use crate::kernel::Kernel;
-use crate::planted::{Fault, planted};
 
 /// Who of those that wait is served next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,9 +73,16 @@ impl Waiters {
             let comes = self.tell(kernel, index);
             unwatched |= comes && self.wish(index).how & AWAITS != 0 && self.is_granted(index);
         }
-        if unwatched && self.waiting().next().is_some() && !planted(Fault::UnwatchedChoice) {
+        if unwatched && self.waiting().next().is_some() {
             self.call_one(kernel);
         }
+    }
+
+    /// How many tasks wait in slots, whose processes live: a peek, not a promise.
+    #[must_use]
+    pub fn tasks(&self, kernel: &dyn Kernel) -> usize {
+        let tasks = self.waiting().filter(|(_, wish)| wish.how & AWAITS != 0);
+        tasks.filter(|(index, _)| kernel.alive(self.life(*index))).count()
     }
 
     /// Has one look again who sleeps here, and all who are about to: whoever must act next is another now, and one of

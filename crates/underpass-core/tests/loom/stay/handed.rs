@@ -90,7 +90,8 @@ fn test_a_reset_sends_a_task_away() {
 fn test_the_unit_of_a_task_that_gives_up_is_the_sleepers() {
     explore_long(|| {
         let (world, semaphore) = (world(true), semaphore(2));
-        let task = given(&world, 1, &semaphore, |_| Wish { value: 0, how: 0 }, |stay, kernel| sure(stay.give_up(kernel)));
+        let task =
+            given(&world, 1, &semaphore, |_| Wish { value: 0, how: 0 }, |stay, kernel| sure(stay.give_up(kernel)));
         until(|| semaphore.waiting() == 1);
         let sleeper = sleeper(&world, 2, &semaphore);
         until(|| semaphore.waiting() == 2);
