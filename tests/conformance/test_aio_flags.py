@@ -201,7 +201,7 @@ def test_flags_of_a_task_whose_process_is_killed_are_given_to_others(loop: Event
 
     loop.run(main)
     if survivor == "task":
-        sleeper.kill()
+        sleeper.abandon()
     world.close()
     Space.default().sweep()
 

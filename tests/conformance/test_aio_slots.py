@@ -16,7 +16,19 @@ from anyio.lowlevel import checkpoint
 from tests.conformance.backends import Actor, Processes, Threads
 from tests.conformance.backends import until as until_blocking
 from tests.conformance.loops import EventLoop, until, until_waiting, waiting
-from underpass import AtomicInt, Barrier, BrokenBarrierError, ClosedError, ResetError, Space, TimedOut, WouldBlock, aio
+from underpass import (
+    AtomicInt,
+    Barrier,
+    BrokenBarrierError,
+    ClosedError,
+    Event,
+    Notification,
+    ResetError,
+    Space,
+    TimedOut,
+    WouldBlock,
+    aio,
+)
 from underpass.sync import Latch
 
 World = Threads | Processes
@@ -205,6 +217,23 @@ def test_places_are_left_by_tasks_that_are_cancelled(loop: EventLoop) -> None:
             await until_waiting(2)
             group.cancel_scope.cancel()
         assert number.wake(SLOTS) == 0
+
+    loop.run(main)
+
+
+@pytest.mark.parametrize("kind", [AtomicInt, Barrier, Event, Notification])
+def test_tasks_that_wait_are_counted(loop: EventLoop, kind: Callable[..., Any]) -> None:
+    thing = kind(3) if kind is Barrier else kind()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(thing.aio.wait, *([0] if kind is AtomicInt else []))
+            await until_waiting(2)
+            assert thing.statistics().waiters == 2
+            assert "waiters 2" in repr(thing)
+            group.cancel_scope.cancel()
+        assert thing.statistics().waiters == 0
 
     loop.run(main)
 

@@ -165,6 +165,36 @@ def test_what_need_not_wait_is_taken_at_once_without_a_turn_of_the_loop(loop: Ev
     loop.run(main)
 
 
+@HANDED_OVER
+def test_tasks_and_threads_that_wait_are_counted(loop: EventLoop, kind: str) -> None:
+    units, world = FAIR[kind](), Threads()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(units.aio.acquire)
+            await until_waiting(2)
+            sleeper = world.start(units.acquire)
+            await until(lambda: sleeper.asleep)
+            assert units.statistics().waiters == 3
+            assert "waiters 3" in repr(units)
+            units.release()
+            await until_waiting(1)
+            assert units.statistics().waiters == 2
+            group.cancel_scope.cancel()
+        assert units.statistics().waiters == 1
+        if kind == "leased":
+            units.release()
+        else:
+            units.release(2)
+        await until(lambda: sleeper.ended)
+        assert units.statistics().waiters == 0
+        assert "waiters" not in repr(units)
+
+    loop.run(main)
+    world.close()
+
+
 # ── resets, closing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 @HANDED_OVER
 def test_a_reset_ends_the_waits_of_tasks(loop: EventLoop, world: World, kind: str) -> None:
@@ -325,7 +355,7 @@ def test_the_unit_of_a_task_whose_process_is_killed_goes_to_the_next(loop: Event
 
     loop.run(main)
     if survivor == "task":
-        sleeper.kill()
+        sleeper.abandon()
     world.close()
     Space.default().sweep()
 

@@ -81,7 +81,7 @@ impl Barrier {
         let seat = Cell::new(None);
         let come = {
             let _held = self.waiters.enter(kernel, self)?;
-            self.arrive(kernel, me, &seat)?
+            self.arrive(kernel, me, Self::wish(me), &seat)?
         };
         let ended = match come {
             Some(given) => Ok(given),
@@ -141,14 +141,14 @@ impl Barrier {
     }
 
     /// Whoever comes: passes, finds it broken, or takes a slot if one is free. The lock is held.
-    fn arrive(&self, kernel: &dyn Kernel, me: Me, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
+    fn arrive(&self, kernel: &dyn Kernel, me: Me, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
         self.meet(kernel, me.process)?;
         let broken = self.words.broken.load(Relaxed);
         if broken != 0 {
             return Ok(Some(broken));
         }
         if self.waiting() + 1 < self.parties as usize {
-            seat.set(self.waiters.seat(kernel, self, Self::wish(me))?);
+            seat.set(self.waiters.seat(kernel, self, wish)?);
             return Ok(None);
         }
         // One that died in its slot has come, but does not go on.
@@ -169,13 +169,14 @@ impl Barrier {
             partner: 0,
             operation: Operation::Wait,
         };
-        wait_until(kernel, waiting, ready, |watch, slept| self.attempt(kernel, me, seat, watch, slept))
+        wait_until(kernel, waiting, ready, |watch, slept| self.attempt(kernel, me, Self::wish(me), seat, watch, slept))
     }
 
     fn attempt<'a>(
         &'a self,
         kernel: &dyn Kernel,
         me: Me,
+        wish: Wish,
         seat: &Cell<Option<usize>>,
         mut watch: Option<&mut Watch<'a>>,
         slept: bool,
@@ -193,7 +194,7 @@ impl Barrier {
             if slept {
                 self.mend(kernel);
             }
-            if let Some(given) = self.arrive(kernel, me, seat)? {
+            if let Some(given) = self.arrive(kernel, me, wish, seat)? {
                 return Ok(Some(given));
             }
             if seat.get().is_some() {
@@ -205,7 +206,7 @@ impl Barrier {
             }
             let Some(watch) = watch.as_deref_mut() else { return Ok(None) };
             if self.waiters.queue_at_door(watch) {
-                self.watch(Self::wish(me), watch);
+                self.watch(wish, watch);
                 return Ok(None);
             }
         }
@@ -370,7 +371,7 @@ impl Slotted for Barrier {
         self.words.ending.load(Acquire) != 0 || self.broken().is_none() && self.death(kernel).is_some()
     }
 
-    fn step(&self, kernel: &dyn Kernel, _wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
-        self.attempt(kernel, kernel.me()?, seat, Some(&mut Watch::new()), true)
+    fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
+        self.attempt(kernel, kernel.me()?, wish, seat, Some(&mut Watch::new()), true)
     }
 }

@@ -32,6 +32,11 @@ pub trait Slotted: std::fmt::Debug {
     /// Its slots.
     fn waiters(&self) -> &Waiters;
 
+    /// How many tasks wait in slots: a peek, not a promise.
+    fn tasks(&self, kernel: &dyn Kernel) -> usize {
+        self.waiters().tasks(kernel)
+    }
+
     /// What its room has those watch who wait: see [`Room::watch`].
     fn watch_for<'a>(&'a self, kernel: &dyn Kernel, wish: Wish, watch: &mut Watch<'a>);
 

@@ -15,7 +15,7 @@ use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
 use crate::handle::Handle;
-use crate::notification::describe;
+use crate::notification::describe_with;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
@@ -76,7 +76,7 @@ pub struct AtomicInt {
 pub struct AtomicIntStatistics {
     /// The number.
     value: i64,
-    /// How many threads sleep here, wherever they are.
+    /// How many threads sleep here, and tasks wait, wherever they are.
     waiters: usize,
 }
 
@@ -308,7 +308,7 @@ impl AtomicInt {
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<AtomicIntStatistics> {
         self.handle.look(py)?;
-        Ok(AtomicIntStatistics { value: self.core.load(), waiters: self.handle.waiters() })
+        Ok(AtomicIntStatistics { value: self.core.load(), waiters: self.handle.waiters_with(&self.core) })
     }
 
     fn __int__(&self, py: Python<'_>) -> PyResult<i64> {
@@ -316,6 +316,6 @@ impl AtomicInt {
     }
 
     fn __repr__(&self) -> String {
-        describe(&self.handle, &format!("value {}", self.core.load()))
+        describe_with(&self.handle, &self.core, &format!("value {}", self.core.load()))
     }
 }

@@ -14,7 +14,7 @@ use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
 use crate::handle::Handle;
-use crate::notification::describe;
+use crate::notification::describe_with;
 use crate::number::{Whole, mode};
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
@@ -67,7 +67,7 @@ pub struct BarrierStatistics {
     n_waiting: usize,
     /// True if nobody passes until a reset.
     broken: bool,
-    /// How many threads sleep here, wherever they are.
+    /// How many threads sleep here, and tasks wait, wherever they are.
     waiters: usize,
 }
 
@@ -278,12 +278,12 @@ impl Barrier {
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<BarrierStatistics> {
         self.handle.look(py)?;
-        let (n_waiting, waiters) = (self.core.waiting(), self.handle.waiters());
+        let (n_waiting, waiters) = (self.core.waiting(), self.handle.waiters_with(&self.core));
         Ok(BarrierStatistics { parties: self.count(), n_waiting, broken: self.is_broken(), waiters })
     }
 
     fn __repr__(&self) -> String {
         let broken = if self.is_broken() { ", broken" } else { "" };
-        describe(&self.handle, &format!("{} of {} parties{broken}", self.core.waiting(), self.count()))
+        describe_with(&self.handle, &self.core, &format!("{} of {} parties{broken}", self.core.waiting(), self.count()))
     }
 }

@@ -46,7 +46,7 @@ pub struct Event {
 pub struct EventStatistics {
     /// True while it is set.
     is_set: bool,
-    /// How many threads sleep here, wherever they are.
+    /// How many threads sleep here, and tasks wait, wherever they are.
     waiters: usize,
 }
 
@@ -182,11 +182,11 @@ impl Event {
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<EventStatistics> {
         self.handle.look(py)?;
-        Ok(EventStatistics { is_set: self.core.bits() & FLAG != 0, waiters: self.handle.waiters() })
+        Ok(EventStatistics { is_set: self.core.bits() & FLAG != 0, waiters: self.handle.waiters_with(&self.core) })
     }
 
     fn __repr__(&self) -> String {
         let state = if self.core.bits() & FLAG == 0 { "not set" } else { "set" };
-        notification::describe(&self.handle, state)
+        notification::describe_with(&self.handle, &self.core, state)
     }
 }

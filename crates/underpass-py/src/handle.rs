@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::kernel::Kernel;
 use underpass_core::linux::Linux;
+use underpass_core::stay::Slotted;
 use underpass_lab::record::Manner;
 use underpass_shm::header::{Header, Kind, PARAMETERS};
 use underpass_shm::life::Life;
@@ -115,10 +116,17 @@ impl Handle {
 
     /// For a repr: `, waiters 2`, or nothing.
     pub fn waiters_text(&self) -> String {
-        match self.waiters() {
-            0 => String::new(),
-            waiters => format!(", waiters {waiters}"),
-        }
+        waiters_text(self.waiters())
+    }
+
+    /// The same, with the tasks that wait in slots.
+    pub fn waiters_text_with(&self, object: &impl Slotted) -> String {
+        waiters_text(self.waiters_with(object))
+    }
+
+    /// How many threads sleep in an operation on it, and tasks wait for it in slots, wherever they are.
+    pub fn waiters_with(&self, object: &impl Slotted) -> usize {
+        self.waiters() + object.tasks(self.kernel())
     }
 
     /// The space it lives in. Ports and handles that travel have one; the lab has none.
@@ -344,4 +352,9 @@ fn title(kind: Kind, name: Option<&str>, file: &str) -> String {
         None if file.is_empty() => format!("anonymous {kind}"),
         None => format!("{kind} {file}"),
     }
+}
+
+/// For a repr: `, waiters 2`, or nothing.
+pub fn waiters_text(waiters: usize) -> String {
+    if waiters == 0 { String::new() } else { format!(", waiters {waiters}") }
 }

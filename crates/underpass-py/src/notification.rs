@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
 use underpass_core::kernel::Wanted;
 use underpass_core::notification::{self as core, ALL, CONSUME};
-use underpass_core::stay::Stay;
+use underpass_core::stay::{Slotted, Stay};
 use underpass_core::waiters::{self, Waiters, Wish};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::notification::NotificationWords;
@@ -138,7 +138,7 @@ impl NotificationFlags {
 pub struct NotificationStatistics {
     /// The flags.
     bits: u64,
-    /// How many threads sleep here, wherever they are.
+    /// How many threads sleep here, and tasks wait, wherever they are.
     waiters: usize,
 }
 
@@ -329,16 +329,25 @@ impl Notification {
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<NotificationStatistics> {
         self.handle.look(py)?;
-        Ok(NotificationStatistics { bits: self.core.bits(), waiters: self.handle.waiters() })
+        Ok(NotificationStatistics { bits: self.core.bits(), waiters: self.handle.waiters_with(&self.core) })
     }
 
     fn __repr__(&self) -> String {
-        describe(&self.handle, &format!("bits {:#x}", self.core.bits()))
+        describe_with(&self.handle, &self.core, &format!("bits {:#x}", self.core.bits()))
     }
 }
 
-/// `<Notification 'news', bits 0x1, waiters 2>`.
+/// `<Once 'setup', done, waiters 2>`.
 pub fn describe(handle: &Handle, state: &str) -> String {
+    described(handle, state, &handle.waiters_text())
+}
+
+/// `<Notification 'news', bits 0x1, waiters 2>`: tasks in slots are among them.
+pub fn describe_with(handle: &Handle, object: &impl Slotted, state: &str) -> String {
+    described(handle, state, &handle.waiters_text_with(object))
+}
+
+fn described(handle: &Handle, state: &str, waiters: &str) -> String {
     let closed = if handle.is_closed() { ", closed" } else { "" };
-    format!("<{} {}, {state}{}{closed}>", handle.header.kind.name(), handle.label(), handle.waiters_text())
+    format!("<{} {}, {state}{waiters}{closed}>", handle.header.kind.name(), handle.label())
 }

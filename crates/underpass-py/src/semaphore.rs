@@ -22,7 +22,7 @@ use underpass_shm::region::Extent;
 
 use crate::error::{Context, raise};
 use crate::fairness;
-use crate::handle::Handle;
+use crate::handle::{Handle, waiters_text};
 use crate::number::{Whole, mode, whole};
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
@@ -179,7 +179,7 @@ pub struct SemaphoreStatistics {
     leased: bool,
     /// The living processes that hold units of a leased one, and how many each.
     holders: Vec<(Peer, u32)>,
-    /// Threads that sleep until they get one, wherever they are.
+    /// Threads that sleep until they get one, and tasks that wait for one in turn, wherever they are.
     waiters: usize,
 }
 
@@ -345,6 +345,14 @@ impl Semaphore {
             let _ = write!(text, " and {} more", holders.len() - NAMED);
         }
         (!holders.is_empty()).then_some(text)
+    }
+
+    fn waiters(&self) -> usize {
+        match &self.core {
+            Core::Barging(_) => self.handle.waiters(),
+            Core::Fair(core) => self.handle.waiters_with(core),
+            Core::Leased(core) => self.handle.waiters_with(core),
+        }
     }
 
     fn fairness(&self) -> &'static str {
@@ -518,7 +526,7 @@ impl Semaphore {
             fairness: self.fairness(),
             leased: matches!(self.core, Core::Leased(_)),
             holders: self.holders().into_iter().map(peer).collect(),
-            waiters: self.handle.waiters(),
+            waiters: self.waiters(),
         })
     }
 
@@ -528,7 +536,7 @@ impl Semaphore {
         if let Some(held) = self.held() {
             let _ = write!(text, ", held by {held}");
         }
-        text.push_str(&self.handle.waiters_text());
+        text.push_str(&waiters_text(self.waiters()));
         if self.handle.is_closed() {
             text.push_str(", closed");
         }

@@ -78,6 +78,13 @@ impl Waiters {
         }
     }
 
+    /// How many tasks wait in slots, whose processes live: a peek, not a promise.
+    #[must_use]
+    pub fn tasks(&self, kernel: &dyn Kernel) -> usize {
+        let tasks = self.waiting().filter(|(_, wish)| wish.how & AWAITS != 0);
+        tasks.filter(|(index, _)| kernel.alive(self.life(*index))).count()
+    }
+
     /// Has one look again who sleeps here, and all who are about to: whoever must act next is another now, and one of
     /// them has to watch it. The caller owes it: see [`Self::owe`].
     pub fn call_one(&self, kernel: &dyn Kernel) {

@@ -163,7 +163,7 @@ mod planted {
 
     use underpass_core::Deadline;
     use underpass_core::kernel::{Kernel, Watch};
-    use underpass_core::stay::{Slotted, Stay};
+    use underpass_core::stay::{Slotted, Stay, Steps as _};
     use underpass_core::waiters::{Room, Waiters, Wish};
     use underpass_core::{Error, Result};
 
