@@ -74,6 +74,7 @@ __all__ = [
     "Loan",
     "Mutex",
     "MutexStatistics",
+    "News",
     "Notification",
     "NotificationFlags",
     "NotificationStatistics",
@@ -172,6 +173,12 @@ class Waiter:
     def holders(self) -> list[Holder]: ...
     @property
     def cycle(self) -> int | None: ...
+
+@final
+class News:
+    def __new__(cls, space: Space | None = None) -> Self: ...
+    def fileno(self) -> int: ...
+    def take(self) -> None: ...
 
 @final
 class ObjectInfo:

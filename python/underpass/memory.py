@@ -2,9 +2,9 @@
 
 import atexit
 
-from underpass._core import ObjectInfo, SharedObject, Space, enter, leave
+from underpass._core import News, ObjectInfo, SharedObject, Space, enter, leave
 
-__all__ = ["ObjectInfo", "SharedObject", "Space"]
+__all__ = ["News", "ObjectInfo", "SharedObject", "Space"]
 
 enter()
 atexit.register(leave)

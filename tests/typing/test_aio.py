@@ -55,13 +55,16 @@ async def verbs(
     assert_type(await condition.wait(), Literal[True])
     assert_type(await condition.wait_for(lambda: queue.depth), Literal[True])
     assert_type(condition.notify(2), int)
+    assert_type(await aio.RWLock.open_when_there("table"), aio.RWLock)
+    assert_type(await aio.Gate.open_when_there("served"), aio.Gate)
+    assert_type(aio.Mutex.open("ledger"), aio.Mutex)
     async for message in queue:
         assert_type(message, bytes)
     async for lease in queue.leases():
         assert_type(lease, Lease)
 
 
-async def blocks(mutex: aio.Mutex, condition: aio.Condition, once: aio.Once, port: aio.Port) -> None:
+async def blocks(mutex: aio.Mutex, condition: aio.Condition, once: aio.Once, port: aio.Port, table: aio.RWLock) -> None:
     """What ``async with`` gives."""
     async with mutex as held:
         assert_type(held, aio.Mutex)
@@ -71,6 +74,11 @@ async def blocks(mutex: aio.Mutex, condition: aio.Condition, once: aio.Once, por
         assert_type(also_held, aio.Condition)
     async with condition.recovering() as died_too:
         assert_type(died_too, OwnerDiedError | None)
+    async with table.reading() as nothing:
+        assert_type(nothing, None)
+        assert_type(await table.upgrade(), Literal[True])
+    async with table.writing() as died_writing:
+        assert_type(died_writing, OwnerDiedError | None)
     async with once.running() as turn:
         assert_type(turn, sync.OnceTurn | None)
     async for request in port:

@@ -21,6 +21,7 @@ mod lease;
 mod loan;
 mod many;
 mod mutex;
+mod news;
 mod notification;
 mod number;
 mod object;
@@ -87,6 +88,8 @@ mod _core {
     use crate::many::{QueueDrained, QueueRoom, WaitSet, select, wait_all, wait_any};
     #[pymodule_export]
     use crate::mutex::{Mutex, MutexStatistics};
+    #[pymodule_export]
+    use crate::news::News;
     #[pymodule_export]
     use crate::notification::{Notification, NotificationFlags, NotificationStatistics};
     #[pymodule_export]

@@ -427,7 +427,7 @@ impl RWLock {
     }
 
     /// A task's way in: ``how`` is "read", "write" or "upgrade".
-    fn _stay(slf: Bound<'_, Self>, how: &str, task: u32) -> PyResult<RWLockStay> {
+    fn _stay(slf: &Bound<'_, Self>, how: &str, task: u32) -> PyResult<RWLockStay> {
         let (py, lock) = (slf.py(), slf.get());
         let how = match how {
             "read" => How::Read,

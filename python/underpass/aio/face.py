@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
 
 from underpass.aio import running
-from underpass.memory import SharedObject
+from underpass.aio.names import Names
+from underpass.errors import NotFoundError, WouldBlock
+from underpass.memory import SharedObject, Space
 
 Plain = TypeVar("Plain", bound=SharedObject)
 
@@ -27,6 +29,49 @@ class Face(Generic[Plain]):
         face = cls.__new__(cls)
         face.sync = plain
         return face
+
+    @classmethod
+    def open(cls, name: str, *, space: Space | None = None) -> Self:
+        """Open a named object. Raises NotFoundError."""
+        raise TypeError(f"{cls.__name__} {name!r} of {space} cannot be opened by its name: see how one is made")
+
+    @classmethod
+    async def open_when_there(cls, name: str, *, space: Space | None = None) -> Self:
+        """Open a named object, waiting until somebody makes it; a gate, until somebody receives at its port.
+
+        What ``open`` of the object does with ``timeout=None``: the deadline is the event loop's own. The space's directory tells its
+        loop of new names; each task that waits takes a descriptor for that. One that is cancelled has opened nothing.
+
+        Raises:
+            MismatchError: Something else has that name, or another layout version.
+            OutOfSpaceError: No descriptor, or no watch of inotify, is left.
+            MisuseError: It would live in the lab, where no coroutine waits for a name.
+
+        Example:
+            >>> import asyncio, underpass.aio
+            >>> async def main():
+            ...     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            ...         jobs = group.create_task(underpass.aio.Queue.open_when_there("doc/jobs"))
+            ...         await asyncio.sleep(0)
+            ...         underpass.Queue.create("doc/jobs")
+            ...     jobs.result().unlink()
+            >>> asyncio.run(main())
+        """
+        # Listens before it looks, so that a name that comes in between is not missed.
+        where, names = running.reactor(), Names(space)
+
+        def attempt() -> Self:
+            names.take()
+            try:
+                return cls.open(name, space=space)
+            except NotFoundError as missing:
+                raise WouldBlock(str(missing)) from None
+
+        try:
+            return await where.wait(names, lambda: names, attempt)
+        finally:
+            # Once the reactor has let it go: it does so at the next turn as well.
+            where.loop.next_turn(names.close)
 
     @property
     def name(self) -> str | None:

@@ -1,8 +1,9 @@
 """Deaths inside RWLock: a dead reader reads no more, a dead writer is told to the next, nobody waits for either."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
+from typing import Any, Literal
 
 from tests.crash.stepping.children import Child
 from tests.crash.stepping.elsewhere import Elsewhere
@@ -78,6 +79,24 @@ def enter_reading(lock: RWLock) -> Callable[[], object]:
     return lock.reading().__enter__
 
 
+def enter_as_task(how: Literal["read", "write"]) -> Callable[[RWLock], Callable[[], object]]:
+    """Come as a task does, in one step of its event loop."""
+    return lambda lock: lock._stay(how, 1).attempt
+
+
+def leave_as_task(lock: RWLock) -> Callable[[], object]:
+    lock._stay("write", 1).attempt()
+    return partial(lock._leave, 1, well=True)
+
+
+def wait_as_task(lock: RWLock) -> Any:
+    """A task's place in line, to write: somebody is inside."""
+    stay = lock._stay("write", 1)
+    with suppress(WouldBlock):
+        stay.attempt()
+    return stay
+
+
 def left_by_the_dead() -> RWLock:
     """Return one whose writer has died."""
     lock = RWLock()
@@ -127,6 +146,29 @@ def refused(
 
 
 ELSEWHERE: list[Operation[Elsewhere[RWLock]]] = [
+    Operation(
+        noun="RWLock",
+        verb="writing, waited for by a task",
+        world=read_elsewhere,
+        prepare=lambda elsewhere: partial(wait_as_task, elsewhere.it),
+        wait=lambda elsewhere: write(elsewhere.it),
+        due=lambda elsewhere: is_due(elsewhere.it),
+        again=Elsewhere[RWLock].let_go,
+        books=lambda elsewhere, tally: books(elsewhere.it, tally),
+        close=Elsewhere[RWLock].close,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="writing, given up by a task",
+        world=read_elsewhere,
+        prepare=lambda elsewhere: wait_as_task(elsewhere.it).give_up,
+        # Nobody keeps it from reading beside the one that reads, once the task does not.
+        wait=lambda elsewhere: read(elsewhere.it),
+        due=lambda _elsewhere: True,
+        again=Elsewhere[RWLock].let_go,
+        books=lambda elsewhere, tally: books(elsewhere.it, tally),
+        close=Elsewhere[RWLock].close,
+    ),
     refused("writing, timed out", read_elsewhere, lambda lock: lock.writing(timeout=LOOK).__enter__),
     refused("reading, timed out", written_elsewhere, lambda lock: lock.reading(timeout=LOOK).__enter__),
     refused("upgrade, timed out", read_elsewhere, lambda lock: partial(reads(lock).upgrade, timeout=LOOK)),
@@ -134,6 +176,32 @@ ELSEWHERE: list[Operation[Elsewhere[RWLock]]] = [
 ]
 
 INSIDE: list[Operation[RWLock]] = [
+    Operation(
+        noun="RWLock",
+        verb="reading, entered by a task",
+        world=RWLock,
+        prepare=enter_as_task("read"),
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="writing, entered by a task",
+        world=RWLock,
+        prepare=enter_as_task("write"),
+        again=nothing,
+        books=books,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="writing, left by a task",
+        world=RWLock,
+        prepare=leave_as_task,
+        wait=read,
+        due=is_due,
+        again=nothing,
+        books=books,
+    ),
     Operation(
         noun="RWLock",
         verb="reading, entered",

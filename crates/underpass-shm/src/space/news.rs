@@ -1,7 +1,7 @@
 //! What comes to a space while somebody listens: the directory's own notices, through inotify.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -50,6 +50,13 @@ impl Space {
     /// Sleeps until something is named here, or `patience` is over.
     pub fn await_change(&self, patience: Duration) -> Result<()> {
         self.news()?.wait(Some(patience)).map(drop)
+    }
+}
+
+impl AsFd for News {
+    /// Readable while there are notices that nobody has taken.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.notices.as_fd()
     }
 }
 
