@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(180)
 
 ROOT = Path(__file__).parents[2]
 # Deaths drawn, of each half of the table.
-DRAWN = 150
+DRAWN = 100
 
 needs_stepper = pytest.mark.skipif(not PROGRAM.exists(), reason="no stepper: `make test` builds it")
 needs_planted = pytest.mark.skipif(not PLANTED.exists(), reason="no module with planted faults: `make test` builds it")

@@ -217,6 +217,9 @@ mod tests {
         gs: 0,
     };
 
+    /// An instruction, its code, where it stores and how many bytes.
+    type Case = (&'static str, &'static [u8], &'static [(u64, u64)]);
+
     fn stores(code: &[u8]) -> io::Result<Vec<(u64, u64)>> {
         let decoded = decode(&Memory::of(getpid(), 0)?, code.as_ptr() as u64)?;
         let ranges = decoded.stores.iter().filter_map(|store| stored(store, &REGISTERS));
@@ -225,8 +228,7 @@ mod tests {
 
     #[test]
     fn a_store_is_found_where_it_goes() -> io::Result<()> {
-        // Where it stores, and how many bytes.
-        let instructions: [(&str, &[u8], &[(u64, u64)]); 9] = [
+        let instructions: [Case; 9] = [
             ("mov [rdi], rsi", &[0x48, 0x89, 0x37], &[(0x7_0000, 8)]),
             ("mov [rbx+rcx*4-8], r8d", &[0x44, 0x89, 0x44, 0x8b, 0xf8], &[(0x3_0038, 4)]),
             ("lock cmpxchg [rdi], rsi", &[0xf0, 0x48, 0x0f, 0xb1, 0x37], &[(0x7_0000, 8)]),
