@@ -20,6 +20,7 @@ from underpass.aio.faces import of
 from underpass.aio.finish import CANCELLED, Cancelled, Finish, cancel, cancellable, finish
 from underpass.aio.gate import Gate
 from underpass.aio.latch import Latch
+from underpass.aio.many import select, wait_all, wait_any
 from underpass.aio.mutex import Mutex
 from underpass.aio.notification import Notification
 from underpass.aio.once import Once
@@ -51,4 +52,7 @@ __all__ = [
     "cancellable",
     "finish",
     "of",
+    "select",
+    "wait_all",
+    "wait_any",
 ]

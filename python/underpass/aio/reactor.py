@@ -139,6 +139,9 @@ class Reactor:
         except UnderpassError:
             # Whose object it was learns it by an attempt of its own.
             ready = list(self._by_member)
+        if everything:
+            # A set inside tells what it was told, and not of what nobody tells.
+            ready += [member for member in self._by_member if isinstance(member, WaitSet) and member not in ready]
         for member in ready:
             line = self._by_member.get(member)
             if line is not None and line.sleepers:
