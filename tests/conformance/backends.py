@@ -181,6 +181,14 @@ class ProcessActor(Actor[T]):
         """Send it a signal."""
         os.kill(self.pid, number)
 
+    def stop(self) -> None:
+        """Stop it, wherever it is."""
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it with SIGKILL, wherever it is, and wait until it is dead."""
         self.killed = True
@@ -271,6 +279,14 @@ class Threads(World):
 
 class Processes(World):
     """Each in a process of its own."""
+
+    def die(self) -> None:
+        """End the actor that calls this, with SIGKILL."""
+        signal.raise_signal(signal.SIGKILL)
+
+    def rest(self) -> None:
+        """Have the actor that calls this sleep until it is killed, outside the library."""
+        signal.pause()
 
     def start(self, function: Callable[..., T], *args: object) -> ProcessActor[T]:
         """Run ``function(*args)`` in a forked process."""

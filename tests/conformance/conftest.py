@@ -1,10 +1,10 @@
 """The worlds that conformance cases run in."""
 
-import functools
 import inspect
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.conformance.backends import Processes, Threads, World
 from tests.conformance.lab import Lab
 from tests.conformance.loops import LOOPS, EventLoop
-from underpass import _core
+from underpass import WaitSet, _core
 
 RECHECK = 1.0
+
+# Fixtures whose value is an object of the library.
+MADE = {"members": WaitSet}
 
 # The modules whose cases run in the lab as well.
 IN_THE_LAB = {
@@ -25,9 +28,11 @@ IN_THE_LAB = {
     "test_atomic_section",
     "test_barrier",
     "test_condition",
+    "test_condition_deaths",
     "test_event",
     "test_latch",
     "test_mutex",
+    "test_mutex_deaths",
     "test_mutex_fairness",
     "test_mutex_fairness_deaths",
     "test_mutex_lending",
@@ -42,9 +47,13 @@ IN_THE_LAB = {
     "test_semaphore_fairness",
     "test_semaphore_leased",
     "test_select",
+    "test_spin_lock",
     "test_wait_all",
     "test_wait_any",
+    "test_wait_any_meanwhile",
     "test_wait_any_parts",
+    "test_wait_set",
+    "test_wait_set_dispatch",
 }
 
 
@@ -63,6 +72,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.definition.path.stem in IN_THE_LAB:
             worlds.append(Lab)
         metafunc.parametrize("world", worlds, ids=[world.__name__.lower() for world in worlds], indirect=True)
+    if "machine" in metafunc.fixturenames:
+        metafunc.parametrize("machine", [Threads, Processes], ids=["threads", "processes"], indirect=True)
+    if "mortals" in metafunc.fixturenames:
+        metafunc.parametrize("mortals", [Processes, Lab], ids=["processes", "lab"], indirect=True)
 
 
 @pytest.fixture(params=LOOPS)
@@ -74,17 +87,40 @@ def loop(request: pytest.FixtureRequest) -> EventLoop:
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a case of the lab in several schedules, itself as one of the lab's processes."""
-    world = pyfuncitem.funcargs.get("world")
+    world = pyfuncitem.funcargs.get("world", pyfuncitem.funcargs.get("mortals"))
     if not isinstance(world, Lab):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
-    world.explore(functools.partial(pyfuncitem.obj, **arguments))
+
+    def case() -> None:
+        # What a fixture made is this machine's: each schedule makes its own.
+        with ExitStack() as stack:
+            made = {name: stack.enter_context(MADE[name]()) for name in arguments.keys() & MADE.keys()}
+            pyfuncitem.obj(**arguments | made)
+
+    world.explore(case)
     return True
 
 
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Name where the case runs."""
+    world: World = request.param()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest) -> Iterator[World]:
+    """Run a case that needs what the lab has not, descriptors say: among threads, and among processes."""
+    world: World = request.param()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def mortals(request: pytest.FixtureRequest) -> Iterator[World]:
+    """Run a case in which actors are killed or stopped: among processes, and in the lab."""
     world: World = request.param()
     yield world
     world.close()

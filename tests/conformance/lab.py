@@ -9,7 +9,7 @@ from unittest import mock
 
 from tests.conformance import backends
 from tests.conformance.backends import Actor, World
-from underpass import Semaphore, lab
+from underpass import MisuseError, Semaphore, lab
 from underpass.lab import Process, judge
 
 T = TypeVar("T")
@@ -26,6 +26,7 @@ class LabActor(Actor[T]):
         self._world, self._outcome = world, list[tuple[bool, object]]()
 
         def run() -> None:
+            world.actors[world.stage.pid] = cast("LabActor[object]", self)
             try:
                 self._outcome.append((True, function(*args)))
             except Exception as error:  # noqa: BLE001 - handed to whoever asks for the result
@@ -40,24 +41,46 @@ class LabActor(Actor[T]):
 
     @property
     def ended(self) -> bool:
-        return bool(self._outcome)
+        return bool(self._outcome) or self._world.stage.ended(self.process)
+
+    def stop(self) -> None:
+        """Stop it, wherever it is."""
+        self._world.stage.stop(self.process)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._world.stage.resume(self.process)
+
+    def kill(self) -> None:
+        """End it, wherever it is."""
+        self._world.stage.kill(self.process)
+
+    def die(self) -> None:
+        """Wait until it has ended by itself, without a result."""
+        self._world.stage.join(self.process)
 
     def result(self) -> T:
         self._world.stage.join(self.process)
+        if not self._outcome:
+            raise ProcessLookupError(f"process {self.pid} died")
         return cast("T", backends._unpack(*self._outcome[0]))  # pyright: ignore[reportPrivateUsage]
 
 
 class LabFlag(backends.Flag):
     """A flag at which the lab's processes sleep."""
 
-    def __init__(self) -> None:
-        self._raised = Semaphore(0)
+    def __init__(self, stage: lab.World) -> None:
+        self._stage, self._raised = stage, Semaphore(0)
 
     def raise_(self, count: int = 1) -> None:
         self._raised.release(count)
 
     def wait(self) -> None:
-        self._raised.acquire()
+        try:
+            self._raised.acquire()
+        except MisuseError:
+            # In an atomic section nobody sleeps in the library: another waits, and is waited for.
+            self._stage.join(self._stage.process(self._raised.acquire, servant=True))
 
     def close(self) -> None:
         self._raised.close()
@@ -67,13 +90,23 @@ class Lab(World):
     """All in the lab."""
 
     stage: lab.World
+    #: Those of the schedule that have begun, by their pids.
+    actors: dict[int, LabActor[object]]
+
+    def die(self) -> None:
+        """End the actor that calls this."""
+        self.actors[self.stage.pid].kill()
+
+    def rest(self) -> None:
+        """Have the actor that calls this sleep until it is killed."""
+        self.flag().wait()
 
     def start(self, function: Callable[..., T], *args: object) -> LabActor[T]:
         """Run ``function(*args)`` in a process of the lab."""
         return LabActor(self, function, args)
 
     def flag(self) -> LabFlag:
-        return LabFlag()
+        return LabFlag(self.stage)
 
     def check(self) -> None:
         """Let a failure of an actor be told by whoever asks for its result."""
@@ -82,7 +115,7 @@ class Lab(World):
         """Run a case in some schedules, itself as one of the processes."""
 
         def program(stage: lab.World) -> None:
-            self.stage = stage
+            self.stage, self.actors = stage, {}
             stage.process(case, name="case")
 
         with self._inside():

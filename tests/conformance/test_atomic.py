@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conformance.backends import SOON, Actor, Processes, Threads, disturbed
+from tests.conformance.backends import SOON, Actor, Processes, Threads, disturbed, until
 from underpass import AtomicInt, ClosedError, MismatchError, Semaphore, TimedOut, WouldBlock
 
 World = Threads | Processes
@@ -158,13 +158,14 @@ def test_wake_of_nobody_is_refused(count: int) -> None:
         AtomicInt().wake(count)
 
 
-def test_the_dead_are_not_woken_in_place_of_others(processes: Processes) -> None:
+def test_the_dead_are_not_woken_in_place_of_others(mortals: Processes) -> None:
     number = AtomicInt()
-    dying, waiter = processes.start(number.wait, 0), processes.start(number.wait, 0)
+    dying, waiter = mortals.start(number.wait, 0), mortals.start(number.wait, 0)
     dying.until_asleep()
     waiter.until_asleep()
     dying.kill()
-    assert number.statistics().waiters == 1
+    # It looks who has died, and sleeps again.
+    until(lambda: number.statistics().waiters == 1 and waiter.asleep, "the other one waits")
     assert number.wake() == 1
     assert waiter.result() is True
 

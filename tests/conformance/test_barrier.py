@@ -219,24 +219,24 @@ def test_nobody_slips_into_the_generation_before(world: World) -> None:
     partner.result()
 
 
-def test_a_stopped_waiter_is_still_told_of_its_own_generation(processes: Processes) -> None:
+def test_a_stopped_waiter_is_still_told_of_its_own_generation(mortals: Processes) -> None:
     barrier = Barrier(2)
-    waiter = processes.start(barrier.wait)
+    waiter = mortals.start(barrier.wait)
     waiter.until_asleep()
-    waiter.signal(signal.SIGSTOP)
+    waiter.stop()
     assert barrier.wait() == 1
     barrier.abort()
     barrier.reset()
     # The others go on without it.
-    assert [barrier.parties, processes.start(barrier.join).result()] == [2, None]
+    assert [barrier.parties, mortals.start(barrier.join).result()] == [2, None]
     barrier.abort()
-    waiter.signal(signal.SIGCONT)
+    waiter.resume()
     assert waiter.result() == 0
 
 
-def test_the_death_of_one_who_waits_breaks_it(processes: Processes) -> None:
+def test_the_death_of_one_who_waits_breaks_it(mortals: Processes) -> None:
     barrier = Barrier(3)
-    dying, waiter = (processes.start(barrier.wait) for _ in range(2))
+    dying, waiter = (mortals.start(barrier.wait) for _ in range(2))
     dying.until_asleep()
     waiter.until_asleep()
     dying.kill()
@@ -246,17 +246,17 @@ def test_the_death_of_one_who_waits_breaks_it(processes: Processes) -> None:
     assert broken_by(barrier) == "died"
 
 
-def test_the_last_to_come_does_not_pass_with_the_dead(processes: Processes) -> None:
+def test_the_last_to_come_does_not_pass_with_the_dead(mortals: Processes) -> None:
     barrier = Barrier(2)
-    dying = processes.start(barrier.wait)
+    dying = mortals.start(barrier.wait)
     dying.until_asleep()
     dying.kill()
     assert broken_by(barrier) == "died"
 
 
 @pytest.mark.parametrize("first", ["join", "wait"])
-def test_the_death_of_one_who_computes_breaks_it(processes: Processes, first: str) -> None:
-    barrier, computing = Barrier(2), processes.flag()
+def test_the_death_of_one_who_computes_breaks_it(mortals: Processes, first: str) -> None:
+    barrier, computing = Barrier(2), mortals.flag()
 
     def compute() -> None:
         if first == "join":
@@ -264,21 +264,21 @@ def test_the_death_of_one_who_computes_breaks_it(processes: Processes, first: st
         else:
             barrier.wait()
         computing.raise_()
-        signal.pause()
+        mortals.rest()
 
-    dying = processes.start(compute)
+    dying = mortals.start(compute)
     if first == "wait":
         barrier.wait()
     computing.wait()
-    waiter = processes.start(broken_by, barrier)
+    waiter = mortals.start(broken_by, barrier)
     waiter.until_asleep()
     dying.kill()
     assert waiter.result() == "died"
 
 
-def test_one_who_joins_while_others_sleep_is_watched(processes: Processes) -> None:
-    barrier, joined = Barrier(3), processes.flag()
-    waiters = [processes.start(broken_by, barrier) for _ in range(2)]
+def test_one_who_joins_while_others_sleep_is_watched(mortals: Processes) -> None:
+    barrier, joined = Barrier(3), mortals.flag()
+    waiters = [mortals.start(broken_by, barrier) for _ in range(2)]
     for waiter in waiters:
         waiter.until_asleep()
 
@@ -286,30 +286,30 @@ def test_one_who_joins_while_others_sleep_is_watched(processes: Processes) -> No
         barrier.join()
         barrier.join()
         joined.raise_()
-        signal.pause()
+        mortals.rest()
 
-    dying = processes.start(join)
+    dying = mortals.start(join)
     joined.wait()
     assert barrier.n_waiting == 2
     dying.kill()
     assert [waiter.result() for waiter in waiters] == ["died", "died"]
 
 
-def test_a_reset_forgets_the_dead_and_keeps_the_living(processes: Processes) -> None:
-    barrier, joined = Barrier(2), processes.flag()
+def test_a_reset_forgets_the_dead_and_keeps_the_living(mortals: Processes) -> None:
+    barrier, joined = Barrier(2), mortals.flag()
 
     def join() -> None:
         barrier.join()
         joined.raise_()
-        signal.pause()
+        mortals.rest()
 
-    first, second = processes.start(join), processes.start(join)
+    first, second = mortals.start(join), mortals.start(join)
     for _ in range(2):
         joined.wait()
     first.kill()
     assert broken_by(barrier) == "died"
     barrier.reset()
-    waiter = processes.start(broken_by, barrier)
+    waiter = mortals.start(broken_by, barrier)
     waiter.until_asleep()
     second.kill()
     assert waiter.result() == "died"
@@ -337,7 +337,7 @@ def test_one_process_more_than_can_be_watched_is_refused(processes: Processes) -
     def join() -> None:
         barrier.join()
         joined.raise_()
-        signal.pause()
+        processes.rest()
 
     crowd = [processes.start(join) for _ in range(64)]
     for _ in crowd:

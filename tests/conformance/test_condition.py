@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 import underpass
-from tests.conformance.backends import SOON, Actor, ProcessActor, Processes, Threads, apart, until
+from tests.conformance.backends import SOON, Actor, Processes, Threads, apart, until
 from underpass import (
     AtomicInt,
     ClosedError,
@@ -18,11 +18,9 @@ from underpass import (
     MisuseError,
     Mutex,
     NotFoundError,
-    OwnerDiedError,
     Queue,
     TimedOut,
     WouldBlock,
-    _core,
 )
 from underpass.sync import priority
 
@@ -37,11 +35,6 @@ def asleep_in(world: World, condition: Condition, wait: Callable[[], Any], count
     return [one_asleep_in(world.start, condition, wait) for _ in range(count)]
 
 
-def processes_asleep_in(processes: Processes, condition: Condition, count: int) -> list[ProcessActor[Any]]:
-    """Start as many processes that wait, one after the other."""
-    return [one_asleep_in(processes.start, condition, condition.wait) for _ in range(count)]
-
-
 def one_asleep_in(start: Callable[[Callable[[], Any]], A], condition: Condition, wait: Callable[[], Any]) -> A:
     """Start one who waits."""
     before = condition.statistics().n_waiting
@@ -53,18 +46,6 @@ def one_asleep_in(start: Callable[[Callable[[], Any]], A], condition: Condition,
     waiter = start(run)
     until(lambda: condition.statistics().n_waiting == before + 1, "one more who waits")
     return waiter
-
-
-def died_holding(processes: Processes, mutex: Condition | Mutex) -> int:
-    """Have a process die that holds it; its pid."""
-
-    def hold() -> None:
-        mutex.acquire()
-        signal.raise_signal(signal.SIGKILL)
-
-    dead = processes.start(hold)
-    until(lambda: dead.ended, "its end")
-    return dead.pid
 
 
 def test_a_notification_wakes_one(world: World) -> None:
@@ -165,6 +146,55 @@ def test_the_mutex_is_held_again_after_a_timeout(world: World) -> None:
             other.result()
     condition.acquire_nowait()
     condition.release()
+
+
+@pytest.mark.parametrize("timeout", [None, LONG])
+def test_one_that_is_notified_in_time_does_not_time_out(world: World, timeout: float | None) -> None:
+    condition, value = Condition(), AtomicInt()
+    waits: tuple[Callable[[], Any], ...] = (
+        lambda: condition.wait(timeout=timeout),
+        lambda: condition.wait_for(lambda: value.load() == 1, timeout=timeout),
+    )
+    for wait in waits:
+        waiters = asleep_in(world, condition, wait, 3)
+        with condition:
+            value.store(1)
+            assert condition.notify() == 1
+        assert waiters[0].result() is True
+        with condition:
+            assert condition.notify_all() == 2
+        assert [waiter.result() for waiter in waiters] == [True] * 3
+        value.store(0)
+    assert condition.owner is None
+
+
+def test_one_whose_time_is_over_leaves_the_notification_to_the_next(world: World) -> None:
+    condition = Condition()
+
+    def give_up() -> bool:
+        with condition:
+            with pytest.raises(TimedOut):
+                condition.wait(timeout=SOON)
+            return condition.owner is not None
+
+    def wait() -> bool:
+        with condition:
+            return condition.wait()
+
+    impatient, patient = world.start(give_up), world.start(wait)
+    assert impatient.result() is True
+    until(lambda: condition.statistics().n_waiting == 1, "the other one waits")
+    assert condition.notify() == 1
+    assert patient.result() is True
+
+
+def test_a_notification_before_it_is_not_kept_for_one_who_does_not_wait() -> None:
+    condition = Condition()
+    with condition:
+        assert condition.notify() == 0
+        with pytest.raises(TimedOut):
+            condition.wait(timeout=0)
+        assert condition.owner is not None
 
 
 def test_it_is_free_while_one_waits(world: World) -> None:
@@ -271,84 +301,6 @@ def test_many_producers_and_consumers(world: World) -> None:
     assert stored.load() == 0
 
 
-def test_who_dies_waiting_eats_no_notification(processes: Processes) -> None:
-    condition = Condition()
-    dying, living = processes_asleep_in(processes, condition, 2)
-    dying.kill()
-    assert condition.notify() == 1
-    assert living.result() is True
-
-
-def test_who_dies_after_it_was_notified_leaves_it_to_the_next(processes: Processes) -> None:
-    condition = Condition()
-    dying, living = processes_asleep_in(processes, condition, 2)
-    dying.signal(signal.SIGSTOP)
-    assert condition.notify() == 1
-    dying.kill()
-    assert living.result() is True
-
-
-def test_who_dies_at_the_mutex_does_not_keep_the_others(processes: Processes) -> None:
-    condition = Condition()
-    dying, *living = processes_asleep_in(processes, condition, 4)
-    with condition:
-        assert condition.notify_all() == 4
-        # It sleeps again, for the mutex now.
-        until(lambda: condition.statistics().n_waiting == 0 and dying.asleep, "it waits for the mutex")
-        dying.kill()
-    assert all(waiter.result() for waiter in living)
-
-
-def test_an_owner_that_died_is_told_to_who_is_notified(processes: Processes) -> None:
-    condition = Condition()
-    waiters = processes_asleep_in(processes, condition, 2)
-    pid = died_holding(processes, condition)
-    condition.notify_all()
-    for waiter in waiters:
-        with pytest.raises(OwnerDiedError, match=f"pid {pid}"):
-            waiter.result()
-    with condition.recovering() as died:
-        assert died is not None
-    with condition:
-        pass
-
-
-def test_an_owner_that_died_is_noticed_without_a_notification(processes: Processes) -> None:
-    _core.set_recheck(SOON)
-    condition = Condition()
-    waiters = processes_asleep_in(processes, condition, 2)
-    pid = died_holding(processes, condition)
-    for waiter in waiters:
-        with pytest.raises(OwnerDiedError, match=f"pid {pid}"):
-            waiter.result()
-
-
-def test_a_block_ends_well_though_the_mutex_is_lost(processes: Processes) -> None:
-    mutex = Mutex()
-    condition = Condition(mutex)
-
-    def wait_in(block: Mutex | Condition) -> str:
-        with pytest.raises(OwnerDiedError) as caught, block:
-            condition.wait()
-        return f"told, while {caught.value.__context__}"
-
-    actors = [processes.start(wait_in, block) for block in (mutex, condition)]
-    until(lambda: condition.statistics().n_waiting == 2, "both wait")
-    died_holding(processes, mutex)
-    condition.notify_all()
-    assert [actor.result() for actor in actors] == ["told, while None"] * 2
-
-
-def test_who_repairs_may_not_wait_before_it_has(processes: Processes) -> None:
-    condition = Condition()
-    died_holding(processes, condition)
-    with condition.recovering(), pytest.raises(MisuseError, match="block has not ended"):
-        condition.wait(timeout=LONG)
-    assert condition.statistics().n_waiting == 0
-    with condition.recovering() as died:
-        assert died is None
-
-
 def test_ctrl_c_comes_out_with_the_mutex_held(processes: Processes) -> None:
     condition, held = Condition(), processes.flag()
 
@@ -403,17 +355,6 @@ def test_ctrl_c_after_a_notification_hands_it_on(processes: Processes) -> None:
         first.signal(signal.SIGINT)
         heard.wait()
     assert [first.result(), second.result()] == ["interrupted", "notified"]
-
-
-def test_a_stopped_one_keeps_the_others_for_a_second_at_most(processes: Processes) -> None:
-    _core.set_recheck(SOON)
-    condition = Condition()
-    stopped, *others = processes_asleep_in(processes, condition, 3)
-    stopped.signal(signal.SIGSTOP)
-    assert condition.notify_all() == 3
-    assert all(other.result() for other in others)
-    stopped.signal(signal.SIGCONT)
-    assert stopped.result() is True
 
 
 def test_a_crowd_is_notified_and_counted(threads: Threads) -> None:

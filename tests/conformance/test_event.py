@@ -58,9 +58,9 @@ def test_set_and_clear_at_once_let_all_go_who_wait(world: World) -> None:
     assert not event.is_set()
 
 
-def test_waiters_of_the_dead_do_not_matter(processes: Processes) -> None:
+def test_waiters_of_the_dead_do_not_matter(mortals: Processes) -> None:
     event = Event()
-    dying, waiter = processes.start(event.wait), processes.start(event.wait)
+    dying, waiter = mortals.start(event.wait), mortals.start(event.wait)
     dying.until_asleep()
     waiter.until_asleep()
     dying.kill()

@@ -1,7 +1,6 @@
 """Latch: Java's CountDownLatch and C++'s latch, between threads, processes and the lab's."""
 
 import pickle
-import signal
 import time
 
 import pytest
@@ -82,9 +81,9 @@ def test_who_gives_up_takes_nobody_along(world: World) -> None:
     assert waiter.result() is True
 
 
-def test_who_dies_asleep_keeps_nobody_back(processes: Processes) -> None:
+def test_who_dies_asleep_keeps_nobody_back(mortals: Processes) -> None:
     latch = Latch(1)
-    waiters = [processes.start(latch.wait) for _ in range(3)]
+    waiters = [mortals.start(latch.wait) for _ in range(3)]
     for waiter in waiters:
         waiter.until_asleep()
     waiters[0].kill()
@@ -92,18 +91,18 @@ def test_who_dies_asleep_keeps_nobody_back(processes: Processes) -> None:
     assert [waiter.result() for waiter in waiters[1:]] == [True, True]
 
 
-def test_who_has_arrived_may_die(processes: Processes) -> None:
+def test_who_has_arrived_may_die(mortals: Processes) -> None:
     latch = Latch(2)
 
     def arrive() -> None:
         latch.count_down()
-        signal.pause()
+        mortals.rest()
 
-    dead = processes.start(arrive)
+    dead = mortals.start(arrive)
     until(lambda: latch.count == 1, "the arrival")
     dead.kill()
     assert latch.count == 1
-    waiter = processes.start(latch.wait)
+    waiter = mortals.start(latch.wait)
     waiter.until_asleep()
     latch.count_down()
     assert waiter.result() is True

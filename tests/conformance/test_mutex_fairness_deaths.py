@@ -97,10 +97,10 @@ def test_recovery_that_fails_tells_those_behind_it(world: World, fairness: Fairn
 
 
 @HANDED_OVER
-def test_killed_waiter_is_passed_over(processes: Processes, fairness: Fairness) -> None:
+def test_killed_waiter_is_passed_over(mortals: Processes, fairness: Fairness) -> None:
     mutex = Mutex(fairness=fairness)
     mutex.acquire()
-    waiters = sleepers(processes, mutex, 3)
+    waiters = sleepers(mortals, mutex, 3)
     waiters[0].kill()
     mutex.release()
     assert waiters[1].result()
@@ -109,11 +109,11 @@ def test_killed_waiter_is_passed_over(processes: Processes, fairness: Fairness) 
 
 
 @HANDED_OVER
-def test_one_it_was_handed_to_and_never_came_has_held_nothing(processes: Processes, fairness: Fairness) -> None:
+def test_one_it_was_handed_to_and_never_came_has_held_nothing(mortals: Processes, fairness: Fairness) -> None:
     mutex = Mutex(fairness=fairness)
     mutex.acquire()
-    waiters = sleepers(processes, mutex, 2)
-    waiters[0].signal(signal.SIGSTOP)
+    waiters = sleepers(mortals, mutex, 2)
+    waiters[0].stop()
     mutex.release()
     owner = mutex.owner
     assert owner is not None
@@ -138,11 +138,11 @@ def test_one_it_was_handed_to_is_told_to_those_who_wait(processes: Processes, fa
 
 
 @HANDED_OVER
-def test_what_the_dead_were_handed_is_there_for_who_comes_next(processes: Processes, fairness: Fairness) -> None:
+def test_what_the_dead_were_handed_is_there_for_who_comes_next(mortals: Processes, fairness: Fairness) -> None:
     mutex = Mutex(fairness=fairness)
     mutex.acquire()
-    (waiter,) = sleepers(processes, mutex, 1)
-    waiter.signal(signal.SIGSTOP)
+    (waiter,) = sleepers(mortals, mutex, 1)
+    waiter.stop()
     mutex.release()
     waiter.kill()
     assert mutex.acquire(timeout=None) is True
@@ -151,8 +151,8 @@ def test_what_the_dead_were_handed_is_there_for_who_comes_next(processes: Proces
 
 
 @HANDED_OVER
-def test_owner_it_was_handed_to_dies_and_the_next_is_told(processes: Processes, fairness: Fairness) -> None:
-    mutex, taken, end = Mutex(fairness=fairness), processes.flag(), processes.flag()
+def test_owner_it_was_handed_to_dies_and_the_next_is_told(mortals: Processes, fairness: Fairness) -> None:
+    mutex, taken, end = Mutex(fairness=fairness), mortals.flag(), mortals.flag()
 
     def hold() -> None:
         mutex.acquire()
@@ -160,9 +160,9 @@ def test_owner_it_was_handed_to_dies_and_the_next_is_told(processes: Processes, 
         end.wait()
 
     mutex.acquire()
-    second = processes.start(hold)
+    second = mortals.start(hold)
     second.until_asleep()
-    third = processes.start(mutex.acquire)
+    third = mortals.start(mutex.acquire)
     third.until_asleep()
     mutex.release()
     taken.wait()

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import signal
 
 import pytest
 
@@ -64,11 +63,11 @@ def test_all_who_wait_for_the_dead_are_told(world: World) -> None:
     mutex.release()
 
 
-def test_killed_owner_is_told(processes: Processes) -> None:
-    mutex, taken = lending(), processes.flag()
-    owner = processes.start(lambda: (mutex.acquire(), taken.raise_(), signal.pause()))
+def test_killed_owner_is_told(mortals: Processes) -> None:
+    mutex, taken = lending(), mortals.flag()
+    owner = mortals.start(lambda: (mutex.acquire(), taken.raise_(), mortals.rest()))
     taken.wait()
-    waiter = processes.start(mutex.acquire)
+    waiter = mortals.start(mutex.acquire)
     waiter.until_asleep()
     owner.kill()
     with pytest.raises(OwnerDiedError, match=f"{owner.pid}"):
@@ -124,10 +123,10 @@ def test_recovery_that_fails_tells_those_behind_it(world: World) -> None:
     assert mutex.statistics().state == "owner died"
 
 
-def test_killed_waiter_is_passed_over(processes: Processes) -> None:
+def test_killed_waiter_is_passed_over(mortals: Processes) -> None:
     mutex = lending()
     mutex.acquire()
-    waiters = [processes.start(lambda: mutex.acquire() and mutex.release()) for _ in range(3)]
+    waiters = [mortals.start(lambda: mutex.acquire() and mutex.release()) for _ in range(3)]
     for waiter in waiters:
         waiter.until_asleep()
     waiters[0].kill()
@@ -137,25 +136,25 @@ def test_killed_waiter_is_passed_over(processes: Processes) -> None:
     assert mutex.statistics().state == "free"
 
 
-def test_one_it_was_handed_to_and_never_came_has_held_nothing(processes: Processes) -> None:
+def test_one_it_was_handed_to_and_never_came_has_held_nothing(mortals: Processes) -> None:
     mutex = lending()
     mutex.acquire()
-    first, second = (processes.start(lambda: mutex.acquire() and mutex.release()) for _ in range(2))
+    first, second = (mortals.start(lambda: mutex.acquire() and mutex.release()) for _ in range(2))
     first.until_asleep()
     second.until_asleep()
-    first.signal(signal.SIGSTOP)
+    first.stop()
     mutex.release()
     first.kill()
     second.result()
     assert mutex.statistics().state == "free"
 
 
-def test_what_the_dead_were_handed_is_there_for_who_comes_next(processes: Processes) -> None:
+def test_what_the_dead_were_handed_is_there_for_who_comes_next(mortals: Processes) -> None:
     mutex = lending()
     mutex.acquire()
-    waiter = processes.start(mutex.acquire)
+    waiter = mortals.start(mutex.acquire)
     waiter.until_asleep()
-    waiter.signal(signal.SIGSTOP)
+    waiter.stop()
     mutex.release()
     waiter.kill()
     assert mutex.acquire(timeout=None) is True
@@ -164,17 +163,17 @@ def test_what_the_dead_were_handed_is_there_for_who_comes_next(processes: Proces
     assert mutex.acquire_nowait()
 
 
-def test_owner_dies_after_the_last_waiter_has_left(processes: Processes) -> None:
-    mutex, taken, go = lending(), processes.flag(), processes.flag()
+def test_owner_dies_after_the_last_waiter_has_left(mortals: Processes) -> None:
+    mutex, taken, go = lending(), mortals.flag(), mortals.flag()
 
     def die() -> None:
         mutex.acquire()
         taken.raise_()
         go.wait()
 
-    dead = processes.start(die)
+    dead = mortals.start(die)
     taken.wait()
-    waiter = processes.start(mutex.acquire)
+    waiter = mortals.start(mutex.acquire)
     waiter.until_asleep()
     waiter.kill()
     go.raise_()

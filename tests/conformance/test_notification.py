@@ -254,9 +254,9 @@ def test_every_flag_has_its_own_conversation(world: World) -> None:
     assert notification.bits == 0
 
 
-def test_killed_waiter_swallows_no_flag(processes: Processes) -> None:
+def test_killed_waiter_swallows_no_flag(mortals: Processes) -> None:
     notification = Notification()
-    waiters = [processes.start(notification.wait, 1) for _ in range(2)]
+    waiters = [mortals.start(notification.wait, 1) for _ in range(2)]
     for waiter in waiters:
         waiter.until_asleep()
     for waiter in waiters:

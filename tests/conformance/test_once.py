@@ -155,12 +155,12 @@ def test_time_out_names_who_runs_it(processes: Processes, timeout: float) -> Non
     assert runner.result() is True
 
 
-def test_when_the_runner_dies_one_who_waits_takes_over(processes: Processes) -> None:
-    once, begun = Once(), processes.flag()
+def test_when_the_runner_dies_one_who_waits_takes_over(mortals: Processes) -> None:
+    once, begun = Once(), mortals.flag()
 
     def run() -> None:
         begun.raise_()
-        signal.pause()
+        mortals.rest()
 
     def take_over() -> int:
         with once.running() as turn:
@@ -169,23 +169,23 @@ def test_when_the_runner_dies_one_who_waits_takes_over(processes: Processes) -> 
             return turn.died.pid
         return 0
 
-    dying = processes.start(once.call, run)
+    dying = mortals.start(once.call, run)
     begun.wait()
-    waiter = processes.start(take_over)
+    waiter = mortals.start(take_over)
     waiter.until_asleep()
     dying.kill()
     assert waiter.result() == dying.pid
     assert once.done
 
 
-def test_when_the_runner_died_the_next_who_comes_is_told_until_one_has_run_it(processes: Processes) -> None:
-    once, begun = Once(), processes.flag()
+def test_when_the_runner_died_the_next_who_comes_is_told_until_one_has_run_it(mortals: Processes) -> None:
+    once, begun = Once(), mortals.flag()
 
     def run() -> None:
         begun.raise_()
-        signal.pause()
+        mortals.rest()
 
-    dying = processes.start(once.call, run)
+    dying = mortals.start(once.call, run)
     begun.wait()
     dying.kill()
     assert (once.done, once.statistics().state) == (False, "runner died")

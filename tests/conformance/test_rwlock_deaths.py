@@ -204,12 +204,12 @@ def test_readers_are_told_though_nobody_repairs(world: World) -> None:
 
 
 @pytest.mark.parametrize("prefer", ["writers", "arrival"])
-def test_readers_go_on_when_the_writer_before_them_is_killed(processes: Processes, prefer: Prefer) -> None:
+def test_readers_go_on_when_the_writer_before_them_is_killed(mortals: Processes, prefer: Prefer) -> None:
     lock = RWLock(prefer=prefer)
-    reader = Inside(processes, lock.reading)
-    writer = processes.start(pass_through, lock.writing)
+    reader = Inside(mortals, lock.reading)
+    writer = mortals.start(pass_through, lock.writing)
     writer.until_asleep()
-    behind = asleep(processes, lock.reading)
+    behind = asleep(mortals, lock.reading)
     writer.kill()
     assert behind.result()
     reader.leave()
@@ -217,13 +217,13 @@ def test_readers_go_on_when_the_writer_before_them_is_killed(processes: Processe
 
 
 @any_preference
-def test_a_killed_waiter_is_passed_over(processes: Processes, prefer: Prefer) -> None:
+def test_a_killed_waiter_is_passed_over(mortals: Processes, prefer: Prefer) -> None:
     lock = RWLock(prefer=prefer)
-    writer = Inside(processes, lock.writing)
-    waiting = [processes.start(pass_through, block) for block in (lock.writing, lock.reading)]
+    writer = Inside(mortals, lock.writing)
+    waiting = [mortals.start(pass_through, block) for block in (lock.writing, lock.reading)]
     for waiter in waiting:
         waiter.until_asleep()
-    others = [asleep(processes, block) for block in (lock.writing, lock.reading)]
+    others = [asleep(mortals, block) for block in (lock.writing, lock.reading)]
     for waiter in waiting:
         waiter.kill()
     writer.leave()
@@ -231,19 +231,19 @@ def test_a_killed_waiter_is_passed_over(processes: Processes, prefer: Prefer) ->
     assert lock.statistics().state == "free"
 
 
-def test_nobody_is_there_after_a_killed_waiter(processes: Processes) -> None:
+def test_nobody_is_there_after_a_killed_waiter(mortals: Processes) -> None:
     lock = RWLock()
     with lock.reading():
-        writer = processes.start(pass_through, lock.writing)
+        writer = mortals.start(pass_through, lock.writing)
         writer.until_asleep()
         writer.kill()
         # Nobody was told: who comes finds it.
-        assert processes.start(pass_through, lock.reading).result()
+        assert mortals.start(pass_through, lock.reading).result()
     with lock.writing(timeout=0):
         pass
 
 
-def test_a_killed_upgrader_is_no_obstacle(processes: Processes) -> None:
+def test_a_killed_upgrader_is_no_obstacle(mortals: Processes) -> None:
     lock = RWLock()
 
     def upgrade() -> None:
@@ -251,32 +251,32 @@ def test_a_killed_upgrader_is_no_obstacle(processes: Processes) -> None:
             lock.upgrade()
 
     with lock.reading():
-        first = processes.start(upgrade)
+        first = mortals.start(upgrade)
         first.until_asleep()
-        behind = asleep(processes, lock.writing)
+        behind = asleep(mortals, lock.writing)
         first.kill()
         with pytest.raises(TimedOut):
-            assert processes.start(pass_through, lambda: lock.writing(timeout=0)).result()
+            assert mortals.start(pass_through, lambda: lock.writing(timeout=0)).result()
         assert lock.upgrade(timeout=0)
         assert not behind.ended
     assert behind.result()
 
 
-def test_a_killed_reader_and_a_killed_writer(processes: Processes) -> None:
-    lock, never = RWLock(), processes.flag()
+def test_a_killed_reader_and_a_killed_writer(mortals: Processes) -> None:
+    lock, never = RWLock(), mortals.flag()
 
     def stay(block: Callable[[], AbstractContextManager[object]]) -> None:
         with block():
             never.wait()
 
-    reader = processes.start(stay, lock.reading)
+    reader = mortals.start(stay, lock.reading)
     until(lambda: lock.statistics().readers == 1, "the reader")
-    waiting = asleep(processes, lock.writing)
+    waiting = asleep(mortals, lock.writing)
     reader.kill()
     assert waiting.result()
-    writer = processes.start(stay, lock.writing)
+    writer = mortals.start(stay, lock.writing)
     until(lambda: lock.statistics().state == "written", "the writer")
-    told = processes.start(read_and_tell, lock)
+    told = mortals.start(read_and_tell, lock)
     told.until_asleep()
     writer.kill()
     assert told.result() == writer.pid

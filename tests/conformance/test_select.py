@@ -148,17 +148,17 @@ def test_what_the_operation_raises(world: World) -> None:
         select(never.wait, closed.acquire)
 
 
-def test_a_mutex_of_the_dead_raises_and_the_rest_is_untouched(processes: Processes) -> None:
-    lock, held, never, jobs = Mutex(), processes.flag(), processes.flag(), Queue(4, 8)
+def test_a_mutex_of_the_dead_raises_and_the_rest_is_untouched(mortals: Processes) -> None:
+    lock, held, never, jobs = Mutex(), mortals.flag(), mortals.flag(), Queue(4, 8)
 
     def hold() -> None:
         lock.acquire()
         held.raise_()
         never.wait()
 
-    owner = processes.start(hold)
+    owner = mortals.start(hold)
     held.wait()
-    waiter = processes.start(select, jobs.get, lock.acquire)
+    waiter = mortals.start(select, jobs.get, lock.acquire)
     waiter.until_asleep()
     owner.kill()
     with pytest.raises(OwnerDiedError):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.conformance.backends import SOON, Processes, Threads, disturbed, until
-from underpass import ClosedError, MisuseError, ResetError, Semaphore, TimedOut, WouldBlock
+from underpass import ClosedError, MisuseError, Queue, ResetError, Semaphore, TimedOut, WouldBlock
 
 World = Threads | Processes
 
@@ -198,6 +198,34 @@ def test_semaphore_of_one_excludes(world: World) -> None:
     memory.close()
 
 
+def test_one_keeps_apart_what_several_do_to_a_queue(world: World) -> None:
+    seat, total, each = Semaphore(1), Queue(1, 8), 10
+    total.put(b"0")
+
+    def count() -> None:
+        for _ in range(each):
+            with seat.holding():
+                # It is empty, or full, for who comes between.
+                total.put_nowait(b"%d" % (int(total.get_nowait()) + 1))
+
+    for actor in [world.start(count) for _ in range(3)]:
+        actor.result()
+    assert int(total.get_nowait()) == 3 * each
+
+
+def test_who_waits_at_one_that_is_unlinked_still_gets_its_unit(world: World) -> None:
+    semaphore = Semaphore.create("units", 0)
+    waiter = world.start(semaphore.acquire)
+    waiter.until_asleep()
+    semaphore.unlink()
+    # That name is free for another one, and nothing of the old one is seen there.
+    other = Semaphore.create("units", 0)
+    semaphore.release()
+    assert waiter.result() is True
+    assert [semaphore.value, other.value] == [0, 0]
+    other.unlink()
+
+
 def test_units_are_conserved_under_contention(world: World) -> None:
     semaphore = Semaphore(3, limit=3)
 
@@ -233,9 +261,9 @@ def test_two_ping_pong(world: World) -> None:
     assert ping.value == pong.value == 0
 
 
-def test_killed_waiter_swallows_no_unit(processes: Processes) -> None:
+def test_killed_waiter_swallows_no_unit(mortals: Processes) -> None:
     semaphore = Semaphore(0)
-    waiters = [processes.start(semaphore.acquire) for _ in range(3)]
+    waiters = [mortals.start(semaphore.acquire) for _ in range(3)]
     for waiter in waiters:
         waiter.until_asleep()
     waiters[0].kill()
@@ -244,15 +272,15 @@ def test_killed_waiter_swallows_no_unit(processes: Processes) -> None:
     assert waiters[2].result()
 
 
-def test_what_the_dead_acquired_stays_acquired(processes: Processes) -> None:
-    semaphore, acquired, never = Semaphore(1), processes.flag(), processes.flag()
+def test_what_the_dead_acquired_stays_acquired(mortals: Processes) -> None:
+    semaphore, acquired, never = Semaphore(1), mortals.flag(), mortals.flag()
 
     def hold() -> None:
         semaphore.acquire()
         acquired.raise_()
         never.wait()
 
-    holder = processes.start(hold)
+    holder = mortals.start(hold)
     acquired.wait()
     holder.kill()
     with pytest.raises(WouldBlock):

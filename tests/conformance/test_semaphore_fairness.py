@@ -337,9 +337,9 @@ def test_units_are_conserved_under_contention(world: World, fairness: Fairness) 
 
 
 @HANDED_OVER
-def test_killed_waiter_is_passed_over(processes: Processes, fairness: Fairness) -> None:
+def test_killed_waiter_is_passed_over(mortals: Processes, fairness: Fairness) -> None:
     semaphore = _made(fairness)
-    waiters = _sleepers(processes, semaphore, 3)
+    waiters = _sleepers(mortals, semaphore, 3)
     waiters[0].kill()
     semaphore.release(2)
     assert waiters[1].result()
@@ -348,10 +348,10 @@ def test_killed_waiter_is_passed_over(processes: Processes, fairness: Fairness) 
 
 
 @HANDED_OVER
-def test_unit_of_one_who_was_served_and_never_came_is_handed_on(processes: Processes, fairness: Fairness) -> None:
+def test_unit_of_one_who_was_served_and_never_came_is_handed_on(mortals: Processes, fairness: Fairness) -> None:
     semaphore = _made(fairness)
-    waiters = _sleepers(processes, semaphore, 2)
-    waiters[0].signal(signal.SIGSTOP)
+    waiters = _sleepers(mortals, semaphore, 2)
+    waiters[0].stop()
     semaphore.release()
     assert semaphore.value == 0
     waiters[0].kill()
@@ -359,10 +359,10 @@ def test_unit_of_one_who_was_served_and_never_came_is_handed_on(processes: Proce
 
 
 @HANDED_OVER
-def test_unit_of_the_dead_is_there_for_who_comes_next(processes: Processes, fairness: Fairness) -> None:
+def test_unit_of_the_dead_is_there_for_who_comes_next(mortals: Processes, fairness: Fairness) -> None:
     semaphore = _made(fairness)
-    waiters = _sleepers(processes, semaphore, 1)
-    waiters[0].signal(signal.SIGSTOP)
+    waiters = _sleepers(mortals, semaphore, 1)
+    waiters[0].stop()
     semaphore.release()
     waiters[0].kill()
     assert semaphore.acquire(timeout=None) is True

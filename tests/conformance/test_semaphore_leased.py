@@ -6,7 +6,7 @@ import pickle
 import random
 import signal
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import pytest
 
@@ -39,8 +39,7 @@ class Holder:
         return self
 
     def kill(self) -> None:
-        assert isinstance(self.actor, ProcessActor)
-        self.actor.kill()
+        cast("ProcessActor[None]", self.actor).kill()
 
     def end(self) -> None:
         """Let it end with what it holds."""
@@ -125,10 +124,10 @@ def test_end_of_a_thread_frees_nothing_and_another_gives_back(threads: Threads) 
 
 
 @EACH
-def test_waiter_gets_the_unit_of_one_who_dies(processes: Processes, fairness: Fairness) -> None:
+def test_waiter_gets_the_unit_of_one_who_dies(mortals: Processes, fairness: Fairness) -> None:
     semaphore = made(1, fairness)
-    holder = Holder(processes, semaphore).until_it_holds()
-    waiting = asleep(processes, taken_and_given(semaphore))
+    holder = Holder(mortals, semaphore).until_it_holds()
+    waiting = asleep(mortals, taken_and_given(semaphore))
     holder.kill()
     waiting.result()
     assert semaphore.value == 1
@@ -150,9 +149,9 @@ def test_unit_of_one_who_ends_goes_to_who_waits(world: World, fairness: Fairness
 
 
 @EACH
-def test_units_of_the_dead_are_there_for_who_comes_next(processes: Processes, fairness: Fairness) -> None:
+def test_units_of_the_dead_are_there_for_who_comes_next(mortals: Processes, fairness: Fairness) -> None:
     semaphore = made(3, fairness)
-    holder = Holder(processes, semaphore, units=3).until_it_holds()
+    holder = Holder(mortals, semaphore, units=3).until_it_holds()
     with pytest.raises(WouldBlock):
         semaphore.acquire_nowait()
     with pytest.raises(TimedOut, match=rf"value is 0, held by pid {holder.actor.pid} \(3\)"):
@@ -165,11 +164,11 @@ def test_units_of_the_dead_are_there_for_who_comes_next(processes: Processes, fa
 
 
 @EACH
-def test_only_what_the_dead_held_comes_back(processes: Processes, fairness: Fairness) -> None:
+def test_only_what_the_dead_held_comes_back(mortals: Processes, fairness: Fairness) -> None:
     semaphore = made(3, fairness)
-    mortal, other = (Holder(processes, semaphore).until_it_holds() for _ in range(2))
+    mortal, other = (Holder(mortals, semaphore).until_it_holds() for _ in range(2))
     semaphore.acquire()
-    waiting = [asleep(processes, taken_and_given(semaphore)) for _ in range(2)]
+    waiting = [asleep(mortals, taken_and_given(semaphore)) for _ in range(2)]
     mortal.kill()
     for waiter in waiting:
         waiter.result()
@@ -181,14 +180,14 @@ def test_only_what_the_dead_held_comes_back(processes: Processes, fairness: Fair
 
 
 @EACH
-def test_one_who_came_to_hold_later_is_watched(processes: Processes, fairness: Fairness) -> None:
+def test_one_who_came_to_hold_later_is_watched(mortals: Processes, fairness: Fairness) -> None:
     semaphore = made(1, fairness)
-    first = Holder(processes, semaphore).until_it_holds()
-    second = Holder(processes, semaphore)
+    first = Holder(mortals, semaphore).until_it_holds()
+    second = Holder(mortals, semaphore)
     second.actor.until_asleep()
-    third = Holder(processes, semaphore)
+    third = Holder(mortals, semaphore)
     third.actor.until_asleep()
-    last = asleep(processes, taken_and_given(semaphore))
+    last = asleep(mortals, taken_and_given(semaphore))
     first.kill()
     until(lambda: semaphore.statistics().holders, "a holder after the first")
     ((peer, units),) = semaphore.statistics().holders
@@ -202,10 +201,10 @@ def test_one_who_came_to_hold_later_is_watched(processes: Processes, fairness: F
     assert semaphore.value == 1
 
 
-def test_one_who_came_later_and_went_first_is_watched(processes: Processes) -> None:
+def test_one_who_came_later_and_went_first_is_watched(mortals: Processes) -> None:
     semaphore = made(1, "priority")
     semaphore.acquire()
-    waiting = asleep(processes, taken_and_given(semaphore))
+    waiting = asleep(mortals, taken_and_given(semaphore))
 
     def take() -> None:
         with priority(9):
@@ -213,8 +212,8 @@ def test_one_who_came_later_and_went_first_is_watched(processes: Processes) -> N
         has.raise_()
         never.wait()
 
-    has, never = processes.flag(), processes.flag()
-    urgent = processes.start(take)
+    has, never = mortals.flag(), mortals.flag()
+    urgent = mortals.start(take)
     urgent.until_asleep()
     semaphore.release()
     has.wait()
@@ -224,13 +223,13 @@ def test_one_who_came_later_and_went_first_is_watched(processes: Processes) -> N
 
 
 @EACH
-def test_killed_waiter_is_passed_over(processes: Processes, fairness: Fairness) -> None:
+def test_killed_waiter_is_passed_over(mortals: Processes, fairness: Fairness) -> None:
     semaphore = made(2, fairness)
     semaphore.acquire()
     semaphore.acquire()
-    killed = processes.start(semaphore.acquire)
+    killed = mortals.start(semaphore.acquire)
     killed.until_asleep()
-    waiters = [asleep(processes, taken_and_given(semaphore)) for _ in range(2)]
+    waiters = [asleep(mortals, taken_and_given(semaphore)) for _ in range(2)]
     killed.kill()
     semaphore.release(2)
     for waiter in waiters:
@@ -239,13 +238,15 @@ def test_killed_waiter_is_passed_over(processes: Processes, fairness: Fairness) 
 
 
 @EACH
-def test_unit_of_one_who_was_served_and_never_came_is_handed_on(processes: Processes, fairness: Fairness) -> None:
+def test_unit_of_one_who_was_served_and_never_came_is_handed_on(mortals: Processes, fairness: Fairness) -> None:
     semaphore = made(1, fairness)
     semaphore.acquire()
-    stopped = processes.start(semaphore.acquire)
+    stopped = mortals.start(semaphore.acquire)
     stopped.until_asleep()
-    other = asleep(processes, taken_and_given(semaphore))
-    stopped.signal(signal.SIGSTOP)
+    other = asleep(mortals, taken_and_given(semaphore))
+    # Who comes has woken it, so that it watches.
+    stopped.until_asleep()
+    stopped.stop()
     semaphore.release()
     stopped.kill()
     other.result()
@@ -301,16 +302,16 @@ def test_newcomer_does_not_overtake(world: World, fairness: Fairness) -> None:
     assert semaphore.value == 1
 
 
-def test_newcomer_may_overtake_where_whoever_comes_first_gets_it(processes: Processes) -> None:
+def test_newcomer_may_overtake_where_whoever_comes_first_gets_it(mortals: Processes) -> None:
     semaphore = Semaphore(1, leased=True)
     semaphore.acquire()
-    first = processes.start(taken_and_given(semaphore))
+    first = mortals.start(taken_and_given(semaphore))
     first.until_asleep()
-    first.signal(signal.SIGSTOP)
+    first.stop()
     semaphore.release()
     assert semaphore.acquire_nowait()
     semaphore.release()
-    first.signal(signal.SIGCONT)
+    first.resume()
     first.result()
     assert semaphore.value == 1
 
@@ -383,7 +384,7 @@ def test_units_are_conserved_under_contention_and_deaths(processes: Processes, f
             if dice.random() < 0.9:
                 semaphore.release()
             elif semaphore.value == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                processes.die()
             else:
                 semaphore.release()
 

@@ -140,9 +140,9 @@ def test_a_lock_that_was_not_acquired_makes_no_section(world: World) -> None:
 # ── deaths ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_death_of_its_owner_is_told_until_it_is_repaired(processes: Processes) -> None:
-    lock, taken, done = SpinLock(), Semaphore(0), processes.flag()
-    holder = processes.start(hold, lock, taken, done)
+def test_the_death_of_its_owner_is_told_until_it_is_repaired(mortals: Processes) -> None:
+    lock, taken, done = SpinLock(), Semaphore(0), mortals.flag()
+    holder = mortals.start(hold, lock, taken, done)
     taken.acquire()
 
     def wait() -> int:
@@ -151,7 +151,7 @@ def test_the_death_of_its_owner_is_told_until_it_is_repaired(processes: Processe
         Semaphore(1).acquire()
         return caught.value.pid
 
-    waiter = processes.start(wait)
+    waiter = mortals.start(wait)
     waiter.until_asleep()
     holder.kill()
     assert waiter.result() == holder.pid

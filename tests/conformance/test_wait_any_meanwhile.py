@@ -121,17 +121,17 @@ def test_what_was_rung_for_while_a_handler_waited_is_seen_after_it(processes: Pr
 
 
 @pytest.mark.parametrize("fairness", ["barging", "arrival", "priority"])
-def test_the_death_of_a_mutexs_owner(processes: Processes, fairness: Any) -> None:
-    lock, held, never = Mutex(fairness=fairness), processes.flag(), processes.flag()
+def test_the_death_of_a_mutexs_owner(mortals: Processes, fairness: Any) -> None:
+    lock, held, never = Mutex(fairness=fairness), mortals.flag(), mortals.flag()
 
     def hold() -> None:
         lock.acquire()
         held.raise_()
         never.wait()
 
-    owner = processes.start(hold)
+    owner = mortals.start(hold)
     held.wait()
-    looks = [processes.start(onlooker, Event(), lock) for _ in range(3)]
+    looks = [mortals.start(onlooker, Event(), lock) for _ in range(3)]
     for one in looks:
         one.until_asleep()
     owner.kill()
@@ -145,27 +145,27 @@ def test_the_death_of_a_mutexs_owner(processes: Processes, fairness: Any) -> Non
 
 
 @pytest.mark.parametrize("fairness", ["barging", "arrival", "priority"])
-def test_the_death_of_one_who_leased_a_unit(processes: Processes, fairness: Any) -> None:
-    units, held, never = Semaphore(1, fairness=fairness, leased=True), processes.flag(), processes.flag()
+def test_the_death_of_one_who_leased_a_unit(mortals: Processes, fairness: Any) -> None:
+    units, held, never = Semaphore(1, fairness=fairness, leased=True), mortals.flag(), mortals.flag()
 
     def hold() -> None:
         units.acquire()
         held.raise_()
         never.wait()
 
-    first = processes.start(hold)
+    first = mortals.start(hold)
     held.wait()
-    looks = [processes.start(onlooker, Event(), units) for _ in range(2)]
+    looks = [mortals.start(onlooker, Event(), units) for _ in range(2)]
     for one in looks:
         one.until_asleep()
     first.kill()
     assert [one.result() for one in looks] == [[1]] * 2
     # One that was on nobody's roster when the onlooker fell asleep.
     units.acquire()
-    looks = [processes.start(onlooker, Event(), units) for _ in range(2)]
+    looks = [mortals.start(onlooker, Event(), units) for _ in range(2)]
     for one in looks:
         one.until_asleep()
-    second = processes.start(hold)
+    second = mortals.start(hold)
     second.until_asleep()
     units.release()
     held.wait()
@@ -174,11 +174,11 @@ def test_the_death_of_one_who_leased_a_unit(processes: Processes, fairness: Any)
 
 
 @pytest.mark.parametrize("fairness", ["barging", "arrival", "priority"])
-def test_the_death_of_one_who_was_handed_a_mutex_before(processes: Processes, fairness: Any) -> None:
+def test_the_death_of_one_who_was_handed_a_mutex_before(mortals: Processes, fairness: Any) -> None:
     """The onlooker has to watch each owner in turn."""
-    lock, never = Mutex(fairness=fairness), processes.flag()
-    held = [processes.flag() for _ in range(3)]
-    go = [processes.flag() for _ in range(3)]
+    lock, never = Mutex(fairness=fairness), mortals.flag()
+    held = [mortals.flag() for _ in range(3)]
+    go = [mortals.flag() for _ in range(3)]
 
     def hold(place: int) -> None:
         with lock:
@@ -190,17 +190,17 @@ def test_the_death_of_one_who_was_handed_a_mutex_before(processes: Processes, fa
         held[2].raise_()
         never.wait()
 
-    first = processes.start(hold, 0)
+    first = mortals.start(hold, 0)
     held[0].wait()
-    second = processes.start(hold, 1)
+    second = mortals.start(hold, 1)
     second.until_asleep()
-    looks = processes.start(onlooker, Event(), lock)
+    looks = mortals.start(onlooker, Event(), lock)
     looks.until_asleep()
     go[0].raise_()
     first.result()
     held[1].wait()
     # Not sooner: who barges is in no order.
-    last = processes.start(hold_for_ever)
+    last = mortals.start(hold_for_ever)
     last.until_asleep()
     go[1].raise_()
     second.result()
@@ -209,9 +209,9 @@ def test_the_death_of_one_who_was_handed_a_mutex_before(processes: Processes, fa
     assert looks.result() == [1]
 
 
-def test_the_death_of_a_taker_of_a_lender_and_of_the_last_putter(processes: Processes) -> None:
+def test_the_death_of_a_taker_of_a_lender_and_of_the_last_putter(mortals: Processes) -> None:
     jobs, room, stream = Queue(2, 8), Queue(1, 8), Queue(2, 8)
-    ready, never = processes.flag(), processes.flag()
+    ready, never = mortals.flag(), mortals.flag()
     jobs.put(b"job")
 
     def take() -> None:
@@ -232,9 +232,9 @@ def test_the_death_of_a_taker_of_a_lender_and_of_the_last_putter(processes: Proc
             never.wait()
 
     for work, what in ((take, jobs), (lend, room.room), (produce, stream)):
-        worker = processes.start(work)
+        worker = mortals.start(work)
         ready.wait()
-        looks = [processes.start(onlooker, Event(), what) for _ in range(2)]
+        looks = [mortals.start(onlooker, Event(), what) for _ in range(2)]
         for one in looks:
             one.until_asleep()
         worker.kill()
@@ -246,13 +246,13 @@ def test_the_death_of_a_taker_of_a_lender_and_of_the_last_putter(processes: Proc
 
 
 @pytest.mark.parametrize("fairness", ["arrival", "priority"])
-def test_the_unit_of_one_who_was_served_and_never_came(processes: Processes, fairness: Any) -> None:
+def test_the_unit_of_one_who_was_served_and_never_came(mortals: Processes, fairness: Any) -> None:
     units = Semaphore(0, fairness=fairness)
-    direct = processes.start(units.acquire)
+    direct = mortals.start(units.acquire)
     direct.until_asleep()
-    looks = processes.start(onlooker, Event(), units)
+    looks = mortals.start(onlooker, Event(), units)
     looks.until_asleep()
-    direct.signal(signal.SIGSTOP)
+    direct.stop()
     units.release()
     looks.until_asleep()
     direct.kill()
@@ -261,9 +261,9 @@ def test_the_unit_of_one_who_was_served_and_never_came(processes: Processes, fai
 
 
 @member
-def test_an_onlooker_that_dies_keeps_nobody_back(processes: Processes, kind: Kind) -> None:
-    it = scene(processes, kind)
-    looks = [processes.start(onlooker, Event(), it.seen) for _ in range(3)]
+def test_an_onlooker_that_dies_keeps_nobody_back(mortals: Processes, kind: Kind) -> None:
+    it = scene(mortals, kind)
+    looks = [mortals.start(onlooker, Event(), it.seen) for _ in range(3)]
     for one in looks:
         one.until_asleep()
     looks[1].kill()
@@ -297,10 +297,10 @@ def test_the_bell_of_the_dead_is_taken_back_and_used_again(processes: Processes,
 # ── crowds ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_as_many_queues_as_one_sleep_has_room_for(processes: Processes) -> None:
+def test_as_many_queues_as_one_sleep_has_room_for(mortals: Processes) -> None:
     """Of each a baton and what was announced are slept on, and some lives."""
     queues = [Queue(2, 8) for _ in range(24)]
-    taken, never = processes.flag(), processes.flag()
+    taken, never = mortals.flag(), mortals.flag()
     queues[-1].put(b"job")
 
     def take() -> None:
@@ -309,9 +309,9 @@ def test_as_many_queues_as_one_sleep_has_room_for(processes: Processes) -> None:
         never.wait()
         del lease
 
-    taker = processes.start(take)
+    taker = mortals.start(take)
     taken.wait()
-    looks = [processes.start(onlooker, *queues) for _ in range(2)]
+    looks = [mortals.start(onlooker, *queues) for _ in range(2)]
     for one in looks:
         one.until_asleep()
     taker.kill()
@@ -319,20 +319,20 @@ def test_as_many_queues_as_one_sleep_has_room_for(processes: Processes) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 499, 999])
-def test_a_thousand_members(world: World, place: int) -> None:
+def test_a_thousand_members(machine: World, place: int) -> None:
     """Several bear the same mark."""
-    many, begins = [Event() for _ in range(1000)], world.flag()
+    many, begins = [Event() for _ in range(1000)], machine.flag()
 
     def look() -> list[int]:
         begins.raise_()
         return onlooker(*many)
 
-    looks = world.start(look)
+    looks = machine.start(look)
     begins.wait()
     many[place].set()
     assert looks.result() == [place]
     many[place - 1].set()
-    assert world.start(onlooker, *many).result() == sorted([place, (place - 1) % 1000])
+    assert machine.start(onlooker, *many).result() == sorted([place, (place - 1) % 1000])
 
 
 def test_a_thousand_members_one_after_the_other(threads: Threads) -> None:

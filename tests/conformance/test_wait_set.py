@@ -115,11 +115,11 @@ def test_it_takes_nothing_and_says_all_again_and_again(members: WaitSet) -> None
         members.wait(timeout=0)
 
 
-def test_a_mutex_is_ready_when_it_is_free_or_its_owner_has_died(processes: Processes, members: WaitSet) -> None:
+def test_a_mutex_is_ready_when_it_is_free_or_its_owner_has_died(mortals: Processes, members: WaitSet) -> None:
     mutex = Mutex()
     members.add(mutex)
     assert members.wait() == [mutex]
-    owner = processes.start(acquire_and_die, mutex)
+    owner = mortals.start(acquire_and_die, mutex)
     owner.die()
     assert members.wait() == [mutex]
     with pytest.raises(underpass.OwnerDiedError):
@@ -147,10 +147,10 @@ def hold(mutex: Mutex, held: Event) -> None:
     signal.pause()
 
 
-def test_what_a_dead_putter_had_reserved_is_room_again(processes: Processes, members: WaitSet) -> None:
+def test_what_a_dead_putter_had_reserved_is_room_again(mortals: Processes, members: WaitSet) -> None:
     queue = Queue(capacity=1)
     members.add(queue.room)
-    putter = processes.start(loan_and_die, queue)
+    putter = mortals.start(loan_and_die, queue)
     putter.die()
     assert len(members.wait()) == 1
     queue.put_nowait(b"a")
@@ -206,13 +206,13 @@ def test_a_process_that_is_gone() -> None:
         underpass.process(child)
 
 
-def test_wait_any_takes_descriptors(world: World) -> None:
+def test_wait_any_takes_descriptors(machine: World) -> None:
     readable, writable = os.pipe()
     queue = Queue()
     try:
         with pytest.raises(TimedOut, match="any of"):
             wait_any(queue, readable, timeout=SOON)
-        actor = world.start(queue.put, b"a")
+        actor = machine.start(queue.put, b"a")
         assert wait_any(queue, readable) == [queue]
         actor.result()
         os.write(writable, b"a")
@@ -222,12 +222,12 @@ def test_wait_any_takes_descriptors(world: World) -> None:
         os.close(writable)
 
 
-def test_a_thousand(world: World, members: WaitSet) -> None:
+def test_a_thousand(machine: World, members: WaitSet) -> None:
     events = [Event() for _ in range(1000)]
     for event in events:
         members.add(event)
     for index in (0, 999, 500):
-        actor = world.start(events[index].set)
+        actor = machine.start(events[index].set)
         assert members.wait() == [events[index]]
         actor.result()
         events[index].clear()
@@ -443,7 +443,7 @@ def test_ready_of_a_closed_set(members: WaitSet) -> None:
 # ── other loops ──
 
 
-def test_its_descriptor_is_readable_while_something_is_ready(world: World, members: WaitSet) -> None:
+def test_its_descriptor_is_readable_while_something_is_ready(machine: World, members: WaitSet) -> None:
     event, queue = Event(), Queue()
     members.add(event)
     members.add(queue)
@@ -451,7 +451,7 @@ def test_its_descriptor_is_readable_while_something_is_ready(world: World, membe
     with pytest.raises(TimedOut):
         members.wait(timeout=0)
     assert not is_readable(descriptor)
-    actor = world.start(event.set)
+    actor = machine.start(event.set)
     assert is_readable(descriptor, 30)
     actor.result()
     assert members.wait(timeout=0) == [event]
@@ -475,17 +475,17 @@ def test_what_is_ready_before_the_descriptor_is_asked_for(members: WaitSet) -> N
 # ── deaths ──
 
 
-def test_a_killed_owner_of_a_set_costs_nobody_anything(processes: Processes) -> None:
+def test_a_killed_owner_of_a_set_costs_nobody_anything(mortals: Processes) -> None:
     event = Event()
     ready = Event()
-    watcher = processes.start(watch, event, ready)
+    watcher = mortals.start(watch, event, ready)
     ready.wait()
     watcher.kill()
     event.set()
     event.clear()
     with WaitSet() as members:
         members.add(event)
-        actor = processes.start(event.set)
+        actor = mortals.start(event.set)
         assert members.wait() == [event]
         actor.result()
     underpass.Space.default().sweep()
@@ -541,8 +541,8 @@ def watch(event: Event, ready: Event) -> None:
     members.wait()
 
 
-def test_a_loop_that_looks_again_by_itself_is_told_once(world: World) -> None:
-    units, go = Semaphore(0), world.flag()
+def test_a_loop_that_looks_again_by_itself_is_told_once(machine: World) -> None:
+    units, go = Semaphore(0), machine.flag()
     with WaitSet() as members:
         members.add(units)
         poll = select.poll()
@@ -553,7 +553,7 @@ def test_a_loop_that_looks_again_by_itself_is_told_once(world: World) -> None:
             go.wait()
             units.release(2)
 
-        actor = world.start(partner)
+        actor = machine.start(partner)
         # Processes that come are told of as well.
         while poll.poll(0):
             assert members.ready() == []

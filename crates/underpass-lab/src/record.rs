@@ -2,6 +2,7 @@
 
 use crate::choice::{Choice, Object, Pending, Process, Task};
 use crate::token::Word;
+use crate::world::Fate;
 
 /// How a schedule ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +39,8 @@ pub enum Thing {
     Baton(Task),
     /// Whether a process, or one of its threads, lives.
     Life(Process),
+    /// Whether a process is to be killed or stopped by another: its steps come before that or after.
+    Fate(Process),
     /// The clock, which time-outs move.
     Clock,
     /// How many faults there may still be.
@@ -95,6 +98,8 @@ struct Step {
     choice: Choice,
     /// It is whether an operation was refused: which chance to do so since the last choice of another kind.
     chance: Option<u32>,
+    /// It is what another process has sent.
+    fate: Option<Fate>,
     running: Option<Task>,
     options: usize,
     pending: usize,
@@ -159,6 +164,19 @@ impl Record {
         }
     }
 
+    /// The step that has begun is what another process has sent.
+    pub fn mark_fate(&mut self, fate: Fate) {
+        if let Some(step) = self.steps.last_mut() {
+            step.fate = Some(fate);
+        }
+    }
+
+    /// What came in a step that another process had sent; none: the task went on.
+    #[must_use]
+    pub fn fate(&self, step: usize) -> Option<Fate> {
+        self.steps[step].fate
+    }
+
     /// Which chance to refuse an operation the step was, since the last choice of another kind; none: it was another choice.
     #[must_use]
     pub fn chance(&self, step: usize) -> Option<u32> {
@@ -197,6 +215,7 @@ impl Record {
         self.steps.push(Step {
             choice,
             chance: None,
+            fate: None,
             running,
             options: self.options.len(),
             pending: self.pending.len(),

@@ -1,12 +1,13 @@
 //! One schedule after another: what can happen next is listed, chosen, done, and written down.
 
 mod bars;
+mod orders;
 mod ties;
 
 use crate::choice::{Choice, Crossing, Pending, Point, Process, Task};
 use crate::record::{End, Manner, Record, Thing};
 use crate::strategy::Strategy;
-use crate::world::World;
+use crate::world::{Fate, World};
 
 /// How much may happen in one schedule beyond the order of the steps.
 #[derive(Debug, Clone, Copy)]
@@ -175,6 +176,7 @@ impl Schedule {
             }
             let Some(choice) = self.choose() else { return Next::Over };
             match choice {
+                Choice::Run(task) if self.meets_fate(task) => {}
                 Choice::Run(task) => {
                     let stays = self.running == Some(task);
                     self.running = Some(task);
@@ -198,8 +200,7 @@ impl Schedule {
                 }
                 Choice::Kill(process) => {
                     self.left.kills -= 1;
-                    self.tie_death(process);
-                    self.world.kill(process);
+                    self.befall(process, Fate::Dies);
                 }
                 Choice::Stop(process) => {
                     self.left.faults -= 1;
@@ -314,7 +315,7 @@ impl Schedule {
         if left.faults > 0 {
             let asleep = |task: &Task| world.is_left(*task) && world.is_asleep(*task);
             options.extend(world.tasks().filter(asleep).map(Choice::Spurious));
-            let going = |process: &Process| world.can_die(*process) && !world.is_stopped(*process);
+            let going = |process: &Process| world.can_die(*process) && world.goes(*process);
             options.extend(world.processes().filter(going).map(Choice::Stop));
         }
         true

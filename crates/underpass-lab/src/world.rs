@@ -53,11 +53,31 @@ pub struct Traits {
     pub servant: bool,
 }
 
+/// What a process can do to another, which comes to it at its next turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// SIGKILL.
+    Dies,
+    /// SIGSTOP.
+    Stops,
+}
+
+/// Who has stopped a process, and lets it go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// The schedule: a fault.
+    ByFault,
+    /// A process of the program.
+    BySignal,
+}
+
 #[derive(Debug)]
 struct ProcessState {
     traits: Traits,
     dead: bool,
-    stopped: bool,
+    stopped: Option<Stopped>,
+    /// What one of the program has done to it, and it has not come to yet.
+    fate: Option<Fate>,
     /// It has come beyond the start of one of its tasks.
     begun: bool,
 }
@@ -168,7 +188,7 @@ impl World {
 
     /// A new process, which has no task yet.
     pub fn add_process(&mut self, traits: Traits) -> Process {
-        self.processes.push(ProcessState { traits, dead: false, stopped: false, begun: false });
+        self.processes.push(ProcessState { traits, dead: false, stopped: None, fate: None, begun: false });
         Process(self.processes.len() as u32 - 1)
     }
 
@@ -213,6 +233,11 @@ impl World {
         (0..self.tasks.len() as u32).map(Task)
     }
 
+    /// Every task of a process, in order.
+    pub(crate) fn tasks_of(&self, process: Process) -> impl Iterator<Item = Task> + '_ {
+        self.tasks().filter(move |task| self.of_tasks[task.index()] == process)
+    }
+
     /// Every process, in order.
     pub fn processes(&self) -> impl Iterator<Item = Process> + use<> {
         (0..self.processes.len() as u32).map(Process)
@@ -243,10 +268,10 @@ impl World {
         self.processes[process.index()].dead
     }
 
-    /// The process is stopped.
+    /// The process is stopped, and the schedule lets it go on.
     #[must_use]
     pub fn is_stopped(&self, process: Process) -> bool {
-        self.processes[process.index()].stopped
+        self.processes[process.index()].stopped == Some(Stopped::ByFault)
     }
 
     /// The task has returned.
@@ -277,7 +302,13 @@ impl World {
     /// It can go on when it is let.
     #[must_use]
     pub fn can_run(&self, task: Task) -> bool {
-        self.is_left(task) && !self.is_asleep(task) && !self.is_stopped(self.of_tasks[task.index()])
+        let process = self.of_tasks[task.index()];
+        self.is_left(task) && (self.fate(process).is_some() || (!self.is_asleep(task) && self.goes(process)))
+    }
+
+    /// Nobody has stopped it.
+    pub(crate) fn goes(&self, process: Process) -> bool {
+        self.processes[process.index()].stopped.is_none()
     }
 
     /// It sleeps until a time at most, or something is due in it.
@@ -285,7 +316,7 @@ impl World {
     pub fn can_expire(&self, task: Task) -> bool {
         let state = &self.tasks[task.index()];
         let due = if state.asleep { state.sleep.until } else { state.alarm };
-        self.is_left(task) && due.is_some() && !self.is_stopped(state.process)
+        self.is_left(task) && due.is_some() && self.goes(state.process)
     }
 
     /// Has a time pass while a task need not sleep, at whichever point: what is due then it finds out by itself.
@@ -454,6 +485,8 @@ impl World {
     /// A process dies, with all its tasks.
     pub fn kill(&mut self, process: Process) {
         self.processes[process.index()].dead = true;
+        // Whose locks it leaves is theirs to find out.
+        self.unbar(|_| true);
         let mine: Vec<Task> =
             self.tasks().filter(|task| self.of_tasks[task.index()] == process && !self.is_finished(*task)).collect();
         for task in &mine {
@@ -467,7 +500,22 @@ impl World {
 
     /// Stops a process, or lets it go on.
     pub fn stop(&mut self, process: Process, stopped: bool) {
-        self.processes[process.index()].stopped = stopped;
+        self.processes[process.index()].stopped = stopped.then_some(Stopped::ByFault);
+    }
+
+    /// What a process comes to at its next turn.
+    pub(crate) fn fate(&self, process: Process) -> Option<Fate> {
+        self.processes[process.index()].fate
+    }
+
+    /// Has it come to that, or to nothing any more.
+    pub(crate) fn set_fate(&mut self, process: Process, fate: Option<Fate>) {
+        self.processes[process.index()].fate = fate;
+    }
+
+    /// Stops a process until the program lets it go on.
+    pub(crate) fn hold(&mut self, process: Process, held: bool) {
+        self.processes[process.index()].stopped = held.then_some(Stopped::BySignal);
     }
 
     /// What the kernel does at the end of a thread: its baton wakes one, and whoever watches it is told.

@@ -14,7 +14,7 @@ use underpass_lab::strategy::{
     replay::{Follow, Replay},
 };
 use underpass_lab::token::{self, Word};
-use underpass_lab::world::{Traits, World};
+use underpass_lab::world::{Fate, Traits, World};
 use underpass_shm::life::Life;
 
 use crate::handle::reopen_in_lab;
@@ -162,6 +162,21 @@ impl Lab {
         }
     }
 
+    /// Have the running task ``kill``, ``stop`` or ``resume`` a process, and sleep until it has come to that.
+    fn order(&self, py: Python<'_>, what: &str, process: u32) -> PyResult<()> {
+        let process = Process(process);
+        let point = |point| self.kernel.point(point, None).map_err(|_| PyErr::fetch(py));
+        point(Point::Line)?;
+        match what {
+            "kill" => self.kernel.schedule().send(Fate::Dies, process),
+            "stop" => self.kernel.schedule().send(Fate::Stops, process),
+            "resume" => self.kernel.schedule().resume(process),
+            _ => return Err(PyValueError::new_err(format!("order: '{what}' is none of kill, stop, resume"))),
+        }
+        let slept = self.kernel.schedule().sleep_until_sent(process);
+        point(if slept { Point::Awake } else { Point::Line })
+    }
+
     /// Sleep until a task has ended, by itself or by a death.
     fn join(&self, py: Python<'_>, task: u32) -> PyResult<()> {
         self.kernel.join(Task(task)).map_err(|_| PyErr::fetch(py))
@@ -222,7 +237,13 @@ impl Lab {
         let record = &schedule.record;
         let told = |step: usize| {
             let (what, which) = match record.choice(step) {
-                Choice::Run(task) => ("run", task.0),
+                Choice::Run(task) => match record.fate(step) {
+                    None => ("run", task.0),
+                    Some(fate) => {
+                        let process = schedule.world.of_tasks()[task.index()];
+                        (if fate == Fate::Dies { "kill" } else { "stop" }, process.0)
+                    }
+                },
                 Choice::Expire(task) => ("expire", task.0),
                 Choice::Spurious(task) => ("spurious", task.0),
                 Choice::Kill(process) => ("kill", process.0),

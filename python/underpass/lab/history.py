@@ -8,10 +8,11 @@ and Frølund call strict.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from underpass.errors import MisuseError
 
@@ -28,11 +29,13 @@ class Task(NamedTuple):
         process: The process, by number. What dies is a process.
         thread: The thread, by number.
         name: How a report calls it.
+        coroutine: Which task of its event loop calls, by number; 0: the thread itself.
     """
 
     process: int
     thread: int
     name: str
+    coroutine: int = 0
 
     def __str__(self) -> str:
         return self.name
@@ -109,12 +112,20 @@ class History:
 
     def call(self, name: str, arguments: tuple[object, ...], options: Mapping[str, object]) -> Operation:
         """Note that an operation begins."""
-        recording, who = self.recording, self.recording.who()
+        recording, who = self.recording, self.caller()
         heard = recording.listens_to(who)
         operation = Operation(who, name, arguments, options, recording.tick())
         if heard:
             self.operations.append(operation)
         return operation
+
+    def caller(self) -> Task:
+        """Return who calls."""
+        return self.recording.who()
+
+    def of_tasks(self) -> History:
+        """Return the same history, in which the tasks of event loops are the callers."""
+        return HistoryOfTasks(self.recording, self.model, self.name, self.operations)
 
     def end(self, operation: Operation, outcome: object) -> None:
         """Note how an operation ended; not that of a process which is dead: its frames unwind, and nothing happens."""
@@ -123,12 +134,24 @@ class History:
 
     def withdraw(self, operation: Operation) -> None:
         """Forget an operation that did nothing."""
-        self.operations = [other for other in self.operations if other is not operation]
+        self.operations[:] = [other for other in self.operations if other is not operation]
 
     @property
     def deaths(self) -> list[Death]:
         """The processes that were killed during it."""
         return self.recording.deaths
+
+
+class HistoryOfTasks(History):
+    """A history as those write it who await."""
+
+    def caller(self) -> Task:
+        """Return which task of an event loop calls."""
+        who, task = self.recording.who(), asyncio.current_task()
+        if task is None:
+            return who
+        number = self.recording.number_of(task)
+        return who._replace(coroutine=number, name=f"{who.name}, task {number}")
 
 
 class Recording:
@@ -150,6 +173,7 @@ class Recording:
         self._living: dict[int, Task] = {}
         self.histories: list[History] = []
         self.deaths: list[Death] = []
+        self._tasks: dict[asyncio.Task[Any], int] = {}
         self._clock = 0
         self._over = False
 
@@ -163,6 +187,10 @@ class Recording:
         if cls._entered is None:
             raise MisuseError("linearizable(): nobody records here; call it in a program that lab.explore() runs")
         return cls._entered
+
+    def number_of(self, task: asyncio.Task[Any]) -> int:
+        """Number the tasks of event loops in the order in which they come here, from 1."""
+        return self._tasks.setdefault(task, len(self._tasks) + 1)
 
     def tick(self) -> int:
         """Return the next number of the clock."""

@@ -39,6 +39,8 @@ class Cast:
     tasks: list[Task] = field(default_factory=list[Task])
     always: list[Check] = field(default_factory=list[Check])
     at_end: list[Check] = field(default_factory=list[Check])
+    #: One has killed or stopped another.
+    ordered: bool = False
 
 
 class Machine(Protocol):
@@ -46,6 +48,7 @@ class Machine(Protocol):
 
     def add_process(self, mortal: bool, servant: bool, /) -> int: ...  # noqa: D102, FBT001 - those of the lab
     def join(self, task: int, /) -> None: ...  # noqa: D102
+    def order(self, what: str, process: int, /) -> None: ...  # noqa: D102
     def step(self) -> None: ...  # noqa: D102
     def pick(self, count: int, /) -> int: ...  # noqa: D102
     def is_left(self, task: int, /) -> bool: ...  # noqa: D102
@@ -115,6 +118,59 @@ class World:
             if task.process == process:
                 self._lab.join(number)
 
+    def kill(self, process: Process) -> None:
+        """Kill a process, as SIGKILL does, wherever it is: a death that a process of the program brings about, in every schedule.
+
+        Those that the exploration tries (``kills``) come beside it. To one that has ended it does nothing.
+
+        Raises:
+            MisuseError: The program itself does it, which runs before all processes.
+
+        Example:
+            >>> import underpass
+            >>> from underpass import lab
+            >>> def program(world):
+            ...     jobs, taken = underpass.Queue(), underpass.Event()
+            ...     jobs.put(b"job")
+            ...     def take():
+            ...         lease = jobs.take()
+            ...         taken.set()
+            ...         jobs.join()
+            ...     taker = world.process(take)
+            ...     def other():
+            ...         taken.wait()
+            ...         world.kill(taker)
+            ...         assert jobs.get() == b"job"
+            ...     world.process(other)
+            >>> lab.explore(program, schedules=50, seed=1).schedules
+            50
+        """
+        self._order("kill", process)
+
+    def stop(self, process: Process) -> None:
+        """Stop a process, as SIGSTOP does, until `resume`: what is done to it meanwhile it finds then.
+
+        Raises:
+            MisuseError: The program itself does it, which runs before all processes.
+        """
+        self._order("stop", process)
+
+    def resume(self, process: Process) -> None:
+        """Let a process go on that `stop` has stopped, as SIGCONT does.
+
+        Raises:
+            MisuseError: The program itself does it, which runs before all processes.
+        """
+        self._order("resume", process)
+
+    def _order(self, what: str, process: Process) -> None:
+        if self._lab.running is None:
+            raise MisuseError(
+                f"world.{what} is for the processes of a program: while it is set up none of them has begun"
+            )
+        self._cast.ordered = True
+        self._lab.order(what, process.number)
+
     def step(self) -> None:
         """Let others go on: a scheduling point of the program's own, for loops that wait for what no object tells."""
         self._lab.step()
@@ -128,6 +184,12 @@ class World:
             if task.process == process and self._lab.is_left(number)
         ]
         return bool(left) and sleeping.issuperset(left)
+
+    def ended(self, process: Process) -> bool:
+        """Say whether every thread of a process has ended, by itself or by a death."""
+        return not any(
+            task.process == process and self._lab.is_left(number) for number, task in enumerate(self._cast.tasks)
+        )
 
     @property
     def now(self) -> float:

@@ -8,7 +8,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from underpass.errors import EndOfStream, MisuseError
-from underpass.lab.history import History, Raised, Recording
+from underpass.lab.history import History, Operation, Raised, Recording
 from underpass.lab.models.model import Bracket, Model
 from underpass.lab.models.queues import Taken
 
@@ -27,6 +27,7 @@ def linearizable(subject: T, model: Model) -> T:
     When the run of the program has ended, the lab looks for an order of the operations that keeps which came before which and in
     which the model gives every outcome (Wing and Gong, Lowe). An operation in which a process was killed may have happened before
     the death, or never. What the model does not know is refused; ``close``, ``unlink`` and ``statistics`` are not noted.
+    What coroutines await of its ``aio`` is noted too, as done by the task that awaits; one that is cancelled has done nothing.
 
     Args:
         subject: Any object of underpass, or of your own: a proxy of a service, say.
@@ -70,7 +71,7 @@ def _plain(argument: object) -> object:
 class Recorded:
     """Stands for the object."""
 
-    def __init__(self, subject: object, history: History) -> None:
+    def __init__(self, subject: Any, history: History) -> None:
         self._subject = subject
         self._history = history
 
@@ -80,6 +81,10 @@ class Recorded:
 
     def __getattr__(self, name: str) -> Any:
         history, model = self._history, type(self._history.model)
+        if name == "aio":
+            from underpass.lab.recorded_awaits import RecordedFace
+
+            return RecordedFace(self, self._subject.aio, history)
         if name in model.brackets:
             return self._block(name)
         if callable(getattr(model, name, None)) and not hasattr(Model, name):
@@ -103,7 +108,7 @@ class Recorded:
 
         return note
 
-    def _block(self, name: str) -> Callable[..., _Block]:
+    def _block(self, name: str) -> Callable[..., Any]:
         def begin(**options: Any) -> _Block:
             block = getattr(self._subject, name)(**options)
             return _Block(self._history, type(self._history.model).brackets[name], block, options)
@@ -112,13 +117,13 @@ class Recorded:
 
     def __enter__(self) -> Any:
         bracket = type(self._history.model).brackets[""]
-        _noted(self._history, bracket.begin, cast("Any", self._subject).__enter__, seen=bracket.gave)
+        _noted(self._history, bracket.begin, self._subject.__enter__, seen=bracket.gave)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> Any:
         bracket = type(self._history.model).brackets[""]
         end = bracket.end if kind is None else bracket.broken
-        return _noted(self._history, end, lambda: cast("Any", self._subject).__exit__(kind, error, tb))
+        return _noted(self._history, end, lambda: self._subject.__exit__(kind, error, tb))
 
     def __iter__(self) -> Iterator[Any]:
         """What a queue's iterator does: get until the end."""
@@ -187,6 +192,20 @@ class _Block:
         return _noted(self._history, end, lambda: self._block.__exit__(kind, error, tb))
 
 
+def begun(history: History, name: str, arguments: tuple[object, ...], options: Mapping[str, object]) -> Operation:
+    """Note the call of an operation."""
+    return history.call(name, tuple(_plain(argument) for argument in arguments), options)
+
+
+def ended(history: History, operation: Operation, error: Exception) -> None:
+    """Note that an operation has raised."""
+    if getattr(error, "refused_by_lab", False):
+        # It did nothing, and no model knows that the lab can do that.
+        history.withdraw(operation)
+    else:
+        history.end(operation, Raised(error))
+
+
 def _noted(  # noqa: PLR0913 - an operation has so many parts
     history: History,
     name: str,
@@ -197,15 +216,11 @@ def _noted(  # noqa: PLR0913 - an operation has so many parts
     seen: Callable[[Any], object] | None = None,
 ) -> Any:
     """Do it, and note its call and its end; one that a kill ends stays pending."""
-    operation = history.call(name, tuple(_plain(argument) for argument in arguments), options)
+    operation = begun(history, name, arguments, options)
     try:
         result = do()
     except Exception as error:
-        if getattr(error, "refused_by_lab", False):
-            # It did nothing, and no model knows that the lab can do that.
-            history.withdraw(operation)
-            raise
-        history.end(operation, Raised(error))
+        ended(history, operation, error)
         raise
     history.end(operation, seen(result) if seen else history.model.seen(name, result))
     return result

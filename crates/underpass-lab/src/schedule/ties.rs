@@ -62,8 +62,7 @@ impl Schedule {
     /// It ends a process.
     pub(super) fn tie_death(&mut self, process: Process) {
         self.tie(Thing::Life(process), Manner::Change);
-        for task in self.world.tasks().filter(|task| self.world.of_tasks()[task.index()] == process).collect::<Vec<_>>()
-        {
+        for task in self.world.tasks_of(process).collect::<Vec<_>>() {
             if self.world.is_asleep(task) {
                 self.tie_words_of(task, Manner::Leave);
             }

@@ -1,5 +1,6 @@
 """Sequential models of underpass's objects, for `underpass.lab.linearizable`, and what a model of your own derives from."""
 
+from underpass.lab.models.conditions import Condition
 from underpass.lab.models.flags import Event, Latch, Notification
 from underpass.lab.models.locks import Mutex, Semaphore
 from underpass.lab.models.meetings import Barrier
@@ -12,6 +13,7 @@ __all__ = [
     "AtomicInt",
     "Barrier",
     "Bracket",
+    "Condition",
     "Event",
     "Latch",
     "Model",

@@ -48,8 +48,8 @@ def force(program: Program, token: str, steps: int, *, lines: bool = False) -> F
     script = write_script(program, token, steps, lines=lines)
     if script.verdict is not None and script.verdict.kind in UNSHARED:
         return Forced(script.verdict, None)
-    if script.awaited:
-        raise Diverged("not tried: a process awaits, and the event loops of real processes are not conducted", step=0)
+    if script.untried:
+        raise Diverged(f"not tried: {script.untried}", step=0)
     real = _in_a_host(program, script)
     if not same(script.verdict, real):
         told = [verdict.summary if verdict is not None else "it passes" for verdict in (script.verdict, real)]

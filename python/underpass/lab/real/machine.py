@@ -3,6 +3,7 @@
 import os
 from typing import TYPE_CHECKING, final
 
+from underpass.errors import MisuseError
 from underpass.lab.real.player import ask, clock, gate, here
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class RealMachine:
             gate("park", None, 0)
             if self.is_left(task):
                 gate("join", None, task)
+
+    def order(self, what: str, _process: int, /) -> None:
+        """Refuse it: the conductor alone ends and stops processes. A schedule with an order in it is not tried at all."""
+        raise MisuseError(f"world.{what}: real processes are killed and stopped by the schedule alone")
 
     def step(self) -> None:
         """Let others go on."""

@@ -47,8 +47,16 @@ class Script:
     """Lines of the program are points too."""
     verdict: Verdict | None
     token: str
-    awaited: bool
-    """A process ran an event loop."""
+    untried: str
+    """Why it cannot be forced on real processes; empty: it can."""
+
+
+def _untried(stage: Stage) -> str:
+    if stage.awaited:
+        return "a process awaits, and the event loops of real processes are not conducted"
+    if stage.cast.ordered:
+        return "a process kills or stops another, and of real processes the schedule alone does"
+    return ""
 
 
 def write_script(program: Program, token: str, steps: int, *, lines: bool) -> Script:
@@ -67,4 +75,4 @@ def write_script(program: Program, token: str, steps: int, *, lines: bool) -> Sc
     verdict = stage.run(look)
     directions = [Direction(*direction) for direction in lab.script]
     objects = [title(kind, file) for kind, file in lab.objects]
-    return Script(directions, objects, asleep, livelock, lines, verdict, lab.token, stage.awaited)
+    return Script(directions, objects, asleep, livelock, lines, verdict, lab.token, _untried(stage))

@@ -1,5 +1,7 @@
 //! What a step uses, what a choice that has not been made would use, and when the order of two matters.
 
+use std::iter::once;
+
 use crate::choice::{Choice, Process, Task};
 use crate::record::{Manner, Record, Thing, Tie};
 use crate::strategy::dpor::event::Event;
@@ -37,7 +39,12 @@ pub fn process_of(choice: Choice) -> Option<Process> {
 pub fn own(choice: Choice, processes: &[Process]) -> Footprint {
     let change = |task| Tie { thing: Thing::Task(task), manner: Manner::Change };
     if let Some(task) = task_of(choice) {
-        return vec![change(task)];
+        let fate = match choice {
+            Choice::Run(_) => processes.get(task.index()),
+            _ => None,
+        };
+        let look = fate.map(|process| Tie { thing: Thing::Fate(*process), manner: Manner::Look });
+        return once(change(task)).chain(look).collect();
     }
     let here = |(_, process): &(usize, &Process)| Some(**process) == process_of(choice);
     processes.iter().enumerate().filter(here).map(|(index, _)| change(Task(index as u32))).collect()
