@@ -231,7 +231,8 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// second at most, so that whoever nobody told looks for itself; it has to do for batons that one sleep has no room for.
     fn park(&self, watch: &Watch<'_>, batons: &[&AtomicU32], until: Option<u64>) -> Parked;
 
-    /// Wake up to `count` who are parked on this word, and ring for its object; how many were parked.
+    /// Wake up to `count` who are parked on this word, and ring for its object; how many were parked. With 0 it only rings: nobody is
+    /// parked there, by what its object says.
     fn wake(&self, word: &AtomicU32, count: u32) -> u32;
 
     /// My bell, which is rung for objects that I watch.

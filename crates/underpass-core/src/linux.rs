@@ -396,7 +396,8 @@ impl Kernel for Linux {
     }
 
     fn wake(&self, word: &AtomicU32, count: u32) -> u32 {
-        let woken = futex::wake(word, count);
+        // The system's call for nobody wakes one.
+        let woken = if count == 0 { 0 } else { futex::wake(word, count) };
         if let Some(object) = &self.object {
             let lives = self.space.lives();
             let bell = |number| lives.bell(number);

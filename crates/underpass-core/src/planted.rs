@@ -46,6 +46,8 @@ pub enum Fault {
     UnnamedHeir,
     /// Who gives a mutex that lends back does not tell those who look on.
     UntoldOnlooker,
+    /// Who changes what is waited for in slots asks whether somebody sleeps at the door, and not whether somebody looks on.
+    UnseenOnlooker,
 }
 
 /// Whether that is wrong, here and now.
@@ -66,7 +68,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 21] = [
+    const FAULTS: [(&str, Fault); 22] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -87,6 +89,7 @@ mod chosen {
         ("uncompared announcement", Fault::UncomparedAnnouncement),
         ("unnamed heir", Fault::UnnamedHeir),
         ("untold onlooker", Fault::UntoldOnlooker),
+        ("unseen onlooker", Fault::UnseenOnlooker),
     ];
 
     thread_local! {

@@ -7,7 +7,7 @@
 //! by whoever gave it, by a sleeper whom the baton tells, or by one who was about to sleep and watches those who have
 //! been granted something and have not come. Slots are filled and granted under the lock; they are left without it.
 
-use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::layout::lock::{ONLOOKERS, SLEEPERS};
 use underpass_shm::layout::waiters::{GONE, GRANTED, RETURNED, ROW, SlotWords, TAKEN, WAITING, WaitersWords};
 use underpass_shm::life::Life;
 use underpass_shm::place::{Placed, PlacedSlice};
@@ -97,7 +97,8 @@ impl Waiters {
     #[inline]
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.is_empty() && self.words.door.load(Relaxed) & SLEEPERS == 0
+        let told = if planted(Fault::UnseenOnlooker) { SLEEPERS } else { SLEEPERS | ONLOOKERS };
+        self.is_empty() && self.words.door.load(Relaxed) & told == 0
     }
 
     /// Names the baton, before a change that is made without the lock.

@@ -1,7 +1,5 @@
 """`underpass.Notification`, awaitable."""
 
-from functools import partial
-
 from underpass import sync
 from underpass.aio.face import Face
 from underpass.aio.turn import in_turn
@@ -58,8 +56,10 @@ class Notification(Face[sync.Notification]):
         With ``consume`` they are cleared for those who come later. A cancelled task has cleared none: what it was given meanwhile is set
         again, as that of a task whose process dies, also where others were given it too.
         """
-        attempt = partial(self.sync.wait_nowait, bits, all=all, consume=consume)
-        return await in_turn(attempt, self.sync._stay, bits, all, consume)  # noqa: SLF001 - a task's place
+        sync = self.sync
+        # A partial with keywords takes twice as long.
+        at_once = lambda: sync.wait_nowait(bits, all=all, consume=consume)  # noqa: E731
+        return await in_turn(at_once, sync._stay, bits, all, consume)  # noqa: SLF001 - a task's place
 
     def wait_nowait(
         self,

@@ -146,6 +146,17 @@ def untold_onlooker(world: World) -> None:
     world.process(look_on)
 
 
+def unseen_onlooker(world: World) -> None:
+    """One looks on at flags that nobody waits for alone, and has to see that they were set."""
+    never, flags = Event(), Notification()
+
+    def look_on() -> None:
+        wait_any(never, flags)
+
+    world.process(look_on)
+    world.process(flags.notify)
+
+
 def kept_watch(world: World) -> None:
     """Two sleep for a lock. One of them gets it, and dies with it, while the one who had it before lives on."""
     lock, over = Mutex(), Semaphore(0)
@@ -411,6 +422,7 @@ REPLANTED = (
     Replanted("grant to the dead", unit_for_the_dead, "untold death", kills=1),
     Replanted("unwatched heir", unwatched_heir, "untold death", kills=1, schedules=10_000),
     Replanted("untold onlooker", untold_onlooker, "lost wake-up"),
+    Replanted("unseen onlooker", unseen_onlooker, "lost wake-up"),
     Replanted("kept watch", kept_watch, "untold death", kills=1, schedules=10_000),
     Replanted("kept watch", kept_watch_of_one_who_leaves, "lost wake-up"),
     Replanted("unwatched party", unwatched_party, "untold death", kills=1, schedules=5_000),

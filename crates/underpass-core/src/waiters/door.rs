@@ -1,6 +1,6 @@
 //! Those who wait and found no slot, and those who look on: they sleep at the door, and are told of every change.
 
-use underpass_shm::layout::lock::SLEEPERS;
+use underpass_shm::layout::lock::{ONLOOKERS, SLEEPERS};
 use underpass_shm::sync::Ordering::{AcqRel, Acquire};
 
 use super::Waiters;
@@ -24,7 +24,7 @@ impl Waiters {
     /// One who waits for many objects says that it is told of every change here. The lock is held.
     pub fn announce_onlooker<'a>(&'a self, watch: &mut Watch<'a>) {
         let posts = self.words.posts.load(Acquire);
-        let word = self.words.door.fetch_or(SLEEPERS, AcqRel) | SLEEPERS;
+        let word = self.words.door.fetch_or(ONLOOKERS, AcqRel) | ONLOOKERS;
         watch.word(&self.words.door, word);
         watch.word(&self.words.posts, posts);
         self.watch_given(watch);
@@ -39,14 +39,15 @@ impl Waiters {
         kernel.wake(&self.words.lock.word, u32::MAX);
     }
 
-    /// Wakes those who found no slot, if there are any.
+    /// Wakes those who found no slot, and rings for those who look on, if there are any.
     pub fn open_door(&self, kernel: &dyn Kernel) {
         // SYNC(waiters-2): pairs with the announcement in `attempt`.
         let mut word = self.words.door.fetch_or(0, AcqRel);
-        while word & SLEEPERS != 0 {
-            match self.words.door.compare_exchange(word, word.wrapping_add(1) & !SLEEPERS, AcqRel, Acquire) {
+        while word & (SLEEPERS | ONLOOKERS) != 0 {
+            let opened = word.wrapping_add(1) & !(SLEEPERS | ONLOOKERS);
+            match self.words.door.compare_exchange(word, opened, AcqRel, Acquire) {
                 Ok(_) => {
-                    kernel.wake(&self.words.door, u32::MAX);
+                    kernel.wake(&self.words.door, if word & SLEEPERS == 0 { 0 } else { u32::MAX });
                     return;
                 }
                 Err(other) => word = other,

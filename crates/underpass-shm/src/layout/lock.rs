@@ -5,6 +5,9 @@ use crate::sync::AtomicU32;
 
 /// Somebody may sleep: in the words that have this bit, whoever changes them owes a wake.
 pub const SLEEPERS: u32 = 1 << 31;
+/// Somebody is told by its bell, and sleeps elsewhere: beside [`SLEEPERS`], where who looks on announces itself apart from those who
+/// sleep there.
+pub const ONLOOKERS: u32 = 1 << 30;
 
 /// A robust lock.
 #[derive(Debug)]

@@ -99,11 +99,13 @@ pub struct WaitersWords {
     /// Numbers the arrivals.
     pub tickets: AtomicU32,
     /// ```text
-    ///  31          30            0
-    /// ┌──────────┬────────────────┐   sleepers = 1: somebody found no slot and may sleep here; who frees a slot, or
-    /// │ sleepers │     count      │   changes what is waited for, clears the bit, raises the count, and wakes all
-    /// └──────────┴────────────────┘
+    ///  31          30          29            0
+    /// ┌──────────┬───────────┬────────────────┐   sleepers = 1: somebody found no slot and may sleep here
+    /// │ sleepers │ onlookers │     count      │   onlookers = 1: somebody looks on, whose bell is rung, and who sleeps elsewhere
+    /// └──────────┴───────────┴────────────────┘
     /// ```
+    /// Who frees a slot, or changes what is waited for, clears both bits, raises the count, wakes all, and rings; with `sleepers` = 0
+    /// it only rings.
     pub door: AtomicU32,
     /// Always 0; every sleeper waits here too.
     pub baton: AtomicU32,
