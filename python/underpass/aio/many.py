@@ -130,6 +130,6 @@ async def _wait(what: list[Any], attempt: Callable[[], T]) -> T:
     try:
         return await where.wait(member, member, look)
     finally:
+        where.let_go(member)
         for members in made:
-            # Once the reactor has let it go, at the next turn as well.
-            where.loop.next_turn(members.close)
+            members.close()

@@ -143,6 +143,9 @@ class Reactor:
             # Whose object it was learns it by an attempt of its own.
             ready = list(self._by_member)
             self._look_later()
+        if everything:
+            # A set inside tells what it was told, and not of what nobody tells.
+            ready += [member for member in self._by_member if isinstance(member, WaitSet) and member not in ready]
         for member in ready:
             line = self._by_member.get(member)
             if line is None:
@@ -163,6 +166,12 @@ class Reactor:
         self._looks_later = False
         if not self.closed:
             self.look()
+
+    def let_go(self, key: object) -> None:
+        """Have nothing to do any more with what ``key`` stands for, and nobody waits for: others wait as long until the next look."""
+        line = self._lines.get(key)
+        if line is not None and not line.sleepers:
+            self._end(line)
 
     def _end_deserted(self) -> None:
         deserted, self._deserted = self._deserted, []
