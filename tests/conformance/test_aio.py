@@ -285,7 +285,8 @@ def test_a_loop_in_which_nobody_waits_goes_quiet(loop: EventLoop) -> None:
         world.start(units.sync.release).result()
         here = running.reactor()
         poll = select.poll()
-        poll.register(here.members.fileno(again=False), select.POLLIN)
+        for descriptor in here.members.filenos():
+            poll.register(descriptor, select.POLLIN)
         await until(lambda: not poll.poll(0), "a quiet descriptor")
 
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import underpass
-from tests.conformance.backends import PATIENCE, SOON, ProcessActor, Processes, Threads
+from tests.conformance.backends import SOON, ProcessActor, Processes, Threads
 from underpass import (
     ClosedError,
     Event,
@@ -539,35 +539,3 @@ def watch(event: Event, ready: Event) -> None:
     members.add(event)
     ready.set()
     members.wait()
-
-
-def test_a_loop_that_looks_again_by_itself_is_told_once(world: World) -> None:
-    units, go = Semaphore(0), world.flag()
-    with WaitSet() as members:
-        members.add(units)
-        poll = select.poll()
-        poll.register(members.fileno(again=False), select.POLLIN)
-        assert members.ready() == []
-
-        def partner() -> None:
-            go.wait()
-            units.release(2)
-
-        actor = world.start(partner)
-        # Processes that come are told of as well.
-        while poll.poll(0):
-            assert members.ready() == []
-        go.raise_()
-        actor.result()
-        assert poll.poll(PATIENCE * 1000)
-        assert members.ready() == [units]
-        while poll.poll(0):
-            assert members.ready() == [units]
-        assert members.ready() == [units]
-        units.acquire()
-        units.acquire()
-        assert members.ready() == []
-        units.release()
-        assert poll.poll(0), "a ring by this process itself"
-        assert members.ready() == [units]
-        assert not poll.poll(0)

@@ -1,7 +1,8 @@
 //! Waiting at descriptors: a bell with a socket in each space, the ends of the processes there, and what the program adds.
 //!
-//! Invariant: a bell is armed before its marks are taken, so what is rung for after that is heard. Who dies after a change
-//! and before it rings is a process of the space, and the ends of all of them are heard: then all members are looked at.
+//! Invariant: a bell is armed before its marks are taken, so what is rung for after that is heard; or it stays rung, and what told of
+//! that goes on telling. Who dies after a change and before it rings is a process of the space, and the ends of all of them are heard:
+//! then all members are looked at.
 //!
 //! Who dispatches sleeps elsewhere than who waits: a descriptor without a handler is not polled there, since one that can be read
 //! stays so, and would wake for nothing again and again.
@@ -13,7 +14,7 @@ use std::sync::atomic::Ordering::Acquire;
 
 use underpass_shm::bell::{Bell, Ringer};
 use underpass_shm::life::Life;
-use underpass_shm::poller::{OWN, Poller, end_of};
+use underpass_shm::poller::{Alarm, OWN, Poller, end_of};
 use underpass_shm::space::Space;
 
 use crate::Result;
@@ -22,12 +23,17 @@ use crate::many::Marks;
 /// Keys of the poller: the program's own are below.
 const BELL: u64 = 1 << 62;
 const END: u64 = 1 << 63;
+const ALARM: u64 = OWN - 1;
 
 /// What is heard by those who wait.
 #[derive(Debug)]
 pub struct Hearing {
     pollers: Pollers,
     places: Vec<Place>,
+    /// Of those who poll: the system's timer.
+    alarm: Option<Alarm>,
+    /// It was set, and has not rung.
+    is_alarmed: bool,
 }
 
 /// What somebody sleeps for.
@@ -92,7 +98,8 @@ pub struct Heard {
 impl Hearing {
     /// Of nothing yet.
     pub fn new() -> Result<Self> {
-        Ok(Self { pollers: Pollers { waiting: Arc::new(Poller::new()?), dispatching: None }, places: Vec::new() })
+        let pollers = Pollers { waiting: Arc::new(Poller::new()?), dispatching: None };
+        Ok(Self { pollers, places: Vec::new(), alarm: None, is_alarmed: false })
     }
 
     /// What to sleep on. `handled` are the program's descriptors that somebody who dispatches is told of, by key.
@@ -116,6 +123,31 @@ impl Hearing {
             }
         }
         Ok(self.pollers.dispatching.insert(poller).clone())
+    }
+
+    /// What those who wait sleep on.
+    #[must_use]
+    pub fn waiting(&self) -> &Poller {
+        &self.pollers.waiting
+    }
+
+    /// Somebody polls: [`Self::set_alarm`] is heard from now on.
+    pub fn begin_polling(&mut self) -> Result<()> {
+        if self.alarm.is_none() {
+            let alarm = Alarm::new()?;
+            self.pollers.waiting.add(&alarm, ALARM, "a timer")?;
+            self.alarm = Some(alarm);
+        }
+        Ok(())
+    }
+
+    /// Has those who poll look at all after so many nanoseconds, unless they are to already: once.
+    pub fn set_alarm(&mut self, after: u64) -> Result<()> {
+        if let (false, Some(alarm)) = (self.is_alarmed, &self.alarm) {
+            alarm.set(after)?;
+            self.is_alarmed = true;
+        }
+        Ok(())
     }
 
     /// Tells of the program's descriptor by `key`, and those who dispatch if it is `handled`.
@@ -162,12 +194,37 @@ impl Hearing {
         Ok((!keys.is_empty()).then_some(keys))
     }
 
+    /// A bell was rung since it was armed: what tells of it is readable, or is about to be.
+    pub fn is_rung(&self) -> Result<bool> {
+        for place in &self.places {
+            if place.bell.rung()?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks what was rung for, and says the place and mark of each. Whatever tells of it goes on telling.
+    pub fn glance(&self, mut marked: impl FnMut(usize, u64)) -> Result<()> {
+        for (index, place) in self.places.iter().enumerate() {
+            Marks::take_each(place.bell.words()?, |mark| marked(index, mark));
+        }
+        Ok(())
+    }
+
     /// Looks what was rung for. `told` are the keys of the poller that were ready; the program's own are returned.
     pub fn hear(&mut self, verb: Verb, told: &[u64], heard: &mut Heard) -> Result<Vec<u64>> {
         if told.contains(&OWN)
             && let Some(poller) = self.pollers.of(verb)
         {
             poller.forget();
+        }
+        if told.contains(&ALARM)
+            && let Some(alarm) = &self.alarm
+        {
+            alarm.forget();
+            self.is_alarmed = false;
+            heard.all = true;
         }
         heard.marks.resize_with(self.places.len(), Marks::none);
         for (index, place) in self.places.iter_mut().enumerate() {
@@ -181,7 +238,7 @@ impl Hearing {
             heard.all |= calls != place.calls;
             place.calls = calls;
         }
-        let ended = |key: &u64| *key & END != 0 && *key != OWN;
+        let ended = |key: &u64| *key & (BELL | END) == END;
         heard.all |= told.iter().any(ended);
         if heard.all {
             (0..self.places.len()).for_each(|index| self.meet(index));

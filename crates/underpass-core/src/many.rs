@@ -273,6 +273,15 @@ impl Marks {
         }
     }
 
+    /// The same, one by one, for who keeps none.
+    pub fn take_each(bell: &BellWords, mut taken: impl FnMut(u64)) {
+        for (group, word) in (0..).zip(&bell.ready) {
+            if word.load(Relaxed) != 0 {
+                bits(word.swap(0, AcqRel)).for_each(|bit| taken(group * 64 + bit));
+            }
+        }
+    }
+
     /// The marks of objects that may be ready: [`mark_of`] tells an object's.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.0.iter().zip(0..).flat_map(|(word, group)| bits(*word).map(move |bit| group * 64 + bit))

@@ -6,6 +6,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 
 use crate::clock;
 use crate::error::{Error, Result};
@@ -50,6 +51,18 @@ impl Poller {
         let _ = rustix::io::write(&self.own, &1u64.to_ne_bytes());
     }
 
+    /// Keeps the descriptor that [`Self::remind`] makes readable out of the `epoll`, for who polls both: one `epoll` less to go through.
+    #[must_use]
+    pub fn part(&self) -> BorrowedFd<'_> {
+        self.remove(&self.own);
+        self.own.as_fd()
+    }
+
+    /// Ends what [`Self::part`] began.
+    pub fn rejoin(&self) -> Result<()> {
+        self.add(&self.own, OWN, "a wait set")
+    }
+
     /// Ends what [`Self::remind`] began.
     pub fn forget(&self) {
         let _ = rustix::io::read(&self.own, &mut [0; 8]);
@@ -70,8 +83,7 @@ impl Poller {
     /// Sleeps until one is readable at least, or until that time; 0 looks.
     pub fn wait(&self, until: u64) -> Result<Polled> {
         let mut events = Vec::with_capacity(AT_ONCE);
-        let left = until.saturating_sub(clock::monotonic());
-        let time = Timespec { tv_sec: (left / SECOND).cast_signed(), tv_nsec: (left % SECOND).cast_signed() };
+        let time = timespec(until.saturating_sub(clock::monotonic()));
         match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&time)) {
             Ok(_) => Ok(Polled::Keys(events.iter().map(|event| event.data.u64()).collect())),
             Err(Errno::INTR) => Ok(Polled::Interrupted),
@@ -83,6 +95,41 @@ impl Poller {
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
+    }
+}
+
+fn timespec(nanoseconds: u64) -> Timespec {
+    Timespec { tv_sec: (nanoseconds / SECOND).cast_signed(), tv_nsec: (nanoseconds % SECOND).cast_signed() }
+}
+
+/// A descriptor that is readable once a time has come.
+#[derive(Debug)]
+pub struct Alarm(OwnedFd);
+
+impl Alarm {
+    /// One that is not set.
+    pub fn new() -> Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags);
+        timer.map(Self).map_err(|errno| Error::system("create", "a timer", errno))
+    }
+
+    /// Rings once, after so many nanoseconds.
+    pub fn set(&self, after: u64) -> Result<()> {
+        let times = Itimerspec { it_interval: timespec(0), it_value: timespec(after.max(1)) };
+        let set = rustix::time::timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &times);
+        set.map(drop).map_err(|errno| Error::system("set", "a timer", errno))
+    }
+
+    /// Forgets that it rang.
+    pub fn forget(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
+impl AsFd for Alarm {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -30,10 +30,3 @@ class Line:
         self.member: Any = member
         self.together: bool = together
         self.sleepers: dict[Sleeper, None] = {}
-
-    def wake(self) -> None:
-        """Wake the first; or all, where nobody takes what the next one waits for."""
-        for sleeper in self.sleepers:
-            sleeper.wake()
-            if not self.together:
-                return

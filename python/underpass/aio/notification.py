@@ -1,7 +1,5 @@
 """`underpass.Notification`, awaitable."""
 
-from functools import partial
-
 from underpass import sync
 from underpass.aio.face import Face
 from underpass.aio.running import reactor
@@ -57,9 +55,14 @@ class Notification(Face[sync.Notification]):
 
         With ``consume`` they are cleared for those who come later. A cancelled task has cleared none.
         """
-        attempt = partial(self.sync.wait_nowait, bits, all=all, consume=consume)
-        key = (self.sync, bits, all, consume)
-        return await reactor().wait(key, lambda: self.sync.flags(bits, all=all), attempt, together=not consume)
+        sync = self.sync
+        return await reactor().wait(
+            (sync, bits, all, consume),
+            lambda: sync.flags(bits, all=all),
+            # A partial with keywords takes twice as long, between the wake and the coroutine.
+            lambda: sync.wait_nowait(bits, all=all, consume=consume),
+            together=not consume,
+        )
 
     def wait_nowait(
         self,

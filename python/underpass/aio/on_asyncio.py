@@ -1,4 +1,4 @@
-"""The reactor's place in a loop of asyncio, which uvloop is too: a reader of one descriptor."""
+"""The reactor's place in a loop of asyncio, which uvloop is too: a reader of its members' descriptors."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -32,9 +32,11 @@ class Sleeper:
 
     def wake(self) -> None:
         """End the sleep."""
-        future = self._future
-        if not future.done():
-            future.set_result(None)
+        try:
+            self._future.set_result(None)
+        except asyncio.InvalidStateError:
+            # It was woken already, or cancelled. To ask first would cost every wake more.
+            return
 
 
 class Shield:
@@ -72,16 +74,17 @@ class ShieldedSleeper(Sleeper):
 
 
 class Ear:
-    """What a loop reads to hear of a reactor's members: their descriptor. The lab, which has none, listens to the members."""
+    """What a loop reads to hear of a reactor's members: one of their descriptors. The lab, which has none, listens to the members."""
 
-    __slots__ = ("members",)
+    __slots__ = ("_number", "members")
 
-    def __init__(self, members: WaitSet) -> None:
+    def __init__(self, members: WaitSet, number: int) -> None:
         self.members: WaitSet = members
+        self._number = number
 
     def fileno(self) -> int:
         """Return the descriptor."""
-        return self.members.fileno(again=False)
+        return self.members.filenos()[self._number]
 
 
 class Asyncio:
@@ -91,10 +94,10 @@ class Asyncio:
         self.loop: asyncio.AbstractEventLoop = loop
         self.next_turn: Callable[[Callable[[], object]], object] = loop.call_soon
         self.reactor: Reactor = Reactor(self)
-        self._ear = Ear(self.reactor.members)
-        self._timer: asyncio.TimerHandle | None = None
+        self._ears = [Ear(self.reactor.members, number) for number in range(2)]
         self._shields: dict[object, Shield] = {}
-        loop.add_reader(self._ear, self.reactor.look)
+        for ear in self._ears:
+            loop.add_reader(ear, self.reactor.look)
         # A loop that shuts down ends its generators: that is how the reactor hears of it.
         self._ending = self._until_the_end()
         with suppress(StopIteration):
@@ -108,11 +111,10 @@ class Asyncio:
 
     def close(self) -> None:
         """End it."""
-        if self._timer is not None:
-            self._timer.cancel()
         if not self.reactor.closed:
             if not self.loop.is_closed():
-                self.loop.remove_reader(self._ear)
+                for ear in self._ears:
+                    self.loop.remove_reader(ear)
             self.reactor.close()
 
     def sleeper(self) -> Sleeper:
@@ -127,12 +129,6 @@ class Asyncio:
     async def breathe(self) -> None:
         """Let other tasks run."""
         await asyncio.sleep(0)
-
-    def busy(self) -> None:
-        """Tasks wait: have the reactor look at everything from time to time."""
-        recheck = self.reactor.members.recheck
-        if self._timer is None and recheck is not None:
-            self._timer = self.loop.call_later(recheck, self._recheck)
 
     def crew(self, block: "Finish") -> Crew:
         """Return what has the tasks of a `finish` block."""
@@ -159,9 +155,3 @@ class Asyncio:
         self.loop.call_soon(cancel_again, task, task.cancelling(), cancellation.args)
 
     cancelled_error = asyncio.CancelledError
-
-    def _recheck(self) -> None:
-        self._timer = None
-        if self.reactor.waiting:
-            self.reactor.look(everything=True)
-            self.busy()

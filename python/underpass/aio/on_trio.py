@@ -1,4 +1,4 @@
-"""The reactor's place in a run of trio: a system task at one descriptor."""
+"""The reactor's place in a run of trio: a system task at each of its members' descriptors."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -55,10 +55,8 @@ class Trio:
         self.loop: trio.lowlevel.TrioToken = token
         self.next_turn: Callable[[Callable[[], object]], object] = token.run_sync_soon
         self.reactor: Reactor = Reactor(self)
-        self._descriptor = self.reactor.members.fileno(again=False)
-        self._waited_in = trio.Event()
-        trio.lowlevel.spawn_system_task(self._listen)
-        trio.lowlevel.spawn_system_task(self._recheck)
+        for descriptor in self.reactor.members.filenos():
+            trio.lowlevel.spawn_system_task(self._listen, descriptor)
 
     def close(self) -> None:
         """End it."""
@@ -76,10 +74,6 @@ class Trio:
     async def breathe(self) -> None:
         """Let other tasks run."""
         await trio.lowlevel.checkpoint()
-
-    def busy(self) -> None:
-        """Tasks wait: have the reactor look at everything from time to time."""
-        self._waited_in.set()
 
     def crew(self, block: "Finish") -> Crew:
         """Return what has the tasks of a `finish` block."""
@@ -100,19 +94,10 @@ class Trio:
 
     cancelled_error = trio.Cancelled
 
-    async def _listen(self) -> None:
+    async def _listen(self, descriptor: int) -> None:
         try:
             while True:
-                await trio.lowlevel.wait_readable(self._descriptor)
+                await trio.lowlevel.wait_readable(descriptor)
                 self.reactor.look()
         finally:
             self.close()
-
-    async def _recheck(self) -> None:
-        while (recheck := self.reactor.members.recheck) is not None:
-            await self._waited_in.wait()
-            await trio.sleep(recheck)
-            if self.reactor.waiting:
-                self.reactor.look(everything=True)
-            else:
-                self._waited_in = trio.Event()

@@ -39,10 +39,6 @@ class Loop(Protocol):
         """Let other tasks run."""
         ...
 
-    def busy(self) -> None:
-        """Tasks wait: have the reactor look at everything from time to time."""
-        ...
-
     @property
     def next_turn(self) -> Callable[[Callable[[], object]], object]:
         """Call something at the loop's next turn, after the tasks that were woken before."""
@@ -79,6 +75,8 @@ class Reactor:
         self.closed: bool = False
         self._lines: dict[object, Line] = {}
         self._by_member: dict[Any, Line] = {}
+        # Lines in which nobody stands any more, since the last look.
+        self._deserted: list[Line] = []
         self._looks_later: bool = False
         #: Which task of this loop has a mutex or a once, by that.
         self.seats: dict[int, Any] = {}
@@ -113,10 +111,10 @@ class Reactor:
             except WouldBlock:
                 if line is None:
                     line = self._begin(Line(key, member(), together=together))
-        sleeper = self.loop.sleeper()
-        line.sleepers[sleeper] = None
+        sleeper, sleepers = self.loop.sleeper(), line.sleepers
+        sleepers[sleeper] = None
         try:
-            if len(line.sleepers) == 1:
+            if len(sleepers) == 1:
                 # What came since the attempt is there by now, or will be told.
                 self.look()
             while True:
@@ -125,38 +123,50 @@ class Reactor:
                     return attempt()
                 except WouldBlock:
                     continue
+        except BaseException:
+            self._look_later()
+            raise
         finally:
-            del line.sleepers[sleeper]
-            if not line.sleepers and not self._looks_later:
-                self._look_later()
+            del sleepers[sleeper]
+            if not sleepers:
+                self._deserted.append(line)
 
     def look(self, *, everything: bool = False) -> None:
-        """Wake who waits for what is ready."""
+        """Wake who waits for what is ready. Where something is, the loop looks again at its next turn: its descriptor stays readable."""
+        if self._deserted:
+            self._end_deserted()
         try:
-            ready = self.members.ready(everything=everything)
+            ready = self.members.ready(everything=True) if everything else self.members.ready()
         except UnderpassError:
             # Whose object it was learns it by an attempt of its own.
             ready = list(self._by_member)
+            self._look_later()
         for member in ready:
             line = self._by_member.get(member)
-            if line is not None and line.sleepers:
-                line.wake()
-                # Until it was taken, nobody else tells of it; and there may be one for the next as well.
-                if not self._looks_later:
-                    self._look_later()
+            if line is None:
+                continue
+            for sleeper in line.sleepers:
+                sleeper.wake()
+                # The first; or all, where nobody takes what the next one waits for.
+                if not line.together:
+                    break
 
     def _look_later(self) -> None:
-        self._looks_later = True
-        self.loop.next_turn(self._look_now)
+        """Look at the next turn, though nothing may be ready."""
+        if not self._looks_later:
+            self._looks_later = True
+            self.loop.next_turn(self._look_now)
 
     def _look_now(self) -> None:
         self._looks_later = False
-        if self.closed:
-            return
-        for line in [line for line in self._lines.values() if not line.sleepers]:
-            self._end(line)
-        if self._lines:
+        if not self.closed:
             self.look()
+
+    def _end_deserted(self) -> None:
+        deserted, self._deserted = self._deserted, []
+        for line in deserted:
+            if not line.sleepers and self._lines.get(line.key) is line:
+                self._end(line)
 
     @property
     def waiting(self) -> int:
@@ -168,12 +178,12 @@ class Reactor:
         self.closed = True
         self._lines.clear()
         self._by_member.clear()
+        self._deserted.clear()
         self.members.close()
 
     def _begin(self, line: Line) -> Line:
         self.members.add(line.member)
         self._lines[line.key] = self._by_member[line.member] = line
-        self.loop.busy()
         return line
 
     def _end(self, line: Line) -> None:

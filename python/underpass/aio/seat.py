@@ -118,6 +118,6 @@ class Seat:
         if self.owner is not None:
             return
         if self._line.sleepers:
-            self._line.wake()
+            next(iter(self._line.sleepers)).wake()
         else:
             self._reactor.seats.pop(self._mutex._nonce, None)  # noqa: SLF001 - as above

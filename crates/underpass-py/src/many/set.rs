@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -127,27 +126,18 @@ impl WaitSet {
     /// For who is told by `fileno`, which may be readable for nothing.
     ///
     /// Args:
-    ///     everything: Look at each member, and not only at those that something was heard of: what a wait does after
-    ///         `recheck` seconds in which it heard nothing.
+    ///     everything: Look at each member, and not only at those that something was heard of.
     ///
     /// Raises:
     ///     ClosedError: The set was closed.
     #[pyo3(signature = (*, everything=false))]
     fn ready<'py>(&self, py: Python<'py>, everything: bool) -> PyResult<Bound<'py, PyList>> {
         let found = if self.in_lab {
-            self.wait_in_lab(py, "WaitSet.ready", Deadline::NoWait, Verb::Wait)?
+            self.wait_in_lab(py, "WaitSet.ready", Deadline::NoWait, Verb::Wait)?.unwrap_or_default()
         } else {
-            self.wait_until(py, Deadline::NoWait, Verb::Wait, everything)?
+            self.look(py, everything)?
         };
-        PyList::new(py, found.unwrap_or_default().into_iter().map(|(_, what, _)| what))
-    }
-
-    /// Seconds after which a wait that heard nothing looks at each member: the backstop for deaths that nobody tells of. None: never,
-    /// as in the lab, which finds what it would hide.
-    #[getter]
-    fn recheck(&self) -> Option<f64> {
-        let recheck = linux::recheck();
-        (recheck != u64::MAX && !self.in_lab).then(|| Duration::from_nanos(recheck).as_secs_f64())
+        PyList::new(py, found.into_iter().map(|(_, what, _)| what))
     }
 
     /// Wait until a member with a handler is ready at least, and call the handlers of all that are; return how many.
@@ -188,24 +178,35 @@ impl WaitSet {
 
     /// Return a descriptor that is readable while a member may be ready: for other loops.
     ///
-    /// Whoever is told so calls ``ready()``, which says what is: perhaps nothing any more. The descriptor is the set's, and
-    /// closed with it.
-    ///
-    /// Args:
-    ///     again: Whether it stays readable while something is ready, and becomes so with what is added. A loop that calls
-    ///         ``ready()`` by itself after each ``add``, and at its next turn after each ``ready()`` that found something, needs no such
-    ///         reminder, which costs it a turn.
+    /// Whoever is told so calls ``ready()``, which says what is: perhaps nothing any more. It stays readable until a ``ready()`` has found
+    /// nothing, and becomes so once a second: then all members are looked at, the backstop for deaths that nobody tells of. The
+    /// descriptor is the set's, and closed with it.
     ///
     /// Raises:
     ///     ClosedError: The set was closed.
     ///     MisuseError: It was made in the lab, which has no descriptors.
-    #[pyo3(signature = (*, again=true))]
-    fn fileno(&self, py: Python<'_>, again: bool) -> PyResult<RawFd> {
+    fn fileno(&self, py: Python<'_>) -> PyResult<RawFd> {
         let mut state = self.lock(py)?;
         if self.in_lab {
             return Err(no_descriptors(py));
         }
-        state.expose(py, again)
+        state.expose(py)
+    }
+
+    /// Return two descriptors of which one is readable while a member may be ready: for loops that would rather poll two than wait longer.
+    ///
+    /// What this process itself does is told by the first, without a second ``epoll`` behind the loop's own; all else by the other. A
+    /// loop that has these calls ``ready()`` by itself after each ``add``, of which they do not tell.
+    ///
+    /// Raises:
+    ///     ClosedError: The set was closed.
+    ///     MisuseError: It was made in the lab, which has no descriptors.
+    fn filenos(&self, py: Python<'_>) -> PyResult<(RawFd, RawFd)> {
+        let mut state = self.lock(py)?;
+        if self.in_lab {
+            return Err(no_descriptors(py));
+        }
+        state.part(py).map(|[own, others]| (own, others))
     }
 
     /// End it: its members go on without it. Whoever waits in it is told.
@@ -298,7 +299,7 @@ impl WaitSet {
     fn wait_for(&self, py: Python<'_>, name: &str, timeout: Timeout, verb: Verb) -> PyResult<Found> {
         let found = match timeout.deadline(name) {
             Ok(deadline) if self.in_lab => self.wait_in_lab(py, name, deadline, verb)?,
-            Ok(deadline) => self.wait_until(py, deadline, verb, false)?,
+            Ok(deadline) => self.wait_until(py, deadline, verb)?,
             Err(error) => Err(error),
         };
         timeout.judge(found).map_err(|error| {
@@ -327,20 +328,30 @@ impl WaitSet {
         }
     }
 
-    fn wait_until(
-        &self,
-        py: Python<'_>,
-        deadline: Deadline,
-        verb: Verb,
-        everything: bool,
-    ) -> PyResult<Result<Found, Error>> {
-        let mut heard = Heard { all: everything, ..Heard::nothing() };
+    /// One look, which empties the descriptors only if it may find nothing: they are readable again while something is ready, and who
+    /// is woken by a ring need not read first.
+    fn look(&self, py: Python<'_>, everything: bool) -> PyResult<Found> {
+        loop {
+            let mut state = self.lock(py)?;
+            let glances = !everything && state.glances(py)?;
+            let candidates = if glances { state.glance(py)? } else { state.hear_now(py, everything)? };
+            drop(state);
+            let looked = candidates.look(py);
+            let found = self.whatever_state(py).learn(py, Verb::Wait, candidates, looked)?;
+            if !glances || !found.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn wait_until(&self, py: Python<'_>, deadline: Deadline, verb: Verb) -> PyResult<Result<Found, Error>> {
+        let mut heard = Heard::nothing();
         let mut until = 0;
         let mut news = 0;
         let mut expired = deadline == Deadline::NoWait;
         loop {
             let mut state = self.lock(py)?;
-            let known = if until == 0 && !everything { state.known(py)? } else { None };
+            let known = if until == 0 { state.known(py)? } else { None };
             // What others have found, or added, since this one heard is not told again.
             let sleeps = until != 0 && news == state.news(verb);
             let poller = state.asleep(py, verb)?;

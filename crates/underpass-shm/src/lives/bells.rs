@@ -84,15 +84,11 @@ impl Lives {
     #[cold]
     pub fn knock(&self, number: usize, bell: &BellWords) -> bool {
         let owner = Life(bell.owner.load(Relaxed));
-        let here = self.heard_here(number, owner);
-        if !bell.strike(if here.is_empty() { RUNG } else { RUNG_HERE }) {
-            return self.alive(owner);
-        }
-        if !here.is_empty() {
-            for poller in &here {
-                poller.remind();
-            }
+        if self.me().is_ok_and(|me| me.process == owner) && self.knock_here(number, owner, bell) {
             return true;
+        }
+        if !bell.strike(RUNG) {
+            return self.alive(owner);
         }
         let directory = Path::new(&self.what).parent().unwrap_or(Path::new("/"));
         knock::knock(directory, &socket_name(owner, number)) || self.alive(owner)
@@ -106,15 +102,18 @@ impl Lives {
         heard.push((number, owner, Arc::downgrade(poller)));
     }
 
-    /// The pollers of a bell that this process hears itself. A fork's copy is not the owner's.
-    fn heard_here(&self, number: usize, owner: Life) -> Vec<Arc<Poller>> {
-        if !self.me().is_ok_and(|me| me.process == owner) {
-            return Vec::new();
-        }
+    /// Tells the pollers of a bell that this process hears itself; false if there are none. A fork's copy is not the owner's.
+    fn knock_here(&self, number: usize, owner: Life, bell: &BellWords) -> bool {
         let _unforked = forks::unforked();
         let heard = self.heard_here.lock().unwrap_or_else(PoisonError::into_inner);
         let those = heard.iter().filter(|(other, life, _)| (*other, *life) == (number, owner));
-        those.filter_map(|(_, _, poller)| poller.upgrade()).collect()
+        let mut pollers = those.filter_map(|(_, _, poller)| poller.upgrade());
+        let Some(first) = pollers.next() else { return false };
+        if bell.strike(RUNG_HERE) {
+            first.remind();
+            pollers.for_each(|poller| poller.remind());
+        }
+        true
     }
 
     /// Tells all who hear their bells at sockets that a process is new here: they watch the ends of all.

@@ -29,6 +29,12 @@ enum Mistake {
     KnowsNoNews,
     /// Whoever rings tells one of those who sleep in `epoll`s of their own.
     TellsOne,
+    /// A loop that leaves the bell rung forgets what told it so.
+    ForgetsAtAGlance,
+    /// A loop that has armed the bell and finds something leaves its descriptors empty.
+    FindsInSilence,
+    /// A loop arms the bell and takes what was told before it looks, and leaves the marks to the next look.
+    LeavesTheMarks,
 }
 
 /// What is written to, and can be slept on until it is read.
@@ -235,6 +241,63 @@ impl Set {
         }
     }
 
+    /// `WaitSet.ready` of a loop that polls both descriptors: what is ready.
+    fn look(&self, kernel: &dyn Kernel, glanced: &mut bool) -> u64 {
+        loop {
+            *glanced = !*glanced && self.bell.socket.load(Acquire) != ARMED;
+            let told = Told { own: true, socket: self.socket.is_readable() };
+            let mut ready = {
+                let mut known = self.known();
+                known.candidates |= match (*glanced, self.mistake) {
+                    (true, Mistake::ForgetsAtAGlance) => {
+                        self.forget(Verb::Wait, told);
+                        self.glance()
+                    }
+                    (true, _) => self.glance(),
+                    (false, Mistake::LeavesTheMarks) => {
+                        self.forget(Verb::Wait, told);
+                        self.bell.arm();
+                        0
+                    }
+                    (false, _) => self.hear(Verb::Wait, told),
+                };
+                std::mem::take(&mut known.candidates)
+            };
+            for (object, word) in self.objects.iter().enumerate() {
+                if word.load(Acquire) == 0 {
+                    ready &= !(1 << object);
+                }
+            }
+            self.known().candidates |= ready;
+            if ready != 0 && !*glanced && self.mistake != Mistake::FindsInSilence {
+                self.own[Verb::Wait as usize].write(kernel);
+            }
+            if ready != 0 || !*glanced {
+                return ready;
+            }
+        }
+    }
+
+    /// `Hearing::glance`.
+    fn glance(&self) -> u64 {
+        let mut marks = 0;
+        Marks::take_each(&self.bell, |mark| marks |= 1 << mark);
+        marks
+    }
+
+    /// A loop: sleeps until a descriptor is readable, looks, and takes one of what is ready; until it has had both objects.
+    fn poll_and_take_both(&self, kernel: &dyn Kernel, mut glanced: bool) {
+        let mut had = 0;
+        while had != 3 {
+            self.poll(kernel, Verb::Wait, true);
+            let ready = self.look(kernel, &mut glanced);
+            if ready != 0 {
+                let object = ready.trailing_zeros();
+                had |= u64::from(self.objects[object as usize].swap(0, AcqRel)) << object;
+            }
+        }
+    }
+
     /// Takes what is ready, until it has had both objects.
     fn take_both(&self, kernel: &dyn Kernel) {
         let mut had = 0;
@@ -260,6 +323,43 @@ fn two_ring(words: [u32; 2], mistake: Mistake) {
         world.run(3, |kernel| set.take_both(kernel));
         join(ringers);
     });
+}
+
+/// The same, and what looks is a loop that polls, whose last look was a glance or not.
+fn two_ring_for_a_loop(words: [u32; 2], glanced: bool, mistake: Mistake) {
+    explore(move || {
+        let (world, set) = (World::new(), Set::new(mistake));
+        let ringers = [0, 1].map(|object| ringer(&world, object as u32 + 1, &set, object, words[object]));
+        world.run(3, |kernel| set.poll_and_take_both(kernel, glanced));
+        join(ringers);
+    });
+}
+
+#[test]
+fn test_a_loop_is_told_until_it_finds_nothing() {
+    for glanced in [false, true] {
+        two_ring_for_a_loop([RUNG_HERE, RUNG_HERE], glanced, Mistake::None);
+        two_ring_for_a_loop([RUNG_HERE, RUNG], glanced, Mistake::None);
+        two_ring_for_a_loop([RUNG, RUNG], glanced, Mistake::None);
+    }
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn test_finds_who_forgets_at_a_glance() {
+    two_ring_for_a_loop([RUNG_HERE, RUNG_HERE], false, Mistake::ForgetsAtAGlance);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn test_finds_who_finds_in_silence() {
+    two_ring_for_a_loop([RUNG_HERE, RUNG_HERE], true, Mistake::FindsInSilence);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn test_finds_who_leaves_the_marks() {
+    two_ring_for_a_loop([RUNG_HERE, RUNG_HERE], true, Mistake::LeavesTheMarks);
 }
 
 #[test]

@@ -13,10 +13,11 @@ use pyo3::{PyTraverseError, PyVisit, intern};
 use underpass_core::Error;
 use underpass_core::hearing::{Heard, Hearing, Verb};
 use underpass_core::kernel::Watch;
+use underpass_core::linux;
 use underpass_core::many as core;
 use underpass_shm::layout::bell::WatchersWords;
 use underpass_shm::place::Placed;
-use underpass_shm::poller::Poller;
+use underpass_shm::poller::{OWN, Polled, Poller};
 
 use super::super::{waitable, watchers};
 use crate::error::{Context, from_shm, raise};
@@ -44,8 +45,20 @@ pub struct State {
     dispatching: usize,
     /// How often something was found, or added, for those who wait and for those who dispatch. See [`Self::news`].
     news: [u32; 2],
-    /// Somebody has the descriptor, and looks only when it is readable.
-    exposed: bool,
+    listener: Listener,
+    /// The last look of theirs left what told it where it was.
+    glanced: bool,
+}
+
+/// Who polls, and looks only when told.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Listener {
+    #[default]
+    Nobody,
+    /// Somebody has the descriptor of all.
+    OfOne,
+    /// Somebody has both, and looks by itself when something was added.
+    OfTwo,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -179,7 +192,8 @@ impl State {
         self.descriptors += usize::from(matches!(source, Source::Descriptor(_)));
         self.known.insert(identity, key);
         self.members.insert(key, Member { identity, what: what.clone().unbind(), handler, source });
-        self.call([true; 2]);
+        self.call([true; 2], self.listener == Listener::OfOne);
+        self.keep_time(py)?;
         Ok(())
     }
 
@@ -230,18 +244,55 @@ impl State {
         members
     }
 
-    /// What other loops poll: readable while a member may be ready, or, if not `again`, once for each.
-    pub fn expose(&mut self, py: Python<'_>, again: bool) -> PyResult<RawFd> {
-        self.exposed |= again;
-        let descriptor = self.hearing(py)?.as_fd().as_raw_fd();
-        if again && !self.candidates.is_empty() {
+    /// What other loops poll: readable while a member may be ready.
+    pub fn expose(&mut self, py: Python<'_>) -> PyResult<RawFd> {
+        self.hearing(py)?.begin_polling().map_err(|error| unmade(py, error))?;
+        self.rejoin(py)?;
+        self.listener = Listener::OfOne;
+        self.keep_time(py)?;
+        if !self.candidates.is_empty() {
             self.remind(Verb::Wait);
         }
-        Ok(descriptor)
+        Ok(self.hearing(py)?.as_fd().as_raw_fd())
+    }
+
+    /// The same, of two descriptors: what this process itself rings for, and what others do.
+    pub fn part(&mut self, py: Python<'_>) -> PyResult<[RawFd; 2]> {
+        let alone = self.listener != Listener::OfOne && self.waiting == 0;
+        let hearing = self.hearing(py)?;
+        hearing.begin_polling().map_err(|error| unmade(py, error))?;
+        let own = hearing.waiting().part().as_raw_fd();
+        let both = [own, hearing.as_fd().as_raw_fd()];
+        self.listener = Listener::OfTwo;
+        if !alone {
+            self.rejoin(py)?;
+        }
+        self.keep_time(py)?;
+        Ok(both)
+    }
+
+    /// Has those who poll look at all from time to time, while there is a member: what a wait does that hears nothing for long.
+    fn keep_time(&mut self, py: Python<'_>) -> PyResult<()> {
+        let recheck = linux::recheck();
+        let has_objects = self.members.len() > self.descriptors;
+        if let (true, Some(hearing)) = (has_objects && recheck != u64::MAX, &mut self.hearing) {
+            hearing.set_alarm(recheck).map_err(|error| unmade(py, error))?;
+        }
+        Ok(())
+    }
+
+    /// Has those told who sleep on one descriptor; who polls both is told twice, or once in vain.
+    fn rejoin(&mut self, py: Python<'_>) -> PyResult<()> {
+        if self.listener == Listener::OfTwo {
+            self.listener = Listener::OfOne;
+            self.hearing(py)?.waiting().rejoin().map_err(|error| from_shm(py, error))?;
+        }
+        Ok(())
     }
 
     /// What to sleep on; [`Self::awake`] follows.
     pub fn asleep(&mut self, py: Python<'_>, verb: Verb) -> PyResult<Arc<Poller>> {
+        self.rejoin(py)?;
         self.hearing(py)?;
         let handled = self.members.iter().filter_map(|(key, member)| match member.source {
             // SAFETY: S13, the number is the caller's, which it keeps open while it waits for it.
@@ -268,10 +319,45 @@ impl State {
         self.hearing(py)?.known().map_err(failed)
     }
 
+    /// Whether a look can do without asking what told: a bell was rung, and so a descriptor is readable, and stays so until a look
+    /// that asks. Of two looks in a row one asks, so that nobody's end goes unheard however often others ring.
+    pub fn glances(&mut self, py: Python<'_>) -> PyResult<bool> {
+        let failed = |error| raise(py, &Context::of("a wait set", "not heard"), error);
+        let can = !self.glanced && self.descriptors == 0;
+        self.glanced = can && self.hearing(py)?.is_rung().map_err(failed)?;
+        Ok(self.glanced)
+    }
+
+    /// Takes those who may be ready, by what was rung for.
+    pub fn glance(&mut self, py: Python<'_>) -> PyResult<Candidates> {
+        let failed = |error| raise(py, &Context::of("a wait set", "not heard"), error);
+        self.hearing(py)?;
+        if let Some(hearing) = &self.hearing {
+            let (marked, candidates) = (&self.marked, &mut self.candidates);
+            let rung = |place, mark| candidates.extend(marked.get(&(place, mark)).into_iter().flatten());
+            hearing.glance(rung).map_err(failed)?;
+        }
+        Ok(self.take_candidates(py, Vec::new()))
+    }
+
+    /// Takes those who may be ready, by what is told now; what told of it is forgotten.
+    pub fn hear_now(&mut self, py: Python<'_>, everything: bool) -> PyResult<Candidates> {
+        let polled = self.hearing(py)?.waiting().wait(0).map_err(|error| from_shm(py, error))?;
+        let mut told = match polled {
+            Polled::Keys(keys) => keys,
+            Polled::Interrupted => Vec::new(),
+        };
+        if self.listener == Listener::OfTwo {
+            told.push(OWN);
+        }
+        self.hear(py, Verb::Wait, &told, &mut Heard { all: everything, ..Heard::nothing() })
+    }
+
     /// Takes those who may be ready, by what was heard.
     pub fn hear(&mut self, py: Python<'_>, verb: Verb, told: &[u64], heard: &mut Heard) -> PyResult<Candidates> {
         let failed = |error| raise(py, &Context::of("a wait set", "not heard"), error);
         let readable = self.hearing(py)?.hear(verb, told, heard).map_err(failed)?;
+        self.glanced = false;
         if std::mem::take(&mut heard.all) {
             for (key, member) in &self.members {
                 if let Source::Object { watchers, bell, .. } = &member.source {
@@ -286,9 +372,14 @@ impl State {
                 self.candidates.extend(self.marked.get(&(place, mark)).into_iter().flatten());
             }
         }
+        self.keep_time(py)?;
+        Ok(self.take_candidates(py, readable))
+    }
+
+    fn take_candidates(&mut self, py: Python<'_>, readable: Vec<u64>) -> Candidates {
         let objects = std::mem::take(&mut self.candidates);
         let objects = objects.into_iter().filter_map(|key| Some((key, self.members.get(&key)?.what.clone_ref(py))));
-        Ok(Candidates { readable, objects: objects.collect() })
+        Candidates { readable, objects: objects.collect() }
     }
 
     /// Keeps what was found, tells others of it, and says it.
@@ -297,9 +388,9 @@ impl State {
         py: Python<'_>,
         verb: Verb,
         candidates: Candidates,
-        looked: PyResult<BTreeSet<u64>>,
+        looked: PyResult<Vec<u64>>,
     ) -> PyResult<Found> {
-        let ready = match looked {
+        let mut ready = match looked {
             Ok(ready) => ready,
             Err(error) => {
                 // Nobody else has looked at them.
@@ -309,23 +400,31 @@ impl State {
         };
         // It stays so until somebody has taken it.
         self.candidates.extend(ready.iter().filter(|key| self.members.contains_key(key)));
-        let all: BTreeSet<u64> = ready.into_iter().chain(candidates.readable).collect();
-        let members: Vec<(u64, &Member)> =
-            all.into_iter().filter_map(|key| Some((key, self.members.get(&key)?))).collect();
+        ready.extend(candidates.readable);
+        ready.sort_unstable();
+        ready.dedup();
         // Who looked may have heard in another's place.
-        let called = [Verb::Wait, Verb::Dispatch].map(|other| members.iter().any(|(_, member)| member.is_for(other)));
-        let told = members.into_iter().filter(|(_, member)| member.is_for(verb));
-        let found = told.map(|(key, member)| member.found(py, key)).collect();
-        self.call(called);
+        let mut called = [false; 2];
+        let mut found = Found::with_capacity(ready.len());
+        for key in ready {
+            let Some(member) = self.members.get(&key) else { continue };
+            for other in [Verb::Wait, Verb::Dispatch] {
+                called[other as usize] |= member.is_for(other);
+            }
+            if member.is_for(verb) {
+                found.push(member.found(py, key));
+            }
+        }
+        // After a glance what told of it tells again.
+        self.call(called, self.listener != Listener::Nobody && !self.glanced);
         Ok(found)
     }
 
-    /// Has those who wait look again, or those who dispatch, or both: who sleep, and who are about to.
-    fn call(&mut self, [waiting, dispatching]: [bool; 2]) {
-        for (verb, is_called, somebody) in [
-            (Verb::Wait, waiting, self.exposed || self.waiting > 0),
-            (Verb::Dispatch, dispatching, self.dispatching > 0),
-        ] {
+    /// Has those who wait look again, or those who dispatch, or both: who sleep, and who are about to. `polled`: and who polls.
+    fn call(&mut self, [waiting, dispatching]: [bool; 2], polled: bool) {
+        for (verb, is_called, somebody) in
+            [(Verb::Wait, waiting, polled || self.waiting > 0), (Verb::Dispatch, dispatching, self.dispatching > 0)]
+        {
             if is_called {
                 self.news[verb as usize] = self.news[verb as usize].wrapping_add(1);
             }
@@ -410,8 +509,8 @@ pub struct Candidates {
 
 impl Candidates {
     /// Which objects are; who asks is announced at the others.
-    pub fn look(&self, py: Python<'_>) -> PyResult<BTreeSet<u64>> {
-        let mut ready = BTreeSet::new();
+    pub fn look(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
+        let mut ready = Vec::with_capacity(self.objects.len());
         let mut own = Watch::new();
         for (key, what) in &self.objects {
             let what = what.bind(py);
@@ -419,7 +518,7 @@ impl Candidates {
             own.clear();
             let looked = if handle.is_closed() { Ok(true) } else { core::announce(object, handle.kernel(), &mut own) };
             if looked.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))? {
-                ready.insert(*key);
+                ready.push(*key);
             }
         }
         Ok(ready)
