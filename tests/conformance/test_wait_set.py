@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import underpass
-from tests.conformance.backends import PATIENCE, SOON, ProcessActor, Processes, Threads
+from tests.conformance.backends import SOON, ProcessActor, Processes, Threads
 from underpass import (
     ClosedError,
     Event,

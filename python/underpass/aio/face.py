@@ -70,8 +70,8 @@ class Face(Generic[Plain]):
         try:
             return await where.wait(names, lambda: names, attempt)
         finally:
-            # Once the reactor has let it go: it does so at the next turn as well.
-            where.loop.next_turn(names.close)
+            where.let_go(names)
+            names.close()
 
     @property
     def name(self) -> str | None:
