@@ -45,9 +45,9 @@ pub trait Slotted: std::fmt::Debug {
     fn is_torn(&self, kernel: &dyn Kernel) -> bool;
 
     /// What one attempt of a wait does that may have slept: what it was given, if it need not wait any more. `seat` is its
-    /// slot, once it has one.
+    /// slot, once it has one; the wish has [`AWAITS`].
     fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
-        let (room, wish) = (self.room(kernel)?, Wish { how: wish.how | AWAITS, ..wish });
+        let room = self.room(kernel)?;
         let mut mine = seat.get();
         let given = self.waiters().attempt(kernel, &room, wish, &mut mine, Some(&mut Watch::new()), true);
         seat.set(mine);
@@ -133,7 +133,7 @@ impl<T: Slotted> Steps for Stay<T> {
             return Err(of_another());
         }
         let _owed = waiters.owe(kernel);
-        let given = self.object.step(kernel, self.wish, &seat);
+        let given = self.object.step(kernel, Wish { how: self.wish.how | AWAITS, ..self.wish }, &seat);
         self.sit(seat.get());
         given?.ok_or(Error::WouldBlock)
     }

@@ -13,7 +13,7 @@ use super::{Owner, Prefer, RWLock, THREAD};
 use crate::kernel::{Kernel, Watch};
 use crate::planted::{Fault, planted};
 use crate::stay::Slotted;
-use crate::waiters::{Room, Waiters, Wish};
+use crate::waiters::{AWAITS, Room, Waiters, Wish};
 use crate::{Error, Result};
 
 /// In [`Wish::how`]; its value is who comes.
@@ -308,11 +308,12 @@ impl Slotted for RWLock {
     }
 
     fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
-        let me = owner_of(wish);
-        if seat.get().is_none() && self.greet(me, wish.how)? {
+        // Who is let in stands where a holder stands, and whoever waits watches those.
+        let (me, how) = (owner_of(wish), wish.how & !AWAITS);
+        if seat.get().is_none() && self.greet(me, how)? {
             return Ok(Some(Way::In.word()));
         }
-        self.attempt(kernel, me, wish.how, seat, Some(&mut Watch::new()), true)
+        self.attempt(kernel, me, how, seat, Some(&mut Watch::new()), true)
     }
 
     fn give_up(&self, kernel: &dyn Kernel, index: usize) -> Result<()> {

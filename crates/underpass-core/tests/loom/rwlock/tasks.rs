@@ -164,7 +164,7 @@ mod planted {
     use underpass_core::Deadline;
     use underpass_core::kernel::{Kernel, Watch};
     use underpass_core::stay::{Slotted, Stay, Steps as _};
-    use underpass_core::waiters::{Room, Waiters, Wish};
+    use underpass_core::waiters::{AWAITS, Room, Waiters, Wish};
     use underpass_core::{Error, Result};
 
     use super::world;
@@ -238,7 +238,7 @@ mod planted {
         }
 
         fn step(&self, kernel: &dyn Kernel, wish: Wish, seat: &Cell<Option<usize>>) -> Result<Option<u64>> {
-            let mut mine = seat.get();
+            let (mut mine, wish) = (seat.get(), Wish { how: wish.how & !AWAITS, ..wish });
             let given = self.waiters.attempt(kernel, self, wish, &mut mine, Some(&mut Watch::new()), true);
             seat.set(mine);
             given
