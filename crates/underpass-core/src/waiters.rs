@@ -156,9 +156,10 @@ impl Waiters {
         self.rouse(kernel, index) || self.will_come(kernel, index)
     }
 
-    /// Wakes one who has a slot; true if it was asleep.
+    /// Wakes one who has a slot; true if it was asleep there, which no task is: for it only a bell is rung.
     pub fn rouse(&self, kernel: &dyn Kernel, index: usize) -> bool {
-        kernel.wake(&self.slots[index].state, 1) > 0
+        let count = u32::from(self.wish(index).how & AWAITS == 0);
+        kernel.wake(&self.slots[index].state, count) > 0
     }
 
     /// One who was granted something has come or lives; if not, what it was given has to be taken back.

@@ -66,6 +66,10 @@ class Loop(Protocol):
         ...
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 class Reactor:
     """All that tasks of one loop wait for."""
 
@@ -86,7 +90,7 @@ class Reactor:
         self.blocks: dict[object, Any] = {}
         self.cancelled: int = 0
 
-    async def wait(
+    async def wait(  # noqa: PLR0913  each caller names what it needs
         self,
         key: object,
         member: Callable[[], Any],
@@ -94,6 +98,7 @@ class Reactor:
         *,
         together: bool = False,
         cancellable: bool = True,
+        give_up: Callable[[], object] = nothing,
     ) -> T:
         """Return what ``attempt`` returns once it does not raise WouldBlock.
 
@@ -103,35 +108,38 @@ class Reactor:
             attempt: Does it or raises WouldBlock.
             together: Nobody takes it from others: what wakes one wakes all.
             cancellable: In a `finish` block that was cancelled it is not even attempted.
+            give_up: Undoes what attempts have done that raised WouldBlock, where the wait ends by an exception.
         """
-        if self.cancelled and cancellable:
-            await self.loop.end_if_cancelled()
-        line = self._lines.get(key)
-        if line is None or not line.sleepers:
-            try:
-                return attempt()
-            except WouldBlock:
-                if line is None:
-                    line = self._begin(Line(key, member(), together=together))
-        sleeper, sleepers = self.loop.sleeper(), line.sleepers
-        sleepers[sleeper] = None
         try:
-            if len(sleepers) == 1:
-                # What came since the attempt is there by now, or will be told.
-                self.look()
-            while True:
-                await sleeper.sleep()
+            if self.cancelled and cancellable:
+                await self.loop.end_if_cancelled()
+            line = self._lines.get(key)
+            if line is None or not line.sleepers:
                 try:
                     return attempt()
                 except WouldBlock:
-                    continue
+                    if line is None:
+                        line = self._begin(Line(key, member(), together=together))
+            sleeper, sleepers = self.loop.sleeper(), line.sleepers
+            sleepers[sleeper] = None
+            try:
+                if len(sleepers) == 1:
+                    # What came since the attempt is there by now, or will be told.
+                    self.look()
+                while True:
+                    await sleeper.sleep()
+                    try:
+                        return attempt()
+                    except WouldBlock:
+                        continue
+            finally:
+                del sleepers[sleeper]
+                if not sleepers:
+                    self._deserted.append(line)
         except BaseException:
             self._look_later()
+            give_up()
             raise
-        finally:
-            del sleepers[sleeper]
-            if not sleepers:
-                self._deserted.append(line)
 
     def look(self, *, everything: bool = False) -> None:
         """Wake who waits for what is ready. Where something is, the loop looks again at its next turn: its descriptor stays readable."""
