@@ -86,7 +86,7 @@ test: build $(STEPPER) $(PLANTED) ## cargo test, then pytest
 check: build ## linters, types, stubs, formats, layers
 	@BIN=$(BIN) tools/check
 
-loom: $(PACKAGES) ## the core's objects under a model of the memory order, 10 minutes at most
+loom: $(PACKAGES) ## the core's objects under a model of the memory order: some 10 minutes
 	$(call say,loom)
 	@timeout 600 env $(LOOM)
 

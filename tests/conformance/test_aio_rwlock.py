@@ -7,7 +7,7 @@ import os
 import pickle
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -16,7 +16,8 @@ from anyio.lowlevel import checkpoint
 from tests.conformance.backends import Processes, Threads
 from tests.conformance.loops import EventLoop, until, until_waiting
 from tests.conformance.test_rwlock import PLACES, Inside, Prefer, any_preference, pass_through
-from underpass import ClosedError, MisuseError, OwnerDiedError, RWLock, Space, WouldBlock, aio
+from underpass import ClosedError, MisuseError, OwnerDiedError, RWLock, Space, WaitSet, WouldBlock, aio
+from underpass.aio.running import reactor
 
 World = Threads | Processes
 Block = Callable[[], AbstractAsyncContextManager[object]]
@@ -318,6 +319,21 @@ def test_a_blocking_verb_that_would_wait_for_a_task_of_its_thread_is_refused(loo
     loop.run(main)
 
 
+class Looks:
+    """A loop's set that counts how often it is looked at."""
+
+    def __init__(self, members: WaitSet) -> None:
+        self._members = members
+        self.count = 0
+
+    def ready(self, *, everything: bool = False) -> list[Any]:
+        self.count += 1
+        return self._members.ready(everything=everything)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._members, name)
+
+
 def test_a_task_that_comes_after_the_last_place_waits_for_one(loop: EventLoop) -> None:
     async def main() -> None:
         lock = aio.RWLock()
@@ -325,6 +341,14 @@ def test_a_task_that_comes_after_the_last_place_waits_for_one(loop: EventLoop) -
             inside = {name: all_.start(name, lock.reading) for name in map(str, range(PLACES + 2))}
             await until_waiting(2)
             assert lock.statistics().readers == PLACES
+            assert lock.statistics().waiters == 2
+            # Nothing is to be had, and the loop does not go round for it.
+            turns = 50
+            looks = Looks(reactor().members)
+            reactor().members = cast("WaitSet", looks)
+            for _ in range(turns):
+                await checkpoint()
+            assert looks.count < turns // 2
             inside[all_.went[0]].set()
             await until_waiting(1)
             for go in inside.values():

@@ -19,7 +19,7 @@ use crate::kernel::{Kernel, Watch};
 use crate::planted::{Fault, planted};
 use crate::stay::Slotted;
 use crate::wait::{Patience, Waiting, wait_until};
-use crate::waiters::{Room, Waiters, Wish};
+use crate::waiters::{AWAITS, Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
 /// Why nobody passes.
@@ -295,7 +295,7 @@ impl Barrier {
         let how = self.words.ending.load(Relaxed);
         let passed = (how >> 32) as u32 == PASSED;
         for (index, wish) in self.waiters.waiting() {
-            self.waiters.grant(index, if passed { how | u64::from(wish.how) } else { how });
+            self.waiters.grant(index, if passed { how | u64::from(wish.how & !AWAITS) } else { how });
         }
         self.conclude(kernel, how);
         self.waiters.tell_all(kernel);

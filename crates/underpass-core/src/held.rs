@@ -18,10 +18,10 @@ use crate::semaphore::leased::Leased;
 /// A way to hold something of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// A mutex, or a lock of readers and writers to write, by a thread; also by one that has ended, until somebody
+    /// A mutex, or a lock of readers and writers to write, by a thread or a task; also by one that has ended, until somebody
     /// recovers it.
     Lock,
-    /// A lock of readers and writers to read, by a thread.
+    /// A lock of readers and writers to read, by a thread or a task.
     Reading,
     /// A unit of a leased semaphore, by a process.
     Unit,

@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use underpass_shm::life::{Life, Me};
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::Relaxed;
 
@@ -32,9 +33,16 @@ pub trait Slotted: std::fmt::Debug {
     /// Its slots.
     fn waiters(&self) -> &Waiters;
 
-    /// How many tasks wait in slots: a peek, not a promise.
+    /// Who waits so is a task.
+    fn is_task(&self, wish: Wish) -> bool {
+        wish.how & AWAITS != 0
+    }
+
+    /// How many tasks wait in slots, whose processes live: a peek, not a promise.
     fn tasks(&self, kernel: &dyn Kernel) -> usize {
-        self.waiters().tasks(kernel)
+        let waiters = self.waiters();
+        let tasks = waiters.waiting().filter(|(_, wish)| self.is_task(*wish));
+        tasks.filter(|(index, _)| kernel.alive(waiters.life(*index))).count()
     }
 
     /// What its room has those watch who wait: see [`Room::watch`].
@@ -57,8 +65,9 @@ pub trait Slotted: std::fmt::Debug {
     /// One goes from its slot: what that was given is another's, and so is what only its waiting has kept from others.
     fn give_up(&self, kernel: &dyn Kernel, index: usize) -> Result<()> {
         let (waiters, room) = (self.waiters(), self.room(kernel)?);
-        let Err(Error::Interrupted) = waiters.leave(kernel, &room, index, Error::Interrupted) else { return Ok(()) };
-        if waiters.returned().next().is_some() {
+        let _owed = waiters.owe(kernel);
+        if !waiters.withdraw(kernel, index) {
+            waiters.hand_back(kernel, index);
             // Nobody may sleep whom that has told: it is another's now, and not once somebody comes.
             waiters.enter(kernel, &room)?;
         }
@@ -91,12 +100,14 @@ pub struct Stay<T> {
     wish: Wish,
     /// Its slot, counted from 1; 0: none. One thread uses it, that of the event loop.
     seat: AtomicU32,
+    /// That thread's life, as it came: a forked copy is another's, whoever has the slot by then.
+    life: AtomicU32,
 }
 
 impl<T: Slotted> Stay<T> {
     /// One that has not come yet.
     pub fn new(object: Arc<T>, wish: Wish) -> Self {
-        Self { object, wish, seat: AtomicU32::new(0) }
+        Self { object, wish, seat: AtomicU32::new(0), life: AtomicU32::new(Life::NOBODY.0) }
     }
 
     /// What it waits for.
@@ -113,45 +124,50 @@ impl<T: Slotted> Stay<T> {
         self.seat.load(Relaxed).checked_sub(1).map(|index| index as usize)
     }
 
-    fn sit(&self, seat: Option<usize>) {
+    fn sit(&self, me: Me, seat: Option<usize>) {
+        self.life.store(me.thread.0, Relaxed);
         self.seat.store(seat.map_or(0, |index| index as u32 + 1), Relaxed);
     }
 
+    fn is_of(&self, me: Me) -> bool {
+        self.life.load(Relaxed) == me.thread.0
+    }
+
     /// A forked copy has none: it is the parent's.
-    fn own_seat(&self, kernel: &dyn Kernel) -> Result<Option<usize>> {
-        let me = kernel.me()?;
-        Ok(self.seat().filter(|index| self.object.waiters().life(*index) == me.thread))
+    fn own_seat(&self, me: Me) -> Option<usize> {
+        self.seat().filter(|_| self.is_of(me))
     }
 }
 
 impl<T: Slotted> Steps for Stay<T> {
     fn step(&self, kernel: &dyn Kernel) -> Result<u64> {
         let me = kernel.me()?;
-        let waiters = self.object.waiters();
         let seat = Cell::new(self.seat());
-        if seat.get().is_some_and(|index| waiters.life(index) != me.thread) {
+        if seat.get().is_some() && !self.is_of(me) {
             return Err(of_another());
         }
-        let _owed = waiters.owe(kernel);
+        let _owed = self.object.waiters().owe(kernel);
         let given = self.object.step(kernel, Wish { how: self.wish.how | AWAITS, ..self.wish }, &seat);
-        self.sit(seat.get());
+        self.sit(me, seat.get());
         given?.ok_or(Error::WouldBlock)
     }
 
     fn leave(&self, kernel: &dyn Kernel) -> Result<bool> {
-        let Some(index) = self.own_seat(kernel)? else { return Ok(true) };
+        let me = kernel.me()?;
+        let Some(index) = self.own_seat(me) else { return Ok(true) };
         let room = self.object.room(kernel)?;
         let _held = self.object.waiters().enter(kernel, &room)?;
         let left = self.object.waiters().withdraw(kernel, index);
         if left {
-            self.sit(None);
+            self.sit(me, None);
         }
         Ok(left)
     }
 
     fn give_up(&self, kernel: &dyn Kernel) -> Result<()> {
-        let Some(index) = self.own_seat(kernel)? else { return Ok(()) };
-        self.sit(None);
+        let me = kernel.me()?;
+        let Some(index) = self.own_seat(me) else { return Ok(()) };
+        self.sit(me, None);
         self.object.give_up(kernel, index)
     }
 }
@@ -174,9 +190,13 @@ impl<T: Slotted> Ready for Stay<T> {
         let watching = |wish: Wish, watch: &mut Watch<'a>| object.watch_for(kernel, wish, watch);
         match (self.seat(), watch) {
             (Some(index), None) => Ok(waiters.is_granted(index)),
-            (Some(index), watch) => {
+            (Some(index), Some(watch)) => {
                 let is_torn = || object.is_torn(kernel);
-                waiters.is_given(kernel, &room, index, watch.map(|watch| (watch, &watching as _)), true, &is_torn)
+                let given = waiters.is_given(kernel, &room, index, Some((&mut *watch, &watching)), true, &is_torn)?;
+                if !given {
+                    waiters.note_seen_to(watch);
+                }
+                Ok(given)
             }
             (None, None) => Ok(room.ready(self.wish)),
             (None, Some(watch)) => {

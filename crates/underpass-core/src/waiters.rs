@@ -339,11 +339,15 @@ impl Waiters {
         self.slots[index].state.load(Acquire) != WAITING
     }
 
-    /// True once somebody has seen to this object's dead in that look, which the caller does if not.
-    pub fn are_seen_to(&self, watch: &mut Watch<'_>) -> bool {
-        let seen = watch.has_seen_to(&*self.words);
+    /// True once somebody has seen to this object's dead in that look.
+    #[must_use]
+    pub fn are_seen_to(&self, watch: &Watch<'_>) -> bool {
+        watch.has_seen_to(&*self.words)
+    }
+
+    /// Somebody has, and was not given anything: so others need not.
+    pub fn note_seen_to(&self, watch: &mut Watch<'_>) {
         watch.sees_to(&*self.words);
-        seen
     }
 
     /// Takes a slot for the caller, who will sleep in it, if one is free. The lock is held.
@@ -464,21 +468,25 @@ impl Waiters {
     #[cold]
     pub fn leave(&self, kernel: &dyn Kernel, room: &dyn Room, index: usize, error: Error) -> Result<u64> {
         let _owed = Owed::name(kernel, &self.words.baton);
-        if self.withdraw(kernel, index) {
-            return Err(error);
+        if !self.withdraw(kernel, index) {
+            if error == Error::TimedOut(Phase::Wait)
+                && let Some(given) = self.take(kernel, room, index)
+            {
+                return Ok(given);
+            }
+            self.hand_back(kernel, index);
         }
+        Err(error)
+    }
+
+    /// What one was granted who does not come for it is for whoever enters next to give to others. The caller owes it.
+    pub fn hand_back(&self, kernel: &dyn Kernel, index: usize) {
         let state = &self.slots[index].state;
-        if error == Error::TimedOut(Phase::Wait)
-            && let Some(given) = self.take(kernel, room, index)
-        {
-            return Ok(given);
-        }
         if state.compare_exchange(GRANTED, RETURNED, AcqRel, Acquire).is_ok() {
             // SYNC(waiters-3): the baton tells those who sleep, this those who are about to.
             self.words.posts.fetch_add(1, AcqRel);
             kernel.wake(&self.words.baton, 1);
         }
-        Err(error)
     }
 
     /// Takes back what the dead were given, and with WAITING among the states also their slots. The lock is held.

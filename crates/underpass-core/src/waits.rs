@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use underpass_shm::header::{self, Header, Kind, WORDS};
-use underpass_shm::layout::rwlock::{CLOSED, PLACES, RWLockWords};
+use underpass_shm::layout::rwlock::{PLACES, RWLockWords};
 use underpass_shm::life::Life;
 use underpass_shm::lives::Living;
 use underpass_shm::operation::Operation;
@@ -24,7 +24,7 @@ use underpass_shm::waits::Wait;
 use crate::Result;
 use crate::mutex::Mutex;
 use crate::queue::Shape;
-use crate::rwlock::Places;
+use crate::rwlock::{Owner, Places};
 use crate::semaphore::leased::Leased;
 use crate::site::Site;
 
@@ -166,7 +166,7 @@ fn inside(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
     let words: Option<Placed<RWLockWords>> = object.and_then(|(_, region)| Placed::at(region, WORDS));
     let places = object.and_then(|(_, region)| PlacedSlice::at(region, WORDS + size_of::<RWLockWords>(), PLACES));
     let (Some(words), Some(places)) = (words, places.map(Places)) else { return (Vec::new(), Need::Anybody) };
-    let writer = Life((words.gate.load(Acquire) & !CLOSED) as u32);
+    let writer = Owner::read(words.gate.load(Acquire)).thread;
     if writer != Life::NOBODY {
         let since = Some(words.since.load(Relaxed)).filter(|since| *since != 0);
         return (object.iter().map(|(_, region)| Holder::at(region, writer, since)).collect(), Need::One);

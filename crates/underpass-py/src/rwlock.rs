@@ -13,7 +13,7 @@ use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 
 use crate::error::{self, Context, raise};
 use crate::handle::Handle;
-use crate::notification::describe;
+use crate::notification::describe_with;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
@@ -478,11 +478,11 @@ impl RWLock {
         let reading = readers.iter().map(|reader| (reader.thread, kernel.pid(reader.thread)));
         let holders = writer.map(|writer| (writer.thread, writer.pid)).into_iter().chain(reading);
         let holders = holders.map(|(life, pid)| Peer::owner(&self.handle, life, pid)).collect();
-        let (prefer, readers, waiters) = (self.preference(), readers.len(), self.handle.waiters());
+        let (prefer, readers, waiters) = (self.preference(), readers.len(), self.handle.waiters_with(&*self.core));
         Ok(RWLockStatistics { state, prefer, readers, holders, waiters })
     }
 
     fn __repr__(&self) -> String {
-        describe(&self.handle, &self.state_text())
+        describe_with(&self.handle, &*self.core, &self.state_text())
     }
 }

@@ -5,9 +5,10 @@ those that may wait are coroutines, without ``timeout=``, since deadlines are th
 ``trio.move_on_after``, ``anyio.fail_after``); all others are what they were. ``x.aio.sync`` is the object.
 
 An operation that need not wait does not yield to the loop, and is no checkpoint: it is done when it is called, in order. One that waits
-takes its token or message in the same step of the task in which it returns, so a task that is cancelled has taken none.
-Tasks of one loop are served in order of arrival at each object. No thread is made: a loop has one descriptor for all that its
-tasks wait for, and the kernel tells it who has died.
+takes its token or message in the same step of the task in which it returns, so a task that is cancelled has taken none; what it was
+handed before that, where it waited in its turn, goes to the next. Tasks of one loop are served in order of arrival at each object, by
+priority where it asks for that; `select` stands in no order. No thread is made: a loop polls two descriptors for all that its tasks
+wait for (who waits for a name or for many has some more), and the kernel tells it who has died.
 """
 
 from underpass.aio.atomic import AtomicInt

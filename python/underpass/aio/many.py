@@ -23,7 +23,8 @@ W = TypeVar("W")
 async def wait_any(*what: W) -> list[W]:
     """Wait until one of these is ready at least; return all that are, in the order given.
 
-    Takes nothing, as `underpass.wait_any`. While it waits it has a `WaitSet`: a bell of the space and some descriptors. Not in the lab.
+    Takes nothing, as `underpass.wait_any`. While it waits it has a `WaitSet`: a bell of the space and some descriptors. In the lab it
+    does not wait: it raises MisuseError.
 
     Args:
         what: Faces or objects that can be waited for beside others, `process`, descriptors.
@@ -31,6 +32,8 @@ async def wait_any(*what: W) -> list[W]:
     Raises:
         TypeError: Not something that can be waited for.
         ValueError: Nothing was given.
+        ClosedError: One of these was closed.
+        OutOfSpaceError: It has to wait, and there is no room for a bell, or no descriptor left.
 
     Example:
         >>> import asyncio, underpass.aio
@@ -70,7 +73,7 @@ async def select(*operations: Callable[[], Awaitable[Any]]) -> tuple[int, Any]:
     `wait_any` does.
 
     Args:
-        operations: Bound verbs of faces, as in ``select(jobs.get, stop.wait)``, or with arguments ``functools.partial`` of one.
+        operations: Bound verbs of faces, as in ``select(jobs.get, stop.wait)``, or ``functools.partial`` of a ``put``, with its message.
 
     Raises:
         TypeError: Not a verb of a face whose object can be waited for; or one of a lock, which belongs to the task that waits for it.

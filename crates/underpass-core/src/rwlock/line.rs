@@ -91,24 +91,13 @@ impl RWLock {
         }
     }
 
-    /// Who reads would wait for itself to write, and a thread for a task that it keeps from running; two that upgrade, for each
-    /// other.
+    /// Who reads would wait for itself to write; two that upgrade, for each other.
     fn refuse_what_would_last_for_ever(&self, kernel: &dyn Kernel, me: Owner, how: u32) -> Result<()> {
         if how == WRITE && self.places.of(me).is_some() {
             return Err(Error::Misuse(format!(
                 "this {} reads and would wait for itself: upgrade() makes a writer of a reader",
                 me.noun()
             )));
-        }
-        let ahead =
-            self.waiters.waiting().map(|(_, wish)| wish).filter(|wish| self.goes_before(*wish, how)).map(owner_of);
-        let is_mine = |owner: Owner| owner.thread == me.thread && owner.task != THREAD;
-        if me.task == THREAD && self.places.readers().chain([self.writer()]).chain(ahead).any(is_mine) {
-            return Err(Error::Misuse(
-                "a task of this thread's event loop holds it, or is before this thread, which it would wait for: await the \
-                 verb of its .aio"
-                    .into(),
-            ));
         }
         let first = self.waiters.first_of(|wish| wish.how == UPGRADE && how == UPGRADE);
         let Some(first) = first.map(|index| owner_of(self.waiters.wish(index))).filter(|first| *first != me) else {
@@ -128,6 +117,21 @@ impl RWLock {
         if !self.waiters.is_empty() {
             self.waiters.settle(kernel, self);
         }
+    }
+
+    /// A thread would wait for a task that it keeps from running.
+    pub(super) fn refuse_to_wait_for_its_own_tasks(&self, me: Owner, how: u32) -> Result<()> {
+        let ahead =
+            self.waiters.waiting().map(|(_, wish)| wish).filter(|wish| self.goes_before(*wish, how)).map(owner_of);
+        let is_mine = |owner: Owner| owner.thread == me.thread && owner.task != THREAD;
+        if me.task == THREAD && self.places.readers().chain([self.writer()]).chain(ahead).any(is_mine) {
+            return Err(Error::Misuse(
+                "a task of this thread's event loop holds it, or is before this thread, which it would wait for: await the \
+                 verb of its .aio"
+                    .into(),
+            ));
+        }
+        Ok(())
     }
 
     pub(super) fn hand_on(&self, kernel: &dyn Kernel) {
@@ -176,7 +180,10 @@ impl RWLock {
             Prefer::Arrival => first(UPGRADE).or_else(|| self.waiters.first_of(|_| true)),
         }?;
         let next = told(index, Way::In);
-        let ready = next.1.how == READ || self.is_alone(owner_of(next.1), next.1.how);
+        let ready = match next.1.how {
+            READ => self.places.have_room(),
+            how => self.is_alone(owner_of(next.1), how),
+        };
         ready.then_some(next)
     }
 
@@ -299,6 +306,10 @@ impl Slotted for RWLock {
         self.watch(wish, watch);
     }
 
+    fn is_task(&self, wish: Wish) -> bool {
+        owner_of(wish).task != THREAD
+    }
+
     fn is_torn(&self, kernel: &dyn Kernel) -> bool {
         let writer = Some(self.writer()).filter(|_| self.is_written());
         let waiting = self.waiters.waiting().map(|(_, wish)| owner_of(wish));
@@ -317,8 +328,9 @@ impl Slotted for RWLock {
     }
 
     fn give_up(&self, kernel: &dyn Kernel, index: usize) -> Result<()> {
-        match self.go(kernel, index, Error::Interrupted) {
-            Err(Error::Interrupted) => Ok(()),
+        // What a signal's handler raises meanwhile is another error.
+        match self.go(kernel, index, Error::WouldBlock) {
+            Err(Error::WouldBlock) => Ok(()),
             gone => gone.map(drop),
         }
     }

@@ -285,6 +285,9 @@ impl RWLock {
             if let Some(way) = self.arrive(kernel, me, how, try_once || how == UPGRADE)? {
                 return self.judge(wish, way.word());
             }
+            if !try_once {
+                self.refuse_to_wait_for_its_own_tasks(me, how)?;
+            }
         }
         if try_once {
             return Err(Error::WouldBlock);
@@ -370,10 +373,13 @@ impl RWLock {
     #[cold]
     fn go(&self, kernel: &dyn Kernel, index: usize, error: Error) -> Result<u64> {
         let _owed = self.waiters.owe(kernel);
-        let Ok(_held) = self.waiters.enter(kernel, self) else {
-            let left = self.waiters.leave(kernel, self, index, error);
-            self.waiters.call_one(kernel);
-            return left;
+        let _held = match self.waiters.enter(kernel, self) {
+            Ok(held) => held,
+            Err(other) => {
+                let left = self.waiters.leave(kernel, self, index, other);
+                self.waiters.call_one(kernel);
+                return left;
+            }
         };
         let wish = self.waiters.wish(index);
         match self.waiters.take(kernel, self, index) {

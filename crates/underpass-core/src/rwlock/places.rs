@@ -40,6 +40,11 @@ impl Places {
         false
     }
 
+    /// There is a place for one more reader.
+    pub(super) fn have_room(&self) -> bool {
+        self.0[..COMMON].iter().any(|place| place.reader.load(Relaxed) == 0)
+    }
+
     /// Takes the place that is kept for who writes.
     pub(super) fn claim_last(&self, writer: Owner) {
         if let Some(place) = self.0.last() {

@@ -1,4 +1,4 @@
-//! Those who wait and found no slot, and those who look on: they sleep at the door, and are told of every change.
+//! Those who wait and found no slot sleep at the door; those who look on sleep elsewhere. Both are told of every change.
 
 use underpass_shm::layout::lock::{ONLOOKERS, SLEEPERS};
 use underpass_shm::sync::Ordering::{AcqRel, Acquire};
@@ -41,7 +41,7 @@ impl Waiters {
 
     /// Wakes those who found no slot, and rings for those who look on, if there are any.
     pub fn open_door(&self, kernel: &dyn Kernel) {
-        // SYNC(waiters-2): pairs with the announcement in `attempt`.
+        // SYNC(waiters-2): pairs with the announcements in `announce` and `queue_at_door`.
         let mut word = self.words.door.fetch_or(0, AcqRel);
         while word & (SLEEPERS | ONLOOKERS) != 0 {
             let opened = word.wrapping_add(1) & !(SLEEPERS | ONLOOKERS);

@@ -48,7 +48,8 @@ impl Waiters {
         let mut order: Vec<_> = self.in_state(WAITING).collect();
         order.sort_unstable_by_key(|index| std::cmp::Reverse(self.age(*index)));
         for (rank, index) in (0..).zip(order) {
-            self.slots[index].how.store(rank, Relaxed);
+            let how = &self.slots[index].how;
+            how.store(rank | how.load(Relaxed) & AWAITS, Relaxed);
         }
     }
 
@@ -76,13 +77,6 @@ impl Waiters {
         if unwatched && self.waiting().next().is_some() {
             self.call_one(kernel);
         }
-    }
-
-    /// How many tasks wait in slots, whose processes live: a peek, not a promise.
-    #[must_use]
-    pub fn tasks(&self, kernel: &dyn Kernel) -> usize {
-        let tasks = self.waiting().filter(|(_, wish)| wish.how & AWAITS != 0);
-        tasks.filter(|(index, _)| kernel.alive(self.life(*index))).count()
     }
 
     /// Has one look again who sleeps here, and all who are about to: whoever must act next is another now, and one of

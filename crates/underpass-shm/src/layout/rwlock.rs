@@ -25,7 +25,7 @@ pub struct RWLockWords {
     /// │  task  │ closed │ writer  │  WRITER_DEAD   nobody is inside until somebody writes who repairs
     /// └────────┴────────┴─────────┘  closed = 1    somebody waits, or whoever has the lock is about to look
     /// ```
-    /// All changes but one are made under the lock: without it the writer stores 0, if nobody waits.
+    /// All changes but one are made under the lock: a writer that leaves takes itself away without it.
     pub gate: AtomicU64,
     /// 1: a writer died, and what it left has not been repaired; whoever writes meanwhile repairs.
     pub unrepaired: AtomicU32,

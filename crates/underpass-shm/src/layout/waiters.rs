@@ -42,7 +42,7 @@ pub struct SlotWords {
     pub wish: AtomicU64,
     /// What it was given.
     pub given: AtomicU64,
-    /// How it waits; the object says what it means.
+    /// How it waits; the object says what it means, but for the highest bit: a task waits, and sleeps elsewhere.
     pub how: AtomicU32,
     /// Its number in the order of arrival.
     pub ticket: AtomicU32,

@@ -78,7 +78,7 @@ fn test_two_tasks_of_a_thread_are_two_owners() {
             let first = stay(kernel, &lock, 1, How::Upgrade);
             assert_eq!(first.step(kernel), Err(Error::WouldBlock));
             assert!(matches!(step(2, How::Upgrade), Err(Error::Misuse(_))));
-            assert!(matches!(lock.write(kernel, Deadline::NoWait), Err(Error::Misuse(_))));
+            assert!(matches!(lock.write(kernel, Deadline::Never), Err(Error::Misuse(_))));
             let other = stay(kernel, &lock, 3, How::Read);
             assert_eq!(other.step(kernel), Err(Error::WouldBlock), "who upgrades goes first");
             sure(lock.leave_of(kernel, 2, true));

@@ -284,8 +284,8 @@ impl State {
     /// Has those told who sleep on one descriptor; who polls both is told twice, or once in vain.
     fn rejoin(&mut self, py: Python<'_>) -> PyResult<()> {
         if self.listener == Listener::OfTwo {
-            self.listener = Listener::OfOne;
             self.hearing(py)?.waiting().rejoin().map_err(|error| from_shm(py, error))?;
+            self.listener = Listener::OfOne;
         }
         Ok(())
     }
