@@ -52,8 +52,8 @@ pub use told::MutexStatistics;
 /// Args:
 ///     recursive: Its owner may acquire it again, and releases it as often (Zephyr's ``k_mutex``).
 ///     inherit_priority: Its owner has the priority of the most urgent of those who wait, while they wait.
-///     fairness: Who gets it when it is released while several wait: "barging", "arrival" or "priority". The first 64 that
-///         wait have a place in that order; who comes while all places are taken gets one when one is left.
+///     fairness: Who gets it when it is released while several wait: "barging", "arrival" or "priority". The first 4,095
+///         that wait have a place in that order; who comes while all places are taken gets one when one is left.
 ///
 /// Raises:
 ///     ValueError: There is no such fairness, or it is given beside ``inherit_priority``, which has an order of its own.

@@ -52,8 +52,8 @@ use crate::timeout::Timeout;
 ///     limit: The most units it can have, 1 to 2**31 - 1; the default is that.
 ///     saturate: A release above the limit stays at it instead of raising.
 ///     leased: What a process has acquired is given back when it dies. Such a one cannot saturate: nobody adds units to it.
-///     fairness: Who gets a unit that is released while several wait: "barging", "arrival" or "priority". The first 64 that
-///         wait have a place in that order; who comes while all places are taken gets one when one is left.
+///     fairness: Who gets a unit that is released while several wait: "barging", "arrival" or "priority". The first 4,095
+///         that wait have a place in that order; who comes while all places are taken gets one when one is left.
 ///
 /// Raises:
 ///     ValueError: ``value`` is not between 0 and ``limit``, ``limit`` is out of range, there is no such fairness, or it is
