@@ -185,3 +185,26 @@ def test_ctrl_c_while_it_starts_ends_it_cleanly(tree: Path, private_space: Path,
         assert process.wait() == 130, rest + errors
         assert "Traceback" not in errors
         assert {path.name for path in private_space.iterdir()} <= {".lives"}
+
+
+INTERRUPTED_IN_A_STRING = """
+import sys
+
+from underpass.tools import app, cli
+
+def interrupted():
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+app.app = interrupted
+cli.main()
+"""
+
+
+def test_ctrl_c_while_a_dataclass_is_made_has_the_same_exit_code(tmp_path: Path) -> None:
+    # CPython, under -m, dies of the signal when an interrupt left code in a string, caught or not.
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED_IN_A_STRING)
+    run = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, check=False)
+    assert run.returncode == 130

@@ -20,9 +20,9 @@ use crate::wait::Sleepers;
 use crate::waiters::{AWAITS, Room, Waiters, Wish};
 use crate::{Error, Result};
 
-/// An object for which tasks wait in slots.
-pub trait Slotted: std::fmt::Debug {
-    /// The object, as one operation of the calling thread has it.
+/// An object, as the room that one operation of the calling thread has of it: mostly itself.
+pub trait AsRoom {
+    /// What it is then.
     type Room<'r>: Room
     where
         Self: 'r;
@@ -30,6 +30,27 @@ pub trait Slotted: std::fmt::Debug {
     /// Begins such an operation.
     fn room<'r>(&'r self, kernel: &'r dyn Kernel) -> Result<Self::Room<'r>>;
 
+    /// What its room has those watch who wait: see [`Room::watch`].
+    fn watch_for<'a>(&'a self, wish: Wish, watch: &mut Watch<'a>);
+}
+
+impl<T: Room> AsRoom for T {
+    type Room<'r>
+        = &'r Self
+    where
+        Self: 'r;
+
+    fn room<'r>(&'r self, _kernel: &'r dyn Kernel) -> Result<&'r Self> {
+        Ok(self)
+    }
+
+    fn watch_for<'a>(&'a self, wish: Wish, watch: &mut Watch<'a>) {
+        self.watch(wish, watch);
+    }
+}
+
+/// An object for which tasks wait in slots.
+pub trait Slotted: AsRoom + std::fmt::Debug {
     /// Its slots.
     fn waiters(&self) -> &Waiters;
 
@@ -44,9 +65,6 @@ pub trait Slotted: std::fmt::Debug {
         let tasks = waiters.waiting().filter(|(_, wish)| self.is_task(*wish));
         tasks.filter(|(index, _)| kernel.alive(waiters.life(*index))).count()
     }
-
-    /// What its room has those watch who wait: see [`Room::watch`].
-    fn watch_for<'a>(&'a self, kernel: &dyn Kernel, wish: Wish, watch: &mut Watch<'a>);
 
     /// Somebody who died has left something to be mended, as far as it is seen. Who looks for a task mends only then: to mend wakes, a
     /// wake rings, and two event loops would have each other look for ever.
@@ -187,7 +205,7 @@ impl<T: Slotted> Ready for Stay<T> {
             return Ok(waiters.is_given_beside(index, watch));
         }
         let room = object.room(kernel)?;
-        let watching = |wish: Wish, watch: &mut Watch<'a>| object.watch_for(kernel, wish, watch);
+        let watching = |wish: Wish, watch: &mut Watch<'a>| object.watch_for(wish, watch);
         match (self.seat(), watch) {
             (Some(index), None) => Ok(waiters.is_granted(index)),
             (Some(index), Some(watch)) => {

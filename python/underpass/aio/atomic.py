@@ -52,10 +52,7 @@ class AtomicInt(Face[sync.AtomicInt]):
         that a ``wake`` has chosen is cancelled, or its process dies, the next one goes in its place.
         """
         stay = self.sync._stay(expected)  # noqa: SLF001 - a task's place
-        try:
-            return await reactor().wait(stay, lambda: stay, stay.attempt)
-        finally:
-            stay.give_up()
+        return await reactor().wait(stay, lambda: stay, stay.attempt, give_up=stay.give_up)
 
     def wait_nowait(self, expected: int) -> Literal[True]:
         """Return True if the value is not ``expected``, or raise WouldBlock."""

@@ -148,6 +148,7 @@ class Reactor:
         if self._deserted:
             self._end_deserted()
         try:
+            # A keyword costs every wake more.
             ready = self.members.ready(everything=True) if everything else self.members.ready()
         except UnderpassError:
             # Whose object it was learns it by an attempt of its own.

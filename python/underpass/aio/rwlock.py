@@ -122,10 +122,7 @@ class RWLock(Face[sync.RWLock]):
 
     async def _enter(self, how: Literal["read", "write", "upgrade"], task: int) -> OwnerDiedError | None:
         stay = self.sync._stay(how, task)  # noqa: SLF001 - a task's place
-        try:
-            return await reactor().wait(stay, lambda: stay, stay.attempt)
-        finally:
-            stay.give_up()
+        return await reactor().wait(stay, lambda: stay, stay.attempt, give_up=stay.give_up)
 
     @contextmanager
     def _inside(self, task: int) -> Generator[None]:

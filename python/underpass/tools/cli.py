@@ -27,6 +27,17 @@ def main() -> None:
         sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         leave_quietly()
+    finally:
+        _forget_interrupts()
+
+
+def _forget_interrupts() -> None:
+    """Take back CPython's note that an interrupt left code in a string, as it does while a dataclass is being made.
+
+    It stays noted when the interrupt is caught, and under `python -m` the process then dies of the signal, whatever
+    its exit code was to be. The next code in a string takes the note back.
+    """
+    exec("")  # noqa: S102
 
 
 if __name__ == "__main__":

@@ -292,18 +292,8 @@ impl Room for RWLock {
 
 /// For tasks: see [`crate::stay`].
 impl Slotted for RWLock {
-    type Room<'r> = &'r Self;
-
-    fn room<'r>(&'r self, _kernel: &'r dyn Kernel) -> Result<&'r Self> {
-        Ok(self)
-    }
-
     fn waiters(&self) -> &Waiters {
         &self.waiters
-    }
-
-    fn watch_for<'a>(&'a self, _kernel: &dyn Kernel, wish: Wish, watch: &mut Watch<'a>) {
-        self.watch(wish, watch);
     }
 
     fn is_task(&self, wish: Wish) -> bool {

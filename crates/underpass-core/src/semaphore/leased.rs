@@ -28,7 +28,7 @@ use super::{RESET, UNIT};
 use crate::kernel::{Kernel, Watch};
 use crate::many::Ready;
 use crate::planted::{Fault, planted};
-use crate::stay::Slotted;
+use crate::stay::{AsRoom, Slotted};
 use crate::wait::Sleepers;
 use crate::waiters::{self, Order, Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
@@ -374,20 +374,22 @@ impl Ready for Leased {
     }
 }
 
-/// Where its units are handed over.
-impl Slotted for Leased {
+impl AsRoom for Leased {
     type Room<'r> = Turn<'r>;
 
     fn room<'r>(&'r self, kernel: &'r dyn Kernel) -> Result<Turn<'r>> {
         Ok(Turn::new(self, kernel, kernel.me()?))
     }
 
+    fn watch_for<'a>(&'a self, wish: Wish, watch: &mut Watch<'a>) {
+        self.roster().watch(process_of(wish), watch);
+    }
+}
+
+/// Where its units are handed over.
+impl Slotted for Leased {
     fn waiters(&self) -> &Waiters {
         &self.waiters
-    }
-
-    fn watch_for<'a>(&'a self, _kernel: &dyn Kernel, wish: Wish, watch: &mut Watch<'a>) {
-        self.roster().watch(process_of(wish), watch);
     }
 
     /// To mend wakes nobody, unless it finds something to give.

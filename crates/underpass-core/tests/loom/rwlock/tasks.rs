@@ -221,17 +221,9 @@ mod planted {
     }
 
     impl Slotted for Spoiled {
-        type Room<'r> = &'r Self;
-
-        fn room<'r>(&'r self, _kernel: &'r dyn Kernel) -> Result<&'r Self> {
-            Ok(self)
-        }
-
         fn waiters(&self) -> &Waiters {
             &self.waiters
         }
-
-        fn watch_for<'a>(&'a self, _kernel: &dyn Kernel, _wish: Wish, _watch: &mut Watch<'a>) {}
 
         fn is_torn(&self, _kernel: &dyn Kernel) -> bool {
             false
