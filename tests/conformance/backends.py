@@ -251,6 +251,10 @@ class World:
         self._flags.append(Flag(self))
         return self._flags[-1]
 
+    def times(self, number: int) -> int:
+        """Say how often a case repeats what is to meet with others in as many ways as there are, if ``number`` suits a machine."""
+        return number
+
     def check(self) -> None:
         """Raise what an actor has raised, if one has."""
         for actor in self._actors if os.getpid() == self._home else ():

@@ -56,7 +56,7 @@ def test_numbers_that_do_not_fit_are_refused(value: int) -> None:
 
 
 def test_no_addition_is_lost(world: World) -> None:
-    number, turns = AtomicInt(), 5_000
+    number, turns = AtomicInt(), world.times(5_000)
 
     def count() -> None:
         for _ in range(turns):
@@ -171,7 +171,7 @@ def test_the_dead_are_not_woken_in_place_of_others(mortals: Processes) -> None:
 
 
 def test_two_ping_pong(world: World) -> None:
-    number, turns = AtomicInt(), 2_000
+    number, turns = AtomicInt(), world.times(2_000)
 
     def play() -> None:
         for turn in range(turns):

@@ -111,7 +111,7 @@ def test_release_wakes_one_after_the_other(world: World) -> None:
 
 
 def test_one_at_a_time(world: World) -> None:
-    mutex, memory, turns, workers = Mutex(), mmap.mmap(-1, mmap.PAGESIZE), 2_000, 4
+    mutex, memory, turns, workers = Mutex(), mmap.mmap(-1, mmap.PAGESIZE), world.times(2_000), 4
 
     def count() -> None:
         for _ in range(turns):
@@ -126,11 +126,11 @@ def test_one_at_a_time(world: World) -> None:
 
 
 def test_contention_with_all_sorts_of_times_leaves_it_free(world: World) -> None:
-    mutex = Mutex(recursive=True)
+    mutex, times = Mutex(recursive=True), world.times(500)
 
     def churn(seed: int) -> int:
         dice, late = random.Random(seed), 0
-        for _ in range(500):
+        for _ in range(times):
             try:
                 mutex.acquire(timeout=dice.choice([0, 1e-5, 1e-4, None]))
             except TimedOut:
@@ -143,7 +143,7 @@ def test_contention_with_all_sorts_of_times_leaves_it_free(world: World) -> None
         return late
 
     for actor in [world.start(churn, seed) for seed in range(6)]:
-        assert 0 <= actor.result() <= 500
+        assert 0 <= actor.result() <= times
     assert mutex.owner is None
     assert mutex.statistics().state != "owner died"
 

@@ -100,7 +100,7 @@ def test_newcomer_does_not_overtake(world: World, fairness: Fairness) -> None:
 
 @HANDED_OVER
 def test_one_at_a_time(world: World, fairness: Fairness) -> None:
-    turns, workers = 300, 4
+    turns, workers = world.times(300), 4
     mutex, memory = Mutex(fairness=fairness), mmap.mmap(-1, mmap.PAGESIZE)
 
     def count(urgency: int) -> None:
@@ -120,11 +120,11 @@ def test_one_at_a_time(world: World, fairness: Fairness) -> None:
 
 @HANDED_OVER
 def test_contention_with_all_sorts_of_times_leaves_it_free(world: World, fairness: Fairness) -> None:
-    mutex = Mutex(recursive=True, fairness=fairness)
+    mutex, times = Mutex(recursive=True, fairness=fairness), world.times(300)
 
     def churn(seed: int) -> int:
         dice, late = random.Random(seed), 0
-        for _ in range(300):
+        for _ in range(times):
             try:
                 mutex.acquire(timeout=dice.choice([0, 1e-5, 1e-4, None]))
             except TimedOut:
@@ -137,7 +137,7 @@ def test_contention_with_all_sorts_of_times_leaves_it_free(world: World, fairnes
         return late
 
     for actor in [world.start(churn, seed) for seed in range(6)]:
-        assert 0 <= actor.result() <= 300
+        assert 0 <= actor.result() <= times
     assert mutex.owner is None
     assert mutex.statistics().state == "free"
 

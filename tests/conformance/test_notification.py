@@ -219,7 +219,7 @@ def test_a_crowd_that_shrinks_hides_nobody(threads: Threads, dice: random.Random
 
 
 def test_two_ping_pong(world: World) -> None:
-    notification, turns = Notification(), 2_000
+    notification, turns = Notification(), world.times(2_000)
 
     def play() -> None:
         for _ in range(turns):
@@ -235,7 +235,7 @@ def test_two_ping_pong(world: World) -> None:
 
 
 def test_every_flag_has_its_own_conversation(world: World) -> None:
-    notification, turns = Notification(), 300
+    notification, turns = Notification(), world.times(300)
 
     def echo(bit: int) -> int:
         for _ in range(turns):

@@ -274,7 +274,7 @@ def test_death_of_one_putter_of_two_is_not_the_end(processes: Processes) -> None
 
 @pytest.mark.parametrize("capacity", [1, 3, 64])
 def test_many_producers_and_consumers_lose_and_double_nothing(world: World, capacity: int) -> None:
-    queue, producers, each = Queue(capacity, 16), 3, 600
+    queue, producers, each = Queue(capacity, 16), 3, world.times(600)
 
     def produce(number: int) -> None:
         items = [b"%d:%d" % (number, item) for item in range(each)]

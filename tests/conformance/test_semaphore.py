@@ -180,7 +180,7 @@ def test_holding_gives_back_however_it_ends() -> None:
 
 
 def test_semaphore_of_one_excludes(world: World) -> None:
-    turns, workers = 2_000, 4
+    turns, workers = world.times(2_000), 4
     semaphore, memory = Semaphore(1), mmap.mmap(-1, 8)
 
     def count() -> None:
@@ -227,11 +227,11 @@ def test_who_waits_at_one_that_is_unlinked_still_gets_its_unit(world: World) -> 
 
 
 def test_units_are_conserved_under_contention(world: World) -> None:
-    semaphore = Semaphore(3, limit=3)
+    semaphore, times = Semaphore(3, limit=3), world.times(1_000)
 
     def churn(seed: int) -> int:
         dice, late = random.Random(seed), 0
-        for _ in range(1_000):
+        for _ in range(times):
             try:
                 semaphore.acquire(timeout=dice.choice([0, 1e-5, 1e-4, None]))
             except TimedOut:
@@ -241,20 +241,20 @@ def test_units_are_conserved_under_contention(world: World) -> None:
         return late
 
     for actor in [world.start(churn, seed) for seed in range(6)]:
-        assert 0 <= actor.result() < 1_000
+        assert 0 <= actor.result() < times
     assert semaphore.value == 3
 
 
 def test_two_ping_pong(world: World) -> None:
-    ping, pong = Semaphore(0), Semaphore(0)
+    ping, pong, turns = Semaphore(0), Semaphore(0), world.times(2_000)
 
     def play() -> None:
-        for _ in range(2_000):
+        for _ in range(turns):
             ping.acquire()
             pong.release()
 
     partner = world.start(play)
-    for _ in range(2_000):
+    for _ in range(turns):
         ping.release()
         pong.acquire()
     partner.result()

@@ -298,7 +298,7 @@ def test_saturated_release_serves_no_more_than_the_limit(world: World, fairness:
 
 @HANDED_OVER
 def test_semaphore_of_one_excludes(world: World, fairness: Fairness) -> None:
-    turns, workers = 300, 4
+    turns, workers = world.times(300), 4
     semaphore, memory = Semaphore(1, fairness=fairness), mmap.mmap(-1, 8)
 
     def count(urgency: int) -> None:
@@ -318,11 +318,11 @@ def test_semaphore_of_one_excludes(world: World, fairness: Fairness) -> None:
 
 @HANDED_OVER
 def test_units_are_conserved_under_contention(world: World, fairness: Fairness) -> None:
-    semaphore = Semaphore(3, limit=3, fairness=fairness)
+    semaphore, times = Semaphore(3, limit=3, fairness=fairness), world.times(300)
 
     def churn(seed: int) -> int:
         dice, late = random.Random(seed), 0
-        for _ in range(300):
+        for _ in range(times):
             try:
                 semaphore.acquire(timeout=dice.choice([0, 1e-5, 1e-4, None]))
             except TimedOut:
@@ -332,7 +332,7 @@ def test_units_are_conserved_under_contention(world: World, fairness: Fairness) 
         return late
 
     for actor in [world.start(churn, seed) for seed in range(6)]:
-        assert 0 <= actor.result() < 300
+        assert 0 <= actor.result() < times
     assert semaphore.value == 3
 
 

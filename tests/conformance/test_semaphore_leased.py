@@ -353,7 +353,7 @@ def test_one_who_gave_up_is_passed_over(world: World, fairness: Fairness) -> Non
 
 @EACH
 def test_one_unit_excludes(world: World, fairness: Fairness) -> None:
-    turns, workers = 200, 4
+    turns, workers = world.times(200), 4
     semaphore, memory = made(1, fairness), mmap.mmap(-1, 8)
 
     def count() -> None:
