@@ -20,7 +20,7 @@ import warnings
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,8 @@ T = TypeVar("T")
 PATIENCE = 30.0
 # Short enough for many cases, long enough that the waiter really sleeps.
 SOON = 0.02
+# How long who waits in vain does so at a time.
+SLICE = 0.3
 # The system calls that the library sleeps in, futex_waitv and epoll_pwait2; the numbers are the same on every architecture.
 SLEEPS = ("449", "441")
 # The one for a mutex that lends, of which the operation is the second argument: FUTEX_LOCK_PI2.
@@ -52,6 +54,20 @@ def until(condition: Callable[[], object], what: str = "the condition") -> None:
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true within {PATIENCE} s"
         pause()
+
+
+class Ready(Protocol):
+    """An event: the library's, or whichever."""
+
+    def is_set(self) -> bool: ...
+
+
+def in_vain(wait: Callable[[float], object], enough: Ready) -> None:
+    """Wait for what one does not get until there is ``enough``: again and again, for nobody calls a wait off from outside."""
+    while not enough.is_set():
+        with suppress(TimeoutError):
+            wait(SLICE)
+            raise AssertionError("it was not to get it")
 
 
 def sleeps_in_library(pid: int, tid: int) -> bool:

@@ -1,11 +1,10 @@
 """RWLock: who waits for whom, as `Space.waits` tells it."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
 
-from tests.conformance.backends import Processes, Threads, until
-from tests.conformance.test_rwlock import Inside, asleep
-from underpass import RWLock, Space, TimedOut
+from tests.conformance.backends import Processes, Threads, in_vain, until
+from tests.conformance.test_rwlock import Inside, asleep, pass_through
+from underpass import Event, RWLock, Space
 from underpass.waiting import Waiter
 
 World = Threads | Processes
@@ -59,20 +58,23 @@ def test_who_upgrades_waits_for_the_other_readers(world: World) -> None:
 
 
 def test_two_that_read_what_the_other_wants_to_write_are_a_cycle(world: World) -> None:
-    one, two = RWLock(), RWLock()
+    one, two, seen = RWLock(), RWLock(), Event()
     inside, go = world.flag(), world.flag()
 
-    def cross(mine: Callable[[], AbstractContextManager[object]], other: RWLock, timeout: float) -> None:
-        with mine():
+    def cross(mine: RWLock, wait: Callable[[], object]) -> None:
+        with mine.reading():
             inside.raise_()
             go.wait()
-            with suppress(TimedOut), other.writing(timeout=timeout):
-                pass
+            wait()
 
-    actors = [world.start(cross, one.reading, two, 2), world.start(cross, two.reading, one, 20)]
+    actors = [
+        world.start(cross, one, lambda: in_vain(lambda timeout: two.writing(timeout=timeout).__enter__(), seen)),
+        world.start(cross, two, lambda: pass_through(one.writing)),
+    ]
     inside.wait()
     inside.wait()
     go.raise_(2)
     until(lambda: [waiter.cycle for waiter in waits()] == [0, 0], "the cycle")
+    seen.set()
     for actor in actors:
         actor.result()

@@ -6,12 +6,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.backends import PATIENCE, Processes, Threads, new_interpreter, until
+from tests.conformance.backends import PATIENCE, Processes, Threads, in_vain, new_interpreter, until
 from underpass import Event, Gate, Mutex, NotFoundError, Port, Queue, Semaphore, Space, TimedOut
 from underpass.waiting import Waiter
 
@@ -202,25 +201,33 @@ def test_two_processes_that_call_each_other_are_a_cycle(processes: Processes) ->
 
 
 def test_two_processes_that_hold_each_other_s_mutex_are_a_cycle(world: World) -> None:
-    one, two = Mutex(), Mutex()
+    one, two, seen = Mutex(), Mutex(), Event()
     held = world.flag()
     go = world.flag()
 
-    def cross(mine: Mutex, other: Mutex) -> None:
+    def cross(mine: Mutex, wait: Callable[[], object]) -> None:
         with mine:
             held.raise_()
             go.wait()
-            with suppress(TimedOut):
-                other.acquire(timeout=2 if mine is one else 20)
-                other.release()
+            wait()
 
-    first, second = world.start(cross, one, two), world.start(cross, two, one)
+    first = world.start(cross, one, lambda: in_vain(lambda timeout: two.acquire(timeout=timeout), seen))
+    second = world.start(cross, two, one.acquire)
     held.wait()
     held.wait()
     go.raise_(2)
-    until(lambda: [waiter.cycle for waiter in waits()] == [0, 0], "the cycle")
-    told = {waiter.tid: [(holder.pid, holder.tid) for holder in waiter.holders] for waiter in waits()}
-    assert told == {first.tid: [(second.pid, second.tid)], second.tid: [(first.pid, first.tid)]}
+    told = list[Waiter]()
+
+    def is_told() -> bool:
+        told[:] = waits()
+        return [waiter.cycle for waiter in told] == [0, 0]
+
+    until(is_told, "the cycle")
+    assert {waiter.tid: [(holder.pid, holder.tid) for holder in waiter.holders] for waiter in told} == {
+        first.tid: [(second.pid, second.tid)],
+        second.tid: [(first.pid, first.tid)],
+    }
+    seen.set()
     first.result()
     second.result()
 

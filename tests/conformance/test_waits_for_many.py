@@ -8,14 +8,12 @@ from functools import partial
 import pytest
 
 import underpass
-from tests.conformance.backends import Processes, Threads, until
-from underpass import Event, Mutex, Queue, Semaphore, Space, TimedOut, select, wait_all, wait_any
+from tests.conformance.backends import Processes, Threads, in_vain, until
+from underpass import Event, Mutex, Queue, Semaphore, Space, select, wait_all, wait_any
 from underpass.waiting import Waiter
 
 World = Threads | Processes
 SHORT = 0.02
-# How long one waits at a time for what it does not get.
-SLICE = 0.3
 
 
 @pytest.fixture
@@ -100,9 +98,7 @@ def crossed(
         with two:
             ready[1].raise_()
             ready[0].wait()
-            while not seen.is_set():
-                with pytest.raises(TimedOut):
-                    one.acquire(timeout=SLICE)
+            in_vain(lambda timeout: one.acquire(timeout=timeout), seen)
 
     actors = [world.start(first), world.start(second)]
 

@@ -43,7 +43,8 @@ def outcome(directory: Path, source: str, *, required: str = "", ci: str = "0") 
         ".",
         ".",
     ]
-    environment = os.environ | {"UNDERPASS_CI": ci}
+    # Its own hooks are what is tested: no plugin is asked.
+    environment = os.environ | {"UNDERPASS_CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     run = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     return run.returncode, run.stdout
 
