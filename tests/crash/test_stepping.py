@@ -1,10 +1,15 @@
 """Death before and after all that others can tell of: drawn here, all in `make deep`. `python -m tests.crash.stepping` is what runs."""
 
+import itertools
 import os
 import random
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -24,24 +29,46 @@ needs_planted = pytest.mark.skipif(not PLANTED.exists(), reason="no module with 
 
 def deaths(*arguments: str, module: str = "tests.crash.stepping") -> tuple[int, str]:
     """Inflict them; whether all was well, and what was told."""
-    environment = {**os.environ, "COLUMNS": "160"}
-    run = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    print(run.stdout)  # noqa: T201 - shown when it fails
-    return run.returncode, run.stdout + run.stderr
+    [outcome] = deaths_at_once([arguments], module=module)
+    return outcome
+
+
+def deaths_at_once(runs: Sequence[Sequence[str]], *, module: str = "tests.crash.stepping") -> list[tuple[int, str]]:
+    """Inflict them in several runs beside each other: each stays on one processor, the last there is, which is another for each."""
+    allowed = os.sched_getaffinity(0)
+    with ExitStack() as stack:
+        started: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
+        for arguments, cpu in zip(runs, itertools.cycle(sorted(allowed, reverse=True)), strict=False):
+            told = stack.enter_context(tempfile.TemporaryFile())
+            os.sched_setaffinity(0, {cpu})
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", module, *arguments],
+                    cwd=ROOT,
+                    env={**os.environ, "COLUMNS": "160"},
+                    stdout=told,
+                    stderr=subprocess.STDOUT,
+                )
+            finally:
+                os.sched_setaffinity(0, allowed)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            started.append((process, told))
+        return [(process.wait(), _all_of(told)) for process, told in started]
+
+
+def _all_of(told: IO[bytes]) -> str:
+    told.seek(0)
+    text = told.read().decode()
+    print(text)  # noqa: T201 - shown when it fails
+    return text
 
 
 @needs_stepper
-@pytest.mark.parametrize("part", ["1/2", "2/2"])
-def test_drawn_deaths(dice: random.Random, part: str) -> None:
-    code, told = deaths("--draw", str(DRAWN), "--seed", str(dice.randrange(1, 2**32)), "--part", part)
-    assert code == 0, told
+def test_drawn_deaths(dice: random.Random) -> None:
+    draw = ("--draw", str(DRAWN), "--seed", str(dice.randrange(1, 2**32)), "--part")
+    for code, told in deaths_at_once([(*draw, "1/2"), (*draw, "2/2")]):
+        assert code == 0, told
 
 
 @needs_stepper
