@@ -48,6 +48,7 @@ IN_THE_LAB = {
     "test_semaphore_leased",
     "test_select",
     "test_spin_lock",
+    "test_timeouts",
     "test_wait_all",
     "test_wait_any",
     "test_wait_any_meanwhile",

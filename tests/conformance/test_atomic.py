@@ -4,11 +4,13 @@ import pickle
 import signal
 import time
 from collections.abc import Callable
+from itertools import chain
 
 import pytest
 
 from tests.conformance.backends import SOON, Actor, Processes, Threads, disturbed, until
 from underpass import AtomicInt, ClosedError, MismatchError, Semaphore, TimedOut, WouldBlock
+from underpass.sync import priority
 
 World = Threads | Processes
 LEAST, MOST = -(2**63), 2**63 - 1
@@ -152,6 +154,25 @@ def test_wake_lets_so_many_go_in_the_order_of_arrival(world: World) -> None:
     assert number.wake(10) == 0
 
 
+def test_wake_lets_the_most_urgent_go_and_of_those_who_waited_for_longest(world: World) -> None:
+    number, urgencies = AtomicInt(1), [1, 5, None, 5, 3]
+
+    def wait(urgency: int | None) -> bool:
+        if urgency is None:
+            return number.wait(1)
+        with priority(urgency):
+            return number.wait(1)
+
+    waiters: list[Actor[bool]] = []
+    for urgency in urgencies:
+        waiters.append(world.start(wait, urgency))
+        waiters[-1].until_asleep()
+    for place in [1, 3, 4, 0, 2]:
+        assert number.wake() == 1
+        assert waiters[place].result() is True
+    assert number.statistics().waiters == 0
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_wake_of_nobody_is_refused(count: int) -> None:
     with pytest.raises(ValueError, match="count="):
@@ -168,6 +189,46 @@ def test_the_dead_are_not_woken_in_place_of_others(mortals: Processes) -> None:
     until(lambda: number.statistics().waiters == 1 and waiter.asleep, "the other one waits")
     assert number.wake() == 1
     assert waiter.result() is True
+
+
+def test_tickets_and_counts_of_events_make_a_buffer(world: World) -> None:
+    """Reed and Kanodia's: sequencers order each side, and eventcounts tell the other one how far it is."""
+    puts, gets, filled, emptied = AtomicInt(), AtomicInt(), AtomicInt(), AtomicInt()
+    places, count = [AtomicInt() for _ in range(3)], 40
+
+    def until_at_least(events: AtomicInt, least: int) -> None:
+        while (happened := events.load()) < least:
+            events.wait(happened)
+
+    def put(number: int) -> None:
+        for value in range(number, 2 * count, 2):
+            ticket = puts.add(1)
+            until_at_least(filled, ticket)
+            until_at_least(emptied, ticket - len(places) + 1)
+            places[ticket % len(places)].store(value)
+            filled.add(1)
+
+    def get() -> list[int]:
+        values: list[int] = []
+        for _ in range(count):
+            ticket = gets.add(1)
+            until_at_least(emptied, ticket)
+            until_at_least(filled, ticket + 1)
+            values.append(places[ticket % len(places)].load())
+            emptied.add(1)
+        return values
+
+    putters, getters = [world.start(put, number) for number in range(2)], [world.start(get) for _ in range(2)]
+    for putter in putters:
+        putter.result()
+    got = [getter.result() for getter in getters]
+    assert sorted(chain(*got)) == [*range(2 * count)]
+    # Whoever gets sees what each putter has put in its order.
+    assert all(one[parity] == sorted(one[parity]) for one in map(_by_parity, got) for parity in range(2))
+
+
+def _by_parity(values: list[int]) -> tuple[list[int], list[int]]:
+    return [value for value in values if not value % 2], [value for value in values if value % 2]
 
 
 def test_two_ping_pong(world: World) -> None:

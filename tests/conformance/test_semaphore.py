@@ -48,22 +48,6 @@ def test_timeout_is_never_early(timeout: float) -> None:
     assert isinstance(caught.value, TimeoutError)
 
 
-def test_timeouts_of_several_waiters_are_each_their_own(world: World) -> None:
-    semaphore = Semaphore(0)
-
-    def late(timeout: float) -> float:
-        start = time.monotonic()
-        with pytest.raises(TimedOut):
-            semaphore.acquire(timeout=timeout)
-        return time.monotonic() - start
-
-    times = [0.09, 0.03, 0.06]
-    waiters = [world.start(late, timeout) for timeout in times]
-    assert all(waiter.result() >= timeout for waiter, timeout in zip(waiters, times, strict=True))
-    semaphore.release()
-    assert semaphore.acquire_nowait()
-
-
 def test_huge_timeout_waits() -> None:
     semaphore = Semaphore(1)
     assert semaphore.acquire(timeout=1e300)

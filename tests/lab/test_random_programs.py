@@ -354,6 +354,10 @@ def test_programs_that_once_did(seed: int) -> None:
     explore(seed)
 
 
+def test_program_of_a_lock_of_readers_and_writers_that_once_did() -> None:
+    explore(1829011244, LOCKS)
+
+
 def test_program_of_a_mutex_that_is_handed_over_that_once_did() -> None:
     explore(3487485914, SUCCESSIONS)
 

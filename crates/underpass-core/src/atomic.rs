@@ -1,7 +1,7 @@
 //! A number of 64 bits on which threads can sleep: C++'s `atomic<int64_t>` with `wait`, Zephyr's `k_futex`.
 //!
-//! Every change is one read-modify-write, and wakes whoever it lets go; `wake` lets go regardless of the value, in the
-//! order of arrival.
+//! Every change is one read-modify-write, and wakes whoever it lets go; `wake` lets go regardless of the value, the
+//! most urgent first.
 //!
 //! Invariant: whoever changes the value sees each waiter that has not seen the change, and serves it or leaves its baton
 //! to another waiter; one that is about to sleep looks at the value itself.
@@ -157,7 +157,8 @@ impl AtomicInt {
         self.waiters.wait(kernel, self, wish, deadline).map(drop)
     }
 
-    /// Lets up to `count` waiters go, who waited for longest, whatever the value is; how many there were.
+    /// Lets up to `count` waiters go, the most urgent, and of those who waited for longest, whatever the value is; how many there
+    /// were.
     pub fn wake(&self, kernel: &dyn Kernel, count: u64) -> Result<u64> {
         if self.waiters.is_empty_after_a_change() {
             return Ok(0);
@@ -167,7 +168,7 @@ impl AtomicInt {
         self.mend(kernel);
         let mut woken = 0;
         while woken < count
-            && let Some(index) = self.waiters.first()
+            && let Some(index) = self.waiters.first_by_priority()
         {
             if !self.waiters.grant(index, CHOSEN) {
                 continue;
@@ -237,7 +238,7 @@ impl Room for AtomicInt {
             return;
         }
         let _owed = self.waiters.begin(kernel);
-        while let Some(index) = self.waiters.first() {
+        while let Some(index) = self.waiters.first_by_priority() {
             if self.waiters.grant(index, CHOSEN) {
                 self.tell_chosen(kernel, index);
                 return;

@@ -16,7 +16,7 @@ pub struct Budget {
     pub kills: u32,
     /// Stops, sleeps that end without a cause, refusals for want of room.
     pub faults: u32,
-    /// Time-outs may fire while somebody can go on.
+    /// Time-outs may fire while somebody can go on, and in any order; otherwise when nobody can, in the order of their deadlines.
     pub early: bool,
     /// Times that a task that could go on has to wait; none: any number.
     pub preemptions: Option<u32>,
@@ -300,8 +300,13 @@ impl Schedule {
             self.record.end = End::Done;
             return false;
         }
-        if left.early || options.is_empty() {
-            options.extend(world.tasks().filter(|task| world.can_expire(*task)).map(Choice::Expire));
+        if left.early {
+            options.extend(world.tasks().filter(|task| world.due(*task).is_some()).map(Choice::Expire));
+        } else if options.is_empty() {
+            // Time passes because nobody can go on: it comes to the earliest deadline first.
+            let times = || world.tasks().filter_map(|task| Some((world.due(task)?, task)));
+            let first = times().map(|(time, _)| time.max(world.now())).min();
+            options.extend(times().filter(|(time, _)| Some(*time) <= first).map(|(_, task)| Choice::Expire(task)));
         }
         let stopped = |process: &Process| world.is_stopped(*process) && !world.is_dead(*process);
         options.extend(world.processes().filter(stopped).map(Choice::Continue));

@@ -311,12 +311,12 @@ impl World {
         self.processes[process.index()].stopped.is_none()
     }
 
-    /// It sleeps until a time at most, or something is due in it.
+    /// Until when it sleeps at most, or when something is due in it.
     #[must_use]
-    pub fn can_expire(&self, task: Task) -> bool {
+    pub fn due(&self, task: Task) -> Option<u64> {
         let state = &self.tasks[task.index()];
         let due = if state.asleep { state.sleep.until } else { state.alarm };
-        self.is_left(task) && due.is_some() && self.goes(state.process)
+        due.filter(|_| self.is_left(task) && self.goes(state.process))
     }
 
     /// Has a time pass while a task need not sleep, at whichever point: what is due then it finds out by itself.

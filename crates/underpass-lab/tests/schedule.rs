@@ -48,6 +48,35 @@ fn a_time_out_ends_a_sleep_that_nobody_ends() {
     assert!(ends.iter().any(|(end, _)| *end == End::Done));
 }
 
+/// Whose time-outs fire one after the other, in 50 schedules of three who want a lock until those seconds, and one who never gives it back.
+fn expiries(seconds: [u64; 3], early: bool) -> Vec<Vec<usize>> {
+    let mut schedule = Schedule::new(Box::new(Walk::new(1)), Budget { early, ..NO_FAULTS });
+    let wanted = seconds.map(|second| [LockFor(0, second * 1_000_000_000)]);
+    let program: [&[_]; 4] = [&wanted[0], &wanted[1], &wanted[2], &[Lock(0)]];
+    let fired = |choice| if let Choice::Expire(task) = choice { Some(task.index()) } else { None };
+    let of_one = |_| {
+        run(&mut schedule, &program, false);
+        schedule.record.choices().filter_map(fired).collect()
+    };
+    (0..50).map(of_one).collect()
+}
+
+#[test]
+fn late_time_outs_fire_in_the_order_of_their_deadlines() {
+    let seconds = [9, 3, 6];
+    let in_order = |early| expiries(seconds, early).iter().all(|fired| fired.is_sorted_by_key(|task| seconds[*task]));
+    assert!(in_order(false));
+    assert!(!in_order(true));
+}
+
+#[test]
+fn late_time_outs_of_one_time_fire_in_any_order() {
+    let expiries = expiries([3, 3, 6], false);
+    for first in 0..2 {
+        assert!(expiries.iter().any(|fired| fired.first() == Some(&first)));
+    }
+}
+
 #[test]
 fn a_wake_before_the_sleep_is_lost() {
     let ends = ends(&[&[Sleep(0)], &[Wake(0)]], NO_FAULTS, false);

@@ -262,8 +262,8 @@ impl AtomicInt {
     /// Sleep while the value is ``expected``, until a ``wake``; always True.
     ///
     /// Every change to another value lets all go who wait for it to change, in no order; nobody needs to call ``wake``
-    /// for that. A change that is undone at once may be missed. ``wake`` lets go in the order of arrival, also with the
-    /// value unchanged: look at the value again. Nothing happens to a waiter when whoever should change it dies: pass
+    /// for that. A change that is undone at once may be missed. ``wake`` lets the most urgent go, and of those who waited
+    /// for longest, also with the value unchanged: look at the value again. Nothing happens to a waiter when whoever should change it dies: pass
     /// ``timeout``. C++20's ``atomic::wait``, Zephyr's ``k_futex_wait``.
     ///
     /// Raises:
@@ -287,8 +287,9 @@ impl AtomicInt {
 
     /// Let up to ``count`` waiters go, whatever the value is; how many there were.
     ///
-    /// Those go first who have waited for longest; the dead are passed over, and in place of one who dies before it has
-    /// returned the next one goes. At most 64 wait at one time, and further ones have not begun to. Zephyr's
+    /// Those go first who wait most urgently (their SCHED_FIFO or SCHED_RR priority, or that of `underpass.sync.priority`),
+    /// and of those who have waited for longest; the dead are passed over, and in place of one who dies before it has
+    /// returned the next one goes. At most 4,095 wait at one time, and further ones have not begun to. Zephyr's
     /// ``k_futex_wake``.
     ///
     /// Raises:

@@ -326,7 +326,7 @@ impl Lab {
         let schedule = self.kernel.schedule();
         let world = &schedule.world;
         let asleep = |task: &Task| world.is_left(*task) && world.is_asleep(*task);
-        world.tasks().filter(asleep).map(|task| (task.0, world.can_expire(task))).collect()
+        world.tasks().filter(asleep).map(|task| (task.0, world.due(task).is_some())).collect()
     }
 
     /// The object on whose words a task sleeps, as its place in ``objects``; None: it does not, or on no object's.

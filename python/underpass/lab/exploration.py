@@ -55,8 +55,8 @@ def explore(  # noqa: PLR0913 - what there is to say, each by its name
         kills: The most deaths in one schedule.
         faults: The most faults in one schedule: stops, sleeps that end without a cause, puts and loans that may fail for want of
             room and do, objects that cannot be made because the space is full.
-        early: Time-outs may fire while somebody can go on. False: only when nobody can, for programs whose time-outs
-            are meant never to fire.
+        early: Time-outs may fire while somebody can go on, and in any order, as on a machine that is busy. False: only when
+            nobody can, and in the order of their deadlines: for programs whose time-outs are meant never to fire, or in order.
         preemptions: The most times in one schedule that somebody who could go on has to wait; None: any number.
         strategy: Who chooses: ``walk``, ``turns``, ``pct``, ``pos``, ``urw``, ``surw``, or ``portfolio``, in which these take turns;
             ``dpor``, which runs one schedule of each class; ``every``, which runs all. None: the portfolio, and for schedules beyond

@@ -114,7 +114,9 @@ def explore(  # noqa: PLR0913  a command has its options
     ] = None,
     early: Annotated[
         bool | None,
-        typer.Option("--early/--late", help="Time-outs fire while somebody can go on, or only when nobody can."),
+        typer.Option(
+            "--early/--late", help="Time-outs fire while somebody can go on, or only when nobody can, in their order."
+        ),
     ] = None,
     preemptions: Annotated[
         int | None,

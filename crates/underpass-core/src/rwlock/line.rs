@@ -163,7 +163,7 @@ impl RWLock {
     }
 
     /// Who is next, if it may go in now, with its wish and what it is told.
-    fn next(&self) -> Option<(usize, Wish, Way)> {
+    pub(super) fn next(&self) -> Option<(usize, Wish, Way)> {
         let first = |how| self.waiters.first_of(|wish| wish.how == how);
         let told = |index, way| (index, self.waiters.wish(index), way);
         if self.is_left_by_the_dead()

@@ -336,9 +336,14 @@ impl RWLock {
         slept: bool,
     ) -> Result<Option<u64>> {
         if let Some(index) = seat.get() {
+            let sleeps = watch.is_some();
             let given = self.waiters.look(kernel, self, index, watch, slept)?;
             if given.is_some() {
                 seat.set(None);
+            } else if sleeps && self.next().is_some() {
+                // The same, in a sleep after the first.
+                let _held = self.waiters.enter(kernel, self)?;
+                self.hand_on(kernel);
             }
             return Ok(given);
         }
@@ -360,7 +365,12 @@ impl RWLock {
                 }
                 // Those who left while the gate was open have let nobody in.
                 self.hand_on(kernel);
-                return self.waiters.look(kernel, self, index, Some(watch), false);
+                let given = self.waiters.look(kernel, self, index, Some(watch), false)?;
+                // It watches who is inside, not who has left meanwhile: that one may die before it lets anybody in.
+                if given.is_none() {
+                    self.hand_on(kernel);
+                }
+                return Ok(given);
             }
             if self.waiters.queue_at_door(watch) {
                 self.watch(wish, watch);

@@ -308,6 +308,23 @@ fn test_whoever_leaves_dies_before_its_wake() {
 }
 
 #[test]
+fn test_a_writer_that_has_left_dies_before_it_lets_anybody_in() {
+    explore_long(|| {
+        let (world, lock, pair) = (World::mortal(), lock(Prefer::Arrival), Pair::new());
+        let leaver = world.spawn_dying(1, Dies::AfterChange, {
+            let lock = lock.clone();
+            move |kernel| {
+                sure(lock.write(kernel, Deadline::Never));
+                sure(lock.leave(kernel, true));
+            }
+        });
+        world.run(2, |kernel| write(kernel, &lock, &pair));
+        let _ = leaver.end();
+        assert!(lock.is_free());
+    });
+}
+
+#[test]
 fn test_a_writer_that_waits_is_told_of_a_reader_that_came_later_and_died() {
     explore_long(|| {
         let (world, lock, pair) = (World::mortal(), lock(Prefer::Readers), Pair::new());
