@@ -107,7 +107,7 @@ mod _core {
     #[pymodule_export]
     use crate::request::{Notified, Request};
     #[pymodule_export]
-    use crate::rwlock::{RWLock, RWLockStatistics, RWLockStay};
+    use crate::rwlock::{RWLock, RWLockStatistics};
     #[pymodule_export]
     use crate::scope::{FailAfter, fail_after};
     #[pymodule_export]
@@ -119,7 +119,7 @@ mod _core {
     #[pymodule_export]
     use crate::spin_lock::{SpinLock, SpinLockStatistics};
     #[pymodule_export]
-    use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay, EventStay, NotificationStay, SemaphoreStay};
+    use crate::stay::{ConditionStay, Stay};
     #[pymodule_export]
     use crate::waits::{Holder, Waiter, warn_waiting};
     #[pymodule_export]

@@ -25,9 +25,8 @@ use crate::object::Pickled;
 use crate::once::Once;
 use crate::port::Port;
 use crate::queue::Queue;
-use crate::rwlock::RWLockStay;
 use crate::semaphore::Semaphore;
-use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay, EventStay, NotificationStay, SemaphoreStay};
+use crate::stay::{ConditionStay, Stay};
 use crate::timeout::Timeout;
 
 mod choice;
@@ -127,13 +126,8 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         QueueDrained |it: &'a QueueDrained| &it.core as &dyn Ready,
         GateCall |it: &'a GateCall| it as &dyn Ready,
         GateRoom |it: &'a GateRoom| it as &dyn Ready,
-        AtomicIntStay |it: &'a AtomicIntStay| &it.core as &dyn Ready,
-        BarrierStay |it: &'a BarrierStay| &it.core as &dyn Ready,
         ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
-        EventStay |it: &'a EventStay| &it.core as &dyn Ready,
-        NotificationStay |it: &'a NotificationStay| &it.core as &dyn Ready,
-        SemaphoreStay |it: &'a SemaphoreStay| &*it.core as &dyn Ready,
-        RWLockStay |it: &'a RWLockStay| &it.core as &dyn Ready,
+        Stay |it: &'a Stay| &*it.core as &dyn Ready,
     );
     if let Ok(port) = what.cast::<Port>() {
         let port = port.get();

@@ -11,7 +11,6 @@ use underpass_core::many::Ready;
 use underpass_core::semaphore::fair::Fair;
 use underpass_core::semaphore::leased::{self, Leased};
 use underpass_core::semaphore::{self as core, MOST};
-use underpass_core::stay::{Stay, Steps};
 use underpass_core::waiters::{self, Order, Waiters};
 use underpass_core::{Deadline, Error, Result as Done};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
@@ -27,7 +26,7 @@ use crate::number::{Whole, mode, whole};
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::space::Space;
-use crate::stay::SemaphoreStay;
+use crate::stay::Stay;
 use crate::timeout::Timeout;
 
 /// A counting semaphore between processes: Dijkstra's, with Zephyr's limit and reset.
@@ -138,21 +137,6 @@ impl Core {
             Self::Barging(_) => true,
             Self::Fair(_) => false,
             Self::Leased(core) => !core.hands_over(),
-        }
-    }
-
-    /// A wait in steps, where units are handed over.
-    fn stay(&self, kernel: &dyn Kernel) -> Done<Box<dyn Steps + Send + Sync>> {
-        match self.clone() {
-            Self::Fair(core) => {
-                let wish = core.wish();
-                Ok(Box::new(Stay::new(Arc::new(core), wish)))
-            }
-            Self::Leased(core) if core.hands_over() => {
-                let wish = core.wish(kernel.me()?);
-                Ok(Box::new(Stay::new(Arc::new(core), wish)))
-            }
-            Self::Barging(_) | Self::Leased(_) => Err(Error::Misuse("nobody waits for it in turn".into())),
         }
     }
 
@@ -466,12 +450,27 @@ impl Semaphore {
     }
 
     /// A task's wait for a unit, in its turn.
-    fn _stay(slf: Bound<'_, Self>) -> PyResult<SemaphoreStay> {
-        let (py, this) = (slf.py(), slf.get());
-        let core = this.core.stay(this.handle.kernel());
-        let core = core.map_err(|error| this.failed(py, "not acquired", Timeout::NoWait, error))?;
-        let handle = this.handle.clone();
-        Ok(SemaphoreStay { semaphore: slf.unbind(), handle, core })
+    fn _stay(slf: &Bound<'_, Self>) -> PyResult<Stay> {
+        let (py, this, semaphore) = (slf.py(), slf.get(), slf.clone().unbind());
+        let failed = |py: Python<'_>, this: &Self, error| this.failed(py, "not acquired", Timeout::NoWait, error);
+        let judge = move |py: Python<'_>, given: Done<u64>| match given.and_then(core::judge) {
+            Ok(()) => Ok(true),
+            Err(error) => Err(failed(py, semaphore.get(), error)),
+        };
+        match this.core.clone() {
+            Core::Fair(core) => {
+                let wish = core.wish();
+                Ok(Stay::new(&this.handle, Arc::new(core), wish, judge))
+            }
+            Core::Leased(core) if core.hands_over() => {
+                let me = this.handle.kernel().me().map_err(|error| failed(py, this, error))?;
+                let wish = core.wish(me);
+                Ok(Stay::new(&this.handle, Arc::new(core), wish, judge))
+            }
+            Core::Barging(_) | Core::Leased(_) => {
+                Err(failed(py, this, Error::Misuse("nobody waits for it in turn".into())))
+            }
+        }
     }
 
     /// Hold a unit for the length of a ``with`` block.
