@@ -38,6 +38,7 @@ mod scope;
 mod section;
 mod semaphore;
 mod serving;
+mod since;
 mod site;
 mod slot;
 mod space;
@@ -114,6 +115,8 @@ mod _core {
     use crate::section::{AtomicSection, atomic_section};
     #[pymodule_export]
     use crate::semaphore::{Semaphore, SemaphoreStatistics};
+    #[pymodule_export]
+    use crate::since::Since;
     #[pymodule_export]
     use crate::space::{ObjectInfo, Space, reenter};
     #[pymodule_export]

@@ -26,6 +26,7 @@ use crate::once::Once;
 use crate::port::Port;
 use crate::queue::Queue;
 use crate::semaphore::Semaphore;
+use crate::since::Since;
 use crate::stay::{ConditionStay, Stay};
 use crate::timeout::Timeout;
 
@@ -64,6 +65,11 @@ impl QueueRoom {
     /// A descriptor that is readable while a put would not wait: see `SharedObject.fileno`.
     fn fileno(slf: &Bound<'_, Self>) -> PyResult<RawFd> {
         fileno(slf)
+    }
+
+    /// What tasks wait for that come now: a purge ends it.
+    fn _since(&self) -> Since {
+        Since::now(&self.handle, Arc::new(self.core.clone()), "not put")
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py, (Py<Queue>, &'static str)>> {
@@ -128,6 +134,7 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         GateRoom |it: &'a GateRoom| it as &dyn Ready,
         ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
         Stay |it: &'a Stay| &*it.core as &dyn Ready,
+        Since |it: &'a Since| &it.core as &dyn Ready,
     );
     if let Ok(port) = what.cast::<Port>() {
         let port = port.get();

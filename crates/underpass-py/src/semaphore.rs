@@ -11,6 +11,7 @@ use underpass_core::many::Ready;
 use underpass_core::semaphore::fair::Fair;
 use underpass_core::semaphore::leased::{self, Leased};
 use underpass_core::semaphore::{self as core, MOST};
+use underpass_core::since::Resets;
 use underpass_core::waiters::{self, Order, Waiters};
 use underpass_core::{Deadline, Error, Result as Done};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
@@ -25,6 +26,7 @@ use crate::handle::{Handle, waiters_text};
 use crate::number::{Whole, mode, whole};
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
+use crate::since::Since;
 use crate::space::Space;
 use crate::stay::Stay;
 use crate::timeout::Timeout;
@@ -131,12 +133,12 @@ impl Core {
         }
     }
 
-    /// Whoever comes first after a release gets the unit.
-    fn barges(&self) -> bool {
-        match self {
-            Self::Barging(_) => true,
-            Self::Fair(_) => false,
-            Self::Leased(core) => !core.hands_over(),
+    /// The same where whoever comes first after a release gets the unit.
+    fn until_reset(&self) -> Option<Arc<dyn Resets + Send + Sync>> {
+        match self.clone() {
+            Self::Barging(core) => Some(Arc::new(core)),
+            Self::Leased(core) if !core.hands_over() => Some(Arc::new(core)),
+            Self::Fair(_) | Self::Leased(_) => None,
         }
     }
 
@@ -443,10 +445,9 @@ impl Semaphore {
         self.acquire_for(py, Timeout::NoWait)
     }
 
-    /// True if whoever comes first after a release gets the unit: then nobody waits in turn, and there is no ``_stay``.
-    #[getter]
-    fn _barges(&self) -> bool {
-        self.core.barges()
+    /// What tasks wait for that come now: a reset ends it. None: they wait in turn, each by a ``_stay``.
+    fn _since(&self) -> Option<Since> {
+        Some(Since::now(&self.handle, self.core.until_reset()?, "not acquired"))
     }
 
     /// A task's wait for a unit, in its turn.

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::prelude::*;
 use pyo3::IntoPyObjectExt as _;
+use pyo3::prelude::*;
 use underpass_core::condition::Absence;
 use underpass_core::kernel::Watch;
 use underpass_core::many::Ready;
