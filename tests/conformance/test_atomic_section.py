@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conformance.backends import SOON, Processes, Threads, until
+from tests.conformance.loops import until as come_true
 from underpass import (
     AtomicInt,
     Barrier,
+    Condition,
     Event,
     Gate,
     Interface,
@@ -25,17 +27,23 @@ from underpass import (
     Once,
     Port,
     Queue,
+    RWLock,
     Semaphore,
     TimedOut,
+    WaitSet,
     WouldBlock,
+    aio,
     connect,
     fail_after,
+    select,
     serve,
+    wait_all,
+    wait_any,
 )
-from underpass.sync import atomic_section
+from underpass.sync import Latch, SpinLock, atomic_section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
 World = Threads | Processes
 
@@ -69,6 +77,22 @@ def has_run() -> Once:
     return it
 
 
+def holding(it: Condition) -> Condition:
+    it.acquire()
+    return it
+
+
+def read(it: RWLock) -> RWLock:
+    it.reading().__enter__()
+    return it
+
+
+def opened() -> Latch:
+    it = Latch(1)
+    it.count_down()
+    return it
+
+
 # What there is, the verb that its user calls, and the call: none of these would have to wait, but those of a port.
 CALLS: list[tuple[Callable[[], Any], str, Callable[[Any], object]]] = [
     (lambda: Semaphore(1), "acquire", lambda it: it.acquire()),
@@ -82,6 +106,21 @@ CALLS: list[tuple[Callable[[], Any], str, Callable[[Any], object]]] = [
     (happened, "wait", lambda it: it.wait()),
     (AtomicInt, "wait", lambda it: it.wait(1)),
     (lambda: Barrier(1), "wait", lambda it: it.wait()),
+    (opened, "wait", lambda it: it.wait()),
+    (RWLock, "reading", lambda it: it.reading().__enter__()),
+    (RWLock, "writing", lambda it: it.writing().__enter__()),
+    (lambda: read(RWLock()), "upgrade", lambda it: it.upgrade()),
+    (Condition, "acquire", lambda it: it.acquire()),
+    (Condition, "acquire", lambda it: it.__enter__()),
+    (Condition, "acquire", lambda it: it.holding().__enter__()),
+    (Condition, "recovering", lambda it: it.recovering().__enter__()),
+    (lambda: holding(Condition()), "wait", lambda it: it.wait()),
+    (lambda: holding(Condition()), "wait_for", lambda it: it.wait_for(lambda: True)),
+    (happened, "wait_any", wait_any),
+    (happened, "wait_all", wait_all),
+    (happened, "select", lambda it: select(it.wait)),
+    (WaitSet, r"WaitSet\.wait", lambda it: it.wait()),
+    (WaitSet, r"WaitSet\.dispatch", lambda it: it.dispatch()),
     (has_run, "call", lambda it: it.call(int)),
     (has_run, "running", lambda it: it.running().__enter__()),
     (filled, "put", lambda it: it.put(b"y")),
@@ -224,6 +263,105 @@ def test_a_forked_child_is_in_none(processes: Processes) -> None:
 def test_the_time_of_a_block_around_is_no_leave_to_wait() -> None:
     with fail_after(0), atomic_section(), pytest.raises(MisuseError):
         Semaphore(1).acquire()
+
+
+# ── what is awaited ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+# What there is, and what its task calls: none of these would have to wait, but those of a port and a full queue.
+AWAITED: list[tuple[Callable[[], Any], Callable[[Any], Awaitable[object]]]] = [
+    (lambda: Semaphore(1), lambda it: it.aio.acquire()),
+    (lambda: Semaphore(1), lambda it: it.aio.holding().__aenter__()),
+    (lambda: Semaphore(1, fairness="arrival"), lambda it: it.aio.acquire()),
+    (lambda: Semaphore(1, leased=True), lambda it: it.aio.acquire()),
+    (Mutex, lambda it: it.aio.acquire()),
+    (lambda: Mutex(fairness="arrival"), lambda it: it.aio.acquire()),
+    (Mutex, lambda it: it.aio.__aenter__()),
+    (Mutex, lambda it: it.aio.recovering().__aenter__()),
+    (Condition, lambda it: it.aio.acquire()),
+    (lambda: holding(Condition()), lambda it: it.aio.wait()),
+    (lambda: holding(Condition()), lambda it: it.aio.wait_for(lambda: True)),
+    (flagged, lambda it: it.aio.wait(1)),
+    (happened, lambda it: it.aio.wait()),
+    (opened, lambda it: it.aio.wait()),
+    (AtomicInt, lambda it: it.aio.wait(1)),
+    (lambda: Barrier(1), lambda it: it.aio.wait()),
+    (RWLock, lambda it: it.aio.reading().__aenter__()),
+    (RWLock, lambda it: it.aio.writing().__aenter__()),
+    (lambda: read(RWLock()), lambda it: it.aio.upgrade()),
+    (has_run, lambda it: it.aio.call(int)),
+    (filled, lambda it: it.aio.put(b"y")),
+    (filled, lambda it: it.aio.put_many([b"y"])),
+    (filled, lambda it: it.aio.loan(1)),
+    (filled, lambda it: it.aio.get()),
+    (filled, lambda it: anext(aiter(it.aio))),
+    (filled, lambda it: it.aio.get_many()),
+    (filled, lambda it: it.aio.take()),
+    (Queue, lambda it: it.aio.join()),
+    (Port, lambda it: it.aio.receive()),
+    (Port, lambda it: it.gate().aio.call(b"x")),
+    (Port, lambda it: it.gate().aio.send(b"x")),
+    (happened, aio.wait_any),
+    (happened, aio.wait_all),
+    (happened, lambda it: aio.select(it.aio.wait)),
+]
+
+
+@pytest.mark.parametrize("section", [atomic_section, lambda: SpinLock().holding()], ids=["section", "spin lock"])
+@pytest.mark.parametrize(("make", "call"), AWAITED)
+def test_what_may_have_a_task_wait_is_refused_and_does_nothing(
+    make: Callable[[], Any], call: Callable[[Any], Awaitable[object]], section: Callable[[], Any]
+) -> None:
+    it = make()
+    before = repr(it)
+
+    async def main() -> None:
+        with (
+            section(),
+            pytest.raises(MisuseError, match=r"not awaited: .* this thread (is in an atomic|holds spinlock)"),
+        ):
+            await call(it)
+        assert repr(it) == before
+
+    asyncio.run(main())
+
+
+def test_a_task_goes_on_that_waits_for_no_other() -> None:
+    async def main() -> None:
+        semaphore, mutex, queue = Semaphore(1), Mutex().aio, Queue(1)
+        async with mutex:
+            with atomic_section():
+                assert semaphore.aio.acquire_nowait()
+                semaphore.aio.release()
+                queue.aio.put_nowait(b"x")
+                assert queue.aio.get_nowait() == b"x"
+        assert await semaphore.aio.acquire()
+
+    asyncio.run(main())
+
+
+def test_a_task_that_waits_already_goes_on_while_another_is_inside() -> None:
+    async def main() -> None:
+        semaphore, condition = Semaphore(0).aio, Condition().aio
+
+        async def notified() -> None:
+            async with condition:
+                await condition.wait()
+
+        async with asyncio.TaskGroup() as group:
+            waiter = group.create_task(semaphore.acquire())
+            sleeper = group.create_task(notified())
+            await asyncio.sleep(0)
+            with atomic_section():
+                semaphore.release()
+                await come_true(waiter.done)
+                condition.acquire_nowait()
+                condition.notify()
+                condition.release()
+                # It takes the mutex again, whatever its thread is in.
+                await come_true(sleeper.done)
+
+    asyncio.run(main())
 
 
 # ── left in another way ─────────────────────────────────────────────────────────────────────────────────────────────

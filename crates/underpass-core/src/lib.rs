@@ -28,6 +28,7 @@ pub mod port;
 pub mod queue;
 pub mod rwlock;
 pub mod semaphore;
+pub mod since;
 pub mod site;
 pub mod stay;
 pub mod wait;

@@ -15,6 +15,7 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::kernel::{Kernel, Owed, Watch};
 use crate::many::Ready;
 use crate::planted::{Fault, planted};
+use crate::since::Resets;
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
@@ -197,6 +198,12 @@ impl Ready for Semaphore {
                 return Ok(false);
             }
         }
+    }
+}
+
+impl Resets for Semaphore {
+    fn resets(&self) -> &AtomicU32 {
+        &self.words.resets
     }
 }
 

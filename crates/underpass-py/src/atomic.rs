@@ -6,7 +6,6 @@ use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use underpass_core::atomic as core;
 use underpass_core::kernel::Wanted;
-use underpass_core::stay::Stay;
 use underpass_core::waiters::{self, Waiters};
 use underpass_lab::record::Manner;
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
@@ -19,7 +18,7 @@ use crate::notification::describe_with;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
-use crate::stay::AtomicIntStay;
+use crate::stay::Stay;
 use crate::timeout::Timeout;
 
 const WAITERS: usize = WORDS + size_of::<AtomicWords>();
@@ -279,10 +278,12 @@ impl AtomicInt {
     }
 
     /// A task's wait while the value is ``expected``.
-    fn _stay(&self, py: Python<'_>, expected: Number) -> PyResult<AtomicIntStay> {
-        let handle = self.handle.clone();
-        let core = Stay::new(Arc::new(over(py, &handle)?), core::AtomicInt::wish(expected.0));
-        Ok(AtomicIntStay { handle, core })
+    fn _stay(&self, py: Python<'_>, expected: Number) -> PyResult<Stay> {
+        let (handle, wish) = (self.handle.clone(), core::AtomicInt::wish(expected.0));
+        Ok(Stay::new(&self.handle, Arc::new(over(py, &self.handle)?), wish, move |py, given| match given {
+            Ok(_) => Ok(true),
+            Err(error) => Err(raise(py, &Context::of(&handle.title, "not changed"), error)),
+        }))
     }
 
     /// Let up to ``count`` waiters go, whatever the value is; how many there were.

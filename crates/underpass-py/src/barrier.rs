@@ -6,7 +6,6 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::barrier as core;
 use underpass_core::kernel::Wanted;
-use underpass_core::stay::Stay;
 use underpass_core::waiters::{self, Waiters};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::barrier::{BarrierWords, MOST_PARTIES};
@@ -18,7 +17,7 @@ use crate::notification::describe_with;
 use crate::number::{Whole, mode};
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
-use crate::stay::BarrierStay;
+use crate::stay::Stay;
 use crate::timeout::Timeout;
 
 const WAITERS: usize = WORDS + size_of::<BarrierWords>();
@@ -230,11 +229,14 @@ impl Barrier {
     }
 
     /// A task's wait until all parties have come.
-    fn _stay(slf: Bound<'_, Self>) -> PyResult<BarrierStay> {
-        let (py, handle) = (slf.py(), slf.get().handle.clone());
-        let me = handle.kernel().me().map_err(|error| slf.get().failed(py, "not passed", Timeout::NoWait, error))?;
-        let core = Stay::new(Arc::new(over(py, &handle)?), core::Barrier::wish(me));
-        Ok(BarrierStay { barrier: slf.unbind(), handle, core })
+    fn _stay(slf: &Bound<'_, Self>) -> PyResult<Stay> {
+        let (py, this) = (slf.py(), slf.get());
+        let me = this.handle.kernel().me().map_err(|error| this.failed(py, "not passed", Timeout::NoWait, error))?;
+        let barrier = slf.clone().unbind();
+        Ok(Stay::new(&this.handle, Arc::new(over(py, &this.handle)?), core::Barrier::wish(me), move |py, given| {
+            let index = given.and_then(core::Barrier::judge);
+            index.map_err(|error| barrier.get().failed(py, "not passed", Timeout::NoWait, error))
+        }))
     }
 
     /// Break it: all who wait leave with BrokenBarrierError, and nobody passes until ``reset``.

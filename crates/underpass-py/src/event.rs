@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use underpass_core::notification as core;
-use underpass_core::stay::Stay;
 use underpass_core::waiters::Wish;
 use underpass_lab::record::Manner;
 use underpass_shm::header::{Kind, PARAMETERS};
@@ -15,7 +14,7 @@ use crate::notification;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
-use crate::stay::EventStay;
+use crate::stay::Stay;
 use crate::timeout::Timeout;
 
 /// The one flag of an event.
@@ -173,10 +172,12 @@ impl Event {
     }
 
     /// A task's wait until it is set.
-    fn _stay(slf: Bound<'_, Self>) -> EventStay {
-        let handle = slf.get().handle.clone();
-        let core = Stay::new(Arc::new(slf.get().core.clone()), WISH);
-        EventStay { event: slf.unbind(), handle, core }
+    fn _stay(slf: &Bound<'_, Self>) -> Stay {
+        let (this, event) = (slf.get(), slf.clone().unbind());
+        Stay::new(&this.handle, Arc::new(this.core.clone()), WISH, move |py, given| match given {
+            Ok(_) => Ok(true),
+            Err(error) => Err(event.get().failed(py, "not set", Timeout::NoWait, error)),
+        })
     }
 
     /// A frozen snapshot.

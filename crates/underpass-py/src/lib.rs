@@ -38,6 +38,7 @@ mod scope;
 mod section;
 mod semaphore;
 mod serving;
+mod since;
 mod site;
 mod slot;
 mod space;
@@ -107,7 +108,7 @@ mod _core {
     #[pymodule_export]
     use crate::request::{Notified, Request};
     #[pymodule_export]
-    use crate::rwlock::{RWLock, RWLockStatistics, RWLockStay};
+    use crate::rwlock::{RWLock, RWLockStatistics};
     #[pymodule_export]
     use crate::scope::{FailAfter, fail_after};
     #[pymodule_export]
@@ -115,11 +116,13 @@ mod _core {
     #[pymodule_export]
     use crate::semaphore::{Semaphore, SemaphoreStatistics};
     #[pymodule_export]
+    use crate::since::Since;
+    #[pymodule_export]
     use crate::space::{ObjectInfo, Space, reenter};
     #[pymodule_export]
     use crate::spin_lock::{SpinLock, SpinLockStatistics};
     #[pymodule_export]
-    use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay, EventStay, NotificationStay, SemaphoreStay};
+    use crate::stay::{ConditionStay, Stay};
     #[pymodule_export]
     use crate::waits::{Holder, Waiter, warn_waiting};
     #[pymodule_export]

@@ -25,9 +25,9 @@ use crate::object::Pickled;
 use crate::once::Once;
 use crate::port::Port;
 use crate::queue::Queue;
-use crate::rwlock::RWLockStay;
 use crate::semaphore::Semaphore;
-use crate::stay::{AtomicIntStay, BarrierStay, ConditionStay, EventStay, NotificationStay, SemaphoreStay};
+use crate::since::Since;
+use crate::stay::{ConditionStay, Stay};
 use crate::timeout::Timeout;
 
 mod choice;
@@ -65,6 +65,11 @@ impl QueueRoom {
     /// A descriptor that is readable while a put would not wait: see `SharedObject.fileno`.
     fn fileno(slf: &Bound<'_, Self>) -> PyResult<RawFd> {
         fileno(slf)
+    }
+
+    /// What tasks wait for that come now: a purge ends it.
+    fn _since(&self) -> Since {
+        Since::now(&self.handle, Arc::new(self.core.clone()), "not put")
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py, (Py<Queue>, &'static str)>> {
@@ -127,13 +132,9 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         QueueDrained |it: &'a QueueDrained| &it.core as &dyn Ready,
         GateCall |it: &'a GateCall| it as &dyn Ready,
         GateRoom |it: &'a GateRoom| it as &dyn Ready,
-        AtomicIntStay |it: &'a AtomicIntStay| &it.core as &dyn Ready,
-        BarrierStay |it: &'a BarrierStay| &it.core as &dyn Ready,
         ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
-        EventStay |it: &'a EventStay| &it.core as &dyn Ready,
-        NotificationStay |it: &'a NotificationStay| &it.core as &dyn Ready,
-        SemaphoreStay |it: &'a SemaphoreStay| &*it.core as &dyn Ready,
-        RWLockStay |it: &'a RWLockStay| &it.core as &dyn Ready,
+        Stay |it: &'a Stay| &*it.core as &dyn Ready,
+        Since |it: &'a Since| &it.core as &dyn Ready,
     );
     if let Ok(port) = what.cast::<Port>() {
         let port = port.get();

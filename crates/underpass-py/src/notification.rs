@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
 use underpass_core::kernel::Wanted;
 use underpass_core::notification::{self as core, ALL, CONSUME};
-use underpass_core::stay::{Slotted, Stay};
+use underpass_core::stay::Slotted;
 use underpass_core::waiters::{self, Waiters, Wish};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::notification::NotificationWords;
@@ -18,7 +18,7 @@ use crate::handle::Handle;
 use crate::number::mode;
 use crate::object::{self, Object, Pickled, SharedObject};
 use crate::space::Space;
-use crate::stay::NotificationStay;
+use crate::stay::Stay;
 use crate::timeout::Timeout;
 
 /// 64 flags, a bit each.
@@ -289,10 +289,12 @@ impl Notification {
 
     /// A task's wait for flags.
     #[pyo3(signature = (bits, all, consume))]
-    fn _stay(slf: Bound<'_, Self>, bits: Flags, all: bool, consume: bool) -> NotificationStay {
-        let handle = slf.get().handle.clone();
-        let core = Stay::new(Arc::new(slf.get().core.clone()), wish(bits, all, consume));
-        NotificationStay { notification: slf.unbind(), handle, core }
+    fn _stay(slf: &Bound<'_, Self>, bits: Flags, all: bool, consume: bool) -> Stay {
+        let (this, wish) = (slf.get(), wish(bits, all, consume));
+        let notification = slf.clone().unbind();
+        Stay::new(&this.handle, Arc::new(this.core.clone()), wish, move |py, given| {
+            given.map_err(|error| notification.get().failed(py, wish, Timeout::NoWait, error))
+        })
     }
 
     /// Some of the flags, as something to be waited for beside others: ready when any of them is set, or with ``all`` all.

@@ -7,7 +7,6 @@ use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
 use underpass_core::mutex::{Death, Holder};
 use underpass_core::rwlock::{self as core, How, Prefer, THREAD};
-use underpass_core::stay::Stay;
 use underpass_core::{Error, Result};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 
@@ -19,12 +18,9 @@ use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::site;
 use crate::space::Space;
+use crate::stay::Stay;
 use crate::timeout::Timeout;
 use crate::who;
-
-mod stay;
-
-pub use stay::RWLockStay;
 
 const ADVICE: &str = "enter it with writing(), repair, and go on";
 
@@ -427,16 +423,24 @@ impl RWLock {
     }
 
     /// A task's way in: ``how`` is "read", "write" or "upgrade".
-    fn _stay(slf: &Bound<'_, Self>, how: &str, task: u32) -> PyResult<RWLockStay> {
+    fn _stay(slf: &Bound<'_, Self>, how: &str, task: u32) -> PyResult<Stay> {
         let (py, lock) = (slf.py(), slf.get());
-        let how = match how {
-            "read" => How::Read,
-            "write" => How::Write,
-            _ => How::Upgrade,
+        let (how, failed) = match how {
+            "read" => (How::Read, "not held for reading"),
+            "write" => (How::Write, "not held for writing"),
+            _ => (How::Upgrade, "not upgraded"),
         };
         let me = lock.judge(py, "not held", Timeout::NoWait, lock.handle.kernel().me())?;
-        let core = Stay::new(lock.core.clone(), core::RWLock::wish(me, task, how));
-        Ok(RWLockStay::new(slf.clone().unbind(), lock.handle.clone(), how, core))
+        let (wish, lock) = (core::RWLock::wish(me, task, how), slf.clone().unbind());
+        Ok(Stay::new(&slf.get().handle, slf.get().core.clone(), wish, move |py, given| {
+            let lock = lock.get();
+            let died = given.and_then(|given| lock.core.judge(wish, given));
+            let died = lock.judge(py, failed, Timeout::NoWait, died)?;
+            if how != How::Read {
+                lock.note(py);
+            }
+            Ok(died.map(|death| lock.told(py, &death)))
+        }))
     }
 
     /// `upgrade_nowait` of a task.

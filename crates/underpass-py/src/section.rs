@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use underpass_core::{Error, Result};
 use underpass_shm::forks;
 use underpass_shm::life::Life;
@@ -84,8 +85,8 @@ pub struct AtomicSection {
 /// Refuse, inside a block, every operation of this library that may wait: for code that others wait for.
 ///
 /// Inside, an operation raises MisuseError unless its ``timeout`` is 0 or it is a ``_nowait`` one: at once, before it has
-/// done anything, and also when it would not have had to wait this time, as Linux's ``might_sleep`` does. So the first run
-/// shows what only a contended one would. The error names the operation, and with ``UNDERPASS_DEBUG=1`` the file and the
+/// done anything, and also when it would not have had to wait this time, as Linux's ``might_sleep`` does; so does one of
+/// ``underpass.aio`` that is awaited. So the first run shows what only a contended one would. The error names the operation, and with ``UNDERPASS_DEBUG=1`` the file and the
 /// line where the section was entered. What never waits for a partner (``release``, ``notify``, ``reply``, ...) goes on as
 /// ever. ``time.sleep`` and what other libraries wait for is not seen.
 ///
@@ -157,15 +158,28 @@ pub fn may_wait(verb: &str) -> Result<()> {
 
 #[cold]
 fn may_wait_here(verb: &str) -> Result<()> {
+    let Some(place) = around() else { return Ok(()) };
+    Err(Error::Misuse(format!("{verb} may wait, and this thread {place}: pass timeout=0, or leave that first")))
+}
+
+/// The same of a task: it is this thread that would go on to others. `name` of `arguments` is what is awaited.
+pub fn may_await(name: &Bound<'_, PyAny>, arguments: &Bound<'_, PyTuple>) -> PyResult<()> {
+    if OPEN.load(Relaxed) == 0 {
+        return Ok(());
+    }
+    let Some(place) = around() else { return Ok(()) };
+    let what = name.call1(arguments)?.str()?;
+    let text = format!(
+        "{what} not awaited: an awaiting verb may wait, and this thread {place}: call its _nowait twin, or leave that first"
+    );
+    Err(plain(name.py(), "MisuseError", &text))
+}
+
+/// The innermost section of this thread, if it is in one.
+fn around() -> Option<String> {
     forget();
     let simulated = kernel_lab::thread();
-    AROUND.with_borrow(|around| match around.iter().rfind(|section| section.simulated == simulated) {
-        Some(section) => Err(Error::Misuse(format!(
-            "{verb} may wait, and this thread {}: pass timeout=0, or leave that first",
-            section.text()
-        ))),
-        None => Ok(()),
-    })
+    AROUND.with_borrow(|around| around.iter().rfind(|section| section.simulated == simulated).map(Section::text))
 }
 
 /// This thread holds a spin lock from now on.

@@ -11,7 +11,7 @@ use underpass_core::many::Ready;
 use underpass_core::semaphore::fair::Fair;
 use underpass_core::semaphore::leased::{self, Leased};
 use underpass_core::semaphore::{self as core, MOST};
-use underpass_core::stay::{Stay, Steps};
+use underpass_core::since::Resets;
 use underpass_core::waiters::{self, Order, Waiters};
 use underpass_core::{Deadline, Error, Result as Done};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
@@ -26,8 +26,9 @@ use crate::handle::{Handle, waiters_text};
 use crate::number::{Whole, mode, whole};
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
+use crate::since::Since;
 use crate::space::Space;
-use crate::stay::SemaphoreStay;
+use crate::stay::Stay;
 use crate::timeout::Timeout;
 
 /// A counting semaphore between processes: Dijkstra's, with Zephyr's limit and reset.
@@ -132,27 +133,12 @@ impl Core {
         }
     }
 
-    /// Whoever comes first after a release gets the unit.
-    fn barges(&self) -> bool {
-        match self {
-            Self::Barging(_) => true,
-            Self::Fair(_) => false,
-            Self::Leased(core) => !core.hands_over(),
-        }
-    }
-
-    /// A wait in steps, where units are handed over.
-    fn stay(&self, kernel: &dyn Kernel) -> Done<Box<dyn Steps + Send + Sync>> {
+    /// The same where whoever comes first after a release gets the unit.
+    fn until_reset(&self) -> Option<Arc<dyn Resets + Send + Sync>> {
         match self.clone() {
-            Self::Fair(core) => {
-                let wish = core.wish();
-                Ok(Box::new(Stay::new(Arc::new(core), wish)))
-            }
-            Self::Leased(core) if core.hands_over() => {
-                let wish = core.wish(kernel.me()?);
-                Ok(Box::new(Stay::new(Arc::new(core), wish)))
-            }
-            Self::Barging(_) | Self::Leased(_) => Err(Error::Misuse("nobody waits for it in turn".into())),
+            Self::Barging(core) => Some(Arc::new(core)),
+            Self::Leased(core) if !core.hands_over() => Some(Arc::new(core)),
+            Self::Fair(_) | Self::Leased(_) => None,
         }
     }
 
@@ -459,19 +445,33 @@ impl Semaphore {
         self.acquire_for(py, Timeout::NoWait)
     }
 
-    /// True if whoever comes first after a release gets the unit: then nobody waits in turn, and there is no ``_stay``.
-    #[getter]
-    fn _barges(&self) -> bool {
-        self.core.barges()
+    /// What tasks wait for that come now: a reset ends it. None: they wait in turn, each by a ``_stay``.
+    fn _since(&self) -> Option<Since> {
+        Some(Since::now(&self.handle, self.core.until_reset()?, "not acquired"))
     }
 
     /// A task's wait for a unit, in its turn.
-    fn _stay(slf: Bound<'_, Self>) -> PyResult<SemaphoreStay> {
-        let (py, this) = (slf.py(), slf.get());
-        let core = this.core.stay(this.handle.kernel());
-        let core = core.map_err(|error| this.failed(py, "not acquired", Timeout::NoWait, error))?;
-        let handle = this.handle.clone();
-        Ok(SemaphoreStay { semaphore: slf.unbind(), handle, core })
+    fn _stay(slf: &Bound<'_, Self>) -> PyResult<Stay> {
+        let (py, this, semaphore) = (slf.py(), slf.get(), slf.clone().unbind());
+        let failed = |py: Python<'_>, this: &Self, error| this.failed(py, "not acquired", Timeout::NoWait, error);
+        let judge = move |py: Python<'_>, given: Done<u64>| match given.and_then(core::judge) {
+            Ok(()) => Ok(true),
+            Err(error) => Err(failed(py, semaphore.get(), error)),
+        };
+        match this.core.clone() {
+            Core::Fair(core) => {
+                let wish = core.wish();
+                Ok(Stay::new(&this.handle, Arc::new(core), wish, judge))
+            }
+            Core::Leased(core) if core.hands_over() => {
+                let me = this.handle.kernel().me().map_err(|error| failed(py, this, error))?;
+                let wish = core.wish(me);
+                Ok(Stay::new(&this.handle, Arc::new(core), wish, judge))
+            }
+            Core::Barging(_) | Core::Leased(_) => {
+                Err(failed(py, this, Error::Misuse("nobody waits for it in turn".into())))
+            }
+        }
     }
 
     /// Hold a unit for the length of a ``with`` block.

@@ -1,183 +1,82 @@
 //! What a task has while it waits in a slot of an object: for `underpass.aio`.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
-use underpass_core::atomic::AtomicInt;
-use underpass_core::barrier;
 use underpass_core::condition::Absence;
 use underpass_core::kernel::Watch;
 use underpass_core::many::Ready;
-use underpass_core::notification;
-use underpass_core::semaphore;
-use underpass_core::stay::{Stay, Steps};
+use underpass_core::stay::{self as core, Slotted, Steps};
 use underpass_core::wait::Sleepers;
+use underpass_core::waiters::Wish;
 use underpass_core::{Error, Kernel, Result};
 
-use crate::barrier::Barrier;
 use crate::condition::Condition;
 use crate::error::{Context, raise};
-use crate::event::Event;
 use crate::handle::Handle;
-use crate::notification::Notification;
-use crate::semaphore::Semaphore;
 use crate::timeout::Timeout;
 use crate::under::Holding;
 
-/// A task's wait for an atomic integer: ready once it is let go. For `underpass.aio`.
+/// What is made of what a slot was given, or of why it was given nothing.
+type Judge = Box<dyn Fn(Python<'_>, Result<u64>) -> PyResult<Py<PyAny>> + Send + Sync>;
+
+/// A task's wait in a slot of an object: ready once the next attempt may succeed. For `underpass.aio`.
 #[pyclass(frozen, module = "underpass")]
-#[derive(Debug)]
-pub struct AtomicIntStay {
-    pub handle: Arc<Handle>,
-    pub core: Stay<AtomicInt>,
-}
-
-#[pymethods]
-impl AtomicIntStay {
-    /// Come, or look again: True, or WouldBlock is raised.
-    fn attempt(&self, py: Python<'_>) -> PyResult<bool> {
-        self.handle.check(py)?;
-        match self.core.step(self.handle.kernel()) {
-            Ok(_) => Ok(true),
-            Err(error) => Err(raise(py, &Context::of(&self.handle.title, "not changed"), error)),
-        }
-    }
-
-    /// Wait no more: if a wake was meant for this one, the next has it.
-    fn give_up(&self, py: Python<'_>) -> PyResult<()> {
-        let ended = self.core.give_up(self.handle.kernel());
-        ended.map_err(|error| raise(py, &Context::of(&self.handle.title, "not left"), error))
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<wait for {}>", self.handle.title)
-    }
-}
-
-/// A task's wait at a barrier: ready once its generation has ended. For `underpass.aio`.
-#[pyclass(frozen, module = "underpass")]
-#[derive(Debug)]
-pub struct BarrierStay {
-    pub barrier: Py<Barrier>,
-    pub handle: Arc<Handle>,
-    pub core: Stay<barrier::Barrier>,
-}
-
-#[pymethods]
-impl BarrierStay {
-    /// Come, or look again: what ``Barrier.wait`` returns or raises, or WouldBlock.
-    fn attempt(&self, py: Python<'_>) -> PyResult<u32> {
-        self.handle.check(py)?;
-        let given = self.core.step(self.handle.kernel());
-        let index = given.and_then(barrier::Barrier::judge);
-        index.map_err(|error| self.barrier.get().failed(py, "not passed", Timeout::NoWait, error))
-    }
-
-    /// Wait no more, as if it had not come. False: its generation has ended, and the next attempt says how.
-    fn leave(&self, py: Python<'_>) -> PyResult<bool> {
-        let left = self.core.leave(self.handle.kernel());
-        left.map_err(|error| self.barrier.get().failed(py, "not left", Timeout::NoWait, error))
-    }
-
-    /// Wait no more, however that ends.
-    fn give_up(&self, py: Python<'_>) -> PyResult<()> {
-        let ended = self.core.give_up(self.handle.kernel());
-        ended.map_err(|error| self.barrier.get().failed(py, "not left", Timeout::NoWait, error))
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<wait at {}>", self.handle.title)
-    }
-}
-
-/// A task's wait for flags of a notification: ready once it has been given them. For `underpass.aio`.
-#[pyclass(frozen, module = "underpass")]
-#[derive(Debug)]
-pub struct NotificationStay {
-    pub notification: Py<Notification>,
-    pub handle: Arc<Handle>,
-    pub core: Stay<notification::Notification>,
-}
-
-#[pymethods]
-impl NotificationStay {
-    /// Come, or look again: the flags that it was given, or WouldBlock is raised.
-    fn attempt(&self, py: Python<'_>) -> PyResult<u64> {
-        self.handle.check(py)?;
-        let given = self.core.step(self.handle.kernel());
-        given.map_err(|error| self.notification.get().failed(py, self.core.wish(), Timeout::NoWait, error))
-    }
-
-    /// Wait no more: flags that it consumes and has not taken are set again.
-    fn give_up(&self, py: Python<'_>) -> PyResult<()> {
-        let ended = self.core.give_up(self.handle.kernel());
-        ended.map_err(|error| raise(py, &Context::of(&self.handle.title, "not left"), error))
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<wait for {}>", self.handle.title)
-    }
-}
-
-/// A task's wait for an event: ready once it has been set. For `underpass.aio`.
-#[pyclass(frozen, module = "underpass")]
-#[derive(Debug)]
-pub struct EventStay {
-    pub event: Py<Event>,
-    pub handle: Arc<Handle>,
-    pub core: Stay<notification::Notification>,
-}
-
-#[pymethods]
-impl EventStay {
-    /// Come, or look again: True, or WouldBlock is raised.
-    fn attempt(&self, py: Python<'_>) -> PyResult<bool> {
-        self.handle.check(py)?;
-        match self.core.step(self.handle.kernel()) {
-            Ok(_) => Ok(true),
-            Err(error) => Err(self.event.get().failed(py, "not set", Timeout::NoWait, error)),
-        }
-    }
-
-    /// Wait no more.
-    fn give_up(&self, py: Python<'_>) -> PyResult<()> {
-        let ended = self.core.give_up(self.handle.kernel());
-        ended.map_err(|error| self.event.get().failed(py, "not left", Timeout::NoWait, error))
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<wait for {}>", self.handle.title)
-    }
-}
-
-/// A task's wait for a unit of a semaphore that hands them over: ready once it has been given one, or was reset. For `underpass.aio`.
-#[pyclass(frozen, module = "underpass")]
-#[derive(Debug)]
-pub struct SemaphoreStay {
-    pub semaphore: Py<Semaphore>,
+pub struct Stay {
     pub handle: Arc<Handle>,
     pub core: Box<dyn Steps + Send + Sync>,
+    judge: Judge,
+}
+
+impl Stay {
+    /// One that has not come yet. An attempt returns or raises what `judge` makes of it.
+    pub fn new<T, V>(
+        handle: &Arc<Handle>,
+        object: Arc<T>,
+        wish: Wish,
+        judge: impl Fn(Python<'_>, Result<u64>) -> PyResult<V> + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: Slotted + Send + Sync + 'static,
+        V: for<'py> IntoPyObject<'py>,
+    {
+        let core = Box::new(core::Stay::new(object, wish));
+        Self { handle: handle.clone(), core, judge: Box::new(move |py, given| judge(py, given)?.into_py_any(py)) }
+    }
+
+    fn left<T>(&self, py: Python<'_>, done: Result<T>) -> PyResult<T> {
+        done.map_err(|error| raise(py, &Context::of(&self.handle.title, "not left"), error))
+    }
 }
 
 #[pymethods]
-impl SemaphoreStay {
-    /// Come, or look again: True once it has a unit, or WouldBlock is raised, or ResetError.
-    fn attempt(&self, py: Python<'_>) -> PyResult<bool> {
+impl Stay {
+    /// Come, or look again: what the verb returns or raises, or WouldBlock is raised.
+    fn attempt(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.handle.check(py)?;
-        match self.core.step(self.handle.kernel()).and_then(semaphore::judge) {
-            Ok(()) => Ok(true),
-            Err(error) => Err(self.semaphore.get().failed(py, "not acquired", Timeout::NoWait, error)),
-        }
+        (self.judge)(py, self.core.step(self.handle.kernel()))
     }
 
-    /// Wait no more: a unit that it was given and has not taken is another's.
+    /// Wait no more, as if it had not come. False: it was given something, and the next attempt says what.
+    fn leave(&self, py: Python<'_>) -> PyResult<bool> {
+        self.left(py, self.core.leave(self.handle.kernel()))
+    }
+
+    /// Wait no more, however that ends: what it was given and has not taken is another's.
     fn give_up(&self, py: Python<'_>) -> PyResult<()> {
-        let ended = self.core.give_up(self.handle.kernel());
-        ended.map_err(|error| self.semaphore.get().failed(py, "not left", Timeout::NoWait, error))
+        self.left(py, self.core.give_up(self.handle.kernel()))
     }
 
     fn __repr__(&self) -> String {
         format!("<wait for {}>", self.handle.title)
+    }
+}
+
+impl fmt::Debug for Stay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Stay").field(&self.core).finish()
     }
 }
 

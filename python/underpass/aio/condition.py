@@ -88,6 +88,7 @@ class Condition(Face[sync.Condition]):
             MisuseError: This task does not hold the mutex, or more than once.
         """
         where = reactor()
+        where.may_await(str, self.sync)
         if where.cancelled:
             await where.loop.end_if_cancelled()
         stay, mutex = self.sync._stay(), self.sync._mutex  # noqa: SLF001 - a task's place, and what is held around it
@@ -118,6 +119,7 @@ class Condition(Face[sync.Condition]):
     async def wait_for(self, predicate: Callable[[], object]) -> Literal[True]:
         """Wait until ``predicate()`` is true, which is asked with the mutex held; always True. Otherwise as ``wait``."""
         where = reactor()
+        where.may_await(str, self.sync)
         if where.cancelled:
             await where.loop.end_if_cancelled()
         while not predicate():

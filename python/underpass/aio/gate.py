@@ -96,6 +96,8 @@ class Gate(Face[ports.Gate]):
     async def _exchange(self, data: "Buffer | Sequence[Buffer]", *, one_way: bool) -> bytes | None:
         post = partial(self.sync._post, data, one_way=one_way)  # noqa: SLF001 - made for this
         here = reactor()
+        # Its room is there only once it has called.
+        here.may_await(str, self.sync)
         call = await here.wait((self.sync, "room"), self.sync._room, post)  # noqa: SLF001 - as above
         try:
             return await here.wait(call, lambda: call, call.collect)

@@ -52,6 +52,7 @@ async def wait_any(*what: W) -> list[W]:
 async def wait_all(*what: object) -> None:
     """Wait until all of these are ready at one look. Takes nothing; otherwise as `wait_any`, of objects alone."""
     plain = [_plain(one) for one in what]
+    reactor().may_await(str, plain)
     while True:
         try:
             return waiting.wait_all(*plain, timeout=0)

@@ -79,7 +79,12 @@ class Queue(Face[data.Queue]):
         return cls.over(found)
 
     async def put(self, data: "Buffer") -> None:
-        """Put a message, waiting for room. A cancelled task has put none."""
+        """Put a message, waiting for room. A cancelled task has put none.
+
+        Raises:
+            EndOfStream: The queue was shut down.
+            ResetError: It was purged meanwhile: the message was not put.
+        """
         return await self._when_there_is_room(partial(self.sync.put_nowait, data))
 
     def put_nowait(self, data: "Buffer") -> None:
@@ -100,11 +105,12 @@ class Queue(Face[data.Queue]):
             except TimedOut as late:
                 count += late.transferred
                 raise WouldBlock(str(late)) from None
-            except (EndOfStream, ResetError, DiedError) as error:
-                error.transferred += count
-                raise
 
-        await self._when_there_is_room(attempt)
+        try:
+            await self._when_there_is_room(attempt)
+        except (EndOfStream, ResetError, DiedError) as error:
+            error.transferred += count
+            raise
 
     async def loan(self, size: int) -> data.Loan:
         """Lend ``size`` bytes of a free slot to write in place, waiting for one; leaving its ``with`` block puts them."""
@@ -160,7 +166,7 @@ class Queue(Face[data.Queue]):
         return self.sync.peek(index)
 
     def purge(self) -> int:
-        """Throw away what is queued; how many messages. Threads that wait to put get ResetError; tasks go on and put."""
+        """Throw away what is queued; how many messages. Who waits to put gets ResetError."""
         return self.sync.purge()
 
     async def join(self) -> None:
@@ -196,4 +202,5 @@ class Queue(Face[data.Queue]):
         return await reactor().wait(self.sync, lambda: self.sync, attempt)
 
     async def _when_there_is_room(self, attempt: Callable[[], T]) -> T:
-        return await reactor().wait((self.sync, "room"), lambda: self.sync.room, attempt)
+        since = self.sync.room._since()  # noqa: SLF001 - made for this
+        return await reactor().wait(since, lambda: since, partial(since.attempt, attempt))

@@ -89,6 +89,8 @@ class Reactor:
         #: The innermost `finish` block around each task, and how many blocks have been cancelled and are not over.
         self.blocks: dict[object, Any] = {}
         self.cancelled: int = 0
+        #: Raises MisuseError if this thread is in an `atomic_section`; what is awaited is called ``name(*arguments)``.
+        self.may_await: Callable[..., None] = self.members._may_await  # noqa: SLF001 - made for this
 
     async def wait(  # noqa: C901, PLR0913  each caller names what it needs, and a frame less is a faster wake
         self,
@@ -107,12 +109,14 @@ class Reactor:
             member: Makes what a `WaitSet` takes, ready when an attempt may succeed.
             attempt: Does it or raises WouldBlock.
             together: Nobody takes it from others: what wakes one wakes all.
-            cancellable: In a `finish` block that was cancelled it is not even attempted.
+            cancellable: In a `finish` block that was cancelled, and in an `atomic_section`, it is not even attempted.
             give_up: Undoes what attempts have done that raised WouldBlock, where the wait ends by an exception.
         """
         try:
-            if self.cancelled and cancellable:
-                await self.loop.end_if_cancelled()
+            if cancellable:
+                self.may_await(member)
+                if self.cancelled:
+                    await self.loop.end_if_cancelled()
             line = self._lines.get(key)
             if line is None or not line.sleepers:
                 try:

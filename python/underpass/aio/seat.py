@@ -50,8 +50,10 @@ class Seat:
 
         ``cancellable`` as in `Reactor.wait`.
         """
-        if self._reactor.cancelled and cancellable:
-            await self._reactor.loop.end_if_cancelled()
+        if cancellable:
+            self._reactor.may_await(str, mutex)
+            if self._reactor.cancelled:
+                await self._reactor.loop.end_if_cancelled()
         task = self._reactor.loop.task()
         if self.owner is task:
             taken = attempt()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Literal
 
 from underpass import sync
@@ -91,11 +92,12 @@ class Semaphore(Face[sync.Semaphore]):
         """Take a unit, waiting for one; always True. A cancelled task has taken none.
 
         Raises:
-            ResetError: It was reset meanwhile. With ``fairness="barging"`` a task waits on.
+            ResetError: It was reset meanwhile.
         """
         plain = self.sync
-        if plain._barges:  # noqa: SLF001 - how it is waited for
-            return await reactor().wait(plain, lambda: plain, plain.acquire_nowait)
+        since = plain._since()  # noqa: SLF001 - what tasks come for that barge
+        if since is not None:
+            return await reactor().wait(since, lambda: since, partial(since.attempt, plain.acquire_nowait))
         return await in_turn(plain.acquire_nowait, plain._stay)  # noqa: SLF001 - a task's place
 
     def acquire_nowait(self) -> Literal[True]:
@@ -116,7 +118,7 @@ class Semaphore(Face[sync.Semaphore]):
         self.sync.release(count)
 
     def reset(self) -> None:
-        """Make the value 0. Whoever waits gets ResetError, but for tasks where the fairness is "barging": those wait on."""
+        """Make the value 0. Whoever waits gets ResetError."""
         self.sync.reset()
 
     @property

@@ -44,6 +44,7 @@ def in_turn(at_once: Callable[[], T], stay: Callable[..., Stay[T]], *arguments: 
     one's. No coroutine around the wait, since whoever is woken goes through each.
     """
     where = reactor()
+    where.may_await(stay, *arguments)
     if where.cancelled:
         return _unless_cancelled(where, at_once, stay, arguments)
     return _come(where, at_once, stay, arguments)

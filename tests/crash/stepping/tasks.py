@@ -3,21 +3,27 @@
 Between two steps nobody sleeps in the library, so a death there is told to the others as that of a sleeper who was chosen.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 from tests.crash.stepping import atomics, barriers, conditions
 from tests.crash.stepping.barriers import Meeting
 from tests.crash.stepping.conditions import News
 from tests.crash.stepping.operation import AnyOperation, Operation
 from underpass import AtomicInt, WouldBlock
-from underpass._core import AtomicIntStay, BarrierStay, ConditionStay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from underpass._core import ConditionStay, Stay
 
 # ── a number ──
 
 
-def come(number: AtomicInt) -> AtomicIntStay:
+def come(number: AtomicInt) -> Stay[Literal[True]]:
     """Have a task wait; its place."""
     stay = atomics.known(number)._stay(0)
     with suppress(WouldBlock):
@@ -25,7 +31,7 @@ def come(number: AtomicInt) -> AtomicIntStay:
     return stay
 
 
-def let_go(number: AtomicInt) -> AtomicIntStay:
+def let_go(number: AtomicInt) -> Stay[Literal[True]]:
     """Have a task wait, and choose it; its place."""
     stay = come(number)
     number.wake()
@@ -59,7 +65,7 @@ NUMBERS: list[Operation[AtomicInt]] = [
 # ── a barrier ──
 
 
-def arrive(it: Meeting) -> BarrierStay:
+def arrive(it: Meeting) -> Stay[int]:
     """Have a task come; its place."""
     stay = barriers.known(it)._stay()
     with suppress(WouldBlock):
@@ -67,7 +73,7 @@ def arrive(it: Meeting) -> BarrierStay:
     return stay
 
 
-def turn_away(it: Meeting) -> BarrierStay:
+def turn_away(it: Meeting) -> Stay[int]:
     """Have a task come, and break the barrier; its place."""
     stay = arrive(it)
     it.barrier.abort()

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::layout::queue::{CLOSED, COUNT, JOINERS};
+use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::Acquire;
 
 use super::Queue;
 use crate::Result;
 use crate::kernel::{Kernel, Watch};
 use crate::many::Ready;
+use crate::since::Resets;
 use crate::wait::Sleepers;
 
 impl Ready for Queue {
@@ -62,6 +64,12 @@ impl Ready for ForPutting {
             }
         }
         Ok(has_room())
+    }
+}
+
+impl Resets for ForPutting {
+    fn resets(&self) -> &AtomicU32 {
+        &self.0.room.words.purges
     }
 }
 

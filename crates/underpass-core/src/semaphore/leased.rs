@@ -20,6 +20,7 @@ use underpass_shm::life::{Life, Me};
 use underpass_shm::place::{Placed, PlacedSlice};
 #[cfg(not(loom))]
 use underpass_shm::region::{Extent, Region};
+use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use self::roster::Roster;
@@ -28,6 +29,7 @@ use super::{RESET, UNIT};
 use crate::kernel::{Kernel, Watch};
 use crate::many::Ready;
 use crate::planted::{Fault, planted};
+use crate::since::Resets;
 use crate::stay::{AsRoom, Slotted};
 use crate::wait::Sleepers;
 use crate::waiters::{self, Order, Room, Waiters, Wish};
@@ -371,6 +373,12 @@ impl Ready for Leased {
         self.waiters.announce_onlooker(watch);
         self.roster().watch(me.process, watch);
         Ok(self.value(kernel) > 0)
+    }
+}
+
+impl Resets for Leased {
+    fn resets(&self) -> &AtomicU32 {
+        &self.words.resets
     }
 }
 

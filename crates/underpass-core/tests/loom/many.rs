@@ -17,6 +17,7 @@ use underpass_shm::sync::Ordering::Release;
 use crate::kernel::{Dies, Running, ThreadKernel, Watched, World, explore, explore_long, sure};
 
 mod hearing;
+mod since;
 pub mod slots;
 
 const NONCE: u64 = 70;

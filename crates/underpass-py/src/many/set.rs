@@ -21,6 +21,7 @@ use underpass_shm::{clock, forks};
 use super::{NAMED, Party};
 use crate::error::{Context, from_shm, plain, raise};
 use crate::kernel_lab;
+use crate::section;
 use crate::timeout::Timeout;
 
 mod members;
@@ -64,6 +65,13 @@ impl WaitSet {
     #[new]
     fn new() -> Self {
         Self { state: Mutex::default(), in_lab: kernel_lab::current().is_some(), epoch: forks::epoch() }
+    }
+
+    /// Refuse a task's wait, if this thread is in an ``atomic_section``: what is awaited is called ``name(*arguments)``.
+    #[staticmethod]
+    #[pyo3(signature = (name, *arguments))]
+    fn _may_await(name: &Bound<'_, PyAny>, arguments: &Bound<'_, PyTuple>) -> PyResult<()> {
+        section::may_await(name, arguments)
     }
 
     /// Add a member; one that is ready already is told at the next wait.

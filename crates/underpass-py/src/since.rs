@@ -1,0 +1,57 @@
+//! What a loop waits for whose tasks come for what a reset takes from them: for `underpass.aio`.
+
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use underpass_core::since::{self as core, Resets};
+
+use crate::error::{Context, raise};
+use crate::handle::Handle;
+
+/// An object, as those wait for it who came since a certain reset: two of them are equal if nothing was reset in between.
+///
+/// Ready once the object is, and for good once it was reset. For `underpass.aio`.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct Since {
+    pub handle: Arc<Handle>,
+    pub core: core::Since,
+    /// What is said not to have happened then.
+    failed: &'static str,
+}
+
+impl Since {
+    pub fn now(handle: &Arc<Handle>, object: Arc<dyn Resets + Send + Sync>, failed: &'static str) -> Self {
+        Self { handle: handle.clone(), core: core::Since::now(object), failed }
+    }
+
+    /// Handles of one object have one count, but each a member of its own.
+    fn key(&self) -> (usize, u32) {
+        (Arc::as_ptr(&self.handle).addr(), self.core.resets())
+    }
+}
+
+#[pymethods]
+impl Since {
+    /// Return what ``verb()`` returns, or raise ResetError if it was reset since.
+    fn attempt(&self, py: Python<'_>, verb: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.handle.check(py)?;
+        self.core.judge().map_err(|error| raise(py, &Context::of(&self.handle.title, self.failed), error))?;
+        Ok(verb.call0()?.unbind())
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.key().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<wait for {}>", self.handle.title)
+    }
+}
