@@ -1,4 +1,4 @@
-"""Write the peers' tables into README.md: underpass bench --peers --json | python tools/peers_table.py."""
+"""Write the peers' tables into README.md, from a run that its COMMAND makes, which draws their plot as well."""
 
 import json
 import statistics
@@ -8,7 +8,7 @@ from typing import Any
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- peers: written by tools/peers_table.py -->", "<!-- end of peers -->"
-COMMAND = "underpass bench --peers --json | python tools/peers_table.py"
+COMMAND = "underpass bench --peers --json --plot docs/explanation/peers.svg | python tools/peers_table.py"
 # It has no such thing, or the bench does not ask it for one.
 MISSING = "–"
 UNINSTALLED = "not installed"

@@ -70,6 +70,7 @@ def test_underpass_and_the_standard_library_are_measured_without_them(without_pe
 def test_environment_is_one_for_each_interpreter_and_lock_file(without_peers: dict[str, Any]) -> None:
     [place] = without_peers["environment"]
     assert place.startswith(f"underpass/peers-{sys.version_info.major}.{sys.version_info.minor}-")
+    assert place == f"underpass/{environment.name()}"
 
 
 def test_lock_file_pins_every_peer() -> None:

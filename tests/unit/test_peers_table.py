@@ -56,4 +56,7 @@ def test_two_producers_the_crowd_and_the_command_are_shown() -> None:
     text = written()
     assert "| **underpass** | 800 ns | 1 | – | 6.25 M |" in text
     assert "340 ns while 999 others are bound and idle, 330 ns alone; each client takes 2 KiB" in text
-    assert "```sh\nunderpass bench --peers --json | python tools/peers_table.py\n```" in text
+    assert (
+        "```sh\nunderpass bench --peers --json --plot docs/explanation/peers.svg | python tools/peers_table.py\n```"
+        in text
+    )

@@ -17,6 +17,9 @@ _HOME = "underpass.tools.bench.peers"
 REQUIREMENTS = "requirements.in"
 LOCK = "requirements.lock"
 
+# Stands in an environment in which all has been tried.
+COMPLETE = "complete"
+
 # Set in the environment's own process: it goes on where the first one left off.
 _ENTERED = "UNDERPASS_BENCH_PEERS"
 
@@ -34,13 +37,17 @@ def enter() -> None:
     os.execve(python, arguments, {**os.environ, _ENTERED: "1", "GRPC_ENABLE_FORK_SUPPORT": "0"})  # noqa: S606  no shell is meant
 
 
+def name() -> str:
+    """How the environment for this interpreter and this lock file is called."""
+    digest = hashlib.sha256((files(_HOME) / LOCK).read_bytes()).hexdigest()[:12]
+    return f"peers-{sys.version_info.major}.{sys.version_info.minor}-{digest}"
+
+
 def _environment() -> Path:
-    """The environment for this interpreter and this lock file, with whatever of it could be installed."""
-    lock = (files(_HOME) / LOCK).read_bytes()
+    """The environment, with whatever of it could be installed."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    digest = hashlib.sha256(lock).hexdigest()[:12]
-    place = cache / "underpass" / f"peers-{sys.version_info.major}.{sys.version_info.minor}-{digest}"
-    complete = place / "complete"
+    place = cache / "underpass" / name()
+    complete = place / COMPLETE
     if not complete.exists():
         _make(place)
         complete.touch()
