@@ -97,10 +97,8 @@ CROWDS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "crowd",
-    [pytest.param(crowd, id=crowd.name, marks=pytest.mark.deep if place else ()) for place, crowd in enumerate(CROWDS)],
-)
+@pytest.mark.deep
+@pytest.mark.parametrize("crowd", CROWDS, ids=lambda crowd: crowd.name)
 def test_the_4096th_waiter_gets_a_place_when_one_leaves(threads: Threads, crowd: Crowd) -> None:
     """Tasks are waiters like threads, and cheap."""
     it = crowd.make()

@@ -7,11 +7,9 @@ is asked here of those that happen.
 from __future__ import annotations
 
 import random
-import sys
-import time
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,26 +18,21 @@ import pytest
 pytest.importorskip("greenlet")
 
 from tests.conformance.backends import Processes, Threads
+from tests.conformance.histories import ACTORS, MOMENT, REFUSALS, explained
 from underpass import (
     AtomicInt,
     Barrier,
-    BrokenBarrierError,
     Event,
     MisuseError,
     Mutex,
     Notification,
     Once,
     Queue,
-    ResetError,
     RWLock,
     Semaphore,
-    TimedOut,
     WouldBlock,
 )
 from underpass.lab import NotLinearizable, models
-from underpass.lab.history import History, Operation, Recording, Task
-from underpass.lab.linearization import explain
-from underpass.lab.recorded import Recorded
 from underpass.sync import Latch
 
 if TYPE_CHECKING:
@@ -47,53 +40,7 @@ if TYPE_CHECKING:
 
 World = Threads | Processes
 
-ACTORS, TURNS = 3, 40
-# So short that it may pass or not.
-MOMENT = 0.0002
-# They are outcomes like any other.
-REFUSALS = (TimedOut, WouldBlock, MisuseError, BrokenBarrierError, ResetError)
-NOBODY = Task(0, 0, "nobody")
-
-
-class Stamps(Recording):
-    """What one actor does, by the clock of the machine."""
-
-    def tick(self) -> int:
-        return time.monotonic_ns()
-
-
-def explained(world: World, subject: Any, model: models.Model, work: Callable[[Any, int], object]) -> None:
-    """Have all actors work with an object at once, and explain what they have seen by an order of its operations."""
-    ready, go = world.flag(), world.flag()
-
-    def run(number: int) -> list[Operation]:
-        who = Task(number if isinstance(world, Processes) else 0, number, f"actor {number}")
-        history = History(Stamps(lambda: who), model, type(subject).__name__)
-        ready.raise_()
-        go.wait()
-        work(Recorded(subject, history), number)
-        # The view of a dictionary does not travel.
-        return [replace(one, options=dict(one.options)) for one in history.operations]
-
-    with _in_short_turns():
-        actors = [world.start(run, number) for number in range(ACTORS)]
-        for _ in actors:
-            ready.wait()
-        go.raise_(ACTORS)
-        operations = [operation for actor in actors for operation in actor.result()]
-    operations.sort(key=lambda operation: operation.called)
-    explain(History(Recording(lambda: NOBODY), model, type(subject).__name__, operations))
-
-
-@contextmanager
-def _in_short_turns() -> Generator[None]:
-    """Have threads overtake each other wherever the interpreter lets them."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
+TURNS = 40
 
 
 # ── the objects ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -392,8 +392,8 @@ def test_objects_of_two_spaces(directory: Path) -> None:
         world.close()
 
 
-def test_objects_that_others_have_made(processes: Processes) -> None:
-    made, never = processes.flag(), processes.flag()
+def test_objects_that_others_have_made(mortals: Processes) -> None:
+    made, never = mortals.flag(), mortals.flag()
 
     def make(name: str) -> None:
         Queue.create(name, 2, 8)
@@ -401,10 +401,10 @@ def test_objects_that_others_have_made(processes: Processes) -> None:
         never.wait()
 
     names = [f"queue{number}" for number in range(3)]
-    makers = [processes.start(make, name) for name in names]
+    makers = [mortals.start(make, name) for name in names]
     for _ in names:
         made.wait()
-    looks = processes.start(lambda: onlooker(*(Queue.open(name) for name in names)))
+    looks = mortals.start(lambda: onlooker(*(Queue.open(name) for name in names)))
     looks.until_asleep()
     makers[0].kill()
     looks.until_asleep()
@@ -413,6 +413,8 @@ def test_objects_that_others_have_made(processes: Processes) -> None:
     assert looks.result() == [2]
     for name in names:
         Queue.open(name).unlink()
+    for maker in makers[1:]:
+        maker.kill()
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
