@@ -24,6 +24,12 @@ class _HasFileno(Protocol):
 _Object: TypeAlias = (
     Semaphore
     | Mutex
+    | SpinLock
+    | RWLock
+    | RWLockReading
+    | RWLockWriting
+    | RWLockUpgrade
+    | AtomicIntChange
     | Notification
     | NotificationFlags
     | Event
@@ -45,6 +51,7 @@ _Fairness: TypeAlias = Literal["barging", "arrival", "priority"]
 
 __all__ = [
     "AtomicInt",
+    "AtomicIntChange",
     "AtomicIntStatistics",
     "AtomicSection",
     "Barrier",
@@ -86,8 +93,12 @@ __all__ = [
     "QueueRoom",
     "QueueStatistics",
     "RWLock",
+    "RWLockReading",
     "RWLockStatistics",
+    "RWLockUpgrade",
+    "RWLockWriting",
     "Request",
+    "SelectedBlock",
     "Semaphore",
     "SemaphoreStatistics",
     "SharedObject",
@@ -582,10 +593,15 @@ class AtomicInt(SharedObject):
     def wait_nowait(self, expected: int) -> Literal[True]: ...
     def wake(self, count: int = 1) -> int: ...
     def __int__(self) -> int: ...
+    def change_from(self, expected: int) -> AtomicIntChange: ...
     def _stay(self, expected: int) -> Stay[Literal[True]]: ...
     @property
     def aio(self) -> _aio.AtomicInt: ...
     def statistics(self) -> AtomicIntStatistics: ...
+
+@final
+class AtomicIntChange:
+    def fileno(self) -> int: ...
 
 @final
 class AtomicIntStatistics:
@@ -650,11 +666,13 @@ class RWLock(SharedObject):
         space: Space | None = None,
         mode: int | None = None,
     ) -> RWLock: ...
-    def reading(self, *, timeout: float | None = None) -> AbstractContextManager[None, None]: ...
-    def writing(self, *, timeout: float | None = None) -> AbstractContextManager[OwnerDiedError | None, None]: ...
+    def reading(self, *, timeout: float | None = None) -> RWLockReading: ...
+    def writing(self, *, timeout: float | None = None) -> RWLockWriting: ...
     def upgrade(self, *, timeout: float | None = None) -> Literal[True]: ...
     def upgrade_nowait(self) -> Literal[True]: ...
     def downgrade(self) -> None: ...
+    @property
+    def _upgrade(self) -> RWLockUpgrade: ...
     def _stay(self, how: Literal["read", "write", "upgrade"], task: int) -> Stay[OwnerDiedError | None]: ...
     def _upgrade_nowait(self, task: int) -> Literal[True]: ...
     def _downgrade(self, task: int) -> None: ...
@@ -663,6 +681,23 @@ class RWLock(SharedObject):
     @property
     def aio(self) -> _aio.RWLock: ...
     def statistics(self) -> RWLockStatistics: ...
+
+@final
+class RWLockReading:
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+@final
+class RWLockWriting:
+    def __enter__(self) -> OwnerDiedError | None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+@final
+class RWLockUpgrade: ...
 
 @final
 class RWLockStatistics:
@@ -744,6 +779,13 @@ class QueueRoom:
 @final
 class QueueDrained:
     def fileno(self) -> int: ...
+
+@final
+class SelectedBlock:
+    def __enter__(self) -> Any: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> Any: ...
 
 @final
 class WaitSet:

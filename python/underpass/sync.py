@@ -2,6 +2,7 @@
 
 from underpass._core import (
     AtomicInt,
+    AtomicIntChange,
     AtomicIntStatistics,
     Barrier,
     BarrierStatistics,
@@ -30,6 +31,7 @@ from underpass._core import (
 
 __all__ = [
     "AtomicInt",
+    "AtomicIntChange",
     "AtomicIntStatistics",
     "Barrier",
     "BarrierStatistics",

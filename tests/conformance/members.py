@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from underpass import EndOfStream, Event, Mutex, Notification, Queue, Semaphore
-from underpass.sync import Latch
+from underpass import AtomicInt, EndOfStream, Event, Mutex, Notification, Queue, RWLock, Semaphore
+from underpass.sync import Latch, SpinLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +82,33 @@ def _held(mutex: Mutex) -> None:
     mutex.release()
 
 
+def _spun(lock: SpinLock) -> None:
+    lock.acquire_nowait()
+    lock.release()
+
+
+def _written(lock: RWLock) -> None:
+    with lock.writing(timeout=0):
+        pass
+
+
+def _read(lock: RWLock) -> None:
+    with lock.reading(timeout=0):
+        pass
+
+
+def _write(lock: RWLock) -> None:
+    lock.writing().__enter__()
+
+
+def _end_writing(lock: RWLock) -> None:
+    lock.writing().__exit__(None, None, None)
+
+
+def _end_reading(lock: RWLock) -> None:
+    lock.reading().__exit__(None, None, None)
+
+
 def _kinds() -> list[Kind]:
     release, acquire = Semaphore.release, Semaphore.acquire_nowait
     return [
@@ -90,6 +117,25 @@ def _kinds() -> list[Kind]:
         Kind("semaphore-priority", lambda: Semaphore(0, fairness="priority"), release, acquire),
         Kind("mutex", Mutex, Mutex.release, _held, prepare=Mutex.acquire),
         Kind("mutex-inherit", lambda: Mutex(inherit_priority=True), Mutex.release, _held, prepare=Mutex.acquire),
+        Kind("spin-lock", SpinLock, SpinLock.release, _spun, prepare=SpinLock.acquire),
+        Kind("rwlock", RWLock, _end_writing, _written, prepare=_write),
+        Kind("rwlock-reading", RWLock, _end_writing, _read, prepare=_write, seen=RWLock.reading),
+        Kind("rwlock-downgraded", RWLock, RWLock.downgrade, _read, prepare=_write, seen=RWLock.reading),
+        Kind(
+            "rwlock-writing",
+            lambda: RWLock(prefer="arrival"),
+            _end_reading,
+            _written,
+            prepare=lambda it: it.reading().__enter__(),
+            seen=RWLock.writing,
+        ),
+        Kind(
+            "change",
+            lambda: AtomicInt(3),
+            lambda it: it.add(1),
+            lambda it: it.wait_nowait(3),
+            seen=lambda it: it.change_from(3),
+        ),
         Kind("notification", Notification, lambda it: it.notify(1 << 63), lambda it: it.wait_nowait(1 << 63)),
         Kind("event", Event, Event.set, Event.wait_nowait),
         Kind("latch", lambda: Latch(1), Latch.count_down, Latch.wait_nowait),

@@ -374,10 +374,10 @@ def test_a_killed_runner_leaves_it_to_others(processes: Processes) -> None:
 # ── whose it is ──
 
 
-REFUSED = [Condition, lambda: Barrier(2), AtomicInt, RWLock, SpinLock]
+REFUSED = [Condition, lambda: Barrier(2), AtomicInt]
 
 
-@pytest.mark.parametrize("make", REFUSED, ids=["Condition", "Barrier", "AtomicInt", "RWLock", "SpinLock"])
+@pytest.mark.parametrize("make", REFUSED, ids=["Condition", "Barrier", "AtomicInt"])
 def test_what_is_not_ready_has_none(make: Callable[[], Any]) -> None:
     it = make()
     with pytest.raises(TypeError) as refused:
@@ -385,6 +385,38 @@ def test_what_is_not_ready_has_none(make: Callable[[], Any]) -> None:
     with WaitSet() as members, pytest.raises(TypeError) as not_added:
         members.add(it)
     assert str(refused.value) == str(not_added.value)
+
+
+def test_a_lock_of_readers_and_writers_while_it_is_free(processes: Processes) -> None:
+    table, spin, count = RWLock(), SpinLock(), AtomicInt(3)
+    change = count.change_from(3)
+    inside, go = processes.flag(), processes.flag()
+
+    def hold() -> None:
+        with table.reading():
+            inside.raise_()
+            go.wait()
+        spin.acquire()
+        spin.release()
+        count.add(1)
+
+    assert is_readable(table.fileno())
+    assert is_readable(spin.fileno())
+    holder = processes.start(hold)
+    inside.wait()
+    with pytest.raises(TimedOut), table.writing(timeout=0):
+        pass
+    with pytest.raises(WouldBlock):
+        count.wait_nowait(3)
+    assert not is_readable(table.fileno())
+    assert not is_readable(change.fileno())
+    go.raise_()
+    assert is_readable(table.fileno(), PATIENCE)
+    assert is_readable(change.fileno(), PATIENCE)
+    holder.result()
+    assert count.wait_nowait(3)
+    with table.writing(timeout=0):
+        pass
 
 
 def test_it_is_closed_with_its_handle() -> None:

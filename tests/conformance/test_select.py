@@ -25,12 +25,13 @@ from underpass import (
     Notification,
     OwnerDiedError,
     Queue,
+    RWLock,
     Semaphore,
     TimedOut,
     fail_after,
     select,
 )
-from underpass.sync import Latch, atomic_section
+from underpass.sync import Latch, SpinLock, atomic_section
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +104,124 @@ def test_each_kind_of_operation(world: World) -> None:
     flags.notify(1)
     latch.count_down()
     assert select(latch.wait) == (0, True)
+
+
+def test_verbs_that_wait_for_something_of_their_own(world: World) -> None:
+    flags, count = Notification(), AtomicInt(5)
+    flags.notify(0b1)
+
+    def choose() -> tuple[int, Any]:
+        return select(
+            partial(flags.wait, 0b11, all=True), partial(count.wait, 5), partial(flags.wait, bits=0b100, consume=False)
+        )
+
+    for change, expected, left in [
+        (lambda: flags.notify(0b10), (0, 0b11), 0b0),
+        (lambda: flags.notify(0b101), (2, 0b100), 0b101),
+    ]:
+        waiter = world.start(choose)
+        waiter.until_asleep()
+        change()
+        assert waiter.result() == expected
+        assert flags.clear() == left
+        flags.notify(0b1)
+    waiter = world.start(choose)
+    waiter.until_asleep()
+    count.add(1)
+    assert waiter.result() == (1, True)
+    # All of them, where none is named.
+    flags.notify((1 << 64) - 1)
+    assert select(partial(flags.wait, all=True), timeout=0) == (0, (1 << 64) - 1)
+
+
+def test_blocks_are_returned_held(world: World) -> None:
+    table, lock, spin, units = RWLock(), Mutex(), SpinLock(), Semaphore(0)
+    held, go = world.flag(), world.flag()
+
+    def hold() -> None:
+        with table.writing(), lock:
+            held.raise_()
+            go.wait()
+
+    holder = world.start(hold)
+    held.wait()
+
+    def enter() -> list[str]:
+        states: list[str] = []
+        for verb in (table.reading, table.writing, lock.recovering, lock.holding):
+            place, block = select(units.holding, verb)
+            assert place == 1
+            with block as died:
+                assert died is None
+                states.append(f"{table.statistics().state} {lock.statistics().state}")
+        return states
+
+    waiters = [world.start(enter) for _ in range(2)]
+    for waiter in waiters:
+        waiter.until_asleep()
+    go.raise_()
+    holder.result()
+    for waiter in waiters:
+        assert [states.split()[index // 2] for index, states in enumerate(waiter.result())] == [
+            "read",
+            "written",
+            "held",
+            "held",
+        ]
+    assert (table.statistics().state, lock.statistics().state, units.value) == ("free", "free", 0)
+    with select(spin.holding, units.acquire)[1]:
+        assert spin.statistics().state == "held"
+    assert spin.statistics().state == "free"
+
+
+def test_an_upgrade_is_one_too(world: World) -> None:
+    table, stop, inside, go = RWLock(), Event(), world.flag(), world.flag()
+
+    def read() -> None:
+        with table.reading():
+            inside.raise_()
+            go.wait()
+
+    def upgrade() -> tuple[int, Any, str]:
+        with table.reading():
+            return *select(stop.wait, table.upgrade), table.statistics().state
+
+    reader = world.start(read)
+    inside.wait()
+    upgrader = world.start(upgrade)
+    upgrader.until_asleep()
+    go.raise_()
+    reader.result()
+    assert upgrader.result() == (1, True, "written")
+
+
+def test_what_a_dead_writer_left_is_told_to_one_who_selects(mortals: Processes) -> None:
+    table, never, inside = RWLock(), Event(), mortals.flag()
+
+    def write_and_stay() -> None:
+        with table.writing():
+            inside.raise_()
+            mortals.flag().wait()
+
+    writer = mortals.start(write_and_stay)
+    inside.wait()
+
+    def read() -> None:
+        with pytest.raises(OwnerDiedError):
+            select(never.wait, table.reading)
+
+    def repair() -> int:
+        place, block = select(never.wait, table.writing)
+        with block as died:
+            assert isinstance(died, OwnerDiedError)
+        return place
+
+    reader = mortals.start(read)
+    reader.until_asleep()
+    writer.kill()
+    reader.result()
+    assert mortals.start(repair).result() == 1
+    assert table.statistics().state == "free"
 
 
 def test_a_lease_is_one_too(world: World) -> None:
@@ -296,11 +415,14 @@ WRONG: list[Callable[[], Any]] = [
     lambda: Queue(4, 8).get_nowait,
     lambda: partial(Queue(4, 8).get, timeout=1),
     lambda: partial(Semaphore(1).acquire, timeout=1),
-    lambda: partial(Notification().wait, 1),
+    lambda: partial(Notification().wait, 1, timeout=1),
+    lambda: partial(Semaphore(1).holding, 1),
+    lambda: AtomicInt().wait,
+    lambda: RWLock().reading().__enter__,
+    lambda: partial(Queue(4, 8).put_many, [b"a"]),
     lambda: Condition().acquire,
     lambda: Condition().wait,
     lambda: Barrier(2).wait,
-    lambda: partial(AtomicInt().wait, 0),
 ]
 
 
@@ -308,7 +430,7 @@ WRONG: list[Callable[[], Any]] = [
 def test_what_is_no_operation_of_a_member_is_refused(wrong: Callable[[], Any]) -> None:
     jobs = Queue(4, 8)
     jobs.put(b"a")
-    with pytest.raises(TypeError, match=r"select\(\) takes|cannot be waited for"):
+    with pytest.raises(TypeError, match=r"select\(\) cannot do|cannot be waited for"):
         select(jobs.get, wrong(), timeout=0)
     assert jobs.depth == 1
 

@@ -2,7 +2,6 @@
 
 import select
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -76,16 +75,14 @@ def test_a_descriptor_is_readable_until_a_look_finds_nothing(world: World, *, pa
         look_until_quiet(members, descriptors, [])
 
 
-def test_who_waits_in_a_set_of_two_descriptors_is_told_as_well(members: WaitSet) -> None:
+def test_who_waits_in_a_set_of_two_descriptors_is_told_as_well(threads: Threads, members: WaitSet) -> None:
     units = Semaphore(0)
-    found: list[list[object]] = []
     own, others = members.filenos()
     members.add(units)
-    waiter = threading.Thread(target=lambda: found.append(members.wait()))
-    waiter.start()
+    waiter = threads.start(members.wait)
+    waiter.until_asleep()
     units.release()
-    waiter.join()
-    assert found == [[units]]
+    assert waiter.result() == [units]
     # And so is who polls.
     assert is_readable(own) or is_readable(others)
     assert members.ready() == [units]

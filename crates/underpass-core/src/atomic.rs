@@ -14,8 +14,9 @@ use underpass_shm::sync::AtomicU64;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
 use crate::kernel::{Kernel, Watch};
+use crate::many::Ready;
 use crate::stay::Slotted;
-use crate::wait::Sleepers as _;
+use crate::wait::Sleepers;
 use crate::waiters::{Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
@@ -25,7 +26,7 @@ const CHANGED: u64 = 0;
 const CHOSEN: u64 = 1;
 
 /// A handle of an atomic integer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct AtomicInt {
     words: Placed<AtomicWords>,
     waiters: Waiters,
@@ -103,7 +104,7 @@ impl AtomicInt {
         // A waiter can come between the change and the look, so the wake may be owed from the change on.
         let _owed = self.waiters.owe(kernel);
         let before = change(&self.words.value).cast_signed();
-        if !self.waiters.is_empty_after_a_change() {
+        if !self.waiters.is_quiet_after_a_change() {
             self.changed(kernel)?;
         }
         Ok(before)
@@ -201,6 +202,36 @@ impl AtomicInt {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiters.waiting().count()
+    }
+}
+
+/// An atomic integer as those see it who wait for another value than one, and for other things besides.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Whose value.
+    pub atomic: AtomicInt,
+    /// That of one who waits while the value is what it was.
+    pub wish: Wish,
+}
+
+impl Ready for Change {
+    fn sleepers(&self) -> &dyn Sleepers {
+        &self.atomic.waiters
+    }
+
+    /// The value is another.
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
+        let Self { atomic, wish } = self;
+        if atomic.ready(*wish) {
+            return Ok(true);
+        }
+        let Some(watch) = watch else { return Ok(false) };
+        let _held = atomic.waiters.enter(kernel, atomic)?;
+        atomic.waiters.reap(kernel, atomic);
+        atomic.watch(*wish, watch);
+        atomic.waiters.announce_onlooker_of_changes(watch);
+        // SYNC(waiters-1): whoever changed it before finds nobody announced, and is seen here.
+        Ok(atomic.ready(*wish))
     }
 }
 

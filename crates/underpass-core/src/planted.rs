@@ -44,7 +44,7 @@ pub enum Fault {
     UncomparedAnnouncement,
     /// Who may be handed a mutex that lends does not name it: if it dies before it has come, it stays in the word for ever.
     UnnamedHeir,
-    /// Who gives a mutex that lends back does not tell those who look on.
+    /// Who gives back a mutex that lends, or a lock of readers and writers, does not tell those who look on.
     UntoldOnlooker,
     /// Who changes what is waited for in slots asks whether somebody sleeps at the door, and not whether somebody looks on.
     UnseenOnlooker,

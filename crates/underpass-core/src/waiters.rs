@@ -101,6 +101,13 @@ impl Waiters {
         self.is_empty() && self.words.door.load(Relaxed) & told == 0
     }
 
+    /// The same, for whoever has changed something without the lock: it sees who waits or looks on, or that one sees the change.
+    #[inline]
+    #[must_use]
+    pub fn is_quiet_after_a_change(&self) -> bool {
+        self.is_empty_after_a_change() && self.is_quiet()
+    }
+
     /// Names the baton, before a change that is made without the lock.
     #[inline]
     #[must_use]

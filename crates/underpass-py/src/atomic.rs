@@ -1,5 +1,6 @@
 //! `underpass.AtomicInt`.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
@@ -16,7 +17,7 @@ use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::notification::describe_with;
 use crate::number::mode;
-use crate::object::{self, Object, SharedObject};
+use crate::object::{self, Object, Pickled, SharedObject};
 use crate::space::Space;
 use crate::stay::Stay;
 use crate::timeout::Timeout;
@@ -67,6 +68,34 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Number {
 pub struct AtomicInt {
     handle: Arc<Handle>,
     core: core::AtomicInt,
+}
+
+/// An atomic integer as those see it who wait for another value than one: ready while it has another.
+///
+/// What ``AtomicInt.change_from`` is: for `wait_any`, beside other objects.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct AtomicIntChange {
+    atomic: Py<AtomicInt>,
+    pub handle: Arc<Handle>,
+    pub core: core::Change,
+}
+
+#[pymethods]
+impl AtomicIntChange {
+    /// A descriptor that is readable while the value is another: see `SharedObject.fileno`.
+    fn fileno(slf: &Bound<'_, Self>) -> PyResult<RawFd> {
+        crate::many::fileno(slf)
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py, (Py<AtomicInt>, i64)>> {
+        let change_from = py.get_type::<AtomicInt>().getattr("change_from")?;
+        Ok((change_from, (self.atomic.clone_ref(py), self.core.wish.value.cast_signed())))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<change of {} from {}>", self.handle.title, self.core.wish.value.cast_signed())
+    }
 }
 
 /// A snapshot of an atomic integer.
@@ -275,6 +304,26 @@ impl AtomicInt {
     /// Return True if the value is not ``expected``, or raise WouldBlock.
     fn wait_nowait(&self, py: Python<'_>, expected: Number) -> PyResult<bool> {
         self.wait_for(py, expected, Timeout::NoWait)
+    }
+
+    /// Any other value than ``expected``, as something to be waited for beside others: ready while the value is another.
+    ///
+    /// For `wait_any`, `select` and a `WaitSet`, as ``Queue.room`` is: what ``wait`` waits for, without the ``wake`` of one who chooses
+    /// among those who wait.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> hits = underpass.AtomicInt(5)
+    ///     >>> change = hits.change_from(5)
+    ///     >>> hits.add(1)
+    ///     5
+    ///     >>> underpass.wait_any(change, timeout=1) == [change]
+    ///     True
+    fn change_from(slf: Bound<'_, Self>, expected: Number) -> PyResult<AtomicIntChange> {
+        let (py, handle) = (slf.py(), slf.get().handle.clone());
+        handle.check(py)?;
+        let core = core::Change { atomic: over(py, &handle)?, wish: core::AtomicInt::wish(expected.0) };
+        Ok(AtomicIntChange { atomic: slf.unbind(), handle, core })
     }
 
     /// A task's wait while the value is ``expected``.

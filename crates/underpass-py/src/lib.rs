@@ -60,7 +60,7 @@ use underpass_shm::futex;
 #[pymodule(gil_used = false)] // SAFETY.md, S12
 mod _core {
     #[pymodule_export]
-    use crate::atomic::{AtomicInt, AtomicIntStatistics};
+    use crate::atomic::{AtomicInt, AtomicIntChange, AtomicIntStatistics};
     #[pymodule_export]
     use crate::barrier::{Barrier, BarrierStatistics};
     #[pymodule_export]
@@ -86,7 +86,7 @@ mod _core {
     #[pymodule_export]
     use crate::loan::Loan;
     #[pymodule_export]
-    use crate::many::{QueueDrained, QueueRoom, WaitSet, select, wait_all, wait_any};
+    use crate::many::{QueueDrained, QueueRoom, SelectedBlock, WaitSet, select, wait_all, wait_any};
     #[pymodule_export]
     use crate::mutex::{Mutex, MutexStatistics};
     #[pymodule_export]
@@ -108,7 +108,7 @@ mod _core {
     #[pymodule_export]
     use crate::request::{Notified, Request};
     #[pymodule_export]
-    use crate::rwlock::{RWLock, RWLockStatistics};
+    use crate::rwlock::{RWLock, RWLockReading, RWLockStatistics, RWLockUpgrade, RWLockWriting};
     #[pymodule_export]
     use crate::scope::{FailAfter, fail_after};
     #[pymodule_export]

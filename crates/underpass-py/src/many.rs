@@ -13,6 +13,7 @@ use underpass_shm::header;
 use underpass_shm::layout::bell::WatchersWords;
 use underpass_shm::place::Placed;
 
+use crate::atomic::AtomicIntChange;
 use crate::error::{Context, raise};
 use crate::event::Event;
 use crate::gate_call::{GateCall, GateRoom};
@@ -25,15 +26,17 @@ use crate::object::Pickled;
 use crate::once::Once;
 use crate::port::Port;
 use crate::queue::Queue;
+use crate::rwlock::{RWLock, RWLockReading, RWLockUpgrade, RWLockWriting};
 use crate::semaphore::Semaphore;
 use crate::since::Since;
+use crate::spin_lock::SpinLock;
 use crate::stay::{ConditionStay, Stay};
 use crate::timeout::Timeout;
 
 mod choice;
 mod set;
 
-pub use choice::select;
+pub use choice::{SelectedBlock, select};
 pub use set::WaitSet;
 
 /// Objects whose ringers' deaths one sleep on words has room for, with a baton and what was announced beside it: four words at
@@ -122,6 +125,9 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
     one_of!(
         Semaphore |it: &'a Semaphore| it.core.ready(),
         Mutex |it: &'a Mutex| it.core() as &dyn Ready,
+        SpinLock |it: &'a SpinLock| it.lock.core() as &dyn Ready,
+        RWLock |it: &'a RWLock| &it.writes as &dyn Ready,
+        AtomicIntChange |it: &'a AtomicIntChange| &it.core as &dyn Ready,
         Notification |it: &'a Notification| &it.core as &dyn Ready,
         NotificationFlags |it: &'a NotificationFlags| &it.core as &dyn Ready,
         Event |it: &'a Event| &it.core as &dyn Ready,
@@ -136,6 +142,18 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         Stay |it: &'a Stay| &*it.core as &dyn Ready,
         Since |it: &'a Since| &it.core as &dyn Ready,
     );
+    if let Ok(block) = what.cast::<RWLockReading>() {
+        let lock = block.get().lock.get();
+        return Ok((&lock.handle, &lock.reads));
+    }
+    if let Ok(block) = what.cast::<RWLockWriting>() {
+        let lock = block.get().lock.get();
+        return Ok((&lock.handle, &lock.writes));
+    }
+    if let Ok(upgrade) = what.cast::<RWLockUpgrade>() {
+        let lock = upgrade.get().lock.get();
+        return Ok((&lock.handle, &lock.upgrades));
+    }
     if let Ok(port) = what.cast::<Port>() {
         let port = port.get();
         port.check_here(what.py())?;
@@ -145,12 +163,22 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
 }
 
 fn unwaitable(what: &Bound<'_, PyAny>) -> PyErr {
-    let able =
-        "a Semaphore, Mutex, Notification, its flags, Event, Latch, Once, Queue, Queue.room, Queue.drained or Port can";
-    match what.get_type().name() {
-        Ok(name) => PyTypeError::new_err(format!("{name} cannot be waited for beside others: {able}")),
-        Err(error) => error,
-    }
+    let name = match what.get_type().name() {
+        Ok(name) => name.to_string(),
+        Err(error) => return error,
+    };
+    let why = match &*name {
+        "AtomicInt" => "it is a number: wait for counter.change_from(value)",
+        "Condition" | "Barrier" => {
+            "it chooses among those who wait for it, and is ready for nobody else: beside others wait for an Event, a Notification \
+             or a Semaphore, or await it as a task"
+        }
+        _ => {
+            "a Semaphore, Mutex, SpinLock, RWLock, its reading() and writing(), Notification, its flags, AtomicInt.change_from, Event, \
+             Latch, Once, Queue, Queue.room, Queue.drained or Port can"
+        }
+    };
+    PyTypeError::new_err(format!("{name} cannot be waited for beside others: {why}"))
 }
 
 /// The descriptor that is readable while that may be ready: what ``fileno()`` returns.
@@ -167,6 +195,9 @@ pub fn fileno(what: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     one_of!(
         Semaphore |_| Part::Whole, |it: &Semaphore| it.core.lasting();
         Mutex |_| Part::Whole, |it: &Mutex| Arc::new(it.core().clone());
+        SpinLock |_| Part::Whole, |it: &SpinLock| Arc::new(it.lock.core().clone());
+        RWLock |_| Part::Whole, |it: &RWLock| Arc::new(it.writes.clone());
+        AtomicIntChange |it: &AtomicIntChange| Part::Change(it.core.wish), |it: &AtomicIntChange| Arc::new(it.core.clone());
         Notification |_| Part::Whole, |it: &Notification| Arc::new(it.core.clone());
         NotificationFlags |it: &NotificationFlags| Part::Flags(it.core.wish), |it: &NotificationFlags| Arc::new(it.core.clone());
         Event |_| Part::Whole, |it: &Event| Arc::new(it.core.clone());
@@ -253,22 +284,28 @@ impl<'a> Party<'a> {
 ///
 /// What is ready is what a verb would not wait for:
 ///
-/// =================  =================================================================
-/// object             is ready
-/// =================  =================================================================
-/// `Semaphore`        with a unit
-/// `Mutex`            that nobody holds, whose owner has died, or that is the caller's
-/// `Notification`     with any flag; what its ``flags(bits)`` returns: with one of those
-/// `Event`            that is set
-/// `Latch`            that is open
-/// `Once`             that has run, or that nobody runs who lives
-/// `Queue`            with a message, or from which none will come any more
-/// ``Queue.room``     of a queue with a free slot, or that was shut down
-/// ``Queue.drained``  of a queue in which nothing is queued or leased
-/// `Port`             with a call or notified bits, or that was closed
-/// a descriptor       that can be read, or whose other end is gone
-/// `process`          that has ended
-/// =================  =================================================================
+/// ==========================  =================================================================
+/// object                      is ready
+/// ==========================  =================================================================
+/// `Semaphore`                 with a unit
+/// `Mutex`, `SpinLock`         that nobody holds, whose owner has died, or that is the caller's
+/// ``RWLock.reading()``        of one in which the caller's turn to read is now: as ``prefer`` says
+/// `RWLock`, ``writing()``     that nobody holds, and for which nobody waits who goes first
+/// `Notification`              with any flag; what its ``flags(bits)`` returns: with one of those
+/// ``AtomicInt.change_from``   of a number that has another value
+/// `Event`                     that is set
+/// `Latch`                     that is open
+/// `Once`                      that has run, or that nobody runs who lives
+/// `Queue`                     with a message, or from which none will come any more
+/// ``Queue.room``              of a queue with a free slot, or that was shut down
+/// ``Queue.drained``           of a queue in which nothing is queued or leased
+/// `Port`                      with a call or notified bits, or that was closed
+/// a descriptor                that can be read, or whose other end is gone
+/// `process`                   that has ended
+/// ==========================  =================================================================
+///
+/// A lock is ready also where an attempt would say at once why not: its owner has died, or the caller holds it. A `Condition` and a
+/// `Barrier` choose among those who wait for them, and are ready for nobody else.
 ///
 /// Args:
 ///     what: One object or more, or descriptors: files, sockets, `process`, anything with ``fileno()``, or its number, ready

@@ -55,7 +55,7 @@ impl SharedObject {
     /// for many objects `WaitSet.fileno` is one for all.
     ///
     /// Raises:
-    ///     TypeError: It cannot be waited for beside others: a `Condition`, `Barrier`, `AtomicInt`, `RWLock` or `SpinLock`.
+    ///     TypeError: It cannot be waited for beside others: a `Condition`, a `Barrier`, or an `AtomicInt`, whose ``change_from(value)`` can.
     ///     ClosedError: This handle was closed.
     ///     OutOfSpaceError: No descriptor or no bell is left.
     ///     MisuseError: It lives in the lab, which has no descriptors; or it is another process's port.

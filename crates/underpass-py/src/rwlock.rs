@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
 use underpass_core::mutex::{Death, Holder};
-use underpass_core::rwlock::{self as core, How, Prefer, THREAD};
+use underpass_core::rwlock::{self as core, Entry, How, Prefer, THREAD};
 use underpass_core::{Error, Result};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 
@@ -67,8 +67,11 @@ const NAMED: usize = 3;
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct RWLock {
-    handle: Arc<Handle>,
+    pub handle: Arc<Handle>,
     core: Arc<core::RWLock>,
+    pub reads: Entry,
+    pub writes: Entry,
+    pub upgrades: Entry,
 }
 
 /// A snapshot of a lock of readers and writers.
@@ -99,7 +102,7 @@ impl RWLockStatistics {
 #[pyclass(frozen, module = "underpass")]
 #[derive(Debug)]
 pub struct RWLockReading {
-    lock: Py<RWLock>,
+    pub lock: Py<RWLock>,
     timeout: Timeout,
 }
 
@@ -127,7 +130,7 @@ impl RWLockReading {
 #[pyclass(frozen, module = "underpass")]
 #[derive(Debug)]
 pub struct RWLockWriting {
-    lock: Py<RWLock>,
+    pub lock: Py<RWLock>,
     timeout: Timeout,
 }
 
@@ -150,6 +153,20 @@ impl RWLockWriting {
         _trace: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         self.lock.get().leave(py, THREAD, kind.is_none())
+    }
+}
+
+/// An upgrade, as those see it who wait for it and for other things besides: ready once this thread is the only reader.
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct RWLockUpgrade {
+    pub lock: Py<RWLock>,
+}
+
+#[pymethods]
+impl RWLockUpgrade {
+    fn __repr__(&self) -> String {
+        format!("<upgrade of {}>", self.lock.get().handle.title)
     }
 }
 
@@ -195,7 +212,10 @@ impl Object for RWLock {
             let error = Error::Corrupted("its preference or its length is out of range".into());
             return Err(raise(py, &Context::of(&handle.title, "not opened"), error));
         };
-        Ok(object::base(&handle).add_subclass(Self { handle, core: Arc::new(core) }))
+        let core = Arc::new(core);
+        let [reads, writes, upgrades] =
+            [How::Read, How::Write, How::Upgrade].map(|how| Entry { lock: core.clone(), how });
+        Ok(object::base(&handle).add_subclass(Self { handle, core, reads, writes, upgrades }))
     }
 }
 
@@ -420,6 +440,12 @@ impl RWLock {
     ///     MisuseError: This thread does not write, or repairs what a dead writer left: leave that block first.
     fn downgrade(&self, py: Python<'_>) -> PyResult<()> {
         self.downgrade_of(py, THREAD)
+    }
+
+    /// What `select` of ``upgrade`` waits for.
+    #[getter]
+    fn _upgrade(slf: Py<Self>) -> RWLockUpgrade {
+        RWLockUpgrade { lock: slf }
     }
 
     /// A task's way in: ``how`` is "read", "write" or "upgrade".

@@ -43,8 +43,8 @@ use crate::timeout::Timeout;
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct SpinLock {
-    handle: Arc<Handle>,
-    lock: Mutex,
+    pub handle: Arc<Handle>,
+    pub lock: Mutex,
     title: Arc<str>,
 }
 

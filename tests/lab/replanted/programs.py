@@ -157,6 +157,35 @@ def unseen_onlooker(world: World) -> None:
     world.process(flags.notify)
 
 
+def untold_onlooker_of_readers(world: World) -> None:
+    """One looks on while somebody writes, and has to see that it leaves."""
+    table, never, over = RWLock(), Event(), Semaphore(0)
+
+    def write() -> None:
+        with table.writing():
+            pass
+        over.acquire()
+
+    def look_on() -> None:
+        wait_any(never, table.reading())
+        over.release()
+
+    world.process(write)
+    world.process(look_on)
+
+
+def unseen_onlooker_of_a_number(world: World) -> None:
+    """One looks on at a number that nobody waits for alone, and has to see that it changed."""
+    never, count = Event(), AtomicInt()
+    change = count.change_from(0)
+
+    def look_on() -> None:
+        wait_any(never, change)
+
+    world.process(look_on)
+    world.process(count.add, 1)
+
+
 def kept_watch(world: World) -> None:
     """Two sleep for a lock. One of them gets it, and dies with it, while the one who had it before lives on."""
     lock, over = Mutex(), Semaphore(0)
@@ -422,7 +451,9 @@ REPLANTED = (
     Replanted("grant to the dead", unit_for_the_dead, "untold death", kills=1),
     Replanted("unwatched heir", unwatched_heir, "untold death", kills=1, schedules=10_000),
     Replanted("untold onlooker", untold_onlooker, "lost wake-up"),
+    Replanted("untold onlooker", untold_onlooker_of_readers, "lost wake-up"),
     Replanted("unseen onlooker", unseen_onlooker, "lost wake-up"),
+    Replanted("unseen onlooker", unseen_onlooker_of_a_number, "lost wake-up"),
     Replanted("kept watch", kept_watch, "untold death", kills=1, schedules=10_000),
     Replanted("kept watch", kept_watch_of_one_who_leaves, "lost wake-up"),
     Replanted("unwatched party", unwatched_party, "untold death", kills=1, schedules=5_000),

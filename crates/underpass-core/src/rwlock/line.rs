@@ -49,7 +49,7 @@ impl RWLock {
     pub(super) fn arrive(&self, kernel: &dyn Kernel, me: Owner, how: u32, ask: bool) -> Result<Option<Way>> {
         self.close();
         // Those who wait do not watch this one.
-        let _owed = (!self.waiters.is_empty()).then(|| self.waiters.owe(kernel));
+        let _owed = (!self.waiters.is_empty() || self.waiters.are_looked_on()).then(|| self.waiters.owe(kernel));
         let mut way = self.admit(me, how);
         if way.is_none() && ask {
             self.mend(kernel);
@@ -62,6 +62,7 @@ impl RWLock {
             self.refuse_what_would_last_for_ever(kernel, me, how)?;
             return Ok(None);
         }
+        self.waiters.tell_onlookers(kernel);
         if self.is_awaited() {
             self.waiters.call_one(kernel);
         } else {
@@ -75,6 +76,17 @@ impl RWLock {
             return Some(Way::Barred);
         }
         (!self.is_written() && !self.is_behind(how) && self.give(me, how)).then_some(Way::In)
+    }
+
+    /// One that came now would be let in, barred, or refused: it need not wait. The lock is held.
+    pub(super) fn would_answer(&self, me: Owner, how: u32) -> bool {
+        let is_inside = self.places.of(me).is_some();
+        if self.writer() == me || is_inside != (how == UPGRADE) || (how == READ && self.is_left_by_the_dead()) {
+            return true;
+        }
+        let is_second = how == UPGRADE && self.waiters.first_of(|wish| wish.how == UPGRADE).is_some();
+        let has_room = || if how == READ { self.places.have_room() } else { self.is_alone(me, how) };
+        is_second || (!self.is_written() && !self.is_behind(how) && has_room())
     }
 
     /// Somebody waits who goes before one that comes now.
@@ -157,6 +169,8 @@ impl RWLock {
                 }
             }
         }
+        // The gate opens: who looks on closes it again.
+        self.waiters.tell_onlookers(kernel);
         if !self.is_awaited() {
             self.open();
         }

@@ -7,11 +7,13 @@
 //! gate and then looks at the places: one of the two sees the other (Dekker). While somebody waits the gate is closed, so
 //! whoever leaves finds that out, and goes through the lock to let the next ones in.
 
+mod entry;
 mod line;
 mod look;
 mod owner;
 mod places;
 
+pub use entry::Entry;
 pub use owner::{Owner, THREAD};
 pub use places::Places;
 

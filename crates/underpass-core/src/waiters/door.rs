@@ -5,6 +5,7 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire};
 
 use super::Waiters;
 use crate::kernel::{Kernel, Watch};
+use crate::planted::{Fault, planted};
 
 impl Waiters {
     /// One who found no slot says that it sleeps for one; false if there is one by now. The lock is held.
@@ -28,6 +29,25 @@ impl Waiters {
         watch.word(&self.words.door, word);
         watch.word(&self.words.posts, posts);
         self.watch_given(watch);
+    }
+
+    /// The same, where changes are made without the lock: whoever makes one from now on finds the onlooker, or is seen by it.
+    pub fn announce_onlooker_of_changes<'a>(&'a self, watch: &mut Watch<'a>) {
+        self.announce_onlooker(watch);
+        // SYNC(waiters-1): pairs with `is_quiet_after_a_change`, of which this is ahead, or sees what was changed before.
+        let _is_empty = self.is_empty_after_a_change();
+    }
+
+    /// Somebody looks on who was not told since.
+    pub fn are_looked_on(&self) -> bool {
+        self.words.door.load(Acquire) & ONLOOKERS != 0
+    }
+
+    /// Rings for those who look on, if there are any. The caller owes it: see [`Self::owe`].
+    pub fn tell_onlookers(&self, kernel: &dyn Kernel) {
+        if self.are_looked_on() && !planted(Fault::UntoldOnlooker) {
+            self.open_door(kernel);
+        }
     }
 
     /// Has those look again whom nobody else tells: who sleep for the lock or at the door, and who are about to sleep.

@@ -10,6 +10,7 @@ use underpass_shm::place::Placed;
 use crate::kernel::{Dies, Running, World, explore, explore_long, explore_longest, join, sure};
 use crate::notification::{until_waiting, waiters};
 
+mod onlookers;
 mod planted;
 
 fn atomic(slots: usize) -> Arc<AtomicInt> {

@@ -15,6 +15,7 @@ use underpass_shm::sync::Ordering::Relaxed;
 use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, explore_longest, join, sure};
 use crate::notification::waiters;
 
+mod onlookers;
 mod planted;
 mod tasks;
 

@@ -22,6 +22,7 @@ pub enum Part {
     Room,
     Drained,
     Flags(Wish),
+    Change(Wish),
 }
 
 /// All that were asked for.
