@@ -17,8 +17,8 @@ from pathlib import Path
 PATIENCE = 10.0
 # Where a hang is what is expected.
 unscaled = False
-# The system calls that the library sleeps in: futex_waitv, epoll_pwait2, and futex, on two architectures, to lock one that lends.
-SLEEPS = re.compile(rb"(449|441) |(202|98) 0x[0-9a-f]+ 0xd ")
+# The system calls that the library sleeps in: futex_waitv, epoll_pwait2, ppoll, and futex, on two architectures, to lock one that lends.
+SLEEPS = re.compile(rb"(449|441|271) |(202|98) 0x[0-9a-f]+ 0xd ")
 PAGE = 4096
 # Nobody outlives who started it.
 LIBC = ctypes.CDLL(None)

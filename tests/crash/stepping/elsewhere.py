@@ -37,6 +37,10 @@ class Elsewhere(Generic[T]):
         self.ask()
         until(lambda: self._page[0] == 0, "the holder does not let go")
 
+    def lose(self) -> None:
+        """Have it die with what it has."""
+        self._holder.kill()
+
     def close(self) -> None:
         """End the holder."""
         self._holder.close()

@@ -1,6 +1,7 @@
 """Deaths inside Latch: an arrival has counted or it has not, and whoever waits for what is open goes."""
 
 from contextlib import suppress
+from functools import partial
 
 from tests.crash.stepping.operation import Operation, Tally
 from underpass import MisuseError, TimedOut
@@ -19,6 +20,12 @@ def open_it(latch: Latch) -> None:
     """Let all go, if the victim has not."""
     with suppress(MisuseError):
         latch.count_down()
+
+
+def open_wide(latch: Latch) -> None:
+    """The same, where two count for it."""
+    with suppress(MisuseError):
+        latch.count_down(2)
 
 
 def known(latch: Latch) -> Latch:
@@ -49,6 +56,16 @@ OPERATIONS: list[Operation[Latch]] = [
         wait=lambda latch: latch.wait(),
         due=is_open,
         again=open_it,
+        books=open_books,
+    ),
+    Operation(
+        noun="Latch",
+        verb="count_down, of two, the last",
+        world=lambda: Latch(2),
+        prepare=lambda latch: partial(known(latch).count_down, 2),
+        wait=lambda latch: latch.wait(),
+        due=is_open,
+        again=open_wide,
         books=open_books,
     ),
     Operation(

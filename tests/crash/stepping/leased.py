@@ -8,7 +8,7 @@ from tests.crash.stepping.elsewhere import Elsewhere
 from tests.crash.stepping.operation import Operation, Tally
 from underpass import ResetError, Semaphore, TimedOut, WouldBlock
 
-Fairness = Literal["barging", "arrival"]
+Fairness = Literal["barging", "arrival", "priority"]
 
 
 def made(units: int, fairness: Fairness) -> Callable[[], Semaphore]:

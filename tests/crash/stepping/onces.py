@@ -2,11 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 
-from tests.crash.stepping.operation import Operation, Tally
-from underpass import Once
+from tests.crash.stepping.children import Child
+from tests.crash.stepping.elsewhere import Elsewhere
+from tests.crash.stepping.operation import AnyOperation, Operation, Tally
+from tests.crash.stepping.operation import nothing as leave_it
+from underpass import Once, TimedOut
 from underpass.sync import OnceTurn
+
+# Long enough for a sleep, in seconds.
+LOOK = 0.002
 
 
 class FailedError(Exception):
@@ -47,6 +54,11 @@ def leave(once: Once) -> Callable[[], object]:
     return partial(begun(once).__exit__, None, None, None)
 
 
+def leave_by_an_exception(once: Once) -> Callable[[], object]:
+    """Begin it; what ends it in vain."""
+    return partial(begun(once).__exit__, FailedError, FailedError(), None)
+
+
 def contend(once: Once, _tally: Tally) -> None:
     take_part(once)
 
@@ -69,7 +81,64 @@ def done() -> Once:
     return once
 
 
-OPERATIONS: list[Operation[Once]] = [
+def left_by_the_dead() -> Once:
+    """Return one whose runner has died."""
+    once = Once()
+    runner = Child("first runner", lambda: begun(once) and None)
+    runner.result()
+    runner.close()
+    return once
+
+
+def run_elsewhere() -> Elsewhere[Once]:
+    """Return one that another process runs."""
+    once = Once()
+    return Elsewhere(once, once.running)
+
+
+def nobody_runs(elsewhere: Elsewhere[Once]) -> bool:
+    """Say whether whoever waits has to go on: it is done, or its runner is dead."""
+    return elsewhere.it.statistics().state != "running"
+
+
+def begin_elsewhere(elsewhere: Elsewhere[Once]) -> AbstractContextManager[OnceTurn | None]:
+    return begun(elsewhere.it)
+
+
+def run_by_another(
+    verb: str, prepare: Callable[[Once], Callable[[], object]], raises: tuple[type[BaseException], ...] = ()
+) -> Operation[Elsewhere[Once]]:
+    """What somebody does who finds another at it."""
+    return Operation(
+        noun="Once",
+        verb=verb,
+        world=run_elsewhere,
+        prepare=lambda elsewhere: prepare(known(elsewhere.it)),
+        raises=raises,
+        wait=lambda elsewhere: take_part(elsewhere.it),
+        due=nobody_runs,
+        again=Elsewhere[Once].let_go,
+        books=lambda elsewhere, tally: books(elsewhere.it, tally),
+        close=Elsewhere[Once].close,
+    )
+
+
+ELSEWHERE: list[Operation[Elsewhere[Once]]] = [
+    replace(
+        run_by_another("call, asleep", lambda once: partial(once.call, nothing)),
+        partner=Elsewhere[Once].ask,
+    ),
+    replace(
+        run_by_another("call, asleep, taken over", lambda once: partial(once.call, nothing)),
+        partner=Elsewhere[Once].lose,
+        again=leave_it,
+        # It has begun, and has not come to its end.
+        partly=(begin_elsewhere,),
+    ),
+    run_by_another("call, timed out", lambda once: partial(once.call, nothing, timeout=LOOK), (TimedOut,)),
+]
+
+HERE: list[Operation[Once]] = [
     Operation(
         noun="Once",
         verb="call",
@@ -101,12 +170,35 @@ OPERATIONS: list[Operation[Once]] = [
     ),
     Operation(
         noun="Once",
-        verb="running, left",
+        verb="running, entered",
         world=Once,
-        prepare=leave,
-        wait=take_part,
-        due=has_to_go,
+        prepare=lambda once: known(once).running().__enter__,
+        contend=contend,
         again=lambda _once: None,
         books=books,
     ),
+    Operation(
+        noun="Once",
+        verb="running, of a dead runner's",
+        world=left_by_the_dead,
+        prepare=lambda once: known(once).running().__enter__,
+        contend=contend,
+        again=lambda _once: None,
+        books=books,
+    ),
+    *(
+        Operation(
+            noun="Once",
+            verb=verb,
+            world=Once,
+            prepare=prepare,
+            wait=take_part,
+            due=has_to_go,
+            again=lambda _once: None,
+            books=books,
+        )
+        for verb, prepare in (("running, left", leave), ("running, left by an exception", leave_by_an_exception))
+    ),
 ]
+
+OPERATIONS: list[AnyOperation] = [*HERE, *ELSEWHERE]

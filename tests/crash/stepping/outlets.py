@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from tests.crash.stepping.elsewhere import Elsewhere
 from tests.crash.stepping.operation import Operation, Tally
-from underpass import Event, Notification, Queue, Semaphore, wait_any
+from underpass import Event, Mutex, Notification, Once, Queue, Semaphore, wait_any
 from underpass.sync import Latch
 
 
@@ -19,9 +20,12 @@ class HasDescriptor(Protocol):
 class Outlet:
     """What has a descriptor, and what makes it ready."""
 
-    def __init__(self, what: HasDescriptor, ready: Callable[[], object]) -> None:
+    def __init__(
+        self, what: HasDescriptor, ready: Callable[[], object], close: Callable[[], object] = lambda: None
+    ) -> None:
         self.what = what
         self.ready = ready
+        self.close = close
 
     def known(self) -> HasDescriptor:
         """Return it once this process has a life."""
@@ -77,6 +81,23 @@ def drained() -> Outlet:
     return Outlet(it.drained, it.get)
 
 
+def some_flags() -> Outlet:
+    it = Notification()
+    return Outlet(it.flags(6), lambda: it.notify(2))
+
+
+def mutex() -> Outlet:
+    it = Mutex()
+    elsewhere = Elsewhere(it, it.holding)
+    return Outlet(it, elsewhere.let_go, elsewhere.close)
+
+
+def once() -> Outlet:
+    it = Once()
+    elsewhere = Elsewhere(it, it.running)
+    return Outlet(it, elsewhere.let_go, elsewhere.close)
+
+
 def asked(noun: str, world: Callable[[], Outlet]) -> Operation[Outlet]:
     """Return an operation that asks for the first descriptor that its process has."""
     return Operation(
@@ -87,6 +108,7 @@ def asked(noun: str, world: Callable[[], Outlet]) -> Operation[Outlet]:
         wait=Outlet.wait,
         again=Outlet.make_ready,
         books=Outlet.books,
+        close=lambda it: it.close(),
     )
 
 
@@ -94,6 +116,9 @@ OPERATIONS: list[Operation[Outlet]] = [
     asked("Event", event),
     asked("Notification", notification),
     asked("Latch", latch),
+    asked("Notification.flags", some_flags),
+    asked("Mutex", mutex),
+    asked("Once", once),
     asked("Queue", queue),
     asked("Queue.room", room),
     asked("Queue.drained", drained),

@@ -228,6 +228,15 @@ SERVERS: list[Operation[Nobody]] = [
         close=gone,
     ),
     Operation(
+        noun="Port",
+        verb="fileno, the first",
+        world=Nobody,
+        prepare=lambda _: Port.create(NAME).fileno,
+        again=serve_one,
+        books=names,
+        close=gone,
+    ),
+    Operation(
         noun="Request",
         verb="reply",
         world=expected,

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 from tests.crash.stepping.children import Child
 from tests.crash.stepping.elsewhere import Elsewhere
-from tests.crash.stepping.operation import Operation, Tally, nothing
+from tests.crash.stepping.operation import AnyOperation, Operation, Tally, nothing
 from underpass import OwnerDiedError, RWLock, TimedOut, WouldBlock
 
 # Long enough for a sleep, in seconds.
 LOOK = 0.002
+Preference = Literal["writers", "readers", "arrival"]
 
 
 def read(lock: RWLock) -> str:
@@ -97,9 +99,17 @@ def wait_as_task(lock: RWLock) -> Any:
     return stay
 
 
-def left_by_the_dead() -> RWLock:
+def read_as_task(lock: RWLock) -> Any:
+    """A task's place in line, to read: somebody writes."""
+    stay = lock._stay("read", 1)
+    with suppress(WouldBlock):
+        stay.attempt()
+    return stay
+
+
+def left_by_the_dead(prefer: Preference = "writers") -> RWLock:
     """Return one whose writer has died."""
-    lock = RWLock()
+    lock = RWLock(prefer=prefer)
     writer = Child("first writer", lambda: writes(lock) and None)
     writer.result()
     writer.close()
@@ -112,15 +122,15 @@ def fails_to_repair(lock: RWLock) -> Callable[[], object]:
     return partial(block.__exit__, ValueError, ValueError("not repaired"), None)
 
 
-def read_elsewhere() -> Elsewhere[RWLock]:
+def read_elsewhere(prefer: Preference = "writers") -> Elsewhere[RWLock]:
     """Return one that another process reads."""
-    lock = RWLock()
+    lock = RWLock(prefer=prefer)
     return Elsewhere(lock, lock.reading)
 
 
-def written_elsewhere() -> Elsewhere[RWLock]:
+def written_elsewhere(prefer: Preference = "writers") -> Elsewhere[RWLock]:
     """Return one that another process writes."""
-    lock = RWLock()
+    lock = RWLock(prefer=prefer)
     return Elsewhere(lock, lock.writing)
 
 
@@ -165,6 +175,28 @@ ELSEWHERE: list[Operation[Elsewhere[RWLock]]] = [
         # Nobody keeps it from reading beside the one that reads, once the task does not.
         wait=lambda elsewhere: read(elsewhere.it),
         due=lambda _elsewhere: True,
+        again=Elsewhere[RWLock].let_go,
+        books=lambda elsewhere, tally: books(elsewhere.it, tally),
+        close=Elsewhere[RWLock].close,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="reading, waited for by a task",
+        world=written_elsewhere,
+        prepare=lambda elsewhere: partial(read_as_task, elsewhere.it),
+        wait=lambda elsewhere: write(elsewhere.it),
+        due=lambda elsewhere: is_due(elsewhere.it),
+        again=Elsewhere[RWLock].let_go,
+        books=lambda elsewhere, tally: books(elsewhere.it, tally),
+        close=Elsewhere[RWLock].close,
+    ),
+    Operation(
+        noun="RWLock",
+        verb="reading, given up by a task",
+        world=written_elsewhere,
+        prepare=lambda elsewhere: read_as_task(elsewhere.it).give_up,
+        wait=lambda elsewhere: write(elsewhere.it),
+        due=lambda elsewhere: is_due(elsewhere.it),
         again=Elsewhere[RWLock].let_go,
         books=lambda elsewhere, tally: books(elsewhere.it, tally),
         close=Elsewhere[RWLock].close,
@@ -227,6 +259,8 @@ INSIDE: list[Operation[RWLock]] = [
         world=lambda: writes(RWLock()),
         prepare=enter_reading,
         partner=leave,
+        wait=write,
+        due=is_due,
         again=nothing,
         books=books,
     ),
@@ -262,9 +296,11 @@ INSIDE: list[Operation[RWLock]] = [
     Operation(
         noun="RWLock",
         verb="writing, asleep",
-        world=lambda: reads(RWLock(prefer="arrival")),
+        world=lambda: reads(RWLock()),
         prepare=enter_writing,
         partner=leave,
+        wait=write,
+        due=is_due,
         again=nothing,
         books=books,
     ),
@@ -313,6 +349,8 @@ INSIDE: list[Operation[RWLock]] = [
         world=lambda: reads(RWLock()),
         prepare=lambda lock: reads(lock).upgrade,
         partner=leave,
+        wait=write,
+        due=is_due,
         again=nothing,
         books=books,
     ),
@@ -330,7 +368,7 @@ INSIDE: list[Operation[RWLock]] = [
         noun="RWLock",
         verb="upgraded, left",
         world=RWLock,
-        prepare=lambda lock: (reads(lock).upgrade(), partial(leave, lock))[1],
+        prepare=lambda lock: (reads(lock).upgrade(), partial(lock.reading().__exit__, None, None, None))[1],
         wait=write,
         due=is_due,
         again=nothing,
@@ -338,4 +376,36 @@ INSIDE: list[Operation[RWLock]] = [
     ),
 ]
 
-OPERATIONS = [*INSIDE, *ELSEWHERE]
+# ── whom else it may prefer ──
+
+
+def preferring(prefer: Preference) -> list[AnyOperation]:
+    """Return those lines in which that tells: who sleeps, who waits, and who lets others in."""
+
+    def new() -> RWLock:
+        return RWLock(prefer=prefer)
+
+    worlds: dict[Callable[[], Any], tuple[str, ...]] = {
+        new: (
+            "reading, left",
+            "writing, left, to a reader",
+            "writing, left, to a writer",
+            "upgrade",
+            "downgrade",
+            "upgraded, left",
+        ),
+        lambda: writes(new()): ("reading, asleep",),
+        lambda: reads(new()): ("writing, asleep", "upgrade, asleep"),
+        partial(left_by_the_dead, prefer): ("writing, of a dead writer's", "writing, repaired"),
+        partial(read_elsewhere, prefer): ("writing, waited for by a task", "writing, timed out", "upgrade, timed out"),
+        partial(written_elsewhere, prefer): ("reading, waited for by a task", "reading, timed out"),
+    }
+    lines: dict[str, AnyOperation] = {line.verb: line for line in (*INSIDE, *ELSEWHERE)}
+    return [
+        replace(lines[verb], verb=f"{verb}, {prefer} first", world=world)
+        for world, verbs in worlds.items()
+        for verb in verbs
+    ]
+
+
+OPERATIONS: list[AnyOperation] = [*INSIDE, *ELSEWHERE, *preferring("readers"), *preferring("arrival")]

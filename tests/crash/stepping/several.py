@@ -199,6 +199,12 @@ def beside(it: Operation[Several], verb: str, wait: Callable[[Several], object])
     return replace(it, verb=f"{it.verb}{verb}", wait=wait, due=Several.has_unit)
 
 
+def exposing(verb: str, prepare: Callable[[WaitSet, Several], Callable[[], object]]) -> Operation[Several]:
+    """What a loop asks a set for."""
+    it = operation("WaitSet", verb, in_a_set(prepare))
+    return replace(it, wait=choose, due=Several.has_unit, contend=Several.toggle)
+
+
 ANY = asleep("wait_any", "asleep", lambda it: partial(wait_any, *it.known().all), Several.release_two)
 ONE = asleep(
     "select", "asleep", lambda it: partial(select, it.known().units.acquire, it.stop.wait), Several.release_two
@@ -243,6 +249,8 @@ SETS: list[Operation[Several]] = [
         due=Several.has_unit,
     ),
     operation("WaitSet", "made", lambda it: it.known() and WaitSet),
+    exposing("fileno, the first", lambda members, _: members.fileno),
+    exposing("filenos, the first", lambda members, _: members.filenos),
     replace(
         operation("WaitSet", "add, the first", lambda it: partial(WaitSet().add, it.known().units)),
         wait=choose,

@@ -10,9 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from tests.crash.stepping.operation import Operation, Tally
-from underpass import ExistsError, NotFoundError, Queue, Semaphore, Space
+from underpass import ExistsError, NotFoundError, Queue, Semaphore, Space, TimedOut
 
 NAME = "stepped"
+# Long enough for a sleep, in seconds.
+LOOK = 0.002
+# A name that takes longer to be seen has been missed, in seconds.
+FORGOTTEN = 20.0
 
 
 # ── a space of its own ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,8 +103,13 @@ def whole(_names: Names, _tally: Tally) -> list[tuple[str, str, bool]]:
     return found
 
 
-def wait_for_name(_names: Names) -> str:
-    return "opened" if Semaphore.open(NAME, timeout=20).name == NAME else ""
+def wait_for_name() -> str:
+    return "opened" if Semaphore.open(NAME, timeout=FORGOTTEN).name == NAME else ""
+
+
+def is_made(_names: Names) -> bool:
+    """Say whether whoever waits for the name has to have it."""
+    return any(info.name == NAME for info in Space.default())
 
 
 def make_and_unlink(_names: Names, _tally: Tally) -> None:
@@ -196,6 +205,41 @@ OBJECTS: list[Operation[Names]] = [
         world=Names,
         prepare=anonymous(partial(Semaphore.open_or_create, NAME, 1)),
         again=lambda _: Semaphore.open_or_create(NAME, 1),
+        books=whole,
+        close=forget,
+    ),
+    Operation(
+        noun="Semaphore",
+        verb="open, asleep",
+        world=Names,
+        prepare=anonymous(wait_for_name),
+        partner=make_again,
+        wait=lambda _: wait_for_name(),
+        due=is_made,
+        again=make_again,
+        books=whole,
+        close=forget,
+    ),
+    Operation(
+        noun="Semaphore",
+        verb="open, timed out",
+        world=Names,
+        prepare=anonymous(partial(Semaphore.open, NAME, timeout=LOOK)),
+        raises=(NotFoundError, TimedOut),
+        wait=lambda _: wait_for_name(),
+        due=is_made,
+        again=make_again,
+        books=whole,
+        close=forget,
+    ),
+    Operation(
+        noun="Semaphore",
+        verb="create, waited for",
+        world=Names,
+        prepare=anonymous(partial(Semaphore.create, NAME, 1)),
+        wait=lambda _: wait_for_name(),
+        due=is_made,
+        again=make_again,
         books=whole,
         close=forget,
     ),

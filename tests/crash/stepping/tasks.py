@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from tests.crash.stepping import atomics, barriers, conditions
+from tests.crash.stepping import atomics, barriers, conditions, flags, handovers, leased, semaphores
 from tests.crash.stepping.barriers import Meeting
 from tests.crash.stepping.conditions import News
+from tests.crash.stepping.elsewhere import Elsewhere
 from tests.crash.stepping.operation import AnyOperation, Operation
-from underpass import AtomicInt, WouldBlock
+from underpass import AtomicInt, Event, Notification, Semaphore, WouldBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,4 +163,181 @@ ABSENCES: list[Operation[News]] = [
 ]
 
 
-OPERATIONS: list[AnyOperation] = [*NUMBERS, *MEETINGS, *ABSENCES]
+# ── a unit ──
+
+
+def line_up(semaphore: Semaphore) -> Stay[Literal[True]]:
+    """Have a task wait; its place."""
+    stay = handovers.entered(semaphore)._stay()
+    with suppress(WouldBlock):
+        stay.attempt()
+    return stay
+
+
+def handed(semaphore: Semaphore) -> Stay[Literal[True]]:
+    """Have a task wait, and hand it a unit; its place."""
+    stay = line_up(semaphore)
+    semaphore.release()
+    return stay
+
+
+def of_unit(
+    verb: str, prepare: Callable[[Semaphore], Callable[[], object]], raises: tuple[type[BaseException], ...] = ()
+) -> Operation[Semaphore]:
+    return Operation(
+        noun="Semaphore",
+        verb=f"acquire of a task, {verb}",
+        world=handovers.made(0),
+        prepare=prepare,
+        raises=raises,
+        wait=semaphores.acquire,
+        due=handovers.is_due,
+        again=semaphores.give,
+        books=semaphores.value,
+        close=handovers.close,
+    )
+
+
+def line_up_leased(elsewhere: Elsewhere[Semaphore]) -> Stay[Literal[True]]:
+    """Have a task wait for a unit that another process holds; its place."""
+    stay = leased.known(elsewhere.it)._stay()
+    with suppress(WouldBlock):
+        stay.attempt()
+    return stay
+
+
+def handed_leased(elsewhere: Elsewhere[Semaphore]) -> Stay[Literal[True]]:
+    """Have a task wait, and the other process hand it the unit; its place."""
+    stay = line_up_leased(elsewhere)
+    elsewhere.let_go()
+    return stay
+
+
+def of_leased_unit(
+    verb: str,
+    prepare: Callable[[Elsewhere[Semaphore]], Callable[[], object]],
+    raises: tuple[type[BaseException], ...] = (),
+) -> Operation[Elsewhere[Semaphore]]:
+    return Operation(
+        noun="Semaphore",
+        verb=f"acquire of a task, leased, {verb}",
+        world=lambda: leased.held_elsewhere("arrival"),
+        prepare=prepare,
+        raises=raises,
+        wait=lambda elsewhere: leased.use(elsewhere.it),
+        due=lambda elsewhere: leased.is_free(elsewhere.it),
+        again=Elsewhere[Semaphore].let_go,
+        books=lambda elsewhere, tally: leased.value(elsewhere.it, tally),
+        close=Elsewhere[Semaphore].close,
+    )
+
+
+UNITS: list[AnyOperation] = [
+    of_unit("begun", lambda semaphore: handovers.entered(semaphore)._stay().attempt, (WouldBlock,)),
+    of_unit("given up", lambda semaphore: line_up(semaphore).give_up),
+    of_unit("handed one", lambda semaphore: handed(semaphore).attempt),
+    of_unit("given up when handed one", lambda semaphore: handed(semaphore).give_up),
+    of_leased_unit("begun", lambda elsewhere: leased.known(elsewhere.it)._stay().attempt, (WouldBlock,)),
+    of_leased_unit("given up", lambda elsewhere: line_up_leased(elsewhere).give_up),
+    of_leased_unit("handed one", lambda elsewhere: handed_leased(elsewhere).attempt),
+    of_leased_unit("given up when handed one", lambda elsewhere: handed_leased(elsewhere).give_up),
+]
+
+
+# ── flags ──
+
+
+def look_out(notification: Notification) -> Stay[int]:
+    """Have a task wait for either flag; its place."""
+    stay = expectant(notification)
+    with suppress(WouldBlock):
+        stay.attempt()
+    return stay
+
+
+def expectant(notification: Notification) -> Stay[int]:
+    """Return a task's place, to which it has not come."""
+    return flags.used(notification)._stay(flags.A | flags.B, all=False, consume=True)
+
+
+def given(notification: Notification) -> Stay[int]:
+    """Have a task wait, and be given a flag; its place."""
+    stay = look_out(notification)
+    notification.notify(flags.A)
+    return stay
+
+
+def of_flags(
+    verb: str, prepare: Callable[[Notification], Callable[[], object]], raises: tuple[type[BaseException], ...] = ()
+) -> Operation[Notification]:
+    return Operation(
+        noun="Notification",
+        verb=f"wait of a task, {verb}",
+        world=Notification,
+        prepare=prepare,
+        raises=raises,
+        # It may take nothing away: what a dead one is given as well would come back for a second time.
+        wait=flags.look_for_any,
+        due=flags.has_any,
+        again=lambda notification: notification.notify(flags.A | flags.B),
+        books=flags.books,
+    )
+
+
+def when_given(it: Operation[Notification]) -> Operation[Notification]:
+    """The same of a task that was given a flag which is for nobody else: it has to come back."""
+    return replace(it, wait=flags.wait_for_both, due=flags.has_both, again=flags.notify_both)
+
+
+FLAGS: list[Operation[Notification]] = [
+    of_flags("begun", lambda notification: expectant(notification).attempt, (WouldBlock,)),
+    of_flags("given up", lambda notification: look_out(notification).give_up),
+    when_given(of_flags("given one", lambda notification: given(notification).attempt)),
+    when_given(of_flags("given up when given one", lambda notification: given(notification).give_up)),
+]
+
+
+# ── an event ──
+
+
+def expect(event: Event) -> Stay[bool]:
+    """Have a task wait; its place."""
+    stay = flags.known(event)._stay()
+    with suppress(WouldBlock):
+        stay.attempt()
+    return stay
+
+
+def told(event: Event) -> Stay[bool]:
+    """Have a task wait, and set it; its place."""
+    stay = expect(event)
+    event.set()
+    return stay
+
+
+def of_event(
+    verb: str, prepare: Callable[[Event], Callable[[], object]], raises: tuple[type[BaseException], ...] = ()
+) -> Operation[Event]:
+    return Operation(
+        noun="Event",
+        verb=f"wait of a task, {verb}",
+        world=Event,
+        prepare=prepare,
+        raises=raises,
+        wait=flags.wait,
+        due=flags.is_set,
+        again=flags.set_it,
+        books=flags.state,
+    )
+
+
+EVENTS: list[Operation[Event]] = [
+    of_event("begun", lambda event: flags.known(event)._stay().attempt, (WouldBlock,)),
+    of_event("given up", lambda event: expect(event).give_up),
+    # It is set: nobody can come to sleep.
+    replace(of_event("told", lambda event: told(event).attempt), wait=None),
+    replace(of_event("given up when told", lambda event: told(event).give_up), wait=None),
+]
+
+
+OPERATIONS: list[AnyOperation] = [*NUMBERS, *MEETINGS, *ABSENCES, *UNITS, *FLAGS, *EVENTS]

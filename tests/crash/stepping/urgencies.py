@@ -1,40 +1,50 @@
 """Deaths of one who has a priority: it stands before who came earlier, and what it was given is theirs."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
-from tests.crash.stepping import handovers
-from tests.crash.stepping.operation import Operation
-from underpass import Semaphore, sync
-
-BY_ARRIVAL = {operation.verb: operation for operation in handovers.OPERATIONS}
-
-
-def made(units: int) -> Callable[[], Semaphore]:
-    return lambda: Semaphore.create(handovers.NAME, units, fairness="priority")
+from tests.crash.stepping import handovers, leased
+from tests.crash.stepping.mutexes import NAME, Sort, forget, is_on_its_way
+from tests.crash.stepping.operation import AnyOperation, Operation
+from underpass import Mutex, Semaphore, sync
 
 
-def urgent(semaphore: Semaphore) -> Semaphore:
-    """Return it once this process has a life, and its thread a priority."""
-    sync.priority(5).__enter__()
-    return handovers.entered(semaphore)
+def urgently(it: AnyOperation) -> AnyOperation:
+    """The same, of one that is more urgent than whoever waits besides."""
+
+    def prepare(world: object) -> object:
+        sync.priority(5).__enter__()
+        return it.prepare(world)
+
+    return replace(it, prepare=prepare)
 
 
-def urgent_without_patience(semaphore: Semaphore) -> Callable[[], object]:
-    urgent(semaphore)
-    return handovers.taker_without_patience(semaphore)
+def made_so(it: Operation[Semaphore]) -> Semaphore:
+    """Make the semaphore of a line by arrival, by priority."""
+    model = it.world()
+    units = model.value
+    it.close(model)
+    return Semaphore.create(handovers.NAME, units, fairness="priority")
 
 
-def by_priority(verb: str, prepare: Callable[[Semaphore], Callable[[], object]]) -> Operation[Semaphore]:
-    """The same as by arrival, of one that is more urgent than whoever waits besides."""
-    it = BY_ARRIVAL[verb]
-    return replace(it, verb=verb.replace("by arrival", "by priority"), world=made(0), prepare=prepare)
+def by_priority(it: Operation[Semaphore]) -> Operation[Semaphore]:
+    """The same, of a semaphore that serves by priority."""
+    return replace(it, verb=it.verb.replace("by arrival", "by priority"), world=partial(made_so, it))
 
 
-OPERATIONS: list[Operation[Semaphore]] = [
-    by_priority("acquire, by arrival, asleep", lambda it: urgent(it).acquire),
-    by_priority("acquire, by arrival, timed out", urgent_without_patience),
-    by_priority("release, by arrival", lambda it: urgent(it).release),
+LOCKS = Sort(
+    "Mutex",
+    partial(Mutex.create, NAME, fairness="priority"),
+    how=", by priority",
+    due=is_on_its_way,
+    close=forget,
+)
+
+OPERATIONS: list[AnyOperation] = [
+    *map(urgently, map(by_priority, handovers.OPERATIONS)),
+    *map(urgently, leased.operations("priority")),
+    *map(urgently, leased.asleep("priority")),
+    *map(urgently, LOCKS.operations()),
     Operation(
         noun="priority",
         verb="entered",

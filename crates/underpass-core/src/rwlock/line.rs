@@ -148,7 +148,7 @@ impl RWLock {
 
     pub(super) fn hand_on(&self, kernel: &dyn Kernel) {
         if !self.waiters.is_empty() {
-            let mut owed = None;
+            let (mut owed, mut told) = (None, 0);
             while let Some((index, wish, way)) = self.next() {
                 owed.get_or_insert_with(|| self.waiters.begin(kernel));
                 let owner = owner_of(wish);
@@ -157,6 +157,7 @@ impl RWLock {
                 }
                 if self.waiters.grant(index, way.word()) {
                     self.waiters.tell(kernel, index);
+                    told += 1;
                 } else {
                     self.undo(kernel, owner, wish.how, way.word());
                 }
@@ -165,7 +166,7 @@ impl RWLock {
                 self.words.since.store(kernel.now(), Relaxed);
                 // The first of those who are left watches whoever left: it has to watch these.
                 if !planted(Fault::UnwatchedReader) {
-                    self.waiters.call_one(kernel);
+                    self.waiters.call_one_past(kernel, told);
                 }
             }
         }
