@@ -165,7 +165,10 @@ impl SemaphoreStay {
     fn attempt(&self, py: Python<'_>) -> PyResult<bool> {
         self.handle.check(py)?;
         match self.core.step(self.handle.kernel()).and_then(semaphore::judge) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.semaphore.get().note(py);
+                Ok(true)
+            }
             Err(error) => Err(self.semaphore.get().failed(py, "not acquired", Timeout::NoWait, error)),
         }
     }

@@ -43,8 +43,9 @@ impl RWLockStay {
         let given = self.core.step(self.handle.kernel());
         let died = given.and_then(|given| self.core.object().judge(self.core.wish(), given));
         let died = lock.judge(py, self.failed(), Timeout::NoWait, died)?;
-        if self.how != How::Read {
-            lock.note(py);
+        match self.how {
+            How::Read => lock.note_reading(py, core::RWLock::task_of(self.core.wish())),
+            _ => lock.note(py),
         }
         Ok(died.map(|death| lock.told(py, &death)))
     }
