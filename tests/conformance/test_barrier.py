@@ -1,6 +1,7 @@
 """Barrier: CPython's cases (`_TestBarrier`), and what a death does."""
 
 import pickle
+import re
 import signal
 import time
 from typing import Any
@@ -157,12 +158,42 @@ def test_abort_and_reset(world: World) -> None:
 def test_a_timeout_breaks_it_for_all(world: World) -> None:
     barrier = Barrier(3)
     (waiter,) = asleep_in(world, barrier, 1)
-    with pytest.raises(TimedOut, match=f"within {SOON} s: not all of its 3 parties came, so it is broken now"):
+    with pytest.raises(
+        TimedOut, match=f"within {SOON} s: only 2 of its 3 parties came \\(.*this process.*\\); it is broken now"
+    ):
         barrier.wait(timeout=SOON)
     with pytest.raises(BrokenBarrierError, match="waited there until its time was over") as caught:
         waiter.result()
     assert (caught.value.cause, barrier.broken, barrier.n_waiting) == ("timed out", True, 0)
     assert broken_by(barrier) == "timed out"
+
+
+def test_a_timeout_names_who_came_and_who_of_the_known_did_not(processes: Processes) -> None:
+    barrier, joined, go = Barrier(4), processes.flag(), processes.flag()
+
+    def idle() -> None:
+        barrier.join()
+        joined.raise_()
+        go.wait()
+
+    missing = processes.start(idle)
+    joined.wait()
+    (waiter,) = asleep_in(processes, barrier, 1)
+    statistics = barrier.statistics()
+    with pytest.raises(TimedOut) as caught:
+        barrier.wait(timeout=SOON)
+    go.raise_()
+    with pytest.raises(BrokenBarrierError):
+        waiter.result()
+    missing.result()
+    assert [[peer.pid for peer in told] for told in (statistics.come, statistics.missing)] == [
+        [waiter.pid],
+        [missing.pid],
+    ]
+    come = (
+        f"only 2 of its 4 parties came (pid {waiter.pid}, this process), and pid {missing.pid} not, of those it knows"
+    )
+    assert str(caught.value).endswith(f"within {SOON} s: {come}; it is broken now, until reset()")
 
 
 def test_a_timeout_of_0_passes_or_breaks_it(world: World) -> None:
@@ -416,8 +447,10 @@ def test_closed_handle_refuses() -> None:
 def test_repr_and_statistics(world: World) -> None:
     barrier = Barrier.create("start", 2)
     (waiter,) = asleep_in(world, barrier, 1)
-    assert repr(barrier) == "<Barrier 'start', 1 of 2 parties, waiters 1>"
+    who = r"\((this process|pid \d+)\)"
+    assert re.fullmatch(rf"<Barrier 'start', 1 of 2 parties {who}, waiters 1>", repr(barrier))
     statistics = barrier.statistics()
+    assert (len(statistics.come), statistics.missing) == (1, [])
     assert (statistics.parties, statistics.n_waiting, statistics.broken, statistics.waiters) == (2, 1, False, 1)
     assert repr(statistics) == "BarrierStatistics(parties=2, n_waiting=1, broken=False, waiters=1)"
     with pytest.raises(AttributeError):
@@ -425,7 +458,7 @@ def test_repr_and_statistics(world: World) -> None:
     barrier.abort()
     with pytest.raises(BrokenBarrierError):
         waiter.result()
-    assert repr(barrier) == "<Barrier 'start', 0 of 2 parties, broken>"
+    assert re.fullmatch(r"<Barrier 'start', 0 of 2 parties, broken: pid \d+ aborted it>", repr(barrier))
     barrier.unlink()
 
 

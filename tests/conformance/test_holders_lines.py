@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 
 from tests.conformance.backends import SOON, Actor, Processes, Threads
-from underpass import Mutex, OwnerDiedError, RWLock, Space, TimedOut
+from underpass import Mutex, OwnerDiedError, RWLock, Semaphore, Space, TimedOut
 from underpass.sync import SpinLock
 
 World = Threads | Processes
@@ -119,6 +119,178 @@ def test_a_tenure_that_nobody_waited_for_is_not_told_the_line_of_the_one_before(
     actor.result()
 
 
+def test_a_reader_that_came_behind_others_is_named_with_the_line(world: World) -> None:
+    table = RWLock(prefer="readers")
+    here, go = world.flag(), world.flag()
+
+    def come() -> str:
+        line = next_line()
+        with table.reading():
+            here.raise_()
+            go.wait()
+        return line
+
+    def write() -> None:
+        with table.writing():
+            pass
+
+    with table.writing():
+        reader = world.start(come)
+        reader.until_asleep()
+        writer = world.start(write)
+        writer.until_asleep()
+    here.wait()
+    text, shown, statistics = (
+        timed_out(lambda: table.writing(timeout=SOON).__enter__()),
+        repr(table),
+        table.statistics(),
+    )
+    go.raise_()
+    told = reader.result()
+    assert re.search(rf"read by .*\({re.escape(told)}\) for [\d.]+ s, and .* waits to write$", text), text
+    assert f"({told}) for " in shown
+    (holder,) = statistics.holders
+    assert holder.line == told
+    assert holder.held_for is not None
+    writer.result()
+
+
+def test_of_a_reader_that_came_before_anybody_waited_a_least_time_is_told_and_not_of_the_next(world: World) -> None:
+    table = RWLock()
+    here, go, over = world.flag(), world.flag(), world.flag()
+
+    def read_twice() -> None:
+        with table.reading():
+            here.raise_()
+            go.wait()
+        with table.reading():
+            here.raise_()
+            over.wait()
+
+    reader = world.start(read_twice)
+    here.wait()
+    unknown = table.statistics().holders
+    text = timed_out(lambda: table.writing(timeout=SOON).__enter__())
+    known = table.statistics().holders
+    go.raise_()
+    here.wait()
+    shown, (after,) = repr(table), table.statistics().holders
+    over.raise_()
+    reader.result()
+    assert [(holder.held_for, holder.line) for holder in unknown] == [(None, None)]
+    assert re.search(r"read by .* for at least [\d.]+ s$", text), text
+    assert [(holder.held_for is not None, holder.line) for holder in known] == [(True, None)]
+    assert (after.held_for, after.line) == (None, None)
+    assert " for " not in shown
+
+
+def test_of_many_readers_the_first_three_are_named(threads: Threads) -> None:
+    table, here, go = RWLock(), threads.flag(), threads.flag()
+
+    def read() -> None:
+        with table.reading():
+            here.raise_()
+            go.wait()
+
+    readers = [threads.start(read) for _ in range(5)]
+    for _ in readers:
+        here.wait()
+    text = timed_out(lambda: table.writing(timeout=SOON).__enter__())
+    go.raise_(len(readers))
+    assert text.count("of this process for at least") == 3
+    assert text.endswith(" and 2 more")
+    for reader in readers:
+        reader.result()
+
+
+def test_a_reader_that_was_killed_is_told_no_more(processes: Processes) -> None:
+    table, here = RWLock(), processes.flag()
+
+    def read() -> None:
+        with table.reading():
+            here.raise_()
+            processes.flag().wait()
+
+    reader = processes.start(read)
+    here.wait()
+    timed_out(lambda: table.writing(timeout=SOON).__enter__())
+    reader.kill()
+    assert (table.statistics().holders, table.statistics().state) == ([], "free")
+    with table.writing(timeout=0):
+        pass
+    with table.reading():
+        (mine,) = table.statistics().holders
+        assert (mine.pid, mine.held_for, mine.line) == (os.getpid(), None, None)
+    reader.abandon()
+
+
+def test_who_holds_units_of_a_leased_semaphore_is_named_with_the_line_and_the_time(processes: Processes) -> None:
+    units, here, go = Semaphore.create("seats", 1, leased=True), processes.flag(), processes.flag()
+
+    def come() -> str:
+        line = next_line()
+        units.acquire()
+        here.raise_()
+        go.wait()
+        units.release()
+        return line
+
+    units.acquire()
+    unknown = units.statistics().holders
+    actors = [processes.start(come) for _ in range(2)]
+    for actor in actors:
+        actor.until_asleep()
+    known = units.statistics().holders
+    units.release()
+    here.wait()
+    text, shown = timed_out(lambda: units.acquire(timeout=SOON)), repr(units)
+    ((peer, count),) = units.statistics().holders
+    lines = {holder.line for waiter in Space.default().waits() for holder in waiter.holders}
+    go.raise_(2)
+    (told,) = {actor.result() for actor in actors}
+    ((mine, _),) = unknown
+    assert (mine.pid, mine.held_for, mine.line) == (os.getpid(), None, None)
+    ((mine, _),) = known
+    assert (mine.held_for is not None, mine.line) == (True, None)
+    assert (peer.pid in {actor.pid for actor in actors}, peer.line, count) == (True, told, 1)
+    assert lines == {told}
+    who = rf"held by pid {peer.pid} \({re.escape(told)}\) for [\d.]+ s"
+    assert re.search(rf"its value is 0, {who}$", text), text
+    assert re.search(who, shown), shown
+    units.unlink()
+
+
+def test_a_holder_of_units_that_was_killed_is_told_no_more(processes: Processes) -> None:
+    units, here = Semaphore(1, leased=True), processes.flag()
+
+    def hold() -> None:
+        units.acquire()
+        here.raise_()
+        processes.flag().wait()
+
+    holder = processes.start(hold)
+    here.wait()
+    text = timed_out(lambda: units.acquire(timeout=SOON))
+    assert f"held by pid {holder.pid} for at least " in text
+    holder.kill()
+    assert units.statistics().holders == []
+    units.acquire(timeout=0)
+    ((mine, _),) = units.statistics().holders
+    assert (mine.pid, mine.held_for, mine.line) == (os.getpid(), None, None)
+    units.release()
+    holder.abandon()
+
+
+def test_statistics_of_a_spin_lock_name_its_owner() -> None:
+    spin = SpinLock()
+    free = spin.statistics()
+    with spin:
+        held = spin.statistics()
+    assert (free.owner, free.held_for, free.line) == (None, None, None)
+    assert held.owner is not None
+    assert (held.owner.pid, held.held_for, held.line) == (os.getpid(), None, None)
+
+
 def test_a_line_that_died_with_its_owner_is_told_of_the_dead(processes: Processes) -> None:
     mutex, taken = Mutex(), processes.flag()
     line = ""
@@ -160,6 +332,9 @@ with table.writing():
     print(repr(table))
     table.downgrade()
     print(repr(table))
+with table.reading():
+    with table.reading():
+        print(repr(table))
 condition = underpass.Condition(mutex)
 with condition:
     print(mutex.statistics().line)
@@ -174,11 +349,12 @@ def test_with_debug_the_first_level_of_every_tenure_is_told() -> None:
         text=True,
         check=True,
     )
-    first, second, none, written, read, entered = done.stdout.splitlines()
+    first, second, none, written, downgraded, read, entered = done.stdout.splitlines()
     assert (first, second, none) == ("<string>:4", "<string>:4", "None")
     assert "(<string>:12) for " in written
-    assert "<string>" not in read
-    assert entered == "<string>:17"
+    assert "(<string>:14) for " in downgraded
+    assert "(<string>:16) for " in read
+    assert entered == "<string>:20"
 
 
 def test_without_debug_nothing_is_written_down_while_nobody_waits() -> None:
@@ -196,9 +372,9 @@ def test_whatever_stands_there_is_told_as_text(private_space: Path) -> None:
         thread = None
         for _ in range(2_000):
             image = bytearray(dice.randbytes(SITE_SIZE))
-            image[:4] = (dice.randrange(0, 1 << 32, 2)).to_bytes(4, "little")
+            image[15] |= 0x80  # in the time: its holder has written it down
             if thread is not None:
-                image[4:8] = thread
+                image[:4] = thread
             stream.seek(SITE)
             stream.write(image)
             assert all(ord(letter) >= ord(" ") for letter in repr(mutex))

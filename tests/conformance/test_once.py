@@ -1,6 +1,8 @@
 """Once: what `pthread_once` and Rust's `Once` promise, and what an exception and a death do."""
 
+import os
 import pickle
+import re
 import signal
 import time
 from contextlib import suppress
@@ -146,7 +148,7 @@ def test_time_out_names_who_runs_it(processes: Processes, timeout: float) -> Non
     runner = processes.start(once.call, run)
     begun.wait()
     start = time.monotonic()
-    with pytest.raises(TimedOut, match=f"within {timeout}(.0)? s: pid {runner.pid} runs it"):
+    with pytest.raises(TimedOut, match=f"within {timeout}(.0)? s: run by pid {runner.pid} "):
         once.call(fail, timeout=timeout)
     assert time.monotonic() - start >= timeout
     with pytest.raises(TimedOut):
@@ -257,8 +259,15 @@ def test_repr_and_statistics() -> None:
     assert repr(once) == "<Once 'set-up', new>"
     assert repr(once.statistics()) == "OnceStatistics(state='new', waiters=0)"
     with once.running():
-        assert repr(once) == "<Once 'set-up', running>"
+        who = rf"thread {os.getpid()} of this process \(test_once.py:\d+\) for [\d.]+ s"
+        assert re.fullmatch(rf"<Once 'set-up', run by {who}>", repr(once))
+        runner = once.statistics().runner
+        assert runner is not None
+        assert (runner.pid, runner.alive, once.statistics().state) == (os.getpid(), True, "running")
+        assert runner.held_for is not None
+        assert str(runner.line).startswith("test_once.py:")
     assert (once.statistics().state, once.statistics().waiters) == ("done", 0)
+    assert once.statistics().runner is None
     once.unlink()
 
 

@@ -97,8 +97,8 @@ class Leased(Semaphores):
         semaphore.close()
 
     def locks(self, size: int) -> list[int]:
-        # The waiters stand behind the roster.
-        return served_under(size, HEADER + 64 + 1024 * 8)
+        # The waiters stand behind the roster and the tenures of those on it.
+        return served_under(size, HEADER + 64 + 1024 * (8 + 40))
 
 
 class Mutexes:

@@ -55,6 +55,15 @@ impl Break {
     }
 }
 
+/// Who has come, and who of those that are known has not: processes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roll {
+    /// Each as often as threads or tasks of it wait.
+    pub come: Vec<Life>,
+    /// Those that live and have waited before, or joined.
+    pub missing: Vec<Life>,
+}
+
 const fn word(how: u32, below: u32) -> u64 {
     (how as u64) << 32 | below as u64
 }
@@ -77,6 +86,11 @@ impl Barrier {
 
     /// Waits until all have come; how many had come before.
     pub fn wait(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<u32> {
+        self.wait_or_tell(kernel, deadline, &mut |_| {})
+    }
+
+    /// The same; one whose time runs out tells who had come by then, the caller among them: once it is broken, nobody waits.
+    pub fn wait_or_tell(&self, kernel: &dyn Kernel, deadline: Deadline, tell: &mut dyn FnMut(Roll)) -> Result<u32> {
         let me = kernel.me()?;
         let seat = Cell::new(None);
         let come = {
@@ -87,7 +101,7 @@ impl Barrier {
             Some(given) => Ok(given),
             None => self.sleep(kernel, me, &seat, deadline),
         };
-        ended.or_else(|error| self.leave(kernel, me, seat.get(), error)).and_then(Self::judge)
+        ended.or_else(|error| self.leave(kernel, me, seat.get(), error, tell)).and_then(Self::judge)
     }
 
     /// That of one who waits, by which it does not watch itself.
@@ -132,6 +146,14 @@ impl Barrier {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiters.waiting().count()
+    }
+
+    /// Who has come, and whom of those that are known it waits for: a peek, not a promise.
+    #[must_use]
+    pub fn roll(&self, kernel: &dyn Kernel) -> Roll {
+        let come: Vec<_> = self.waiters.waiting().map(|(_, wish)| Life(wish.value as u32)).collect();
+        let missing = self.known().filter(|life| !come.contains(life) && kernel.alive(*life)).collect();
+        Roll { come, missing }
     }
 
     /// How it was broken, as far as anybody has found it so: a peek, not a promise.
@@ -215,7 +237,14 @@ impl Barrier {
     /// Goes without having passed: one whose time is over breaks it, and says why it waited in vain; one whom a signal
     /// takes away has not come.
     #[cold]
-    fn leave(&self, kernel: &dyn Kernel, me: Me, seat: Option<usize>, error: Error) -> Result<u64> {
+    fn leave(
+        &self,
+        kernel: &dyn Kernel,
+        me: Me,
+        seat: Option<usize>,
+        error: Error,
+        tell: &mut dyn FnMut(Roll),
+    ) -> Result<u64> {
         let mut error = error;
         if matches!(error, Error::TimedOut(_) | Error::WouldBlock) {
             match self.waiters.enter(kernel, self) {
@@ -224,6 +253,7 @@ impl Barrier {
                         if let Some(given) = self.waiters.take(kernel, self, index) {
                             return Ok(given);
                         }
+                        tell(self.roll(kernel));
                         self.waiters.dismiss(index);
                     }
                     let late = || word(TIMED_OUT, kernel.pid(me.process));

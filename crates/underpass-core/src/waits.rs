@@ -26,7 +26,7 @@ use crate::mutex::Mutex;
 use crate::queue::Shape;
 use crate::rwlock::{Owner, Places};
 use crate::semaphore::leased::Leased;
-use crate::site::Site;
+use crate::site::{Site, Tenure};
 
 /// How often a look is repeated when what it saw did not last.
 const LOOKS: u32 = 4;
@@ -171,14 +171,17 @@ fn inside(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
         let since = Some(words.since.load(Relaxed)).filter(|since| *since != 0);
         return (object.iter().map(|(_, region)| Holder::at(region, writer, since)).collect(), Need::One);
     }
-    (places.readers().map(|reader| Holder::of(reader.thread, None)).collect(), Need::All)
+    let reading =
+        |(reader, tenure): (Owner, Tenure)| Holder { life: reader.thread, since: tenure.since, site: tenure.site };
+    (places.tenures().map(reading).collect(), Need::All)
 }
 
 /// The processes that hold units of a leased semaphore: while none is free, nobody else can end the wait.
 fn unit_holders(object: Option<(&Header, &Arc<Region>)>) -> (Vec<Holder>, Need) {
     let leased = object.and_then(|(header, region)| Leased::look_at(header, region));
     let Some(leased) = leased else { return (Vec::new(), Need::Anybody) };
-    (leased.counted().map(|(life, _)| Holder::of(life, None)).collect(), Need::One)
+    let holding = |(life, _, tenure): (Life, u32, Tenure)| Holder { life, since: tenure.since, site: tenure.site };
+    (leased.counted_tenures().map(holding).collect(), Need::One)
 }
 
 /// Whoever leases or loans slots of a queue, and whether nobody else can end the wait.

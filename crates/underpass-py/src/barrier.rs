@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use underpass_core::barrier as core;
+use underpass_core::barrier::{self as core, Break, Cause, Roll};
 use underpass_core::kernel::Wanted;
+use underpass_core::site::Tenure;
 use underpass_core::waiters::{self, Waiters};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::barrier::{BarrierWords, MOST_PARTIES};
+use underpass_shm::life::Life;
 use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
@@ -16,9 +18,11 @@ use crate::handle::Handle;
 use crate::notification::describe_with;
 use crate::number::{Whole, mode};
 use crate::object::{self, Object, SharedObject};
+use crate::peer::Peer;
 use crate::space::Space;
 use crate::stay::Stay;
 use crate::timeout::Timeout;
+use crate::who;
 
 const WAITERS: usize = WORDS + size_of::<BarrierWords>();
 
@@ -68,12 +72,16 @@ pub struct BarrierStatistics {
     broken: bool,
     /// How many threads sleep here, and tasks wait, wherever they are.
     waiters: usize,
+    /// The processes that have come, each as often as threads or tasks of it wait.
+    come: Vec<Peer>,
+    /// The processes that it knows, since they joined or have waited before, that live and have not come.
+    missing: Vec<Peer>,
 }
 
 #[pymethods]
 impl BarrierStatistics {
     fn __repr__(&self) -> String {
-        let Self { parties, n_waiting, broken, waiters } = self;
+        let Self { parties, n_waiting, broken, waiters, .. } = self;
         let broken = if *broken { "True" } else { "False" };
         format!("BarrierStatistics(parties={parties}, n_waiting={n_waiting}, broken={broken}, waiters={waiters})")
     }
@@ -141,10 +149,49 @@ impl Barrier {
         self.handle.header.parameters[0] as u32
     }
 
+    fn peer(&self, process: Life) -> Peer {
+        Peer::owner(&self.handle, process, self.handle.kernel().pid(process), &Tenure::default())
+    }
+
     #[cold]
     pub fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: underpass_core::Error) -> PyErr {
-        let detail = format!("not all of its {} parties came, so it is broken now", self.count());
+        self.failed_with(py, failed, timeout, error, &Roll::default())
+    }
+
+    /// As [`Self::failed`], of one whose time ran out, with those who had come.
+    #[cold]
+    fn failed_with(
+        &self,
+        py: Python<'_>,
+        failed: &str,
+        timeout: Timeout,
+        error: underpass_core::Error,
+        roll: &Roll,
+    ) -> PyErr {
+        let come = match self.named(&roll.come) {
+            Some(named) => format!("only {} of its {} parties came ({named})", roll.come.len(), self.count()),
+            None => format!("not all of its {} parties came", self.count()),
+        };
+        let missing =
+            self.named(&roll.missing).map_or(String::new(), |named| format!(", and {named} not, of those it knows"));
+        let detail = format!("{come}{missing}; it is broken now, until reset()");
         raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
+    }
+
+    /// Processes, as an error or a repr calls them: `pid 12 (2), this process`; none of nobody.
+    fn named(&self, processes: &[Life]) -> Option<String> {
+        let mut counts: Vec<(Life, usize)> = Vec::new();
+        for process in processes {
+            match counts.iter_mut().find(|(life, _)| life == process) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((*process, 1)),
+            }
+        }
+        let named = counts.iter().map(|(life, count)| {
+            let who = who::process(&self.handle, *life);
+            if *count == 1 { who } else { format!("{who} ({count})") }
+        });
+        (!counts.is_empty()).then(|| who::several(named, counts.len()))
     }
 
     fn told(&self, py: Python<'_>, failed: &str, done: underpass_core::Result<()>) -> PyResult<()> {
@@ -222,10 +269,11 @@ impl Barrier {
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<u32> {
         let timeout = Timeout::new(timeout)?;
         self.handle.check(py)?;
-        match timeout.within("wait", |deadline| self.core.wait(self.handle.kernel(), deadline)) {
-            Ok(index) => Ok(index),
-            Err(error) => Err(self.failed(py, "not passed", timeout, error)),
-        }
+        let mut roll = Roll::default();
+        let mut tell = |late| roll = late;
+        let passed =
+            timeout.within("wait", |deadline| self.core.wait_or_tell(self.handle.kernel(), deadline, &mut tell));
+        passed.map_err(|error| self.failed_with(py, "not passed", timeout, error, &roll))
     }
 
     /// A task's wait until all parties have come.
@@ -281,11 +329,21 @@ impl Barrier {
     fn statistics(&self, py: Python<'_>) -> PyResult<BarrierStatistics> {
         self.handle.look(py)?;
         let (n_waiting, waiters) = (self.core.waiting(), self.handle.waiters_with(&self.core));
-        Ok(BarrierStatistics { parties: self.count(), n_waiting, broken: self.is_broken(), waiters })
+        let Roll { come, missing } = self.core.roll(self.handle.kernel());
+        let [come, missing] = [come, missing].map(|them| them.into_iter().map(|one| self.peer(one)).collect());
+        Ok(BarrierStatistics { parties: self.count(), n_waiting, broken: self.is_broken(), waiters, come, missing })
     }
 
     fn __repr__(&self) -> String {
-        let broken = if self.is_broken() { ", broken" } else { "" };
-        describe_with(&self.handle, &self.core, &format!("{} of {} parties{broken}", self.core.waiting(), self.count()))
+        let Roll { come, .. } = self.core.roll(self.handle.kernel());
+        let named = self.named(&come).map_or(String::new(), |named| format!(" ({named})"));
+        let broken = match self.core.broken() {
+            None => String::new(),
+            Some(Break { cause: Cause::Aborted, pid }) => format!(", broken: pid {pid} aborted it"),
+            Some(Break { cause: Cause::TimedOut, pid }) => format!(", broken: the time of pid {pid} ran out"),
+            Some(Break { cause: Cause::Died, pid }) => format!(", broken: pid {pid} died"),
+        };
+        let state = format!("{} of {} parties{named}{broken}", come.len(), self.count());
+        describe_with(&self.handle, &self.core, &state)
     }
 }

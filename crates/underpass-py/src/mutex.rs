@@ -341,7 +341,7 @@ impl Mutex {
     #[getter]
     pub fn owner(&self, py: Python<'_>) -> PyResult<Option<Peer>> {
         self.handle.look(py)?;
-        Ok(self.holder().map(|holder| Peer::owner(&self.handle, holder.thread, holder.pid)))
+        Ok(self.owned())
     }
 
     /// A frozen snapshot.

@@ -14,13 +14,16 @@ use underpass_shm::layout::once::OnceWords;
 use underpass_shm::place::Placed;
 use underpass_shm::region::Extent;
 
-use crate::error::{Context, raise, seconds};
+use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::notification::describe;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
+use crate::peer::Peer;
+use crate::site;
 use crate::space::Space;
 use crate::timeout::Timeout;
+use crate::who;
 
 /// What exactly one process runs: the others wait until it has, and if it dies in the middle, the next one runs it.
 ///
@@ -53,6 +56,9 @@ pub struct OnceStatistics {
     state: &'static str,
     /// Threads that sleep until it is done or theirs to run, wherever they are.
     waiters: usize,
+    /// The thread that runs it, or died in the middle; None if nobody does. Its ``held_for`` and ``line`` say since when, and
+    /// where it began.
+    runner: Option<Peer>,
 }
 
 #[pymethods]
@@ -154,7 +160,13 @@ impl Once {
     fn begin(&self, py: Python<'_>, verb: &str, timeout: Timeout) -> PyResult<Turn> {
         self.handle.check(py)?;
         match timeout.within(verb, |deadline| self.core.begin(self.handle.kernel(), deadline)) {
-            Ok(turn) => Ok(turn),
+            Ok(turn) => {
+                // It happens once: so its line is known also where nobody waits yet.
+                if turn != Turn::Done {
+                    site::note(py, &self.handle);
+                }
+                Ok(turn)
+            }
             Err(error) => Err(self.failed(py, "not run", timeout, error)),
         }
     }
@@ -162,6 +174,7 @@ impl Once {
     /// Works on a closed handle too: a turn that has begun ends.
     fn end(&self, py: Python<'_>, done: bool) -> PyResult<()> {
         self.handle.point(py)?;
+        site::forget(&self.handle);
         let ended: Result<()> = self.core.end(self.handle.kernel(), done);
         ended.map_err(|error| self.failed(py, "not ended", Timeout::NoWait, error))
     }
@@ -176,11 +189,8 @@ impl Once {
     fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
         let detail = match (&error, self.core.runner(self.handle.kernel())) {
             (Error::NotOwner, _) => "this thread does not run it: a turn ends where it began".to_owned(),
-            (_, Some(runner)) => {
-                let time = runner.held.map_or(String::new(), |held| format!(" for at least {}", seconds(held)));
-                format!("pid {} runs it{time}", runner.pid)
-            }
-            (_, None) => "nobody runs it by now".to_owned(),
+            (_, Some(runner)) => who::describe(&self.handle, "run", &runner),
+            (_, None) => "nobody runs it by now: try again".to_owned(),
         };
         raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
     }
@@ -284,10 +294,17 @@ impl Once {
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<OnceStatistics> {
         self.handle.look(py)?;
-        Ok(OnceStatistics { state: self.state(), waiters: self.handle.waiters() })
+        let runner = self.core.runner(self.handle.kernel());
+        let runner =
+            runner.map(|one| Peer::owner(&self.handle, one.thread, one.pid, &who::tenure_of(&self.handle, &one)));
+        Ok(OnceStatistics { state: self.state(), waiters: self.handle.waiters(), runner })
     }
 
     fn __repr__(&self) -> String {
-        describe(&self.handle, self.state())
+        let state = match self.core.runner(self.handle.kernel()) {
+            Some(runner) => who::describe(&self.handle, "run", &runner),
+            None => self.state().to_owned(),
+        };
+        describe(&self.handle, &state)
     }
 }

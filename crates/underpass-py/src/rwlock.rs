@@ -28,9 +28,6 @@ const ADVICE: &str = "enter it with writing(), repair, and go on";
 const PREFERENCES: [(&str, Prefer); 3] =
     [("writers", Prefer::Writers), ("readers", Prefer::Readers), ("arrival", Prefer::Arrival)];
 
-/// Readers that an error or a repr names.
-const NAMED: usize = 3;
-
 /// A lock that many threads hold to read or one to write, in whichever processes, and that survives each of them.
 ///
 /// A reader that dies, by `kill -9` or by the end of its thread, reads no more: a waiting writer goes on at once. After a
@@ -84,7 +81,8 @@ pub struct RWLockStatistics {
     prefer: &'static str,
     /// Threads and tasks that read.
     readers: usize,
-    /// Those that hold it, wherever they are: the readers, or the writer, also one that died and was not repaired after.
+    /// Those that hold it, wherever they are, and since when: the readers, longest first, or the writer, also one that died and
+    /// was not repaired after.
     holders: Vec<Peer>,
     /// Threads that sleep until they get it, wherever they are.
     waiters: usize,
@@ -112,7 +110,9 @@ impl RWLockReading {
         let lock = self.lock.get();
         lock.handle.check(py)?;
         let done = self.timeout.deadline("reading").and_then(|until| lock.core.read(lock.handle.kernel(), until));
-        lock.judge(py, "not held for reading", self.timeout, done)
+        lock.judge(py, "not held for reading", self.timeout, done)?;
+        lock.note_reading(py, THREAD);
+        Ok(())
     }
 
     fn __exit__(
@@ -236,7 +236,9 @@ impl RWLock {
         self.handle.check(py)?;
         self.forget();
         let done = self.core.downgrade_of(self.handle.kernel(), task);
-        self.judge(py, "not downgraded", Timeout::NoWait, done)
+        self.judge(py, "not downgraded", Timeout::NoWait, done)?;
+        self.note_reading(py, task);
+        Ok(())
     }
 
     /// Which error the block of one gets that writes after one that died.
@@ -259,6 +261,14 @@ impl RWLock {
     fn note(&self, py: Python<'_>) {
         if self.core.is_asked_for() || site::wanted() {
             site::note(py, &self.handle);
+        }
+    }
+
+    /// Writes down where a reader came in, under the same condition.
+    #[inline]
+    fn note_reading(&self, py: Python<'_>, task: u32) {
+        if self.core.is_closed() || site::wanted() {
+            site::note_with(py, &self.handle, |site, me| self.core.note_reading(me, task, &site));
         }
     }
 
@@ -308,11 +318,10 @@ impl RWLock {
         if readers.is_empty() {
             return "free".to_owned();
         }
-        let mut told: Vec<_> = readers.iter().take(NAMED).map(|reader| self.name(*reader)).collect();
-        if readers.len() > NAMED {
-            told.push(format!("{} more", readers.len() - NAMED));
-        }
-        format!("read by {}", told.join(", "))
+        let named = readers
+            .iter()
+            .map(|(reader, tenure)| format!("{}{}", self.name(*reader), who::tenure(&self.handle, tenure)));
+        format!("read by {}", who::several(named, readers.len()))
     }
 
     /// What is in the way of one who did not get it.
@@ -462,8 +471,9 @@ impl RWLock {
             let lock = lock.get();
             let died = given.and_then(|given| lock.core.judge(wish, given));
             let died = lock.judge(py, failed, Timeout::NoWait, died)?;
-            if how != How::Read {
-                lock.note(py);
+            match how {
+                How::Read => lock.note_reading(py, task),
+                _ => lock.note(py),
             }
             Ok(died.map(|death| lock.told(py, &death)))
         }))
@@ -505,9 +515,10 @@ impl RWLock {
             None if readers.is_empty() => "free",
             None => "read",
         };
-        let reading = readers.iter().map(|reader| (reader.thread, kernel.pid(reader.thread)));
-        let holders = writer.map(|writer| (writer.thread, writer.pid)).into_iter().chain(reading);
-        let holders = holders.map(|(life, pid)| Peer::owner(&self.handle, life, pid)).collect();
+        let peer = |life, pid, tenure| Peer::owner(&self.handle, life, pid, &tenure);
+        let writing = writer.map(|writer| peer(writer.thread, writer.pid, who::tenure_of(&self.handle, &writer)));
+        let reading = readers.iter().map(|(reader, tenure)| peer(reader.thread, kernel.pid(reader.thread), *tenure));
+        let holders = writing.into_iter().chain(reading).collect();
         let (prefer, readers, waiters) = (self.preference(), readers.len(), self.handle.waiters_with(&*self.core));
         Ok(RWLockStatistics { state, prefer, readers, holders, waiters })
     }

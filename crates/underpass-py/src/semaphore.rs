@@ -12,6 +12,7 @@ use underpass_core::semaphore::fair::Fair;
 use underpass_core::semaphore::leased::{self, Leased};
 use underpass_core::semaphore::{self as core, MOST};
 use underpass_core::since::Resets;
+use underpass_core::site::Tenure;
 use underpass_core::waiters::{self, Order, Waiters};
 use underpass_core::{Deadline, Error, Result as Done};
 use underpass_shm::header::{Kind, PARAMETERS, WORDS};
@@ -27,9 +28,11 @@ use crate::number::{Whole, mode, whole};
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::since::Since;
+use crate::site;
 use crate::space::Space;
 use crate::stay::Stay;
 use crate::timeout::Timeout;
+use crate::who;
 
 /// A counting semaphore between processes: Dijkstra's, with Zephyr's limit and reset.
 ///
@@ -163,7 +166,8 @@ pub struct SemaphoreStatistics {
     fairness: &'static str,
     /// What a process holds is given back when it dies.
     leased: bool,
-    /// The living processes that hold units of a leased one, and how many each.
+    /// The living processes that hold units of a leased one, and how many each: longest first. ``held_for`` and ``line`` of each
+    /// say since when it holds any, and where it acquired the first.
     holders: Vec<(Peer, u32)>,
     /// Threads that sleep until they get one, and tasks that wait for one in turn, wherever they are.
     waiters: usize,
@@ -200,9 +204,6 @@ impl Holding {
         self.semaphore.get().release(py, 1)
     }
 }
-
-/// Holders that an error or a repr names.
-const NAMED: usize = 3;
 
 struct Parameters {
     value: u32,
@@ -310,27 +311,32 @@ impl Semaphore {
         Some(Core::Fair(Fair::new(Placed::at(&handle.region, WORDS)?, waiters, limit, saturate, order)))
     }
 
-    /// Who holds its units, if it knows.
-    fn holders(&self) -> Vec<(Life, u32)> {
+    /// Who holds its units, if it knows: longest first.
+    fn holders(&self) -> Vec<(Life, u32, Tenure)> {
         match &self.core {
-            Core::Leased(core) => core.holders(self.handle.kernel()).collect(),
+            Core::Leased(core) => core.tenures(self.handle.kernel()),
             _ => Vec::new(),
         }
     }
 
-    /// For an error or a repr: `pid 12 (2), this process`.
+    /// For an error or a repr: `pid 12 (2) (worker.py:31) for 1.2 s, this process`.
     fn held(&self) -> Option<String> {
-        let (kernel, holders) = (self.handle.kernel(), self.holders());
-        let me = kernel.me().map_or(Life::NOBODY, |me| me.process);
-        let named = holders.iter().take(NAMED).map(|(process, count)| {
-            let who = if *process == me { "this process".to_owned() } else { format!("pid {}", kernel.pid(*process)) };
-            if *count == 1 { who } else { format!("{who} ({count})") }
+        let holders = self.holders();
+        let named = holders.iter().map(|(process, count, tenure)| {
+            let (who, tenure) = (who::process(&self.handle, *process), who::tenure(&self.handle, tenure));
+            if *count == 1 { format!("{who}{tenure}") } else { format!("{who} ({count}){tenure}") }
         });
-        let mut text = named.collect::<Vec<_>>().join(", ");
-        if holders.len() > NAMED {
-            let _ = write!(text, " and {} more", holders.len() - NAMED);
+        (!holders.is_empty()).then(|| who::several(named, holders.len()))
+    }
+
+    /// Writes down where the first unit of this process was taken, if somebody waits who may ask.
+    #[inline]
+    pub fn note(&self, py: Python<'_>) {
+        if let Core::Leased(core) = &self.core
+            && (core.is_awaited() || site::wanted())
+        {
+            site::note_with(py, &self.handle, |site, me| core.note(me, &site));
         }
-        (!holders.is_empty()).then_some(text)
     }
 
     fn waiters(&self) -> usize {
@@ -349,7 +355,10 @@ impl Semaphore {
     fn acquire_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         self.handle.check(py)?;
         match timeout.within("acquire", |deadline| self.core.acquire(self.handle.kernel(), deadline)) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.note(py);
+                Ok(true)
+            }
             Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
         }
     }
@@ -455,7 +464,10 @@ impl Semaphore {
         let (py, this, semaphore) = (slf.py(), slf.get(), slf.clone().unbind());
         let failed = |py: Python<'_>, this: &Self, error| this.failed(py, "not acquired", Timeout::NoWait, error);
         let judge = move |py: Python<'_>, given: Done<u64>| match given.and_then(core::judge) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                semaphore.get().note(py);
+                Ok(true)
+            }
             Err(error) => Err(failed(py, semaphore.get(), error)),
         };
         match this.core.clone() {
@@ -519,7 +531,7 @@ impl Semaphore {
     fn statistics(&self, py: Python<'_>) -> PyResult<SemaphoreStatistics> {
         self.handle.look(py)?;
         let kernel = self.handle.kernel();
-        let peer = |(life, count)| (Peer::owner(&self.handle, life, kernel.pid(life)), count);
+        let peer = |(life, count, tenure)| (Peer::owner(&self.handle, life, kernel.pid(life), &tenure), count);
         Ok(SemaphoreStatistics {
             value: self.core.value(kernel),
             limit: self.handle.header.parameters[0] as u32,

@@ -8,7 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 use underpass_core::site::Site;
 use underpass_shm::header;
-use underpass_shm::life::Life;
+use underpass_shm::life::{Life, Me};
 
 use crate::handle::Handle;
 
@@ -45,19 +45,29 @@ pub fn here(py: Python<'_>) -> PyResult<Option<(Bound<'_, PyString>, u32)>> {
 /// Writes down that the calling thread, which has the object, took it here.
 #[cold]
 pub fn note(py: Python<'_>, handle: &Handle) {
-    if let Err(error) = write_down(py, handle) {
+    note_with(py, handle, |site, me| {
+        if let Some(words) = header::site(&handle.region) {
+            site.note(&words, me.thread);
+        }
+    });
+}
+
+/// Has it written down, wherever that is, that the calling thread took the object here and now.
+#[cold]
+pub fn note_with(py: Python<'_>, handle: &Handle, write: impl FnOnce(Site, Me)) {
+    match (of_now(py, handle), handle.kernel().me()) {
+        (Ok(Some(site)), Ok(me)) => write(site, me),
+        (Ok(_), _) => {}
         // It is held all the same, and whoever took it has to hear that.
-        error.write_unraisable(py, None);
+        (Err(error), _) => error.write_unraisable(py, None),
     }
 }
 
-fn write_down(py: Python<'_>, handle: &Handle) -> PyResult<()> {
-    let (Some((file, line)), Ok(me)) = (here(py)?, handle.kernel().me()) else { return Ok(()) };
-    let Some(words) = header::site(&handle.region) else { return Ok(()) };
+fn of_now(py: Python<'_>, handle: &Handle) -> PyResult<Option<Site>> {
+    let Some((file, line)) = here(py)? else { return Ok(None) };
     let file = file.to_cow()?;
     let name = file.rsplit_once('/').map_or(&*file, |(_, name)| name);
-    Site::new(name, line, handle.kernel().now()).note(&words, me.thread);
-    Ok(())
+    Ok(Some(Site::new(name, line, handle.kernel().now())))
 }
 
 /// The calling thread is about to give it back.

@@ -56,6 +56,12 @@ pub struct SpinLockStatistics {
     state: &'static str,
     /// Threads that have spun in vain and sleep until they get it, wherever they are.
     waiters: usize,
+    /// The thread that holds it, also one that has died; None while it is free.
+    owner: Option<Peer>,
+    /// Seconds for which that one has held it, or at least has; None if that is not known.
+    held_for: Option<f64>,
+    /// The line on which it was acquired, as ``"worker.py:31"``; known as a `Mutex`'s is.
+    line: Option<String>,
 }
 
 #[pymethods]
@@ -263,7 +269,14 @@ impl SpinLock {
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<SpinLockStatistics> {
         self.handle.look(py)?;
-        Ok(SpinLockStatistics { state: self.lock.state(), waiters: self.handle.waiters() })
+        let owner = self.lock.owned();
+        Ok(SpinLockStatistics {
+            state: self.lock.state(),
+            waiters: self.handle.waiters(),
+            held_for: owner.as_ref().and_then(|owner| owner.held_for),
+            line: owner.as_ref().and_then(|owner| owner.line.clone()),
+            owner,
+        })
     }
 
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {

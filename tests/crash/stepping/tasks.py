@@ -300,7 +300,7 @@ FLAGS: list[Operation[Notification]] = [
 # ── an event ──
 
 
-def expect(event: Event) -> Stay[bool]:
+def expect(event: Event) -> Stay[Literal[True]]:
     """Have a task wait; its place."""
     stay = flags.known(event)._stay()
     with suppress(WouldBlock):
@@ -308,7 +308,7 @@ def expect(event: Event) -> Stay[bool]:
     return stay
 
 
-def told(event: Event) -> Stay[bool]:
+def told(event: Event) -> Stay[Literal[True]]:
     """Have a task wait, and set it; its place."""
     stay = expect(event)
     event.set()

@@ -163,7 +163,9 @@ impl RWLock {
                 }
             }
             if owed.is_some() && self.is_awaited() {
-                self.words.since.store(kernel.now(), Relaxed);
+                let now = kernel.now();
+                self.words.since.store(now, Relaxed);
+                self.places.found(now);
                 // The first of those who are left watches whoever left: it has to watch these.
                 if !planted(Fault::UnwatchedReader) {
                     self.waiters.call_one_past(kernel, told);
@@ -243,11 +245,13 @@ impl RWLock {
         self.words.gate.store(CLOSED | u64::from(WRITER_DEAD), Release);
     }
 
-    /// When the first one came who waits for this writer.
+    /// When the first one came who waits for this writer, or for these readers. The lock is held, and the gate is closed.
     pub(super) fn note_the_time(&self, kernel: &dyn Kernel) {
+        let now = kernel.now();
         if self.words.since.load(Relaxed) == 0 {
-            self.words.since.store(kernel.now(), Relaxed);
+            self.words.since.store(now, Relaxed);
         }
+        self.places.found(now);
     }
 
     fn is_awaited(&self) -> bool {

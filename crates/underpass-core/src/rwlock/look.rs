@@ -1,13 +1,14 @@
 //! What is seen of a lock of readers and writers without holding it: all of it a peek, and not a promise.
 
-use underpass_shm::layout::rwlock::WRITER_DEAD;
-use underpass_shm::life::Life;
+use underpass_shm::layout::rwlock::{CLOSED, WRITER_DEAD};
+use underpass_shm::life::{Life, Me};
 use underpass_shm::sync::Ordering::Relaxed;
 
 use super::line::{READ, owner_of};
 use super::{Owner, Places, RWLock};
 use crate::kernel::Kernel;
 use crate::mutex::{Death, Holder};
+use crate::site::{Site, Tenure};
 
 impl RWLock {
     /// The last writer that died, as whoever found it wrote it down.
@@ -44,11 +45,26 @@ impl RWLock {
         Some(Holder { thread, pid, held, dead: !kernel.alive(thread) })
     }
 
-    /// Who reads and lives.
+    /// Somebody waits, or whoever has the lock is about to look.
+    #[inline]
     #[must_use]
-    pub fn reading(&self, kernel: &dyn Kernel) -> Vec<Owner> {
+    pub fn is_closed(&self) -> bool {
+        self.words.gate.load(Relaxed) & CLOSED != 0
+    }
+
+    /// Who reads and lives, and what is known of since when: longest first.
+    #[must_use]
+    pub fn reading(&self, kernel: &dyn Kernel) -> Vec<(Owner, Tenure)> {
         let writer = self.writer();
-        self.places.readers().filter(|reader| *reader != writer && kernel.alive(reader.thread)).collect()
+        let lives = |(reader, _): &(Owner, Tenure)| *reader != writer && kernel.alive(reader.thread);
+        let mut reading: Vec<_> = self.places.tenures().filter(lives).collect();
+        reading.sort_by_key(|(_, tenure)| tenure.since.unwrap_or(u64::MAX));
+        reading
+    }
+
+    /// Writes down where the caller's thread, or that task of it, came to read.
+    pub fn note_reading(&self, me: Me, task: u32, site: &Site) {
+        self.places.note(Owner::of(me, task), site);
     }
 
     /// The numbers by which that thread's tasks are known here: each that holds it, or waits in a slot.

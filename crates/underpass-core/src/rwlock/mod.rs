@@ -320,6 +320,12 @@ impl RWLock {
         Wish { value: Owner::of(me, task).word(), how: how.number() }
     }
 
+    /// The number of the task whose wish that is.
+    #[must_use]
+    pub fn task_of(wish: Wish) -> u32 {
+        owner_of(wish).task
+    }
+
     /// What one has who was given that: who writes after one that died is told of it, who comes to read then is refused.
     pub fn judge(&self, wish: Wish, given: u64) -> Result<Option<Death>> {
         match Way::read(given) {

@@ -11,6 +11,7 @@ use underpass_shm::place::PlacedSlice;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::Owner;
+use crate::site::{Site, Tenure};
 
 /// Those that are for everybody.
 const COMMON: usize = PLACES - 1;
@@ -32,7 +33,12 @@ impl Places {
         let (first, word) = (first(owner), owner.word());
         for index in (first..COMMON).chain(0..first) {
             let place = &self.0[index];
-            if place.reader.load(Relaxed) == 0 && place.reader.compare_exchange(0, word, AcqRel, Relaxed).is_ok() {
+            if place.reader.load(Relaxed) != 0 {
+                continue;
+            }
+            // SYNC(rwlock-3): whoever sees this reader sees nothing of the one before.
+            Tenure::begin(&place.tenure);
+            if place.reader.compare_exchange(0, word, AcqRel, Relaxed).is_ok() {
                 place.depth.store(1, Relaxed);
                 return true;
             }
@@ -49,6 +55,8 @@ impl Places {
     pub(super) fn claim_last(&self, writer: Owner) {
         if let Some(place) = self.0.last() {
             place.depth.store(1, Relaxed);
+            Tenure::begin(&place.tenure);
+            // SYNC(rwlock-3)
             place.reader.store(writer.word(), Release);
         }
     }
@@ -88,5 +96,32 @@ impl Places {
     pub fn readers(&self) -> impl Iterator<Item = Owner> + '_ {
         // SYNC(rwlock-2)
         self.0.iter().map(|place| Owner::read(place.reader.load(Acquire))).filter(|reader| *reader != Owner::NOBODY)
+    }
+
+    /// Who reads, and what is known of since when and where.
+    pub fn tenures(&self) -> impl Iterator<Item = (Owner, Tenure)> + '_ {
+        let told = |place: &PlaceWords| {
+            // SYNC(rwlock-3)
+            let word = place.reader.load(Acquire);
+            let tenure = Tenure::of(&place.tenure);
+            let reader = Owner::read(word);
+            (reader != Owner::NOBODY && place.reader.load(Relaxed) == word).then_some((reader, tenure))
+        };
+        self.0.iter().filter_map(told)
+    }
+
+    /// One comes to wait for those who read. The lock is held, and the gate is closed: who reads by now came before `now`, and
+    /// who comes from now on has its place emptied, or is let in under the lock.
+    pub(super) fn found(&self, now: u64) {
+        for place in self.0.iter().filter(|place| place.reader.load(Relaxed) != 0) {
+            Tenure::found(&place.tenure, now);
+        }
+    }
+
+    /// A reader says where it came to read; where it reads again is not told.
+    pub(super) fn note(&self, owner: Owner, site: &Site) {
+        if let Some(place) = self.of(owner).filter(|place| place.depth.load(Relaxed) == 1) {
+            site.write(&place.tenure);
+        }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 #[cfg(not(loom))]
 use underpass_shm::header::{Header, WORDS};
-use underpass_shm::layout::semaphore::{HOLDERS, HolderWords, LeasedWords};
+use underpass_shm::layout::semaphore::{HOLDERS, HolderTenureWords, HolderWords, LeasedWords};
 use underpass_shm::life::{Life, Me};
 use underpass_shm::place::{Placed, PlacedSlice};
 #[cfg(not(loom))]
@@ -30,6 +30,7 @@ use crate::kernel::{Kernel, Watch};
 use crate::many::Ready;
 use crate::planted::{Fault, planted};
 use crate::since::Resets;
+use crate::site::{Site, Tenure};
 use crate::stay::{AsRoom, Slotted};
 use crate::wait::Sleepers;
 use crate::waiters::{self, Order, Room, Waiters, Wish};
@@ -44,7 +45,11 @@ pub const fn extent(offset: usize) -> Extent {
 
 /// Bytes of its words in front of those of its waiters.
 #[cfg(not(loom))]
-const BEFORE_WAITERS: usize = size_of::<LeasedWords>() + HOLDERS * size_of::<HolderWords>();
+const BEFORE_WAITERS: usize = BEFORE_TENURES + HOLDERS * size_of::<HolderTenureWords>();
+
+/// Bytes of its words in front of what is told of its holders.
+#[cfg(not(loom))]
+const BEFORE_TENURES: usize = size_of::<LeasedWords>() + HOLDERS * size_of::<HolderWords>();
 
 /// Which of an object's parameters says that it is leased.
 pub const PARAMETER: usize = 3;
@@ -57,6 +62,7 @@ const CALL: u64 = 3;
 pub struct Leased {
     words: Placed<LeasedWords>,
     entries: PlacedSlice<HolderWords>,
+    tenures: PlacedSlice<HolderTenureWords>,
     waiters: Waiters,
     /// None: whoever comes first gets a unit.
     order: Option<Order>,
@@ -105,10 +111,11 @@ impl Leased {
     pub fn new(
         words: Placed<LeasedWords>,
         entries: PlacedSlice<HolderWords>,
+        tenures: PlacedSlice<HolderTenureWords>,
         waiters: Waiters,
         order: Option<Order>,
     ) -> Self {
-        Self { words, entries, waiters, order }
+        Self { words, entries, tenures, waiters, order }
     }
 
     /// The semaphore whose words start at `offset` of an object; none if they do not lie inside it.
@@ -117,7 +124,9 @@ impl Leased {
     pub fn at(region: &Arc<Region>, offset: usize, order: Option<Order>) -> Option<Self> {
         let roster = offset + size_of::<LeasedWords>();
         let waiters = Waiters::at(region, offset + BEFORE_WAITERS)?;
-        Some(Self::new(Placed::at(region, offset)?, PlacedSlice::at(region, roster, HOLDERS)?, waiters, order))
+        let roster = PlacedSlice::at(region, roster, HOLDERS)?;
+        let tenures = PlacedSlice::at(region, offset + BEFORE_TENURES, HOLDERS)?;
+        Some(Self::new(Placed::at(region, offset)?, roster, tenures, waiters, order))
     }
 
     /// The semaphore of an object, to look at; none if it is not leased.
@@ -238,6 +247,32 @@ impl Leased {
         self.roster().holders().filter(|(process, _)| kernel.alive(*process))
     }
 
+    /// The same, with what is known of since when each holds units: longest first.
+    #[must_use]
+    pub fn tenures(&self, kernel: &dyn Kernel) -> Vec<(Life, u32, Tenure)> {
+        let mut told: Vec<_> = self.roster().told().filter(|(process, ..)| kernel.alive(*process)).collect();
+        told.sort_by_key(|(_, _, tenure)| tenure.since.unwrap_or(u64::MAX));
+        told
+    }
+
+    /// The same of all that are counted.
+    pub fn counted_tenures(&self) -> impl Iterator<Item = (Life, u32, Tenure)> + '_ {
+        self.roster().told()
+    }
+
+    /// Somebody waits.
+    #[inline]
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    /// Writes down where the caller's process has taken its first unit.
+    #[cold]
+    pub fn note(&self, me: Me, site: &Site) {
+        self.roster().note(me.process, site);
+    }
+
     /// Those that have died and are still counted, too.
     pub fn counted(&self) -> impl Iterator<Item = (Life, u32)> + '_ {
         self.roster().holders()
@@ -254,7 +289,7 @@ impl Leased {
     }
 
     fn roster(&self) -> Roster<'_> {
-        Roster { entries: &self.entries, used: &self.words.used }
+        Roster { entries: &self.entries, tenures: &self.tenures, used: &self.words.used }
     }
 
     fn resets(&self) -> u32 {

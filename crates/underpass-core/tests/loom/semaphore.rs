@@ -11,7 +11,7 @@ use underpass_shm::place::Placed;
 use crate::kernel::{Dies, Running, World, explore, join, sure};
 
 mod fair;
-mod leased;
+pub mod leased;
 mod planted;
 
 fn semaphore(value: u32) -> Arc<Semaphore> {

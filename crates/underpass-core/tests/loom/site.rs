@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use loom::thread;
 use underpass_core::site::Site;
-use underpass_shm::layout::site::SiteWords;
+use underpass_shm::layout::site::{OWN, SiteWords, WRITING};
 use underpass_shm::life::Life;
-use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
+use underpass_shm::sync::Ordering::{Relaxed, Release};
 
 use crate::kernel::explore;
 
@@ -57,8 +57,8 @@ fn test_one_who_died_as_it_wrote_is_not_told_and_the_next_one_is() {
     explore(|| {
         let words = SiteWords::new();
         tenures()[0].note(&words, ME);
-        words.turn.store(words.turn.load(Relaxed) | 1, Relaxed);
-        words.line.store(7, Relaxed);
+        words.tenure.since.store(WRITING, Relaxed);
+        words.tenure.line.store(7, Relaxed);
         assert_eq!(Site::of(&words, ME), None);
         tenures()[1].note(&words, ME);
         assert_eq!(Site::of(&words, ME), Some(tenures()[1]));
@@ -68,10 +68,8 @@ fn test_one_who_died_as_it_wrote_is_not_told_and_the_next_one_is() {
 /// As [`Site::note`], but nobody is told that it writes.
 fn note_unannounced(site: &Site, words: &SiteWords, thread: Life) {
     words.thread.store(thread.0, Release);
-    words.line.store(site.line, Release);
-    words.since.store(site.since, Release);
-    let turn = words.turn.load(Acquire);
-    words.turn.store(turn + 2, Release);
+    words.tenure.line.store(site.line, Release);
+    words.tenure.since.store(OWN | site.since, Release);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! What people are told of a mutex: in errors, in a repr, in its statistics.
 
-use std::time::Duration;
-
 use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::mutex::{Death, Holder};
@@ -56,20 +54,23 @@ impl Mutex {
         let fairness = if self.inherits_priority() { 2 } else { self.handle.header.parameters[1] };
         let fairness = fairness::name(fairness);
         let (state, recursive, waiters) = (self.state(), self.is_recursive(), self.handle.waiters());
-        let holder = self.holder();
-        let site = holder.and_then(|holder| site::of(&self.handle, holder.thread));
-        let held = site.map(|site| self.handle.kernel().now().saturating_sub(site.since));
-        let held = holder.and_then(|holder| if holder.dead { holder.held } else { held.or(holder.held) });
+        let owner = self.owned();
         MutexStatistics {
             state,
             recursive,
             fairness,
             inherit_priority: self.inherits_priority(),
             waiters,
-            owner: holder.map(|holder| Peer::owner(&self.handle, holder.thread, holder.pid)),
-            held_for: held.map(|held| Duration::from_nanos(held).as_secs_f64()),
-            line: site.map(|site| site::text(&site)),
+            held_for: owner.as_ref().and_then(|owner| owner.held_for),
+            line: owner.as_ref().and_then(|owner| owner.line.clone()),
+            owner,
         }
+    }
+
+    /// Who has it, or had it when it died.
+    pub fn owned(&self) -> Option<Peer> {
+        let holder = self.holder()?;
+        Some(Peer::owner(&self.handle, holder.thread, holder.pid, &who::tenure_of(&self.handle, &holder)))
     }
 
     /// Writes down where it was taken, if somebody waits who may ask.

@@ -1,5 +1,6 @@
 //! The words of a lock of readers and writers; its waiters follow.
 
+use crate::layout::site::TenureWords;
 use crate::place::Shared;
 use crate::sync::{AtomicU32, AtomicU64};
 
@@ -66,6 +67,9 @@ impl Default for RWLockWords {
     }
 }
 
+/// Words of a file's name beside a reader: as many as its cache line has room for.
+pub const READER_FILE_WORDS: usize = if cfg!(loom) { 1 } else { 4 };
+
 /// Where one reads: in a cache line of its own, so that readers do not slow each other down.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -75,7 +79,12 @@ pub struct PlaceWords {
     pub reader: AtomicU64,
     /// How often it reads there; written and read by itself.
     pub depth: AtomicU32,
+    /// Since when it reads, and where it came to. Nothing is known of who comes, until it or one who waits for it says more.
+    pub tenure: TenureWords<READER_FILE_WORDS>,
 }
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<PlaceWords>() == 64, "a cache line, as long as nobody waits the only one of a reader");
 
 // SAFETY: S1, atomics only.
 unsafe impl Shared for PlaceWords {}
@@ -84,7 +93,7 @@ impl PlaceWords {
     /// Empty.
     #[must_use]
     pub fn new() -> Self {
-        Self { reader: AtomicU64::new(0), depth: AtomicU32::new(0) }
+        Self { reader: AtomicU64::new(0), depth: AtomicU32::new(0), tenure: TenureWords::new() }
     }
 }
 

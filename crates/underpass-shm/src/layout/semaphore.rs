@@ -1,6 +1,7 @@
 //! The words of a semaphore; of one that hands its units over, whose waiters follow; and of one that knows its holders,
 //! whose roster and waiters follow.
 
+use crate::layout::site::TenureWords;
 use crate::place::Shared;
 use crate::sync::{AtomicU32, AtomicU64};
 
@@ -116,6 +117,13 @@ impl LeasedWords {
         Self { total: AtomicU32::new(total), resets: zero(), used: zero(), step: AtomicU64::new(0) }
     }
 }
+
+/// Words of a file's name beside a process that holds units.
+pub const HOLDER_FILE_WORDS: usize = if cfg!(loom) { 1 } else { 3 };
+
+/// Since when each process of the roster holds units, and where it took the first, in a table of their own: who counts the
+/// units passes them by.
+pub type HolderTenureWords = TenureWords<HOLDER_FILE_WORDS>;
 
 /// One process that holds units, or has.
 #[derive(Debug)]

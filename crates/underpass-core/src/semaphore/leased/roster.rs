@@ -2,18 +2,20 @@
 //!
 //! Who has given all back stays on it, so that sleepers go on to watch it, until its entry is needed for another.
 
-use underpass_shm::layout::semaphore::HolderWords;
+use underpass_shm::layout::semaphore::{HolderTenureWords, HolderWords};
 use underpass_shm::life::Life;
 use underpass_shm::place::PlacedSlice;
 use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
 use crate::kernel::Watch;
+use crate::site::{Site, Tenure};
 
 /// The entries of one semaphore, and how many of them were ever used.
 #[derive(Debug, Clone, Copy)]
 pub struct Roster<'a> {
     pub entries: &'a PlacedSlice<HolderWords>,
+    pub tenures: &'a PlacedSlice<HolderTenureWords>,
     pub used: &'a AtomicU32,
 }
 
@@ -50,8 +52,36 @@ impl<'a> Roster<'a> {
 
     /// The one store that takes a unit, or gives it back.
     pub fn set(self, entry: usize, count: u32) {
-        if let Some(entry) = self.entries.get(entry) {
+        if let (Some(entry), Some(tenure)) = (self.entries.get(entry), self.tenures.get(entry)) {
+            if entry.count.load(Relaxed) == 0 {
+                Tenure::begin(tenure);
+            }
             entry.count.store(count, Release);
+        }
+    }
+
+    /// The processes that hold some, how many, and what is known of since when.
+    pub fn told(self) -> impl Iterator<Item = (Life, u32, Tenure)> + 'a {
+        let told = |(entry, tenure): (&HolderWords, &HolderTenureWords)| {
+            let (process, count) = (entry.process.load(Acquire), entry.count.load(Acquire));
+            let tenure = Tenure::of(tenure);
+            let is_its = count > 0 && process != 0 && entry.process.load(Relaxed) == process;
+            is_its.then_some((Life(process), count, tenure))
+        };
+        self.used().zip(self.tenures.iter()).filter_map(told)
+    }
+
+    /// One comes to wait for those who hold some.
+    pub fn found(self, now: u64) {
+        let holding = self.used().zip(self.tenures.iter()).filter(|(entry, _)| entry.count.load(Relaxed) > 0);
+        holding.for_each(|(_, tenure)| Tenure::found(tenure, now));
+    }
+
+    /// A process that has taken its first unit says where. Without the lock, which can mean to wait: one thread of it does.
+    pub fn note(self, process: Life, site: &Site) {
+        let entry = self.find(process).filter(|entry| self.count(*entry) == 1);
+        if let Some(tenure) = entry.and_then(|entry| self.tenures.get(entry)) {
+            site.write_first(tenure);
         }
     }
 

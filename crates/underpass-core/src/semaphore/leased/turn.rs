@@ -39,6 +39,7 @@ impl Room for Turn<'_> {
         self.queued.set(true);
         // Nobody would tell this sleeper of one who has died already.
         self.leased.reap(self.kernel, self.me);
+        self.leased.roster().found(self.kernel.now());
         self.leased.serve_if_due(self.kernel);
     }
 

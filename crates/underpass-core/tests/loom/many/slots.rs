@@ -139,7 +139,7 @@ fn fair(immortal: bool) -> Scene<Fair> {
 fn leased(immortal: bool, order: Option<Order>) -> Scene<Leased> {
     let (line, words) = (Line::new(), Placed::own(LeasedWords::new(2)));
     let entries = PlacedSlice::own((0..HOLDERS).map(|_| HolderWords::new()).collect());
-    let semaphore = Arc::new(Leased::new(words.clone(), entries, line.waiters(), order));
+    let semaphore = Arc::new(Leased::new(words.clone(), entries, tenures(), line.waiters(), order));
     let world = line.world(immortal, &words);
     world.run(HOLDER, |kernel| [(); 2].map(|()| sure(semaphore.acquire(kernel, Deadline::NoWait))));
     (world, semaphore)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use underpass_core::semaphore::leased::Leased;
 use underpass_core::waiters::Order;
 use underpass_core::{Deadline, Error, Result};
-use underpass_shm::layout::semaphore::{HOLDERS, HolderWords, LeasedWords};
+use underpass_shm::layout::semaphore::{HOLDERS, HolderTenureWords, HolderWords, LeasedWords};
 use underpass_shm::place::{Placed, PlacedSlice};
 
 use crate::kernel::{Dies, Running, World, explore, explore_long, join, sure};
@@ -15,9 +15,14 @@ mod planted;
 
 const ORDERS: [Option<Order>; 2] = [None, Some(Order::Arrival)];
 
+/// Nothing is known of any holder.
+pub fn tenures() -> PlacedSlice<HolderTenureWords> {
+    PlacedSlice::own((0..HOLDERS).map(|_| HolderTenureWords::new()).collect())
+}
+
 fn semaphore(slots: usize, value: u32, order: Option<Order>) -> Arc<Leased> {
     let entries = PlacedSlice::own((0..HOLDERS).map(|_| HolderWords::new()).collect());
-    Arc::new(Leased::new(Placed::own(LeasedWords::new(value)), entries, waiters(slots), order))
+    Arc::new(Leased::new(Placed::own(LeasedWords::new(value)), entries, tenures(), waiters(slots), order))
 }
 
 fn acquirer(world: &Arc<World>, life: u32, dies: Dies, semaphore: &Arc<Leased>) -> Running<Result<()>> {

@@ -125,7 +125,7 @@ fn test_the_leased_unit_of_a_task_that_dies_is_the_sleepers() {
     explore_long(|| {
         let (world, entries) = (world(false), PlacedSlice::own((0..HOLDERS).map(|_| HolderWords::new()).collect()));
         let words = Placed::own(LeasedWords::new(1));
-        let semaphore = Arc::new(Leased::new(words, entries, waiters(2), Some(Order::Arrival)));
+        let semaphore = Arc::new(Leased::new(words, entries, tenures(), waiters(2), Some(Order::Arrival)));
         world.run(3, |kernel| sure(semaphore.acquire(kernel, Deadline::NoWait)));
         let of = semaphore.clone();
         let task = given(&world, 1, &semaphore, move |kernel| of.wish(sure(kernel.me())), |_, kernel| kernel.die());
