@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.backends import PATIENCE, Processes, until
-from underpass import Queue, _core
+from tests.conformance.backends import PATIENCE, Processes, apart, until
+from underpass import Event, MisuseError, Mutex, Queue, Semaphore, Space, WaitSet, _core
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc")
 WORKER = Path(__file__).with_name("namespaced_worker.py")
@@ -209,3 +209,46 @@ def test_getter_in_another_pid_namespace_inherits_a_lease(processes: Processes) 
         holder.kill()
         assert line_of(worker) == "1 has work"
     queue.unlink()
+
+
+@apart
+def test_a_newcomer_lives_once_in_a_space_where_somebody_listens(processes: Processes, private_space: Path) -> None:
+    beside = Space(private_space / "beside")
+    mutex, elsewhere = Mutex(), Mutex.create("elsewhere", space=beside)
+    listens, never = processes.flag(), processes.flag()
+
+    def listen() -> None:
+        members = WaitSet()
+        members.add(Event())
+        listens.raise_()
+        never.wait()
+
+    def use_both() -> bool:
+        with mutex, elsewhere:
+            pass
+        with pytest.raises(MisuseError, match="this thread holds it already"), mutex, elsewhere:
+            mutex.acquire()
+        return mutex.owner is None
+
+    def wait_for_oneself() -> None:
+        semaphore = Semaphore(1, leased=True)
+        semaphore.acquire()
+        semaphore.acquire()
+
+    def is_told(pid: int) -> bool:
+        return [waiter.cycle is not None for waiter in Space.default().waits() if waiter.pid == pid] == [True]
+
+    listener = processes.start(listen)
+    listens.wait()
+    # Whoever comes tells it, and once it was killed, nobody.
+    for _ in range(2):
+        assert processes.start(use_both).result()
+        actor = processes.start(wait_for_oneself)
+        actor.until_asleep()
+        until(lambda actor=actor: is_told(actor.pid), "its circle")
+        actor.kill()
+        listener.kill()
+    elsewhere.unlink()
+    beside.remove()
+    # What the killed had of their own.
+    Space.default().sweep()

@@ -84,7 +84,8 @@ impl Lives {
     #[cold]
     pub fn knock(&self, number: usize, bell: &BellWords) -> bool {
         let owner = Life(bell.owner.load(Relaxed));
-        if self.me().is_ok_and(|me| me.process == owner) && self.knock_here(number, owner, bell) {
+        // Not by `me()`: a newcomer knocks while it claims its own life, and would claim a second one.
+        if self.claimed() == Some(owner) && self.knock_here(number, owner, bell) {
             return true;
         }
         if !bell.strike(RUNG) {
@@ -116,12 +117,16 @@ impl Lives {
         true
     }
 
-    /// Tells all who hear their bells at sockets that a process is new here: they watch the ends of all.
+    /// Tells all who hear their bells at sockets that a process is new here: they watch the ends of all. The bells of the dead
+    /// are nobody's from here on.
     pub(super) fn announce_newcomer(&self) {
         for (number, bell) in self.known_bells().iter().enumerate() {
-            if bell.owner.load(Relaxed) != 0 && bell.socket.load(Acquire) != 0 {
+            let owner = bell.owner.load(Relaxed);
+            if owner != 0 && bell.socket.load(Acquire) != 0 {
                 bell.calls.fetch_add(1, AcqRel);
-                self.knock(number, bell);
+                if !self.knock(number, bell) {
+                    let _ = bell.owner.compare_exchange(owner, 0, AcqRel, Relaxed);
+                }
             }
         }
     }
