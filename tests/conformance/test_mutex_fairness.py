@@ -124,7 +124,7 @@ def test_contention_with_all_sorts_of_times_leaves_it_free(world: World, fairnes
 
     def churn(seed: int) -> int:
         dice, late = random.Random(seed), 0
-        for _ in range(300):
+        for _ in range(100):
             try:
                 mutex.acquire(timeout=dice.choice([0, 1e-5, 1e-4, None]))
             except TimedOut:
@@ -137,7 +137,7 @@ def test_contention_with_all_sorts_of_times_leaves_it_free(world: World, fairnes
         return late
 
     for actor in [world.start(churn, seed) for seed in range(6)]:
-        assert 0 <= actor.result() <= 300
+        assert 0 <= actor.result() <= 100
     assert mutex.owner is None
     assert mutex.statistics().state == "free"
 
