@@ -55,7 +55,7 @@ impl Mutex {
         // The scheduler's order is one of priority, too.
         let fairness = if self.inherits_priority() { 2 } else { self.handle.header.parameters[1] };
         let fairness = fairness::name(fairness);
-        let (state, recursive, waiters) = (self.state(), self.is_recursive(), self.handle.waiters());
+        let (state, recursive, waiters) = (self.state(), self.is_recursive(), self.waiters());
         let holder = self.holder();
         let site = holder.and_then(|holder| site::of(&self.handle, holder.thread));
         let held = site.map(|site| self.handle.kernel().now().saturating_sub(site.since));
