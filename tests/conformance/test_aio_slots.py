@@ -22,6 +22,7 @@ from underpass import (
     BrokenBarrierError,
     ClosedError,
     Event,
+    MisuseError,
     Notification,
     ResetError,
     Space,
@@ -275,6 +276,37 @@ def test_a_forked_child_leaves_the_places_of_its_parents_tasks_alone() -> None:
             stay.give_up()
 
     loop.run(main)
+
+
+def test_a_forked_copy_of_a_place_is_not_the_childs_own() -> None:
+    world = Processes()
+    ready, left, seated = Event(), world.flag(), world.flag()
+    copy = ready._stay()
+    with pytest.raises(WouldBlock):
+        copy.attempt()
+
+    def child() -> bool:
+        left.wait()
+        # The only place that was taken is free, and the child's by now.
+        own = ready._stay()
+        with pytest.raises(WouldBlock):
+            own.attempt()
+        copy.give_up()
+        assert copy.leave()
+        with pytest.raises(MisuseError, match="forked from"):
+            copy.attempt()
+        seated.raise_()
+        until_blocking(ready.is_set)
+        return own.attempt()
+
+    actor = world.start(child)
+    copy.give_up()
+    left.raise_()
+    seated.wait()
+    assert ready.statistics().waiters == 1
+    ready.set()
+    assert actor.result() is True
+    world.close()
 
 
 # ── a barrier ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -30,6 +30,9 @@ use crate::{Deadline, Error, Result};
 
 mod fair;
 mod lending;
+mod tasks;
+
+pub use tasks::InLine;
 
 /// Where the words of those stand who wait in line.
 #[cfg(not(loom))]
@@ -161,11 +164,16 @@ impl Mutex {
             Way::Fair(fair) => fair.take(self, kernel, deadline, me, recovers)?,
             Way::Lending => lending::take(self, kernel, deadline, me, recovers)?,
         };
+        self.entered(kernel, inherited);
+        Ok(inherited)
+    }
+
+    /// The caller has it from now on, perhaps as a dead owner left it.
+    fn entered(&self, kernel: &dyn Kernel, inherited: bool) {
         self.words.inside.store(if inherited { RECOVERING } else { 0 }, Relaxed);
         if self.has_sleepers() {
             self.words.since.store(kernel.now(), Relaxed);
         }
-        Ok(inherited)
     }
 
     fn deepen(&self) -> Result<()> {

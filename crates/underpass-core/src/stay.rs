@@ -80,6 +80,9 @@ pub trait Slotted: AsRoom + std::fmt::Debug {
         given
     }
 
+    /// The task has that, and owes what follows from it.
+    fn came(&self, _kernel: &dyn Kernel, _given: u64) {}
+
     /// One goes from its slot: what that was given is another's, and so is what only its waiting has kept from others.
     fn give_up(&self, kernel: &dyn Kernel, index: usize) -> Result<()> {
         let (waiters, room) = (self.waiters(), self.room(kernel)?);
@@ -167,7 +170,9 @@ impl<T: Slotted> Steps for Stay<T> {
         let _owed = self.object.waiters().owe(kernel);
         let given = self.object.step(kernel, Wish { how: self.wish.how | AWAITS, ..self.wish }, &seat);
         self.sit(me, seat.get());
-        given?.ok_or(Error::WouldBlock)
+        let given = given?.ok_or(Error::WouldBlock)?;
+        self.object.came(kernel, given);
+        Ok(given)
     }
 
     fn leave(&self, kernel: &dyn Kernel) -> Result<bool> {

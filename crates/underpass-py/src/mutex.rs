@@ -6,18 +6,19 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::kernel::Wanted;
 use underpass_core::lock::TWICE;
-use underpass_core::mutex::{self as core, Holder};
+use underpass_core::mutex::{self as core, Death, Holder, InLine};
 use underpass_core::{Error, Result};
 use underpass_shm::header::{Kind, PARAMETERS};
 
 use crate::error::{Context, raise};
 use crate::fairness;
-use crate::handle::Handle;
-use crate::notification::describe;
+use crate::handle::{Handle, waiters_text};
+use crate::notification::described;
 use crate::number::mode;
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::space::Space;
+use crate::stay::Stay;
 use crate::timeout::Timeout;
 
 mod blocks;
@@ -176,16 +177,19 @@ impl Mutex {
             self.note(py);
         }
         match taken {
-            Ok(died) => Ok(died.map(|death| {
-                let detail = "repair it before this block ends".to_owned();
-                let context = Context { object: &self.handle.title, failed: "taken over", time: String::new(), detail };
-                self.owner_died(py, &context, &death).into_value(py).into_any()
-            })),
+            Ok(died) => Ok(died.map(|death| self.taken_over(py, &death))),
             Err(error) => Err(self.failed(py, "not acquired", timeout, error)),
         }
     }
 
     /// Ends what [`Self::recover_for`] began.
+    /// What a block gets that has it from the dead.
+    fn taken_over(&self, py: Python<'_>, death: &Death) -> Py<PyAny> {
+        let detail = "repair it before this block ends".to_owned();
+        let context = Context { object: &self.handle.title, failed: "taken over", time: String::new(), detail };
+        self.owner_died(py, &context, death).into_value(py).into_any()
+    }
+
     pub fn end_recovery(&self, py: Python<'_>, repaired: bool) -> PyResult<()> {
         self.handle.point_to_give(py, || self.is_given())?;
         self.forget();
@@ -223,6 +227,11 @@ impl Mutex {
     #[inline]
     fn released(&self, py: Python<'_>, result: Result<()>) -> PyResult<()> {
         result.map_err(|error| self.failed(py, "not released", Timeout::NoWait, error))
+    }
+
+    /// How many sleep for it, and tasks wait in line.
+    fn waiters(&self) -> usize {
+        self.core.in_line().map_or_else(|| self.handle.waiters(), |line| self.handle.waiters_with(&line))
     }
 
     fn holder(&self) -> Option<Holder> {
@@ -344,6 +353,20 @@ impl Mutex {
         Ok(self.owned())
     }
 
+    /// A task's wait for it, in its turn; one that recovers gets the error of the dead. None: it is not handed over.
+    #[pyo3(signature = (*, recovers))]
+    fn _stay(slf: &Bound<'_, Self>, recovers: bool) -> Option<Stay> {
+        let line = Arc::new(slf.get().core.in_line()?);
+        let (wish, mutex) = (InLine::wish(recovers), slf.clone().unbind());
+        Some(Stay::new(&slf.get().handle, line.clone(), wish, move |py, given| {
+            let mutex = mutex.get();
+            let died = given.and_then(|given| line.judge(given));
+            let died = died.map_err(|error| mutex.failed(py, "not acquired", Timeout::NoWait, error))?;
+            mutex.note(py);
+            Ok(died.map(|death| mutex.taken_over(py, &death)))
+        }))
+    }
+
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<MutexStatistics> {
         self.handle.look(py)?;
@@ -371,6 +394,6 @@ impl Mutex {
         } else {
             fairness::told(self.handle.header.parameters[1])
         };
-        describe(&self.handle, &format!("{}{order}", self.told()))
+        described(&self.handle, &format!("{}{order}", self.told()), &waiters_text(self.waiters()))
     }
 }

@@ -349,7 +349,7 @@ pub fn describe_with(handle: &Handle, object: &impl Slotted, state: &str) -> Str
     described(handle, state, &handle.waiters_text_with(object))
 }
 
-fn described(handle: &Handle, state: &str, waiters: &str) -> String {
+pub fn described(handle: &Handle, state: &str, waiters: &str) -> String {
     let closed = if handle.is_closed() { ", closed" } else { "" };
     format!("<{} {}, {state}{waiters}{closed}>", handle.header.kind.name(), handle.label())
 }

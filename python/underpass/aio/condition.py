@@ -187,7 +187,8 @@ async def _come_back(where: Reactor, mutex: sync.Mutex, end: Callable[[], None])
     """Take the mutex again whatever comes; the cancellation that came meanwhile, unless the loop tells of it again."""
     try:
         with where.loop.shield() as shield:
-            await Seat.of(mutex).take(mutex, mutex.acquire_nowait, cancellable=False)
+            stay = mutex._stay(recovers=False)  # noqa: SLF001 - a task's place
+            await Seat.of(mutex).take(mutex, mutex.acquire_nowait, stay, cancellable=False)
     finally:
         end()
     return shield.cancelled

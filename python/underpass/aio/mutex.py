@@ -1,16 +1,17 @@
 """`underpass.Mutex`, awaitable, and held by a task."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import Literal, Self
 
 from underpass import sync
+from underpass.aio.attempt import single
 from underpass.aio.face import Face
 from underpass.aio.seat import Seat
 from underpass.aio.semaphore import Fairness
-from underpass.errors import OwnerDiedError, TimedOut, WouldBlock
+from underpass.errors import OwnerDiedError
 from underpass.memory import Space
 from underpass.ports import Peer
 
@@ -18,11 +19,13 @@ from underpass.ports import Peer
 class Mutex(Face[sync.Mutex]):
     """A mutex for coroutines: ``aio.Mutex()``, or ``mutex.aio``.
 
-    Its owner is the task that took it: another task of the same thread waits, in order of arrival, and may not release it. Among
-    loops and threads a task barges, whatever the fairness. For everybody else the owner is the thread of the loop; when that dies,
-    waiters are told as by the blocking verbs. Within one loop use the face throughout: the blocking verbs know the thread, and not
-    which task runs. A task that ends while it holds the mutex leaves it held; one that waits lends no priority to its owner, also where
-    ``inherit_priority`` was asked for.
+    Its owner is the task that took it: another task of the same thread waits, in order of arrival, and may not release it. With
+    ``fairness="arrival"`` and ``"priority"`` a task waits in a place of its own, as a thread does, and is handed the mutex in its turn
+    among the tasks and threads of all processes; its priority is that of the loop's thread. One that is cancelled, or whose process dies,
+    before it has taken the mutex leaves it to the next. With "barging" whoever is first among loops and threads takes it. For everybody
+    else the owner is the thread of the loop; when that dies, waiters are told as by the blocking verbs. Within one loop use the face
+    throughout: the blocking verbs know the thread, and not which task runs. A task that ends while it holds the mutex leaves it held; one
+    that waits lends no priority to its owner, also where ``inherit_priority`` was asked for.
 
     Example:
         >>> import asyncio, underpass.aio
@@ -87,7 +90,10 @@ class Mutex(Face[sync.Mutex]):
             OwnerDiedError: Its owner died, and nobody has repaired what it protects. It is not held: enter it with ``recovering``.
             MisuseError: This task holds it already, and it is not recursive.
         """
-        return await Seat.of(self.sync).take(self.sync, self.sync.acquire_nowait)
+        plain = self.sync
+        stay = plain._stay(recovers=False)  # noqa: SLF001 - a task's place
+        await Seat.of(plain).take(plain, plain.acquire_nowait, stay)
+        return True
 
     def acquire_nowait(self) -> Literal[True]:
         """Take it or raise WouldBlock at once; otherwise as ``acquire``."""
@@ -116,16 +122,10 @@ class Mutex(Face[sync.Mutex]):
 
         A block that got the error and ends normally says that what the mutex protects is whole again.
         """
-
-        def attempt() -> tuple[AbstractContextManager[OwnerDiedError | None, None], OwnerDiedError | None]:
-            block = self.sync.recovering(timeout=0)
-            try:
-                return block, block.__enter__()
-            except TimedOut as busy:
-                raise WouldBlock(str(busy)) from None
-
-        seat = Seat.of(self.sync)
-        block, died = await seat.take(self.sync, attempt)
+        plain, seat = self.sync, Seat.of(self.sync)
+        block = plain.recovering(timeout=0)
+        stay = plain._stay(recovers=True)  # noqa: SLF001 - a task's place
+        died = await seat.take(plain, single(block.__enter__), stay)
         try:
             yield died
         except BaseException as error:

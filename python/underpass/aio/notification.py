@@ -56,10 +56,13 @@ class Notification(Face[sync.Notification]):
         With ``consume`` they are cleared for those who come later. A cancelled task has cleared none: what it was given meanwhile is set
         again, as that of a task whose process dies, also where others were given it too.
         """
-        sync = self.sync
+        plain = self.sync
+
         # A partial with keywords takes twice as long.
-        at_once = lambda: sync.wait_nowait(bits, all=all, consume=consume)  # noqa: E731
-        return await in_turn(at_once, sync._stay, bits, all, consume)  # noqa: SLF001 - a task's place
+        def at_once() -> int:
+            return plain.wait_nowait(bits, all=all, consume=consume)
+
+        return await in_turn(at_once, plain._stay, bits, all, consume)  # noqa: SLF001 - a task's place
 
     def wait_nowait(
         self,

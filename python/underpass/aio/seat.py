@@ -1,16 +1,19 @@
 """Which task of a loop has a mutex, or the turn of a once, and who waits for that.
 
-They know threads, and all tasks of a loop are one thread. So among them a seat decides: its task alone goes for the mutex itself.
+They know threads, and all tasks of a loop are one thread. So among them a seat decides: its task alone goes for the mutex itself. A mutex
+that is handed over decides itself, since each task has a place of its own in its line: whom it is handed to has the seat.
 
 Invariant: a seat that nobody has and for which tasks wait has woken the first of them.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from underpass.aio.line import Line
 from underpass.aio.reactor import Reactor
 from underpass.aio.running import reactor
+from underpass.aio.turn import Stay
 from underpass.errors import MisuseError, WouldBlock
 from underpass.memory import SharedObject
 
@@ -45,10 +48,12 @@ class Seat:
         """Say whether the running task has it."""
         return self.owner is not None and self.owner is self._reactor.loop.task()
 
-    async def take(self, mutex: SharedObject, attempt: Callable[[], T], *, cancellable: bool = True) -> T:
+    async def take(
+        self, mutex: SharedObject, attempt: Callable[[], T], stay: Stay[T] | None = None, *, cancellable: bool = True
+    ) -> T:
         """Have the running task take the mutex as ``attempt`` does; a task that has it already is judged by the mutex.
 
-        ``cancellable`` as in `Reactor.wait`.
+        ``stay`` is its place in the line of one that is handed over. ``cancellable`` as in `Reactor.wait`.
         """
         if cancellable:
             self._reactor.may_await(str, mutex)
@@ -57,6 +62,9 @@ class Seat:
         task = self._reactor.loop.task()
         if self.owner is task:
             taken = attempt()
+        elif stay is not None:
+            taken = await self._stand_in_its_line(attempt, stay)
+            self._sit(task)
         else:
             if self.owner is not None or self._line.sleepers:
                 await self._stand_in_line()
@@ -96,6 +104,12 @@ class Seat:
         self.depth -= 1
         if not self.depth:
             self._stand_up()
+
+    async def _stand_in_its_line(self, attempt: Callable[[], T], stay: Stay[T]) -> T:
+        if self.owner is None:
+            with suppress(WouldBlock):
+                return attempt()
+        return await self._reactor.wait(stay, lambda: stay, stay.attempt, cancellable=False, give_up=stay.give_up)
 
     async def _stand_in_line(self) -> None:
         sleeper = self._reactor.loop.sleeper()

@@ -18,24 +18,24 @@ use super::Mutex;
 use crate::kernel::{Kernel, Watch};
 use crate::lock::TWICE;
 use crate::planted::{Fault, planted};
-use crate::waiters::{Order, Room, Waiters, Wish};
+use crate::waiters::{AWAITS, Order, Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
 /// In [`Wish::how`]: it takes the mutex from the living only.
-const ACQUIRES: u32 = 0;
+pub(super) const ACQUIRES: u32 = 0;
 /// In [`Wish::how`]: from the dead as well.
-const RECOVERS: u32 = 1;
+pub(super) const RECOVERS: u32 = 1;
 
 /// Given to a waiter: the mutex.
 const OWNED: u64 = 1;
 /// Given to a waiter: the mutex, as a dead owner left it.
-const LEFT: u64 = 2;
+pub(super) const LEFT: u64 = 2;
 /// Given to a waiter: the news that its owner has died.
-const NEWS: u64 = 3;
+pub(super) const NEWS: u64 = 3;
 
 /// Those who wait for a mutex, and who of them is next.
 #[derive(Debug, Clone)]
-pub(super) struct Fair {
+pub struct Fair {
     waiters: Waiters,
     order: Order,
 }
@@ -60,17 +60,22 @@ impl Fair {
         }
         // Until another watches this one.
         let _owed = self.waiters.owe(kernel);
-        let line = Line { fair: self, mutex, kernel, me };
+        let line = self.line(mutex, kernel, me);
         let wish = Wish { value: 0, how: if recovers { RECOVERS } else { ACQUIRES } };
         let given = self.waiters.wait(kernel, &line, wish, deadline)?;
         if given == NEWS {
             return Err(Error::OwnerDied(mutex.last_death()));
         }
+        self.came(kernel);
+        Ok(given == LEFT)
+    }
+
+    /// The caller has it, and owes it.
+    pub(super) fn came(&self, kernel: &dyn Kernel) {
         if self.is_awaited() && !planted(Fault::UnwatchedHeir) {
             // Who waits on still watches the last owner.
             self.waiters.call_one(kernel);
         }
-        Ok(given == LEFT)
     }
 
     /// The owner gives it to whoever is next, or leaves something else in its place.
@@ -83,7 +88,7 @@ impl Fair {
         // SYNC(mutex-2): pairs with `watch`. Without the lock, for which a signal could end the wait: from here on it is
         // given back, and whoever takes the lock next hands it over.
         word.fetch_xor(me.thread.0 ^ left.0, AcqRel);
-        let line = Line { fair: self, mutex, kernel, me };
+        let line = self.line(mutex, kernel, me);
         match self.waiters.enter(kernel, &line) {
             Ok(_held) => {
                 line.serve();
@@ -110,7 +115,7 @@ impl Fair {
             owner == me.thread || !held && self.heir().is_none()
         };
         let Some(watch) = watch else { return Ok(is_ready()) };
-        let line = Line { fair: self, mutex, kernel, me };
+        let line = self.line(mutex, kernel, me);
         let _held = self.waiters.enter(kernel, &line)?;
         self.waiters.reap(kernel, &line);
         line.serve();
@@ -130,6 +135,36 @@ impl Fair {
         Some(self.waiters.life(index))
     }
 
+    /// Somebody was given it who has not come, or who has returned it, and it was not taken back yet.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        self.heir().is_some() || self.waiters.returned().any(|(_, given)| given != NEWS)
+    }
+
+    /// Who waits for it.
+    pub(super) fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    /// The line, as that thread sees it.
+    pub(super) fn line<'a>(&'a self, mutex: &'a Mutex, kernel: &'a dyn Kernel, me: Me) -> Line<'a> {
+        Line { fair: self, mutex, kernel, me }
+    }
+
+    /// Who waits watches the owner; true for the first who does.
+    pub(super) fn watch_owner<'a>(&'a self, mutex: &'a Mutex, watch: &mut Watch<'a>) -> bool {
+        let word = &mutex.words.lock.word;
+        // SYNC(mutex-2): pairs with `give`. From here on the owner comes to hand it over, or was gone before, which the
+        // look that follows sees.
+        let before = word.fetch_or(SLEEPERS, AcqRel);
+        match before & !SLEEPERS {
+            // Whoever gave it back may have died since, and told only those who slept: this one does not sleep, but serves.
+            0 | OWNER_DEAD if self.heir().is_none() => watch.word(word, 0),
+            0 | OWNER_DEAD => {}
+            owner => watch.life(Life(owner)),
+        }
+        before & SLEEPERS == 0
+    }
+
     fn is_awaited(&self) -> bool {
         self.waiters.waiting().next().is_some()
     }
@@ -141,7 +176,8 @@ impl Fair {
 }
 
 /// The line in front of a mutex, as one thread sees it.
-struct Line<'a> {
+#[derive(Debug)]
+pub struct Line<'a> {
     fair: &'a Fair,
     mutex: &'a Mutex,
     kernel: &'a dyn Kernel,
@@ -158,7 +194,7 @@ impl Line<'_> {
     fn serve(&self) {
         let Fair { waiters, order } = self.fair;
         // Whoever is about to come for it is taken for its owner; whether it lives the waiters find out.
-        if self.fair.heir().is_some() {
+        if self.fair.is_on_its_way() {
             return;
         }
         // SYNC(mutex-3): pairs with `come`: who came has its life in the word by now.
@@ -176,7 +212,8 @@ impl Line<'_> {
         let mut owed = None;
         while let Some(index) = waiters.next_by(*order) {
             owed.get_or_insert_with(|| waiters.begin(self.kernel));
-            let given = match waiters.wish(index).how {
+            let how = waiters.wish(index).how;
+            let given = match how & RECOVERS {
                 _ if owner == Life::NOBODY => OWNED,
                 RECOVERS => LEFT,
                 _ => NEWS,
@@ -186,6 +223,10 @@ impl Line<'_> {
                 if !waiters.tell(self.kernel, index) {
                     waiters.dismiss(index);
                 } else if given != NEWS {
+                    if how & AWAITS != 0 && self.fair.is_awaited() && waiters.is_granted(index) {
+                        // No task sleeps here, so nobody is told of its death but who watches it.
+                        waiters.call_one(self.kernel);
+                    }
                     return;
                 }
             }
@@ -210,7 +251,7 @@ impl Room for Line<'_> {
         loop {
             // If the caller is in line already, it may be its turn: then it finds that in its slot.
             self.serve();
-            if self.fair.heir().is_some() {
+            if self.fair.is_on_its_way() {
                 return None;
             }
             let word = self.word().load(Acquire);
@@ -221,7 +262,7 @@ impl Room for Line<'_> {
                 OWNER_DEAD => LEFT,
                 _ => return None,
             };
-            if given == LEFT && wish.how == ACQUIRES {
+            if given == LEFT && wish.how & RECOVERS == 0 {
                 return Some(NEWS);
             }
             let taken = self.me.thread.0 | word & SLEEPERS;
@@ -232,17 +273,8 @@ impl Room for Line<'_> {
     }
 
     fn watch<'a>(&'a self, _wish: Wish, watch: &mut Watch<'a>) {
-        // SYNC(mutex-2): pairs with `give`. From here on the owner comes to hand it over, or was gone before, which the
-        // look that follows sees.
-        let before = self.word().fetch_or(SLEEPERS, AcqRel);
-        if before & SLEEPERS == 0 {
+        if self.fair.watch_owner(self.mutex, watch) {
             self.mutex.words.since.store(self.kernel.now(), Relaxed);
-        }
-        match before & !SLEEPERS {
-            // Whoever gave it back may have died since, and told only those who slept: this one does not sleep, but serves.
-            0 | OWNER_DEAD if self.fair.heir().is_none() => watch.word(self.word(), 0),
-            0 | OWNER_DEAD => {}
-            owner => watch.life(Life(owner)),
         }
     }
 
@@ -265,6 +297,8 @@ impl Room for Line<'_> {
         let left = if given == LEFT { OWNER_DEAD } else { 0 };
         let came = self.fair.waiters.life(index).0;
         let _ = self.word().compare_exchange(came | SLEEPERS, left | SLEEPERS, AcqRel, Relaxed);
+        // Until now nobody was served: another of that thread's tasks would have been taken for it.
+        self.fair.waiters.dismiss(index);
         self.serve();
     }
 }

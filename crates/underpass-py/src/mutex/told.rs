@@ -53,7 +53,7 @@ impl Mutex {
         // The scheduler's order is one of priority, too.
         let fairness = if self.inherits_priority() { 2 } else { self.handle.header.parameters[1] };
         let fairness = fairness::name(fairness);
-        let (state, recursive, waiters) = (self.state(), self.is_recursive(), self.handle.waiters());
+        let (state, recursive, waiters) = (self.state(), self.is_recursive(), self.waiters());
         let owner = self.owned();
         MutexStatistics {
             state,

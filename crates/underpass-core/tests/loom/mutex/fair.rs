@@ -6,6 +6,7 @@ use super::*;
 use crate::notification::{until_waiting, waiters};
 
 mod planted;
+mod tasks;
 
 fn guarded(slots: usize) -> Arc<Guarded> {
     let mutex = Mutex::fair(Placed::own(MutexWords::new()), false, waiters(slots), Order::Arrival);

@@ -2,7 +2,7 @@
 
 use underpass_core::Kernel;
 use underpass_core::kernel::Watch;
-use underpass_core::waiters::{Room, Waiters, Wish};
+use underpass_core::waiters::{AWAITS, Room, Waiters, Wish};
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::life::Life;
 use underpass_shm::sync::AtomicU32;
@@ -28,6 +28,10 @@ enum Mistake {
     HandsNothingOn,
     /// Who comes says so before its name is in the word.
     ComesNameless,
+    /// Who hands it to a task has nobody watch that.
+    UnwatchedTask,
+    /// Somebody is served while one returns it: another task of that one's thread is taken for it.
+    ServesTwice,
 }
 
 struct Spoiled {
@@ -75,7 +79,20 @@ impl Spoiled {
     }
 
     fn is_handed(&self) -> bool {
-        self.waiters.granted().next().is_some()
+        let returns = self.waiters.returned().next().is_some() && self.mistake != Mistake::ServesTwice;
+        self.waiters.granted().next().is_some() || returns
+    }
+
+    fn owner(&self) -> u32 {
+        self.word.load(Acquire) & !SLEEPERS
+    }
+
+    /// A task's place.
+    fn seat(&self, kernel: &dyn Kernel) -> usize {
+        let line = Line(self, kernel, sure(kernel.me()).thread.0);
+        let _held = sure(self.waiters.enter(kernel, &line));
+        line.watch(WISH, &mut Watch::new());
+        sure(self.waiters.seat(kernel, &line, Wish { how: AWAITS, ..WISH })).unwrap()
     }
 }
 
@@ -99,6 +116,10 @@ impl Line<'_> {
                 if !mutex.waiters.tell(*kernel, index) {
                     mutex.waiters.dismiss(index);
                 } else if given == 1 {
+                    let task = mutex.waiters.wish(index).how & AWAITS != 0;
+                    if task && mutex.mistake != Mistake::UnwatchedTask {
+                        mutex.waiters.call_one(*kernel);
+                    }
                     return;
                 }
             }
@@ -258,6 +279,57 @@ fn death_of_the_heir(mistake: Mistake) {
     });
 }
 
+/// A task and one who sleeps; the task is handed it, and dies before its loop looks.
+fn death_of_a_task(mistake: Mistake) {
+    explore(move || {
+        let (world, shared) = (World::mortal(), Shared::new(mistake));
+        world.run(3, |kernel| assert!(shared.0.acquire(kernel)));
+        let dying = world.spawn(1, {
+            let shared = shared.clone();
+            move |kernel: &ThreadKernel| -> () {
+                let seat = shared.0.seat(kernel);
+                while !shared.0.waiters.is_granted(seat) {
+                    loom::thread::yield_now();
+                }
+                kernel.die()
+            }
+        });
+        while shared.0.waiters.waiting().count() < 1 {
+            loom::thread::yield_now();
+        }
+        let other = world.spawn(2, {
+            let shared = shared.clone();
+            move |kernel| shared.visit(kernel)
+        });
+        world.until_asleep(1);
+        world.run(3, |kernel| shared.0.release(kernel));
+        assert!(other.join());
+        assert_eq!(dying.end(), None);
+    });
+}
+
+/// Two tasks of a thread; the first returns it while another holds the waiters' lock, and the second comes for it.
+fn returning(mistake: Mistake) {
+    explore(move || {
+        let (world, shared) = (World::new(), Shared::new(mistake));
+        let mutex = &*shared.0;
+        world.run(3, |kernel| assert!(mutex.acquire(kernel)));
+        let [first, second] = world.run(1, |kernel| [(); 2].map(|()| mutex.seat(kernel)));
+        world.run(3, |kernel| mutex.release(kernel));
+        world.run(2, |kernel| {
+            let line = Line(mutex, kernel, 2);
+            let _held = sure(mutex.waiters.enter(kernel, &line));
+            world.run(1, |kernel| mutex.waiters.hand_back(kernel, first));
+            line.serve();
+        });
+        let come = |kernel: &ThreadKernel| mutex.waiters.take(kernel, &Line(mutex, kernel, 1), second).is_some();
+        let came = world.run(1, |kernel| come(kernel));
+        world.run(2, |kernel| drop(mutex.waiters.enter(kernel, &Line(mutex, kernel, 2))));
+        assert!(came || world.run(1, |kernel| come(kernel)));
+        assert_eq!(mutex.owner(), 1, "it was taken from its owner");
+    });
+}
+
 #[test]
 fn test_without_a_mistake() {
     queueing(Mistake::None);
@@ -265,6 +337,20 @@ fn test_without_a_mistake() {
     death_of_a_passer_by(Mistake::None);
     death_of_the_woken(Mistake::None);
     death_of_the_heir(Mistake::None);
+    death_of_a_task(Mistake::None);
+    returning(Mistake::None);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn test_unwatched_task() {
+    death_of_a_task(Mistake::UnwatchedTask);
+}
+
+#[test]
+#[should_panic(expected = "it was taken from its owner")]
+fn test_serves_twice() {
+    returning(Mistake::ServesTwice);
 }
 
 #[test]
