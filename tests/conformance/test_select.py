@@ -211,11 +211,11 @@ def test_what_a_dead_writer_left_is_told_to_one_who_selects(mortals: Processes) 
             select(never.wait, table.reading)
 
     def repair() -> int:
-        place, block = select(never.wait, table.writing)
-        assert place == 1
-        with block as died:
+        done = select(never.wait, table.writing)
+        assert done[0] == 1
+        with done[1] as died:
             assert isinstance(died, OwnerDiedError)
-        return place
+        return done[0]
 
     reader = mortals.start(read)
     reader.until_asleep()
