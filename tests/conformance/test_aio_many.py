@@ -15,7 +15,7 @@ import pytest
 
 from tests.conformance.backends import Processes, Threads
 from tests.conformance.loops import EventLoop, until, until_waiting, waiting
-from underpass import Barrier, ClosedError, Event, Mutex, Queue, Semaphore, aio, process
+from underpass import Barrier, ClosedError, Event, Mutex, Queue, RWLock, Semaphore, aio, process
 
 World = Threads | Processes
 
@@ -132,6 +132,28 @@ def test_a_put_is_selected_with_what_it_puts(loop: EventLoop) -> None:
     loop.run(main)
 
 
+def test_waits_for_something_of_their_own_are_selected(loop: EventLoop) -> None:
+    async def main() -> None:
+        flags, count = aio.Notification(), aio.AtomicInt(5)
+        flags.notify(0b1)
+        chosen: list[Any] = []
+
+        async def choose() -> object:
+            return await aio.select(partial(flags.wait, 0b11, all=True), partial(count.wait, 5))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(into, chosen, choose)
+            await until_waiting(1)
+            flags.notify(0b10)
+        async with anyio.create_task_group() as group:
+            group.start_soon(into, chosen, choose)
+            await until_waiting(1)
+            count.add(1)
+        assert chosen == [(0, 0b11), (1, True)]
+
+    loop.run(main)
+
+
 def test_each_unit_goes_to_one_task_that_selects(loop: EventLoop) -> None:
     async def main() -> None:
         units, stop = aio.Semaphore(0), aio.Event()
@@ -197,7 +219,14 @@ def test_what_cannot_be_waited_for_is_refused() -> None:
             await aio.wait_any(Barrier(2))
         with pytest.raises(ValueError, match="of nothing"):
             await aio.wait_any()
-        for verb in (Mutex().aio.acquire, Semaphore(1).acquire, aio.Once().call, len):
+        for verb in (
+            Mutex().aio.acquire,
+            RWLock().aio.reading,
+            Semaphore(1).aio.holding,
+            Semaphore(1).acquire,
+            aio.Once().call,
+            len,
+        ):
             with pytest.raises(TypeError, match="select"):
                 await aio.select(verb)  # type: ignore[arg-type]
 

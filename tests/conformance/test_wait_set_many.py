@@ -32,7 +32,7 @@ from underpass import (
 from underpass.sync import Latch, SpinLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 World = Threads | Processes
 
@@ -46,7 +46,7 @@ def members() -> Iterator[WaitSet]:
 
 
 @contextlib.contextmanager
-def timer() -> Iterator[int]:
+def timer() -> Generator[int]:
     """A timerfd that does not run: Python has them from 3.13 on."""
     descriptor = ctypes.CDLL(None, use_errno=True).timerfd_create(MONOTONIC, NONBLOCK)
     assert descriptor >= 0

@@ -6,11 +6,14 @@ from types import MethodType
 from typing import Any, Literal, TypeVar, cast, overload
 
 from underpass import waiting
+from underpass.aio.atomic import AtomicInt
 from underpass.aio.attempt import single
 from underpass.aio.condition import Condition
 from underpass.aio.face import Face
 from underpass.aio.mutex import Mutex
+from underpass.aio.notification import Notification
 from underpass.aio.running import reactor
+from underpass.aio.rwlock import RWLock
 from underpass.errors import TimedOut
 from underpass.waiting import WaitSet
 
@@ -18,6 +21,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 T = TypeVar("T")
 W = TypeVar("W")
+
+EVERY_FLAG = (1 << 64) - 1
 
 
 async def wait_any(*what: W) -> list[W]:
@@ -74,10 +79,12 @@ async def select(*operations: Callable[[], Awaitable[Any]]) -> tuple[int, Any]:
     `wait_any` does.
 
     Args:
-        operations: Bound verbs of faces, as in ``select(jobs.get, stop.wait)``, or ``functools.partial`` of a ``put``, with its message.
+        operations: Bound verbs of faces, as in ``select(jobs.get, stop.wait)``, or ``functools.partial`` of one with arguments: a
+            ``put`` with its message, a ``wait`` for some flags, or for a change from a value.
 
     Raises:
-        TypeError: Not a verb of a face whose object can be waited for; or one of a lock, which belongs to the task that waits for it.
+        TypeError: Not a verb of a face whose object can be waited for; or one of a lock, which belongs to the task that waits for
+            it.
         ValueError: Nothing was given.
         Exception: What the operation raised that was tried.
 
@@ -103,15 +110,23 @@ def _verb(operation: Callable[[], Awaitable[Any]]) -> tuple[Any, Callable[[], An
     """Return what a face's verb waits for, and the verb of its object."""
     bound: Any = operation.func if isinstance(operation, partial) else operation
     face = bound.__self__ if isinstance(bound, MethodType) else None
-    if not isinstance(face, Face) or isinstance(face, (Mutex, Condition)):
+    if not isinstance(face, Face) or isinstance(face, (Mutex, Condition, RWLock)) or bound.__name__ == "holding":
         raise TypeError(
             f"{operation!r} is no verb of an object in underpass.aio that can be selected: pass jobs.get, stop.wait"
         )
     plain, name = _plain(face), cast("str", bound.__name__)
-    what, verb = plain.room if name == "put" else plain, getattr(plain, name)
-    if isinstance(operation, partial):
-        return what, partial(verb, *operation.args, **operation.keywords)
-    return what, verb
+    verb = getattr(plain, name)
+    if not isinstance(operation, partial):
+        return plain.room if name == "put" else plain, verb
+    arguments, keywords = operation.args, operation.keywords
+    if name == "wait" and isinstance(face, AtomicInt):
+        what = plain.change_from(*arguments, **keywords)
+    elif name == "wait" and isinstance(face, Notification) and (arguments or keywords):
+        wish = {key: value for key, value in keywords.items() if key != "consume"}
+        what = plain.flags(*arguments, **wish) if arguments or "bits" in wish else plain.flags(EVERY_FLAG, **wish)
+    else:
+        what = plain.room if name == "put" else plain
+    return what, partial(verb, *arguments, **keywords)
 
 
 async def _wait(what: list[Any], attempt: Callable[[], T]) -> T:
