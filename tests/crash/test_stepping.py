@@ -101,6 +101,23 @@ def test_planted_heir_of_a_lent_mutex_is_found() -> None:
 
 
 @needs_stepper
+@needs_planted
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        ("unwatched reader", "RWLock.reading, asleep, readers first, waiter"),
+        pytest.param(
+            "units of the dead", "Semaphore.acquire of a task, leased, handed one, waiter", marks=pytest.mark.deep
+        ),
+    ],
+)
+def test_planted_faults_of_whoever_waits_behind_the_dead_are_found(fault: str, line: str) -> None:
+    code, told = deaths(fault, "--only", line, module="tests.crash.stepping.planted")
+    assert code == 1, told
+    assert f"FAILED {line}" in told
+
+
+@needs_stepper
 @pytest.mark.deep
 def test_every_death() -> None:
     code, told = deaths("--markdown")

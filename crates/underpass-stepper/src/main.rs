@@ -10,7 +10,7 @@
 //! changes                     changes K …                                  those after which something was seen to have changed
 //! step PID K                  ready · then: at ADDRESS same | at ADDRESS other | returned | died     after K of the trace's instructions
 //! kill PID                    done                                         and has been waited for
-//! stop PID                    done                                         let go, but stopped as by SIGSTOP
+//! signal PID NUMBER           done                                         let go, with that signal: SIGSTOP stops it there
 //! go PID                      done                                         let go
 //! ```
 //! HEAD is the address of the process's robust list, as `get_robust_list` tells it.
@@ -26,6 +26,7 @@ use std::fmt::{Display, Write as _};
 use std::io::{self, BufRead, Write};
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use memory::Memory;
@@ -123,7 +124,10 @@ impl Session {
                 })
             }
             ("kill", []) => Tracee::held(pid).kill().map(done).map_err(Refusal::from),
-            ("stop", []) => Tracee::held(pid).release(Some(nix::sys::signal::SIGSTOP)).map(done).map_err(Refusal::from),
+            ("signal", [number]) => {
+                let signal = i32::try_from(*number).ok().and_then(|number| Signal::try_from(number).ok());
+                Tracee::held(pid).release(Some(signal.ok_or_else(nonsense)?)).map(done).map_err(Refusal::from)
+            }
             ("go", []) => Tracee::held(pid).release(None).map(done).map_err(Refusal::from),
             _ => Err(nonsense()),
         }

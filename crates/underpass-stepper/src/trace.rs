@@ -150,6 +150,7 @@ impl Trace {
             loop {
                 let Some(address) = tracee.run()? else { return Ok(Reached::Died) };
                 if end.is_reached(tracee, address)? {
+                    tracee.pull_all()?;
                     return Ok(Reached::Returned);
                 }
                 if address == wanted && left == 0 {

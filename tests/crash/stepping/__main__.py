@@ -15,11 +15,13 @@ import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
+from tests.crash.stepping.middles import INTERRUPTED, Forked, Stopped
 from tests.crash.stepping.operation import AnyOperation, Company
 from tests.crash.stepping.report import as_markdown, as_table
 from tests.crash.stepping.scenario import Failure, Report, Scenario
@@ -27,6 +29,7 @@ from tests.crash.stepping.table import OPERATIONS
 from underpass import Semaphore, Space, TimedOut, _core
 
 HOUSEKEEPING = {".lives"}
+INFLICTIONS: dict[str, type[Scenario]] = {"death": Scenario, "stop": Stopped, "fork": Forked}
 # Deaths that are drawn of a scenario at once: to prepare one takes as long as some thirty of them.
 HANDFUL = 4
 
@@ -77,15 +80,13 @@ def drawn(
 def run(
     scenario: tuple[AnyOperation, Company],
     far: list[Fraction] | None,
-    check: Callable[[], None],
+    prepare: Callable[[AnyOperation, Company], Scenario],
     progress: Callable[[int, int], None],
-    *,
-    every: bool,
 ) -> Report:
-    """Kill in one scenario: everywhere, or as far into it as was drawn."""
+    """Inflict it in one scenario: everywhere, or as far into it as was drawn."""
     operation, company = scenario
     try:
-        prepared = Scenario(operation, company, check, every=every)
+        prepared = prepare(operation, company)
     except AssertionError as error:
         failure = Failure(f"{operation}, {company.value}", "all", f"not one death is needed: {error}")
         return Report(operation, company, 0, failures=[failure])
@@ -107,6 +108,9 @@ def main() -> int:
     parser.add_argument(
         "--every", action="store_true", help="at each instruction, not only before and after what others can tell of"
     )
+    parser.add_argument(
+        "--inflict", choices=INFLICTIONS, default="death", help="what happens there, where it is not death (middles.py)"
+    )
     parser.add_argument("--markdown", action="store_true", help="print the table as CAVEATS has it")
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the processor to stay on")
     arguments = parser.parse_args()
@@ -118,6 +122,7 @@ def main() -> int:
         for operation in OPERATIONS[number - 1 :: parts]
         for company in operation.companies()
         if arguments.only in f"{operation}, {company.value}"
+        and (arguments.inflict == "death" or str(operation) in INTERRUPTED)
     ]
     draws = None
     if arguments.draw is not None:
@@ -135,9 +140,8 @@ def main() -> int:
                 run(
                     (operation, company),
                     far,
-                    check,
+                    partial(INFLICTIONS[arguments.inflict], check_space=check, every=arguments.every),
                     lambda done, total, task=task: progress.update(task, completed=done, total=total),
-                    every=arguments.every,
                 )
             )
             progress.remove_task(task)

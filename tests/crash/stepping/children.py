@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -20,9 +21,12 @@ unscaled = False
 # The system calls that the library sleeps in: futex_waitv, epoll_pwait2, ppoll, and futex, on two architectures, to lock one that lends.
 SLEEPS = re.compile(rb"(449|441|271) |(202|98) 0x[0-9a-f]+ 0xd ")
 PAGE = 4096
+# How long others are given, in looks at them, where nothing is decided by how far they come.
+LOOKS = 400
 # Nobody outlives who started it.
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
+HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 
 class Hang(AssertionError):
@@ -52,9 +56,14 @@ class Child:
         self._page = mmap.mmap(-1, PAGE)
         self._status: int | None = None
         sys.stdout.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
+        self._pid = os.fork()
+        if self._pid == 0:
             self._run(body)
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._pid
 
     def _run(self, body: Callable[[], object]) -> None:
         code = 1
@@ -103,6 +112,11 @@ class Child:
         except (FileNotFoundError, ProcessLookupError):
             return False
 
+    def give_time(self) -> None:
+        """Wait until it has ended or sleeps, or has had some time: who waits in Python's words is not seen to sleep."""
+        looks = iter(range(LOOKS))
+        until(lambda: self.ended or self.asleep or next(looks, None) is None, "time stands still")
+
     def until_asleep(self) -> None:
         """Wait until it sleeps inside the library."""
         until(lambda: self.asleep or self.ended, f"the {self.role} does not fall asleep")
@@ -132,6 +146,84 @@ class Child:
         """End it, and forget what it said."""
         self.kill()
         self._page.close()
+
+
+class Offspring(Child):
+    """A child that another process forks when it is told to, wherever it is then; it outlives that one.
+
+    It lives in a thread of its own: the one that forked is inside whatever it was inside of, as no thread is in the child of a
+    neighbour's fork.
+    """
+
+    def __init__(self) -> None:
+        self.role = "child of the victim"
+        self._page = mmap.mmap(-1, PAGE)
+        self._born = mmap.mmap(-1, 4)
+
+    def bear(self, body: Callable[[], object]) -> None:
+        """Fork it, in the process that is to be its parent."""
+
+        def live() -> None:
+            try:
+                self._say(repr(body()))
+            except BaseException:  # noqa: BLE001 - the process ends here, and it is told
+                self._say("failed: " + traceback.format_exc()[-PAGE // 2 :])
+
+        if os.fork() == 0:
+            thread = threading.Thread(target=live)
+            self._born[:4] = os.getpid().to_bytes(4, "little")
+            try:
+                thread.start()
+                thread.join()
+            finally:
+                os._exit(0)
+
+    def bear_at(self, signal_number: signal.Signals, body: Callable[[], object]) -> None:
+        """Have it forked at a signal, at once: between two instructions, and not when the interpreter comes to it.
+
+        The parent goes on once the child has done what it does, or sleeps, or takes long.
+        """
+
+        def handle(_number: int) -> None:
+            self.bear(body)
+            self.give_time()
+
+        self._handler = HANDLER(handle)
+        LIBC.signal(ctypes.c_int(signal_number.value), self._handler)
+
+    @property
+    def pid(self) -> int:
+        """0: it is not born."""
+        return int.from_bytes(self._born[:4], "little")
+
+    @property
+    def ended(self) -> bool:
+        return self.said is not None
+
+    @property
+    def asleep(self) -> bool:
+        try:
+            return any(self._sleeps(thread) for thread in Path(f"/proc/{self.pid}/task").iterdir())
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def result(self) -> str:
+        until(lambda: self.ended, f"the {self.role} hangs")
+        told = self.said or ""
+        assert not told.startswith("failed: "), told
+        return told
+
+    def kill(self) -> None:
+        """End it; whoever is its parent by now reaps it."""
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+
+    def close(self) -> None:
+        super().close()
+        self._born.close()
 
 
 class Victim(Child):

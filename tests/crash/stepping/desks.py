@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.crash.stepping.children import Child, until
-from tests.crash.stepping.operation import Operation, Tally
+from tests.crash.stepping.operation import Operation, Tally, nothing
 from tests.crash.stepping.ports import (
     FORGOTTEN,
     NAME,
@@ -274,6 +274,7 @@ SERVERS: list[Operation[Nobody]] = [
         prepare=lambda _: partial(Port.create(NAME).receive, timeout=SOON),
         raises=(TimedOut,),
         again=serve_one,
+        meanwhile=nothing,
         books=names,
         close=gone,
     ),
@@ -284,6 +285,7 @@ SERVERS: list[Operation[Nobody]] = [
         prepare=lambda _: Port.create(NAME).receive_any,
         partner=is_called,
         again=serve_one,
+        meanwhile=nothing,
         books=names,
         close=gone,
     ),
@@ -293,6 +295,7 @@ SERVERS: list[Operation[Nobody]] = [
         world=Nobody,
         prepare=is_notified,
         again=serve_one,
+        meanwhile=nothing,
         books=names,
         close=gone,
     ),
@@ -303,6 +306,7 @@ SERVERS: list[Operation[Nobody]] = [
         prepare=answers_and_waits(SOON),
         raises=(TimedOut,),
         again=serve_one,
+        meanwhile=nothing,
         books=with_answer,
         close=gone,
     ),
@@ -316,6 +320,7 @@ CALLED: list[Operation[Twice]] = [
         prepare=answers_and_waits(None),
         partner=Twice.call,
         again=serve_one,
+        meanwhile=nothing,
         books=with_answer,
         close=gone,
     ),
@@ -328,6 +333,7 @@ HANDED: list[Operation[Handed]] = [
         world=Handed,
         prepare=revokes,
         again=serve_one,
+        meanwhile=nothing,
         books=with_answer,
         close=gone,
     ),

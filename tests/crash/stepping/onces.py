@@ -145,7 +145,7 @@ HERE: list[Operation[Once]] = [
         world=Once,
         prepare=lambda once: partial(known(once).call, nothing),
         contend=contend,
-        again=lambda _once: None,
+        again=leave_it,
         books=books,
         # It has begun, and has not come to its end.
         partly=(begun,),
@@ -164,7 +164,7 @@ HERE: list[Operation[Once]] = [
         world=Once,
         prepare=lambda once: partial(known(once).call, fail),
         raises=(FailedError,),
-        again=lambda _once: None,
+        again=leave_it,
         books=books,
         partly=(begun,),
     ),
@@ -174,7 +174,7 @@ HERE: list[Operation[Once]] = [
         world=Once,
         prepare=lambda once: known(once).running().__enter__,
         contend=contend,
-        again=lambda _once: None,
+        again=leave_it,
         books=books,
     ),
     Operation(
@@ -183,7 +183,7 @@ HERE: list[Operation[Once]] = [
         world=left_by_the_dead,
         prepare=lambda once: known(once).running().__enter__,
         contend=contend,
-        again=lambda _once: None,
+        again=leave_it,
         books=books,
     ),
     *(
@@ -194,7 +194,7 @@ HERE: list[Operation[Once]] = [
             prepare=prepare,
             wait=take_part,
             due=has_to_go,
-            again=lambda _once: None,
+            again=leave_it,
             books=books,
         )
         for verb, prepare in (("running, left", leave), ("running, left by an exception", leave_by_an_exception))

@@ -41,6 +41,8 @@ class Operation(Generic[W]):
     again: Callable[[W], object]
     # Run by the survivor at last: what is there, with what the contender says it added and took.
     books: Callable[[W, Tally], object]
+    # Run by another while the victim lives, inside it (middles.py): if it is not what a survivor does.
+    meanwhile: Callable[[W], object] | None = None
     # Between nothing and all of it: what else the operation may have done, completely.
     partly: tuple[Callable[[W], object], ...] = ()
     # The operation ends with this.

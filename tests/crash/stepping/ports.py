@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.crash.stepping.children import Child, until
-from tests.crash.stepping.operation import Operation, Tally
+from tests.crash.stepping.operation import Operation, Tally, nothing
 from underpass import CallAbortedError, Gate, NotFoundError, PeerDiedError, Port, Semaphore, Space
 
 NAME = "desk"
@@ -204,6 +204,7 @@ SERVERS: list[Operation[Nobody]] = [
         world=Nobody,
         prepare=creates,
         again=serve_one,
+        meanwhile=nothing,
         books=names,
         close=gone,
     ),
@@ -213,6 +214,7 @@ SERVERS: list[Operation[Nobody]] = [
         world=Nobody,
         prepare=takes_over,
         again=serve_one,
+        meanwhile=nothing,
         books=names,
         close=gone,
     ),
@@ -224,6 +226,7 @@ SERVERS: list[Operation[Nobody]] = [
         # Wakes the victim, and is told when that one dies.
         partner=is_called,
         again=serve_one,
+        meanwhile=nothing,
         books=names,
         close=gone,
     ),
@@ -233,6 +236,7 @@ SERVERS: list[Operation[Nobody]] = [
         world=Nobody,
         prepare=lambda _: Port.create(NAME).fileno,
         again=serve_one,
+        meanwhile=nothing,
         books=names,
         close=gone,
     ),
@@ -242,6 +246,7 @@ SERVERS: list[Operation[Nobody]] = [
         world=expected,
         prepare=reply,
         again=serve_one,
+        meanwhile=nothing,
         books=with_answer,
         close=gone,
     ),
@@ -251,6 +256,7 @@ SERVERS: list[Operation[Nobody]] = [
         world=Nobody,
         prepare=closes,
         again=serve_one,
+        meanwhile=nothing,
         books=names,
         close=gone,
     ),

@@ -6,7 +6,7 @@ and after it, before the first instruction and before the last. `test_stepping_e
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tests.crash.stepping.death import AfterStage, Asleep, AtInstruction, End, Traced, die
@@ -63,8 +63,8 @@ class Scenario:
         self._check_space = check_space
         # What a part of the operation leads to, each by its number: 0 for nothing of it.
         self.explained: dict[str, int] = {}
-        for number, stage in enumerate([nothing, *operation.partly, None]):
-            self.explained.setdefault(self._die(AfterStage(stage)), number)
+        for number, books in enumerate(self._explain()):
+            self.explained.setdefault(books, number)
         traced = Traced(self._stepper, library(_core.__file__))
         self._die(traced)
         self.instructions = traced.instructions
@@ -75,6 +75,15 @@ class Scenario:
 
     def __str__(self) -> str:
         return f"{self.operation}, {self.company.value}"
+
+    def _explain(self) -> Iterator[str]:
+        """Have the whole operation done, each part of it, or nothing; what that leads to."""
+        for stage in [nothing, *self.operation.partly, None]:
+            yield self._die(AfterStage(stage))
+
+    def _inflict(self, count: int | None) -> str:
+        """Kill after so many instructions; None: in its sleep."""
+        return self._die(Asleep() if count is None else AtInstruction(self._stepper, count))
 
     def _die(self, end: End) -> str:
         found = die(self.operation, self.company, end)
@@ -88,7 +97,7 @@ class Scenario:
         for count in ends:
             report.deaths += 1
             try:
-                books = self._die(Asleep() if count is None else AtInstruction(self._stepper, count))
+                books = self._inflict(count)
             except AssertionError as error:
                 report.failures.append(Failure(str(self), str(count), str(error)))
                 # It may have left anything.

@@ -2,6 +2,7 @@
 
 import ctypes
 import select
+import signal
 import subprocess
 from pathlib import Path
 
@@ -62,7 +63,11 @@ class Stepper:
 
     def stop(self, pid: int) -> None:
         """Let it go, stopped as by SIGSTOP."""
-        self._do(f"stop {pid}")
+        self.signal(pid, signal.SIGSTOP)
+
+    def signal(self, pid: int, number: signal.Signals) -> None:
+        """Let it go, with a signal that it gets where it is held."""
+        self._do(f"signal {pid} {number.value}")
 
     @property
     def answered(self) -> bool:
