@@ -17,6 +17,10 @@ use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 /// Bytes of a file's name that are kept: its end.
 pub const FILE: usize = FILE_WORDS * size_of::<u64>();
 
+/// Objects begin and find tenures. In loom beside no object: they decide nothing, and would double its schedules; it looks at
+/// them alone.
+pub const TOLD: bool = !cfg!(loom);
+
 /// Where and when a thread took an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Site {

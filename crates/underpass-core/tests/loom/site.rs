@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use loom::thread;
-use underpass_core::site::Site;
-use underpass_shm::layout::site::{OWN, SiteWords, WRITING};
+use underpass_core::site::{Site, Tenure};
+use underpass_shm::layout::site::{FILE_WORDS, OWN, SiteWords, TenureWords, WRITING};
 use underpass_shm::life::Life;
-use underpass_shm::sync::Ordering::{Relaxed, Release};
+use underpass_shm::sync::AtomicU64;
+use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
 use crate::kernel::explore;
 
@@ -76,4 +77,47 @@ fn note_unannounced(site: &Site, words: &SiteWords, thread: Life) {
 #[should_panic(expected = "torn")]
 fn test_planted_a_site_that_is_written_unannounced_is_told_torn() {
     explore(|| assert!(told(note_unannounced).is_none_or(is_whole), "torn"));
+}
+
+/// Two that have one place, one after the other, as readers of a lock have: of the first it was found when it had come, the
+/// second writes down that itself. Who looks is told of nobody the tenure of the other.
+fn told_of_the_one_in_place(come: fn(&AtomicU64, &TenureWords<FILE_WORDS>)) {
+    let (place, tenure) = (Arc::new(AtomicU64::new(1)), Arc::new(TenureWords::new()));
+    Tenure::found(&tenure, 1);
+    let next = {
+        let (place, tenure) = (place.clone(), tenure.clone());
+        thread::spawn(move || {
+            place.store(0, Release);
+            come(&place, &tenure);
+            tenures()[1].write(&tenure);
+        })
+    };
+    let reader = place.load(Acquire);
+    let told = Tenure::of(&tenure);
+    if reader != 0 && place.load(Relaxed) == reader {
+        assert!(told.since.is_none_or(|since| since == reader), "another's");
+        assert!(told.site.is_none_or(|site| (reader, site) == (2, tenures()[1])), "another's");
+    }
+    next.join().expect("a reader");
+}
+
+#[test]
+fn test_nobody_is_told_the_tenure_of_the_one_before() {
+    explore(|| {
+        told_of_the_one_in_place(|place, tenure| {
+            Tenure::begin(tenure);
+            place.store(2, Release);
+        });
+    });
+}
+
+#[test]
+#[should_panic(expected = "another's")]
+fn test_planted_a_tenure_that_begins_too_late_is_told_of_the_wrong_one() {
+    explore(|| {
+        told_of_the_one_in_place(|place, tenure| {
+            place.store(2, Release);
+            Tenure::begin(tenure);
+        });
+    });
 }

@@ -9,7 +9,7 @@ use underpass_shm::sync::AtomicU32;
 use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
 use crate::kernel::Watch;
-use crate::site::{Site, Tenure};
+use crate::site::{Site, TOLD, Tenure};
 
 /// The entries of one semaphore, and how many of them were ever used.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +53,7 @@ impl<'a> Roster<'a> {
     /// The one store that takes a unit, or gives it back.
     pub fn set(self, entry: usize, count: u32) {
         if let (Some(entry), Some(tenure)) = (self.entries.get(entry), self.tenures.get(entry)) {
-            if entry.count.load(Relaxed) == 0 {
+            if TOLD && entry.count.load(Relaxed) == 0 {
                 Tenure::begin(tenure);
             }
             entry.count.store(count, Release);
@@ -73,7 +73,7 @@ impl<'a> Roster<'a> {
 
     /// One comes to wait for those who hold some.
     pub fn found(self, now: u64) {
-        let holding = self.used().zip(self.tenures.iter()).filter(|(entry, _)| entry.count.load(Relaxed) > 0);
+        let holding = self.used().zip(self.tenures.iter()).filter(|(entry, _)| TOLD && entry.count.load(Relaxed) > 0);
         holding.for_each(|(_, tenure)| Tenure::found(tenure, now));
     }
 

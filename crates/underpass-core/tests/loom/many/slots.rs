@@ -14,6 +14,7 @@ use underpass_shm::layout::waiters::{SlotWords, WaitersWords};
 use underpass_shm::place::PlacedSlice;
 
 use super::*;
+use crate::semaphore::leased::tenures;
 
 /// The flag that a direct waiter takes, and another.
 const TAKEN: u64 = 1;

@@ -8,6 +8,7 @@ use underpass_shm::layout::semaphore::{FairWords, HOLDERS, HolderWords, LeasedWo
 use underpass_shm::place::PlacedSlice;
 
 use super::*;
+use crate::semaphore::leased::tenures;
 
 fn semaphore(slots: usize) -> Arc<Fair> {
     Arc::new(Fair::new(Placed::own(FairWords::new(0)), waiters(slots), MOST, false, Order::Arrival))
