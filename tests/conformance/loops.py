@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import uvloop
 
-from tests.conformance.backends import PATIENCE
+from tests.conformance.backends import PATIENCE, Actor, Flag, Processes, Threads
+from underpass import BrokenBarrierError, ClosedError, ResetError
 from underpass.aio import running
 
 T = TypeVar("T")
@@ -39,6 +40,26 @@ def waiting() -> int:
     """How many tasks of this loop wait for objects."""
     here = running.reactor()
     return here.waiting + sum(seat.waiting for seat in here.seats.values())
+
+
+def later(world: Threads | Processes, do: Callable[[], T]) -> tuple[Flag, Actor[T]]:
+    """One that does it when it is told to, started before the loop: a fork of a running one is in it."""
+    go = world.flag()
+
+    def act() -> T:
+        go.wait()
+        return do()
+
+    return go, world.start(act)
+
+
+async def ended(verb: Callable[[], Awaitable[object]], into: list[Any], name: object = None) -> None:
+    """Note that a verb of that name returned, or without one what it returned; or how it ended."""
+    try:
+        returned = await verb()
+        into.append(returned if name is None else name)
+    except (BrokenBarrierError, ResetError, ClosedError) as error:
+        into.append(type(error))
 
 
 async def until(condition: Callable[[], object], what: str = "the condition") -> None:

@@ -54,8 +54,7 @@ def test_tasks_are_notified_in_the_order_in_which_they_came(loop: EventLoop, *, 
     loop.run(main)
 
 
-def test_tasks_and_threads_are_notified_in_turn(loop: EventLoop) -> None:
-    world = Threads()
+def test_tasks_and_threads_are_notified_in_turn(loop: EventLoop, threads: Threads) -> None:
     condition = Condition()
 
     async def main() -> None:
@@ -66,14 +65,13 @@ def test_tasks_and_threads_are_notified_in_turn(loop: EventLoop) -> None:
                 group.start_soon(wait_under, condition, log, f"task {number}")
                 await until(lambda number=number: condition.statistics().n_waiting == 2 * number + 1)
                 name = f"thread {number}"
-                actors.append(world.start(wait_as_thread, condition, lambda name=name: log.append(name)))
+                actors.append(threads.start(wait_as_thread, condition, lambda name=name: log.append(name)))
                 await until(lambda number=number: condition.statistics().n_waiting == 2 * number + 2)
             assert condition.notify_all() == 6
         await until(lambda: len(log) == 6)
         assert log == [f"{kind} {number}" for number in range(3) for kind in ("task", "thread")]
 
     loop.run(main)
-    world.close()
 
 
 def test_another_thread_or_process_notifies_under_the_mutex(loop: EventLoop, world: World) -> None:
@@ -241,9 +239,10 @@ def test_notified_or_cancelled_and_then_another_is_notified(loop: EventLoop, fir
     loop.run(main)
 
 
-def test_a_process_that_dies_with_the_turn_leaves_it_to_the_next(loop: EventLoop) -> None:
-    world = Processes()
-    condition, ready, never = Condition(), world.flag(), world.flag()
+def test_a_process_that_dies_with_the_turn_leaves_it_to_the_next(
+    loop: EventLoop, processes: Processes, threads: Threads
+) -> None:
+    condition, ready, never = Condition(), processes.flag(), processes.flag()
 
     def other() -> None:
         async def wait() -> None:
@@ -256,9 +255,8 @@ def test_a_process_that_dies_with_the_turn_leaves_it_to_the_next(loop: EventLoop
 
         loop.run(wait)
 
-    first = world.start(other)
+    first = processes.start(other)
     ready.wait()
-    threads = Threads()
     log: list[object] = []
     sleeper = threads.start(wait_as_thread, condition, lambda: log.append("thread"))
     until_blocking(lambda: condition.statistics().n_waiting == 2)
@@ -278,14 +276,11 @@ def test_a_process_that_dies_with_the_turn_leaves_it_to_the_next(loop: EventLoop
 
     loop.run(main)
     assert sleeper.result() is None
-    world.close()
-    threads.close()
     Space.default().sweep()
 
 
-def test_the_death_of_an_owner_is_told_to_tasks_that_wait(loop: EventLoop) -> None:
-    world = Processes()
-    condition, go, held, never = Condition(), world.flag(), world.flag(), world.flag()
+def test_the_death_of_an_owner_is_told_to_tasks_that_wait(loop: EventLoop, processes: Processes) -> None:
+    condition, go, held, never = Condition(), processes.flag(), processes.flag(), processes.flag()
 
     def partner() -> None:
         go.wait()
@@ -293,7 +288,7 @@ def test_the_death_of_an_owner_is_told_to_tasks_that_wait(loop: EventLoop) -> No
         held.raise_()
         never.wait()
 
-    actor = world.start(partner)
+    actor = processes.start(partner)
 
     async def main() -> None:
         told: list[int] = []
@@ -318,7 +313,6 @@ def test_the_death_of_an_owner_is_told_to_tasks_that_wait(loop: EventLoop) -> No
         assert waiting() == 0
 
     loop.run(main)
-    world.close()
     Space.default().sweep()
 
 

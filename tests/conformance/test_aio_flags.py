@@ -1,36 +1,17 @@
 """Tasks that wait for flags and events are given them in the instant of the change, beside threads and processes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from tests.conformance.backends import Actor, Processes, Threads
-from tests.conformance.loops import EventLoop, until, until_waiting, waiting
+from tests.conformance.backends import Processes, Threads
+from tests.conformance.loops import EventLoop, ended, later, until, until_waiting, waiting
 from underpass import ClosedError, Event, Notification, Space, aio
 
 World = Threads | Processes
-
-
-def later(world: World, do: Callable[[], Any]) -> tuple[Any, Actor[Any]]:
-    """One that does it when it is told to, started before the loop: a fork of a running one is in it."""
-    go = world.flag()
-
-    def act() -> Any:
-        go.wait()
-        return do()
-
-    return go, world.start(act)
-
-
-async def ended(verb: Callable[[], Awaitable[object]], into: list[Any]) -> None:
-    """Note what a verb returned, or how it ended."""
-    try:
-        into.append(await verb())
-    except ClosedError as error:
-        into.append(type(error))
 
 
 def test_an_event_that_is_set_and_cleared_at_once_lets_all_tasks_go(loop: EventLoop, world: World) -> None:
@@ -160,9 +141,10 @@ def test_what_a_cancelled_task_only_looked_at_is_not_set_again(loop: EventLoop) 
 
 
 @pytest.mark.parametrize("survivor", ["process", "task"])
-def test_flags_of_a_task_whose_process_is_killed_are_given_to_others(loop: EventLoop, survivor: str) -> None:
-    world = Processes()
-    news, ready, entered = Notification(), world.flag(), world.flag()
+def test_flags_of_a_task_whose_process_is_killed_are_given_to_others(
+    loop: EventLoop, survivor: str, processes: Processes
+) -> None:
+    news, ready, entered = Notification(), processes.flag(), processes.flag()
 
     def other() -> None:
         async def wait() -> None:
@@ -175,8 +157,8 @@ def test_flags_of_a_task_whose_process_is_killed_are_given_to_others(loop: Event
 
         loop.run(wait)
 
-    first = world.start(other)
-    go, sleeper = later(world, lambda: news.wait(0b01))
+    first = processes.start(other)
+    go, sleeper = later(processes, lambda: news.wait(0b01))
     ready.wait()
 
     async def main() -> None:
@@ -202,7 +184,6 @@ def test_flags_of_a_task_whose_process_is_killed_are_given_to_others(loop: Event
     loop.run(main)
     if survivor == "task":
         sleeper.abandon()
-    world.close()
     Space.default().sweep()
 
 

@@ -153,9 +153,10 @@ def test_a_task_waits_for_another_thread_or_process_that_runs_it(loop: EventLoop
 
 
 @pytest.mark.parametrize("runner", ["thread", "task"])
-def test_if_the_runner_dies_a_task_runs_it_at_once_and_knows(loop: EventLoop, runner: str) -> None:
-    world = Processes()
-    once, begun, never = Once(), world.flag(), world.flag()
+def test_if_the_runner_dies_a_task_runs_it_at_once_and_knows(
+    loop: EventLoop, runner: str, processes: Processes
+) -> None:
+    once, begun, never = Once(), processes.flag(), processes.flag()
 
     def run() -> None:
         begun.raise_()
@@ -164,7 +165,7 @@ def test_if_the_runner_dies_a_task_runs_it_at_once_and_knows(loop: EventLoop, ru
     async def run_in_a_task() -> None:
         await once.aio.call(run)
 
-    actor = world.start(once.call, run) if runner == "thread" else world.start(loop.run, run_in_a_task)
+    actor = processes.start(once.call, run) if runner == "thread" else processes.start(loop.run, run_in_a_task)
     begun.wait()
     runs = AtomicInt()
 
@@ -186,13 +187,11 @@ def test_if_the_runner_dies_a_task_runs_it_at_once_and_knows(loop: EventLoop, ru
     assert loop.run(main) == [actor.pid, None]
     assert runs.load() == 1
     assert once.done
-    world.close()
     Space.default().sweep()
 
 
-def test_a_thread_runs_it_when_the_process_of_a_task_dies() -> None:
-    world = Processes()
-    once, begun, never = Once(), world.flag(), world.flag()
+def test_a_thread_runs_it_when_the_process_of_a_task_dies(processes: Processes) -> None:
+    once, begun, never = Once(), processes.flag(), processes.flag()
 
     def run() -> None:
         begun.raise_()
@@ -201,26 +200,24 @@ def test_a_thread_runs_it_when_the_process_of_a_task_dies() -> None:
     async def run_in_a_task() -> None:
         await once.aio.call(run)
 
-    actor = world.start(EventLoop("asyncio").run, run_in_a_task)
+    actor = processes.start(EventLoop("asyncio").run, run_in_a_task)
     begun.wait()
     threads = Threads()
     next_one = threads.start(once.call, int)
     next_one.until_asleep()
     actor.kill()
     assert next_one.result() is True
-    world.close()
     Space.default().sweep()
 
 
-def test_a_handle_that_is_closed_ends_the_wait(loop: EventLoop) -> None:
-    world = Threads()
-    once, begun, go = Once(), world.flag(), world.flag()
+def test_a_handle_that_is_closed_ends_the_wait(loop: EventLoop, threads: Threads) -> None:
+    once, begun, go = Once(), threads.flag(), threads.flag()
 
     def run() -> None:
         begun.raise_()
         go.wait()
 
-    actor = world.start(once.call, run)
+    actor = threads.start(once.call, run)
     begun.wait()
 
     async def main() -> None:
@@ -236,7 +233,6 @@ def test_a_handle_that_is_closed_ends_the_wait(loop: EventLoop) -> None:
     loop.run(main)
     go.raise_()
     assert actor.result() is True
-    world.close()
 
 
 def test_it_is_ready_for_wait_sets_when_it_is_done_or_nobody_runs_it(world: World) -> None:

@@ -139,8 +139,8 @@ def test_a_task_that_waits_to_write_is_in_line_for_all(
     loop.run(main)
 
 
-def test_tasks_and_threads_go_in_the_order_in_which_they_came(loop: EventLoop) -> None:
-    world, lock = Threads(), RWLock(prefer="arrival")
+def test_tasks_and_threads_go_in_the_order_in_which_they_came(loop: EventLoop, threads: Threads) -> None:
+    lock = RWLock(prefer="arrival")
     went: list[str] = []
 
     def write(name: str) -> None:
@@ -152,19 +152,18 @@ def test_tasks_and_threads_go_in_the_order_in_which_they_came(loop: EventLoop) -
             went.append(name)
 
     async def main() -> None:
-        holder = Inside(world, lock.writing)
+        holder = Inside(threads, lock.writing)
         async with anyio.create_task_group() as group:
             for turn in range(3):
                 group.start_soon(write_as_task, f"task {turn}")
                 await until_waiting(turn + 1)
-                actor = world.start(write, f"thread {turn}")
+                actor = threads.start(write, f"thread {turn}")
                 await until(lambda actor=actor: actor.asleep)
             holder.leave()
         await until(lambda: len(went) == 6)
         assert went == [f"{kind} {turn}" for turn in range(3) for kind in ("task", "thread")]
 
     loop.run(main)
-    world.close()
 
 
 def test_a_task_that_is_cancelled_while_it_waits_to_write_lets_readers_in(loop: EventLoop, world: World) -> None:

@@ -5,7 +5,7 @@
 
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from tests.conformance.backends import Actor, Processes, Threads
 from tests.conformance.backends import until as until_blocking
-from tests.conformance.loops import EventLoop, until, until_waiting, waiting
+from tests.conformance.loops import EventLoop, ended, until, until_waiting, waiting
 from underpass import (
     AtomicInt,
     Barrier,
@@ -36,15 +36,6 @@ World = Threads | Processes
 SLOTS = 4095
 
 
-async def ended(verb: Callable[[], Awaitable[object]], into: list[object], name: object = None) -> None:
-    """Note what a verb returns, or how it ends."""
-    try:
-        returned = await verb()
-        into.append(returned if name is None else name)
-    except (BrokenBarrierError, ResetError, ClosedError) as error:
-        into.append(type(error))
-
-
 # ── an atomic integer ──────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_change_lets_go_who_wait_for_it_and_no_others(loop: EventLoop) -> None:
     async def main() -> None:
@@ -62,8 +53,7 @@ def test_a_change_lets_go_who_wait_for_it_and_no_others(loop: EventLoop) -> None
     loop.run(main)
 
 
-def test_wake_lets_tasks_and_threads_go_in_the_order_in_which_they_came(loop: EventLoop) -> None:
-    world = Threads()
+def test_wake_lets_tasks_and_threads_go_in_the_order_in_which_they_came(loop: EventLoop, threads: Threads) -> None:
     number = AtomicInt()
 
     async def main() -> None:
@@ -78,7 +68,7 @@ def test_wake_lets_tasks_and_threads_go_in_the_order_in_which_they_came(loop: Ev
             for turn in range(3):
                 group.start_soon(ended, lambda: number.aio.wait(0), went, f"task {turn}")
                 await until_waiting(turn + 1)
-                actors.append(world.start(wait, f"thread {turn}"))
+                actors.append(threads.start(wait, f"thread {turn}"))
                 await until(lambda: actors[-1].asleep)
             for turn in range(6):
                 assert number.wake() == 1
@@ -88,7 +78,6 @@ def test_wake_lets_tasks_and_threads_go_in_the_order_in_which_they_came(loop: Ev
         assert number.load() == 0
 
     loop.run(main)
-    world.close()
 
 
 def test_a_task_that_is_cancelled_after_it_was_chosen_leaves_it_to_the_next(loop: EventLoop, world: World) -> None:
@@ -121,9 +110,10 @@ def test_a_task_that_is_cancelled_after_it_was_chosen_leaves_it_to_the_next(loop
     loop.run(main)
 
 
-def test_a_process_that_dies_with_a_task_that_was_chosen_leaves_it_to_the_next(loop: EventLoop) -> None:
-    world = Processes()
-    number, ready, entered = AtomicInt(), world.flag(), world.flag()
+def test_a_process_that_dies_with_a_task_that_was_chosen_leaves_it_to_the_next(
+    loop: EventLoop, processes: Processes
+) -> None:
+    number, ready, entered = AtomicInt(), processes.flag(), processes.flag()
 
     def other() -> None:
         async def wait() -> None:
@@ -136,9 +126,9 @@ def test_a_process_that_dies_with_a_task_that_was_chosen_leaves_it_to_the_next(l
 
         loop.run(wait)
 
-    first = world.start(other)
+    first = processes.start(other)
     ready.wait()
-    sleeper = world.start(number.wait, 0)
+    sleeper = processes.start(number.wait, 0)
     sleeper.until_asleep()
 
     async def main() -> None:
@@ -157,20 +147,18 @@ def test_a_process_that_dies_with_a_task_that_was_chosen_leaves_it_to_the_next(l
 
     loop.run(main)
     assert sleeper.result() is True
-    world.close()
     Space.default().sweep()
 
 
-def test_a_task_goes_on_when_the_changer_dies_before_it_tells(loop: EventLoop) -> None:
-    world = Processes()
-    number, go = AtomicInt(), world.flag()
+def test_a_task_goes_on_when_the_changer_dies_before_it_tells(loop: EventLoop, processes: Processes) -> None:
+    number, go = AtomicInt(), processes.flag()
 
     def change_and_die() -> None:
         go.wait()
         number.add(1)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    actor = world.start(change_and_die)
+    actor = processes.start(change_and_die)
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
@@ -180,7 +168,6 @@ def test_a_task_goes_on_when_the_changer_dies_before_it_tells(loop: EventLoop) -
 
     loop.run(main)
     actor.die()
-    world.close()
 
 
 def test_more_tasks_than_places_wait_all_the_same() -> None:
@@ -394,9 +381,10 @@ def test_a_thread_whose_time_runs_out_breaks_it_for_tasks(loop: EventLoop) -> No
 
 
 @pytest.mark.parametrize("role", ["waits", "has joined"])
-def test_the_death_of_a_party_is_told_to_tasks_and_threads_at_once(loop: EventLoop, role: str) -> None:
-    world = Processes()
-    barrier, ready, never = Barrier(4), world.flag(), world.flag()
+def test_the_death_of_a_party_is_told_to_tasks_and_threads_at_once(
+    loop: EventLoop, role: str, processes: Processes
+) -> None:
+    barrier, ready, never = Barrier(4), processes.flag(), processes.flag()
 
     def partner() -> None:
         if role == "waits":
@@ -405,7 +393,7 @@ def test_the_death_of_a_party_is_told_to_tasks_and_threads_at_once(loop: EventLo
         ready.raise_()
         never.wait()
 
-    actor = world.start(partner)
+    actor = processes.start(partner)
     if role == "waits":
         actor.until_asleep()
     else:
@@ -431,17 +419,15 @@ def test_the_death_of_a_party_is_told_to_tasks_and_threads_at_once(loop: EventLo
 
     loop.run(main)
     assert f"pid {actor.pid}" in str(thread.result())
-    world.close()
 
 
-def test_the_death_of_a_process_whose_task_waits_is_told(loop: EventLoop) -> None:
-    world = Processes()
+def test_the_death_of_a_process_whose_task_waits_is_told(loop: EventLoop, processes: Processes) -> None:
     barrier = Barrier(3)
 
     def other() -> None:
         loop.run(barrier.aio.wait)
 
-    actor = world.start(other)
+    actor = processes.start(other)
     until_blocking(lambda: barrier.n_waiting == 1)
 
     async def main() -> None:
@@ -453,7 +439,6 @@ def test_the_death_of_a_process_whose_task_waits_is_told(loop: EventLoop) -> Non
         assert ends == [BrokenBarrierError]
 
     loop.run(main)
-    world.close()
     Space.default().sweep()
 
 

@@ -5,16 +5,15 @@
 
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from tests.conformance.backends import Actor, Processes, Threads
-from tests.conformance.loops import EventLoop, until, until_waiting, waiting
+from tests.conformance.backends import Processes, Threads
+from tests.conformance.loops import EventLoop, ended, later, until, until_waiting, waiting
 from underpass import AtomicInt, ClosedError, ResetError, Semaphore, Space, WouldBlock, aio
 from underpass.sync import priority
 
@@ -34,30 +33,10 @@ def taken(units: Semaphore) -> Semaphore:
     return units
 
 
-def comer(world: World, units: Semaphore) -> tuple[Any, Actor[bool]]:
-    """One that acquires when it is told to, started before the loop: a fork of a running one is in it."""
-    go = world.flag()
-
-    def come() -> bool:
-        go.wait()
-        return units.acquire()
-
-    return go, world.start(come)
-
-
-async def ended(verb: Callable[[], Awaitable[object]], into: list[Any], name: object) -> None:
-    """Note that a verb returned, or how it ended."""
-    try:
-        await verb()
-        into.append(name)
-    except (ResetError, ClosedError) as error:
-        into.append(type(error))
-
-
 # ── order ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_tasks_threads_and_processes_are_served_in_the_order_in_which_they_came(loop: EventLoop, world: World) -> None:
     units = Semaphore(0, fairness="arrival")
-    others = [comer(world, units) for _ in range(3)]
+    others = [later(world, units.acquire) for _ in range(3)]
 
     async def main() -> None:
         went: list[str] = []
@@ -82,8 +61,8 @@ def test_tasks_threads_and_processes_are_served_in_the_order_in_which_they_came(
     loop.run(main)
 
 
-def test_the_most_urgent_goes_first_and_of_equals_the_longest(loop: EventLoop) -> None:
-    units, world = Semaphore(0, fairness="priority"), Threads()
+def test_the_most_urgent_goes_first_and_of_equals_the_longest(loop: EventLoop, threads: Threads) -> None:
+    units = Semaphore(0, fairness="priority")
 
     async def main() -> None:
         went: list[str] = []
@@ -97,7 +76,7 @@ def test_the_most_urgent_goes_first_and_of_equals_the_longest(loop: EventLoop) -
             group.start_soon(ended, units.aio.acquire, went, "task")
             await until_waiting(1)
             for name, urgency in (("idle", -1), ("equal", 0), ("urgent", 1)):
-                actor = world.start(wait, name, urgency)
+                actor = threads.start(wait, name, urgency)
                 await until(lambda actor=actor: actor.asleep)
             for turn in range(4):
                 units.release()
@@ -105,7 +84,6 @@ def test_the_most_urgent_goes_first_and_of_equals_the_longest(loop: EventLoop) -
         assert went == ["urgent", "task", "equal", "idle"]
 
     loop.run(main)
-    world.close()
 
 
 @HANDED_OVER
@@ -166,15 +144,15 @@ def test_what_need_not_wait_is_taken_at_once_without_a_turn_of_the_loop(loop: Ev
 
 
 @HANDED_OVER
-def test_tasks_and_threads_that_wait_are_counted(loop: EventLoop, kind: str) -> None:
-    units, world = FAIR[kind](), Threads()
+def test_tasks_and_threads_that_wait_are_counted(loop: EventLoop, kind: str, threads: Threads) -> None:
+    units = FAIR[kind]()
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(2):
                 group.start_soon(units.aio.acquire)
             await until_waiting(2)
-            sleeper = world.start(units.acquire)
+            sleeper = threads.start(units.acquire)
             await until(lambda: sleeper.asleep)
             assert units.statistics().waiters == 3
             assert "waiters 3" in repr(units)
@@ -192,7 +170,6 @@ def test_tasks_and_threads_that_wait_are_counted(loop: EventLoop, kind: str) -> 
         assert "waiters" not in repr(units)
 
     loop.run(main)
-    world.close()
 
 
 # ── resets, closing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -246,7 +223,7 @@ def test_a_unit_that_was_handed_to_a_task_that_is_cancelled_goes_to_the_next(
     loop: EventLoop, world: World, kind: str
 ) -> None:
     units = FAIR[kind]()
-    go, actor = comer(world, units)
+    go, actor = later(world, units.acquire)
 
     async def main() -> None:
         went: list[object] = []
@@ -315,9 +292,10 @@ def test_a_unit_that_nobody_has_come_for_is_the_next_ones_who_asks(loop: EventLo
 # ── deaths ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 @HANDED_OVER
 @pytest.mark.parametrize("survivor", ["process", "task"])
-def test_the_unit_of_a_task_whose_process_is_killed_goes_to_the_next(loop: EventLoop, kind: str, survivor: str) -> None:
-    world = Processes()
-    units, ready, entered = FAIR[kind](), world.flag(), world.flag()
+def test_the_unit_of_a_task_whose_process_is_killed_goes_to_the_next(
+    loop: EventLoop, kind: str, survivor: str, processes: Processes
+) -> None:
+    units, ready, entered = FAIR[kind](), processes.flag(), processes.flag()
 
     def other() -> None:
         async def wait() -> None:
@@ -330,8 +308,8 @@ def test_the_unit_of_a_task_whose_process_is_killed_goes_to_the_next(loop: Event
 
         loop.run(wait)
 
-    first = world.start(other)
-    go, sleeper = comer(world, units)
+    first = processes.start(other)
+    go, sleeper = later(processes, units.acquire)
     ready.wait()
 
     async def main() -> None:
@@ -356,20 +334,18 @@ def test_the_unit_of_a_task_whose_process_is_killed_goes_to_the_next(loop: Event
     loop.run(main)
     if survivor == "task":
         sleeper.abandon()
-    world.close()
     Space.default().sweep()
 
 
-def test_a_task_is_served_when_the_releaser_dies_at_once(loop: EventLoop) -> None:
-    world = Processes()
-    units, go = Semaphore(0, fairness="arrival"), world.flag()
+def test_a_task_is_served_when_the_releaser_dies_at_once(loop: EventLoop, processes: Processes) -> None:
+    units, go = Semaphore(0, fairness="arrival"), processes.flag()
 
     def release_and_die() -> None:
         go.wait()
         units.release()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    actor = world.start(release_and_die)
+    actor = processes.start(release_and_die)
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
@@ -379,7 +355,6 @@ def test_a_task_is_served_when_the_releaser_dies_at_once(loop: EventLoop) -> Non
 
     loop.run(main)
     actor.die()
-    world.close()
 
 
 def test_a_forked_child_leaves_the_places_of_its_parents_tasks_alone() -> None:
@@ -404,8 +379,7 @@ def test_a_forked_child_leaves_the_places_of_its_parents_tasks_alone() -> None:
     EventLoop("asyncio").run(main)
 
 
-def test_no_unit_is_lost_or_made_by_tasks_that_come_go_and_are_cancelled(loop: EventLoop) -> None:
-    world = Processes()
+def test_no_unit_is_lost_or_made_by_tasks_that_come_go_and_are_cancelled(loop: EventLoop, processes: Processes) -> None:
     units, inside, went = Semaphore(2, fairness="arrival"), AtomicInt(), AtomicInt()
 
     def others() -> None:
@@ -415,7 +389,7 @@ def test_no_unit_is_lost_or_made_by_tasks_that_come_go_and_are_cancelled(loop: E
                 inside.sub(1)
             went.add(1)
 
-    actors = [world.start(others) for _ in range(2)]
+    actors = [processes.start(others) for _ in range(2)]
 
     async def main() -> None:
         async def visit(number: int) -> None:
@@ -439,4 +413,3 @@ def test_no_unit_is_lost_or_made_by_tasks_that_come_go_and_are_cancelled(loop: E
         actor.result()
     assert went.load() == 200
     assert (units.value, inside.load()) == (2, 0)
-    world.close()
