@@ -2,7 +2,7 @@
 
 import os
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from underpass._core import (
     Holder,
@@ -35,17 +35,25 @@ __all__ = [
     "warn_waiting",
 ]
 
+_PIDS = 1 << 31
+
 
 class ProcessEnd:
     """The end of a process, as something that can be waited for: what `process` returns.
 
     It is ready once the process has ended, however that came, and stays so. It keeps a descriptor of its own (a pidfd), which
     `close`, leaving the block, or dropping it closes, so a pid that is given to another process later is not mistaken for this one.
+
+    A forked child inherits it, and may wait for it and close it there; what it drops it leaves open. To another process pass
+    the pid, and call ``process(pid)`` there: the number of a descriptor is another's in each, so it is neither pickled nor copied.
     """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._descriptor = -1
+        self._maker = os.getpid()
+        if not 0 < pid < _PIDS:
+            raise ValueError(f"{pid} is no process: pass a pid, from 1 on")
         try:
             self._descriptor = os.pidfd_open(pid)
         except ProcessLookupError as error:
@@ -72,7 +80,14 @@ class ProcessEnd:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        # A forked child that closes all it does not know may have given the number to something else.
+        if self._descriptor >= 0 and os.getpid() == self._maker:
+            self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled or copied: its descriptor is this process's; pass the pid, and call process({self.pid}) there"
+        )
 
     def __repr__(self) -> str:
         return f"<end of process {self.pid}{', closed' if self._descriptor < 0 else ''}>"
@@ -86,6 +101,7 @@ def process(pid: int) -> ProcessEnd:
 
     Raises:
         NotFoundError: There is none, or it has ended and its parent knows.
+        ValueError: No process has such a pid.
 
     Example:
         >>> import os, underpass
