@@ -137,7 +137,8 @@ impl Tenure {
     pub fn of<const WORDS: usize>(words: &TenureWords<WORDS>) -> Self {
         match Site::read(words) {
             Some(site) => Self { since: Some(site.since), site: Some(site) },
-            None => Self { since: Some(words.since.load(Relaxed) & !OWN).filter(|since| *since != 0), site: None },
+            // SYNC(site-2): pairs with `found`, and with `write`: who looks again then sees who has it by now.
+            None => Self { since: Some(words.since.load(Acquire) & !OWN).filter(|since| *since != 0), site: None },
         }
     }
 
@@ -150,7 +151,8 @@ impl Tenure {
     /// Who comes to wait for it finds it taken.
     pub fn found<const WORDS: usize>(words: &TenureWords<WORDS>, now: u64) {
         if words.since.load(Relaxed) == 0 {
-            let _ = words.since.compare_exchange(0, now & !OWN, Relaxed, Relaxed);
+            // SYNC(site-2)
+            let _ = words.since.compare_exchange(0, now & !OWN, Release, Relaxed);
         }
     }
 }
