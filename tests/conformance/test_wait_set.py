@@ -33,6 +33,9 @@ from underpass.sync import Latch
 
 World = Threads | Processes
 
+HEADER = 384
+"""Bytes of an object's file that are not the object's own words."""
+
 
 @pytest.fixture
 def members() -> Iterator[WaitSet]:
@@ -429,13 +432,20 @@ def test_ready_of_descriptors(members: WaitSet) -> None:
 
 
 def test_everything_finds_what_nobody_told(members: WaitSet) -> None:
-    event = Event()
+    event, twin = Event.create("event"), Event.create("twin")
     members.add(event)
     assert members.ready() == []
-    # Closing a handle is no change of the object: nobody is rung for it.
-    event.close()
+    twin.set()
+    files = {info.name: Path(underpass.Space.default().path, info.file) for info in underpass.Space.default()}
+    # Nobody is rung for what is written past the verbs: the words behind the header, as they are once it is set.
+    with files["twin"].open("rb") as source, files["event"].open("r+b") as file:
+        source.seek(HEADER)
+        file.seek(HEADER)
+        file.write(source.read())
     assert members.ready() == []
     assert members.ready(everything=True) == [event]
+    event.unlink()
+    twin.unlink()
 
 
 def test_ready_of_a_closed_set(members: WaitSet) -> None:

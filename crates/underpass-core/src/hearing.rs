@@ -25,6 +25,11 @@ const BELL: u64 = 1 << 62;
 const END: u64 = 1 << 63;
 const ALARM: u64 = OWN - 1;
 
+/// That of a descriptor of the program's.
+fn is_programs(key: u64) -> bool {
+    key & (BELL | END) == 0
+}
+
 /// What is heard by those who wait.
 #[derive(Debug)]
 pub struct Hearing {
@@ -62,9 +67,12 @@ impl Pollers {
 
     /// Tells those who wait of it, and those who dispatch if they are to hear it.
     fn add(&self, descriptor: BorrowedFd<'_>, key: u64, what: &str, dispatched: bool) -> underpass_shm::Result<()> {
-        self.waiting.add(descriptor, key, what)?;
+        let add = |poller: &Poller| {
+            if is_programs(key) { poller.add_once(descriptor, key, what) } else { poller.add(descriptor, key, what) }
+        };
+        add(&self.waiting)?;
         if let (true, Some(dispatching)) = (dispatched, &self.dispatching) {
-            dispatching.add(descriptor, key, what).inspect_err(|_| self.waiting.remove(descriptor))?;
+            add(dispatching).inspect_err(|_| self.waiting.remove(descriptor))?;
         }
         Ok(())
     }
@@ -112,8 +120,9 @@ impl Hearing {
             return Ok(poller.clone());
         }
         let poller = Arc::new(Poller::new()?);
-        for (key, descriptor) in handled {
-            poller.add(descriptor, key, "a descriptor")?;
+        // One that was closed may be another's by now.
+        for (key, descriptor) in handled.filter(|(key, descriptor)| self.pollers.waiting.renew(descriptor, *key)) {
+            poller.add_once(descriptor, key, "a descriptor")?;
         }
         for (index, place) in self.places.iter().enumerate() {
             place.bell.tell(&poller);
@@ -153,6 +162,12 @@ impl Hearing {
     /// Tells of the program's descriptor by `key`, and those who dispatch if it is `handled`.
     pub fn add(&self, descriptor: BorrowedFd<'_>, key: u64, what: &str, handled: bool) -> underpass_shm::Result<()> {
         self.pollers.add(descriptor, key, what, handled)
+    }
+
+    /// Tells those of it once more who sleep for that, by `key`; false if it was closed since it was added. What was told of the
+    /// program's descriptors is not told again before that.
+    pub fn renew(&self, verb: Verb, descriptor: BorrowedFd<'_>, key: u64) -> bool {
+        self.pollers.of(verb).is_some_and(|poller| poller.renew(descriptor, key))
     }
 
     /// Tells of it no more. One that was closed is gone already.
@@ -212,8 +227,8 @@ impl Hearing {
         Ok(())
     }
 
-    /// Looks what was rung for. `told` are the keys of the poller that were ready; the program's own are returned.
-    pub fn hear(&mut self, verb: Verb, told: &[u64], heard: &mut Heard) -> Result<Vec<u64>> {
+    /// Looks what was rung for. `told` are the keys of the poller that were ready.
+    pub fn hear(&mut self, verb: Verb, told: &[u64], heard: &mut Heard) -> Result<()> {
         if told.contains(&OWN)
             && let Some(poller) = self.pollers.of(verb)
         {
@@ -243,7 +258,7 @@ impl Hearing {
         if heard.all {
             (0..self.places.len()).for_each(|index| self.meet(index));
         }
-        Ok(told.iter().copied().filter(|key| key & (BELL | END) == 0).collect())
+        Ok(())
     }
 
     /// Has one who sleeps for that look again: what may be ready is known to it.

@@ -10,7 +10,11 @@ mod travel;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8,
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
 
 use pyo3::prelude::*;
 use underpass_core::Error;
@@ -21,6 +25,7 @@ use underpass_lab::record::Manner;
 use underpass_shm::header::{Header, Kind, PARAMETERS};
 use underpass_shm::life::Life;
 use underpass_shm::region::Region;
+use underpass_shm::sync::AtomicU32;
 use underpass_shm::{Error as Shm, forks, space};
 
 use crate::error::{Context, exception, from_shm, plain, raise};
@@ -59,6 +64,8 @@ pub struct Handle {
     /// It was pickled: it stays until this process ends. Known to all handles that were made from one.
     kept: Arc<AtomicBool>,
     outlets: Outlets,
+    /// It is, or was, a member of a wait set of this process, which is told when it is closed.
+    tells_its_end: AtomicBool,
     state: AtomicU8,
 }
 
@@ -95,6 +102,7 @@ impl Handle {
             owned_in: None,
             kept: Arc::new(AtomicBool::new(false)),
             outlets: Outlets::default(),
+            tells_its_end: AtomicBool::new(false),
             state,
         }
     }
@@ -259,6 +267,12 @@ impl Handle {
     pub fn close(&self) {
         let ended = self.state.swap(CLOSED, Relaxed) != CLOSED;
         self.outlets.close();
+        // SYNC(close-1): pairs with `tell_its_end`.
+        fence(SeqCst);
+        if ended && self.tells_its_end.load(Relaxed) {
+            // Nobody sleeps on that word: it rings the bells of those who watch the object.
+            self.kernel.wake(&AtomicU32::new(0), 0);
+        }
         if let Some(home) = &self.home
             && ended
             && self.owned_in == Some(forks::epoch())
@@ -267,6 +281,13 @@ impl Handle {
             // Gone already if somebody removed the space: that is what was wanted.
             let _ = home.space().unlink(&self.file);
         }
+    }
+
+    /// From now on [`Self::close`] rings for it; who finds it open after this is rung for.
+    pub fn tell_its_end(&self) {
+        self.tells_its_end.store(true, Relaxed);
+        // SYNC(close-1): pairs with `close`.
+        fence(SeqCst);
     }
 
     /// The user whom the object's file belongs to, while it has one.

@@ -309,14 +309,17 @@ impl<'a> Party<'a> {
 ///
 /// Args:
 ///     what: One object or more, or descriptors: files, sockets, `process`, anything with ``fileno()``, or its number, ready
-///         when it can be read. Each is looked at; one that is given twice is returned twice. With descriptors, or more than
+///         when it can be read. Each is looked at; one that is given twice is returned twice, also as a socket and as its number. With descriptors, or more than
 ///         24 objects, a `WaitSet` is made for this wait: who waits so often keeps one.
 ///     timeout: Seconds; None waits for ever, 0 looks once.
 ///
 /// Raises:
 ///     TimedOut: None became ready within ``timeout`` seconds.
 ///     TypeError: Not something that can be waited for.
-///     ValueError: Nothing was given.
+///     ValueError: Nothing was given, or something whose descriptor was closed, or that ``epoll`` does not take: a plain file, a
+///         directory, or a device like ``/dev/null``, also as ``sys.stdin``. A read of these never waits, so read them.
+///     OSError: No file is open under a number that was given.
+///     ClosedError: The handle of an object was closed.
 ///
 /// Example:
 ///     >>> import underpass
@@ -337,9 +340,10 @@ pub fn wait_any<'py>(
         let ready = Party::new(py, "wait_any", &all)?.wait(py, "wait_any", Enough::Any, timeout)?;
         return PyList::new(py, ready.into_iter().map(|index| &all[index]));
     }
-    let ready = WaitSet::of(py, &all)?.wait_once(py, "wait_any", Timeout::new(timeout)?)?;
-    let is_ready = |one: &Bound<'py, PyAny>| ready.contains(&one.as_ptr().addr());
-    PyList::new(py, all.into_iter().filter(is_ready))
+    let (set, keys) = WaitSet::of(py, &all)?;
+    let ready = set.wait_once(py, "wait_any", Timeout::new(timeout)?)?;
+    let found: Vec<_> = all.into_iter().zip(keys).filter(|(_, key)| ready.contains(key)).map(|(one, _)| one).collect();
+    PyList::new(py, found)
 }
 
 /// Wait until all of these are ready at one look.

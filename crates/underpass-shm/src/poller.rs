@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 /// Descriptors that one look tells.
 const AT_ONCE: usize = 256;
 const SECOND: u64 = 1_000_000_000;
+/// It can be read, or its other end is gone.
+const READABLE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP);
+const ONCE: epoll::EventFlags = READABLE.union(epoll::EventFlags::ONESHOT);
 
 /// What a sleep was ended by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,9 +73,20 @@ impl Poller {
 
     /// Tells of that descriptor by `key`, while it is readable or has failed.
     pub fn add(&self, descriptor: impl AsFd, key: u64, what: &str) -> Result<()> {
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-        epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(key), flags)
+        epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(key), READABLE)
             .map_err(|errno| Error::system("watch", what, errno))
+    }
+
+    /// Tells of the program's descriptor by `key` once it is readable or has failed, and is silent then until [`Self::renew`]: what is told
+    /// of one that the program has closed, and that another process still has, cannot be taken back, and so it is told once.
+    pub fn add_once(&self, descriptor: impl AsFd, key: u64, what: &str) -> Result<()> {
+        epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(key), ONCE)
+            .map_err(|errno| Error::system("watch", what, errno))
+    }
+
+    /// Tells of it once more; false if it is not what was added any more: it was closed, and its number may be another's.
+    pub fn renew(&self, descriptor: impl AsFd, key: u64) -> bool {
+        epoll::modify(&self.epoll, descriptor, epoll::EventData::new_u64(key), ONCE).is_ok()
     }
 
     /// Tells of it no more. One that was closed is gone already.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyList, PyTuple};
@@ -34,6 +34,10 @@ use members::{Found, Identity, Refused, State};
 /// many members there are. Level-triggered, and takes nothing: `wait` returns all that are ready, again and again until
 /// somebody takes it. Members are the objects that `wait_any` takes, and descriptors: files, sockets, `process`, anything with ``fileno()``,
 /// or its number; a descriptor is ready when it can be read, or its other end is gone.
+///
+/// Remove a member before you close it. A handle that is closed in the set is told at once and stays ready, for its verbs to say so. A
+/// descriptor that is closed is ready no more, whoever else has it open: ``remove`` finds it still, and what is given its number takes its place
+/// when it is added.
 ///
 /// Any thread may add and remove while others wait, and several may wait: each is told all. `fileno` is for other loops.
 /// When a process of the space dies, everything is looked at again, so nothing that it owed is lost. A set belongs to the
@@ -81,27 +85,26 @@ impl WaitSet {
     ///     handler: What `dispatch` calls with it, once; then it is no member any more, as in Barrelfish.
     ///
     /// Raises:
-    ///     ValueError: It is a member already, or its descriptor is.
-    ///     TypeError: Not something that can be waited for.
+    ///     ValueError: It is a member already, or its descriptor is. Or it has none: it was closed. Or ``epoll`` does not take it: a
+    ///         plain file, a directory, or a device like ``/dev/null``, which a read never waits for.
+    ///     OSError: No file is open under that number.
+    ///     TypeError: Not something that can be waited for; a handler that cannot be called.
     ///     ClosedError: The set was closed.
     #[pyo3(signature = (what, handler=None))]
     fn add(&self, py: Python<'_>, what: &Bound<'_, PyAny>, handler: Option<Py<PyAny>>) -> PyResult<()> {
-        let identity = Identity::of(py, what)?;
-        if self.in_lab && matches!(identity, Identity::Descriptor(_)) {
-            return Err(no_descriptors(py));
+        if let Some(handler) = &handler
+            && !handler.bind(py).is_callable()
+        {
+            let text = format!(
+                "the handler {} cannot be called: pass a function of one argument, the member",
+                handler.bind(py)
+            );
+            return Err(PyTypeError::new_err(text));
         }
-        let added = self.lock(py)?.add(py, what, identity, handler, self.in_lab);
-        // The text of what was given may be the work of anybody's code, which does not run under the lock.
-        added.map_err(|refused| match refused {
-            Refused::Known => PyValueError::new_err(format!("{what} is in the set already")),
-            Refused::PlainFile => {
-                PyValueError::new_err(format!("{what} is a plain file, which is always ready: read it without waiting"))
-            }
-            Refused::Because(error) => error,
-        })
+        self.take_in(py, what, handler).map(drop)
     }
 
-    /// Remove a member.
+    /// Remove a member: what was added, also if it was closed since, or its descriptor's number, or what else has that descriptor.
     ///
     /// Raises:
     ///     KeyError: It is none.
@@ -109,7 +112,7 @@ impl WaitSet {
         let identity = Identity::of(py, what).ok();
         let removed = {
             let mut state = self.lock(py)?;
-            let key = identity.and_then(|identity| state.key_of(identity));
+            let key = state.key_of(what, identity);
             key.and_then(|key| state.remove(key))
         };
         removed.map(drop).ok_or_else(|| PyKeyError::new_err(format!("{what} is not in the set")))
@@ -254,7 +257,7 @@ impl WaitSet {
     fn __contains__(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<bool> {
         let identity = Identity::of(py, what).ok();
         let state = self.lock(py)?;
-        Ok(identity.is_some_and(|identity| state.key_of(identity).is_some()))
+        Ok(state.key_of(what, identity).is_some())
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
@@ -268,21 +271,44 @@ impl WaitSet {
 }
 
 impl WaitSet {
-    /// One for a single wait; what is given twice is a member once.
-    pub fn of(py: Python<'_>, all: &[Bound<'_, PyAny>]) -> PyResult<Self> {
+    /// One for a single wait, and the key of each; what is given twice, or has the descriptor of another, is a member once.
+    pub fn of(py: Python<'_>, all: &[Bound<'_, PyAny>]) -> PyResult<(Self, Vec<u64>)> {
         let set = Self::new();
-        for what in all {
-            if !set.__contains__(py, what)? {
-                set.add(py, what, None)?;
-            }
-        }
-        Ok(set)
+        let key_of = |what| {
+            let identity = Identity::of(py, what)?;
+            let known = set.lock(py)?.key_of(what, Some(identity));
+            known.map_or_else(|| set.take_in(py, what, None), Ok)
+        };
+        let keys = all.iter().map(key_of).collect::<PyResult<_>>()?;
+        Ok((set, keys))
     }
 
-    /// What is ready, by address.
-    pub fn wait_once(&self, py: Python<'_>, verb: &str, timeout: Timeout) -> PyResult<HashSet<usize>> {
+    /// The keys of those that are ready.
+    pub fn wait_once(&self, py: Python<'_>, verb: &str, timeout: Timeout) -> PyResult<HashSet<u64>> {
         let found = self.wait_for(py, verb, timeout, Verb::Wait)?;
-        Ok(found.into_iter().map(|(_, what, _)| what.as_ptr().addr()).collect())
+        Ok(found.into_iter().map(|(key, ..)| key).collect())
+    }
+
+    /// Adds a member, and says its key. Who was closed and left its number to this one is a member no more.
+    fn take_in(&self, py: Python<'_>, what: &Bound<'_, PyAny>, handler: Option<Py<PyAny>>) -> PyResult<u64> {
+        let identity = Identity::of(py, what)?;
+        if self.in_lab && matches!(identity, Identity::Descriptor(_)) {
+            return Err(no_descriptors(py));
+        }
+        let mut state = self.lock(py)?;
+        let evicted = state.evict(what, identity);
+        let added = state.add(py, what, identity, handler, self.in_lab);
+        drop(state);
+        drop(evicted);
+        // The text of what was given may be the work of anybody's code, which does not run under the lock.
+        added.map_err(|refused| match refused {
+            Refused::Known => PyValueError::new_err(format!("{what} is in the set already")),
+            Refused::PlainFile => PyValueError::new_err(format!(
+                "{what} is a plain file, which is always ready, or a directory or device like /dev/null, of which epoll tells nothing: \
+                 read it without waiting"
+            )),
+            Refused::Because(error) => error,
+        })
     }
 
     /// The state, of one that is open and this process's.

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyInt, PyType};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use underpass_core::Error;
 use underpass_core::hearing::{Heard, Hearing, Verb};
@@ -31,7 +32,7 @@ pub struct State {
     closed: bool,
     next: u64,
     members: BTreeMap<u64, Member>,
-    /// The keys of members by what they are: an object's address, a descriptor's number.
+    /// The keys of members by what they are: the address of what was given, and a descriptor's number as well.
     known: HashMap<Identity, u64>,
     /// Objects by the place and mark that they are rung for with.
     marked: HashMap<(usize, u64), Vec<u64>>,
@@ -63,6 +64,7 @@ enum Listener {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Identity {
+    /// By the address of what was given.
     Object(usize),
     Descriptor(RawFd),
 }
@@ -112,19 +114,35 @@ impl Identity {
     /// Of something that can be waited for.
     pub fn of(py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Self> {
         let refused = match waitable(what) {
-            Ok(_) => return Ok(Self::Object(what.as_ptr().addr())),
+            Ok(_) => return Ok(Self::itself(what)),
             Err(error) if what.is_instance_of::<SharedObject>() => return Err(error),
             Err(error) => error,
         };
-        if let Ok(number) = what.extract::<RawFd>() {
-            return Ok(Self::Descriptor(number));
+        if let Ok(number) = what.extract::<i64>() {
+            return Self::numbered(what, number);
         }
         // A class has the method, and no descriptor.
         if what.is_instance_of::<PyType>() {
             return Err(refused);
         }
         let fileno = what.getattr_opt(intern!(py, "fileno"))?.ok_or(refused)?;
-        fileno.call0()?.extract().map(Self::Descriptor)
+        Self::numbered(what, fileno.call0()?.extract()?)
+    }
+
+    /// What has the descriptor of that number; -1 is how a closed one tells.
+    fn numbered(what: &Bound<'_, PyAny>, number: i64) -> PyResult<Self> {
+        let known = RawFd::try_from(number).ok().filter(|number| *number >= 0);
+        let refused = || {
+            PyValueError::new_err(format!(
+                "{what} has no descriptor that could be waited for, its number is {number}: it was closed; open it anew"
+            ))
+        };
+        known.map(Self::Descriptor).ok_or_else(refused)
+    }
+
+    /// What was given, whatever it is.
+    fn itself(what: &Bound<'_, PyAny>) -> Self {
+        Self::Object(what.as_ptr().addr())
     }
 }
 
@@ -148,8 +166,38 @@ impl State {
         self.members.len()
     }
 
-    pub fn key_of(&self, identity: Identity) -> Option<u64> {
-        self.known.get(&identity).copied()
+    /// The key of a member: of what was given itself, also when its descriptor was closed since, or of who has its descriptor. A number
+    /// stands for whoever was added with it.
+    pub fn key_of(&self, what: &Bound<'_, PyAny>, identity: Option<Identity>) -> Option<u64> {
+        let known = |identity| self.known.get(&identity).copied();
+        let same = |key: &u64| what.is_instance_of::<PyInt>() || self.is_open(*key);
+        known(Identity::itself(what)).or_else(|| known(identity?).filter(same))
+    }
+
+    /// Takes out who was closed without being removed, and whose number, or whose place, something has by now that is to be added.
+    #[must_use]
+    pub fn evict(&mut self, what: &Bound<'_, PyAny>, identity: Identity) -> Vec<Member> {
+        let former: Vec<u64> =
+            [Identity::itself(what), identity].iter().filter_map(|it| self.known.get(it).copied()).collect();
+        former.into_iter().filter_map(|key| if self.is_open(key) { None } else { self.remove(key) }).collect()
+    }
+
+    /// It has the descriptor still with which it was added.
+    fn is_open(&self, key: u64) -> bool {
+        match (self.members.get(&key).map(|member| &member.source), &self.hearing) {
+            (Some(Source::Descriptor(number)), Some(hearing)) => hearing.renew(Verb::Wait, borrow(*number), key),
+            _ => true,
+        }
+    }
+
+    /// Which of those that the poller told are the program's, and open still: it tells of these again.
+    fn renew(&self, verb: Verb, told: &[u64]) -> Vec<u64> {
+        let Some(hearing) = &self.hearing else { return Vec::new() };
+        let is_open = |key: &u64| match self.members.get(key).map(|member| &member.source) {
+            Some(Source::Descriptor(number)) => hearing.renew(verb, borrow(*number), *key),
+            _ => false,
+        };
+        told.iter().copied().filter(is_open).collect()
     }
 
     /// The first members, for errors.
@@ -170,7 +218,7 @@ impl State {
         })
     }
 
-    /// Adds a member; one that is ready already is told at the next wait. In the lab nothing is heard: every look is at all.
+    /// Adds a member, and says its key; one that is ready already is told at the next wait. In the lab nothing is heard: every look is at all.
     pub fn add(
         &mut self,
         py: Python<'_>,
@@ -178,8 +226,9 @@ impl State {
         identity: Identity,
         handler: Option<Py<PyAny>>,
         in_lab: bool,
-    ) -> Result<(), Refused> {
-        if self.known.contains_key(&identity) {
+    ) -> Result<u64, Refused> {
+        let itself = Identity::itself(what);
+        if self.known.contains_key(&identity) || self.known.contains_key(&itself) {
             return Err(Refused::Known);
         }
         let key = self.next;
@@ -191,10 +240,11 @@ impl State {
         self.next += 1;
         self.descriptors += usize::from(matches!(source, Source::Descriptor(_)));
         self.known.insert(identity, key);
+        self.known.insert(itself, key);
         self.members.insert(key, Member { identity, what: what.clone().unbind(), handler, source });
         self.call([true; 2], self.listener == Listener::OfOne);
         self.keep_time(py)?;
-        Ok(())
+        Ok(key)
     }
 
     #[must_use]
@@ -202,6 +252,7 @@ impl State {
         let member = self.members.remove(&key)?;
         self.candidates.remove(&key);
         self.known.remove(&member.identity);
+        self.known.remove(&Identity::Object(member.what.as_ptr().addr()));
         match &member.source {
             Source::Object { watchers, place, bell, mark } => {
                 let (place, mark) = (*place, *mark);
@@ -217,8 +268,7 @@ impl State {
             Source::Descriptor(descriptor) => {
                 self.descriptors -= 1;
                 if let Some(hearing) = &self.hearing {
-                    // SAFETY: S13, the number is the caller's; one that it has closed is unknown to the kernel.
-                    hearing.remove(unsafe { BorrowedFd::borrow_raw(*descriptor) });
+                    hearing.remove(borrow(*descriptor));
                 }
             }
             Source::Simulated => {}
@@ -295,8 +345,7 @@ impl State {
         self.rejoin(py)?;
         self.hearing(py)?;
         let handled = self.members.iter().filter_map(|(key, member)| match member.source {
-            // SAFETY: S13, the number is the caller's, which it keeps open while it waits for it.
-            Source::Descriptor(fd) if member.is_for(verb) => Some((*key, unsafe { BorrowedFd::borrow_raw(fd) })),
+            Source::Descriptor(number) if member.is_for(verb) => Some((*key, borrow(number))),
             _ => None,
         });
         let hearing = self.hearing.as_mut().expect("it was made above");
@@ -356,7 +405,9 @@ impl State {
     /// Takes those who may be ready, by what was heard.
     pub fn hear(&mut self, py: Python<'_>, verb: Verb, told: &[u64], heard: &mut Heard) -> PyResult<Candidates> {
         let failed = |error| raise(py, &Context::of("a wait set", "not heard"), error);
-        let readable = self.hearing(py)?.hear(verb, told, heard).map_err(failed)?;
+        // First: what was told is told again, whatever fails.
+        let readable = self.renew(verb, told);
+        self.hearing(py)?.hear(verb, told, heard).map_err(failed)?;
         self.glanced = false;
         if std::mem::take(&mut heard.all) {
             for (key, member) in &self.members {
@@ -469,9 +520,7 @@ impl State {
 
     /// Has a new descriptor heard.
     fn poll(&mut self, py: Python<'_>, descriptor: RawFd, key: u64, handled: bool) -> Result<Source, Refused> {
-        // SAFETY: S13, the number is the caller's, which it keeps open while it waits for it.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-        match self.hearing(py)?.add(borrowed, key, &format!("descriptor {descriptor}"), handled) {
+        match self.hearing(py)?.add(borrow(descriptor), key, &format!("descriptor {descriptor}"), handled) {
             Ok(()) => Ok(Source::Descriptor(descriptor)),
             Err(error) if error.is_forbidden() => Err(Refused::PlainFile),
             Err(error) => Err(Refused::Because(from_shm(py, error))),
@@ -486,12 +535,19 @@ impl State {
         let space = handle.home(py)?.space().clone();
         let placed = self.hearing(py)?.place(&space);
         let (place, bell) = placed.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))?;
+        handle.tell_its_end();
         core::watch(&watchers, bell);
         let mark = core::mark_of(handle.header.nonce);
         self.marked.entry((place, mark)).or_default().push(key);
         self.candidates.insert(key);
         Ok(Source::Object { watchers, place, bell, mark })
     }
+}
+
+/// The number of a member, for one call of `epoll`'s.
+fn borrow<'a>(number: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: S13, the number is the caller's; one that it has closed is unknown to the kernel, or refused.
+    unsafe { BorrowedFd::borrow_raw(number) }
 }
 
 fn unmade(py: Python<'_>, error: Error) -> PyErr {

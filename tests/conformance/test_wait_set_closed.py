@@ -1,0 +1,225 @@
+"""WaitSet and wait_any: members that are closed before they are removed, and numbers that others have by then."""
+
+import os
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conformance.backends import Threads
+from underpass import ClosedError, Event, TimedOut, WaitSet, wait_any
+
+
+@pytest.fixture
+def members() -> Iterator[WaitSet]:
+    """Make a set, and close it."""
+    with WaitSet() as members:
+        yield members
+
+
+def is_quiet(members: WaitSet) -> bool:
+    """Say whether a wait would sleep."""
+    with select.epoll() as poller:
+        poller.register(members.fileno(), select.EPOLLIN)
+        return not poller.poll(0)
+
+
+# ── what has no descriptor ──
+
+
+class Numbered:
+    """Has a descriptor's number, whatever it is."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def fileno(self) -> int:
+        return self.number
+
+    def __repr__(self) -> str:
+        return f"<numbered {self.number}>"
+
+
+@pytest.mark.parametrize("number", [-1, -7, -(2**31), 2**31, 2**40])
+def test_a_number_that_no_descriptor_has_is_refused_by_name(members: WaitSet, number: int) -> None:
+    for what, named in [(Numbered(number), f"<numbered {number}>"), (number, str(number))]:
+        with pytest.raises(ValueError, match=f"{named} has no descriptor .* its number is {number}"):
+            members.add(what)
+        with pytest.raises(ValueError, match=f"{named} has no descriptor"):
+            wait_any(Event(), what, timeout=0)
+        with pytest.raises(KeyError, match="is not in the set"):
+            members.remove(what)
+        assert what not in members
+
+
+def test_a_closed_socket_is_refused_by_name(members: WaitSet) -> None:
+    one, other = socket.socketpair()
+    one.close()
+    with other:
+        with pytest.raises(ValueError, match=r"socket \[closed\].* has no descriptor"):
+            wait_any(Event(), one, timeout=0)
+        with pytest.raises(ValueError, match=r"socket \[closed\].* has no descriptor"):
+            members.add(one)
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/", __file__])
+def test_what_a_read_never_waits_for_is_refused_with_the_remedy(members: WaitSet, path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        for attempt in (lambda: members.add(descriptor), lambda: wait_any(Event(), descriptor, timeout=0)):
+            with pytest.raises(ValueError, match=r"(?s)plain file.*device like /dev/null.*read it without waiting"):
+                attempt()
+    finally:
+        os.close(descriptor)
+    assert len(members) == 0
+
+
+@pytest.mark.parametrize("handler", [5, "print", object()])
+def test_a_handler_that_cannot_be_called_is_refused(members: WaitSet, handler: Any) -> None:
+    event = Event()
+    with pytest.raises(TypeError, match=r"handler .* cannot be called"):
+        members.add(event, handler)
+    assert event not in members
+
+
+# ── a descriptor that is closed before it is removed ──
+
+
+@pytest.mark.parametrize("by_number", [False, True], ids=["by object", "by number"])
+def test_a_member_that_was_closed_is_removed(members: WaitSet, *, by_number: bool) -> None:
+    one, other = socket.socketpair()
+    with other:
+        number = one.fileno()
+        members.add(one)
+        one.close()
+        assert one in members
+        members.remove(number if by_number else one)
+        assert (one in members, len(members)) == (False, 0)
+        with pytest.raises(KeyError, match="is not in the set"):
+            members.remove(one)
+
+
+def test_who_has_the_number_of_a_closed_member_takes_its_place(members: WaitSet) -> None:
+    closed, gone = socket.socketpair()
+    number = closed.fileno()
+    members.add(closed)
+    closed.close()
+    one, other = socket.socketpair()
+    if one.fileno() != number:
+        os.dup2(one.fileno(), number)
+        one.close()
+        one = socket.socket(fileno=number)
+    with gone, one, other:
+        assert one not in members
+        with pytest.raises(KeyError, match="is not in the set"):
+            members.remove(one)
+        members.add(one)
+        assert (one in members, closed in members, len(members)) == (True, False, 1)
+        other.send(b"a")
+        assert members.wait(timeout=0) == [one]
+
+
+def test_another_file_of_the_same_descriptor_is_that_member(members: WaitSet) -> None:
+    one, other = socket.socketpair()
+    with one, other, one.makefile("rb") as file:
+        members.add(one)
+        assert file in members
+        with pytest.raises(ValueError, match="is in the set already"):
+            members.add(file)
+        members.remove(file)
+        assert len(members) == 0
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["member still", "removed"])
+def test_what_another_process_still_has_open_wakes_nobody_twice(members: WaitSet, *, removed: bool) -> None:
+    one, other = socket.socketpair()
+    with other, socket.socket(fileno=os.dup(one.fileno())):  # as a child has it that was forked
+        number = one.fileno()
+        members.add(one)
+        one.close()
+        if removed:
+            members.remove(number)
+        other.send(b"a")
+        # What the kernel tells of it is forgotten by the first look.
+        assert members.ready() == []
+        assert is_quiet(members)
+        assert members.ready() == []
+
+
+def test_what_another_process_still_has_open_is_not_told_to_who_dispatches(members: WaitSet) -> None:
+    one, other = socket.socketpair()
+    event, called = Event(), []
+    with other, socket.socket(fileno=os.dup(one.fileno())):
+        members.add(one, called.append)
+        members.add(event, called.append)
+        one.close()
+        other.send(b"a")
+        event.set()
+        assert members.dispatch(timeout=0) == 1
+        assert called == [event]
+
+
+def test_a_descriptor_is_told_again_and_again_to_each_who_waits(members: WaitSet) -> None:
+    readable, writable = os.pipe()
+    members.add(readable)
+    try:
+        os.write(writable, b"ab")
+        for _ in range(3):
+            assert members.wait(timeout=0) == [readable]
+            assert not is_quiet(members)
+        found: list[list[object]] = []
+        waiters = [threading.Thread(target=lambda: found.append(members.wait())) for _ in range(3)]
+        for waiter in waiters:
+            waiter.start()
+        for waiter in waiters:
+            waiter.join()
+        assert found == [[readable]] * 3
+        os.read(readable, 2)
+        with pytest.raises(TimedOut):
+            members.wait(timeout=0)
+    finally:
+        members.remove(readable)
+        os.close(readable)
+        os.close(writable)
+
+
+# ── given twice ──
+
+
+def test_each_that_has_a_descriptor_is_told_whoever_was_added_for_it() -> None:
+    one, other = socket.socketpair()
+    with one, other, one.makefile("rb") as file:
+        other.send(b"a")
+        what = [one, one.fileno(), file, Event(), one]
+        assert wait_any(*what, timeout=0) == [one, one.fileno(), file, one]
+
+
+# ── the handle of an object ──
+
+
+@pytest.mark.parametrize("polled", [False, True], ids=["slept for", "polled"])
+def test_closing_a_member_tells_who_waits_at_once(threads: Threads, members: WaitSet, *, polled: bool) -> None:
+    event, other = Event(), Event()
+    members.add(event)
+    members.add(other)
+    if polled:
+        assert members.ready() == []
+        assert is_quiet(members)
+        event.close()
+        assert not is_quiet(members)
+        assert members.ready() == [event]
+    else:
+        waiter = threads.start(members.wait)
+        waiter.until_asleep()
+        event.close()
+        assert waiter.result() == [event]
+    # It stays so until it is removed, and its verbs say why.
+    assert members.wait(timeout=0) == [event]
+    with pytest.raises(ClosedError):
+        event.wait()
+    members.remove(event)
+    with pytest.raises(TimedOut):
+        members.wait(timeout=0)
