@@ -1,6 +1,8 @@
 """The awaitable condition: notified in turn, cancelled with the mutex held, and never a notification lost."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import pytest
@@ -314,6 +316,109 @@ def test_the_death_of_an_owner_is_told_to_tasks_that_wait(loop: EventLoop, proce
 
     loop.run(main)
     Space.default().sweep()
+
+
+BLOCKS = ("the condition itself", "holding", "recovering")
+
+
+def block_of(condition: aio.Condition, kind: str) -> AbstractAsyncContextManager[object]:
+    return condition if kind == BLOCKS[0] else getattr(condition, kind)()
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_after_a_wait_in_a_block_the_mutex_is_anybody_s(loop: EventLoop, kind: str) -> None:
+    async def main() -> None:
+        condition, inside = aio.Condition(), list[int]()
+
+        async def task(number: int) -> None:
+            async with block_of(condition, kind):
+                inside.append(number)
+                await condition.wait()
+            async with block_of(condition, kind):
+                inside.append(number)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(task, 1)
+            group.start_soon(task, 2)
+            await until_waiting(2)
+            async with condition:
+                condition.notify_all()
+        assert sorted(inside) == [1, 1, 2, 2]
+        assert condition.owner is None
+
+    loop.run(main)
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_a_block_whose_wait_a_death_ended_leaves_the_mutex_to_who_holds_it(
+    loop: EventLoop, processes: Processes, kind: str
+) -> None:
+    condition, go, never = Condition(), processes.flag(), processes.flag()
+
+    def partner() -> None:
+        go.wait()
+        condition.acquire()
+        never.wait()
+
+    actor = processes.start(partner)
+
+    async def main() -> None:
+        told, repaired = anyio.Event(), anyio.Event()
+
+        async def task() -> None:
+            async with block_of(condition.aio, kind):
+                try:
+                    await condition.aio.wait()
+                except OwnerDiedError:
+                    told.set()
+                    await repaired.wait()
+                    raise
+
+        async def told_task() -> None:
+            with pytest.raises(OwnerDiedError):
+                await task()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(told_task)
+            await until_waiting(1)
+            go.raise_()
+            await until(lambda: condition.statistics().held)
+            actor.kill()
+            await told.wait()
+            async with condition.aio.recovering() as died:
+                assert died is not None
+                repaired.set()
+                await checkpoint()
+                await checkpoint()
+                assert condition.owner is not None
+        async with condition.aio:
+            pass
+        assert condition.owner is None
+
+    loop.run(main)
+    Space.default().sweep()
+
+
+@pytest.mark.parametrize("kind", ["the mutex itself", "holding", "recovering"])
+def test_a_generator_that_another_task_closes_does_not_hide_that_the_mutex_stays_held(kind: str) -> None:
+    async def main() -> None:
+        mutex, told = Mutex(), list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context.get("exception")))
+
+        async def rows() -> AsyncGenerator[int]:
+            async with mutex.aio if kind == "the mutex itself" else getattr(mutex.aio, kind)():
+                yield 1
+                yield 2
+
+        async for _ in rows():
+            break
+        await until(lambda: bool(told))
+        (error,) = told
+        assert isinstance(error, MisuseError)
+        assert "another task of this loop holds it" in str(error)
+        assert mutex.owner is not None
+
+    asyncio.run(main())
 
 
 def test_a_handle_that_is_closed_ends_the_wait(loop: EventLoop) -> None:

@@ -1,5 +1,7 @@
 """Condition: the death of one who waits, of one who was notified, and of the owner; and one that is stopped."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -93,16 +95,24 @@ def test_a_block_ends_well_though_the_mutex_is_lost(mortals: Processes) -> None:
     mutex = Mutex()
     condition = Condition(mutex)
 
-    def wait_in(block: Mutex | Condition) -> str:
-        with pytest.raises(OwnerDiedError) as caught, block:
+    def wait_in(block: Callable[[], AbstractContextManager[object]]) -> str:
+        with pytest.raises(OwnerDiedError) as caught, block():
             condition.wait()
         return f"told, while {caught.value.__context__}"
 
-    actors = [mortals.start(wait_in, block) for block in (mutex, condition)]
-    until(lambda: condition.statistics().n_waiting == 2, "both wait")
+    blocks = (
+        lambda: mutex,
+        lambda: condition,
+        mutex.holding,
+        condition.holding,
+        mutex.recovering,
+        condition.recovering,
+    )
+    actors = [mortals.start(wait_in, block) for block in blocks]
+    until(lambda: condition.statistics().n_waiting == len(blocks), "all wait")
     died_holding(mortals, mutex)
     condition.notify_all()
-    assert [actor.result() for actor in actors] == ["told, while None"] * 2
+    assert [actor.result() for actor in actors] == ["told, while None"] * len(blocks)
 
 
 def test_who_repairs_may_not_wait_before_it_has(mortals: Processes) -> None:

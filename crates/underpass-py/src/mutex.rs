@@ -137,11 +137,14 @@ impl Mutex {
         self.holder().is_some()
     }
 
-    /// Ends a block that holds it. A wait inside that ended by its owner's death does not hold it any more: what it raised
-    /// goes on.
+    /// Ends a block that holds it.
     pub fn leave(&self, py: Python<'_>, kind: &Bound<'_, PyAny>) -> PyResult<()> {
-        let is_lost = || self.holder().is_none_or(|holder| !self.is_mine(&holder));
-        if !kind.is_none() && is_lost() { Ok(()) } else { self.release(py) }
+        if self.is_lost(kind) { Ok(()) } else { self.release(py) }
+    }
+
+    /// A wait inside a block that ended by its owner's death does not hold it any more: what it raised goes on.
+    fn is_lost(&self, kind: &Bound<'_, PyAny>) -> bool {
+        !kind.is_none() && self.holder().is_none_or(|holder| !self.is_mine(&holder))
     }
 
     #[inline]
@@ -182,7 +185,7 @@ impl Mutex {
         }
     }
 
-    /// Ends what [`Self::recover_for`] began.
+    /// Ends what [`Self::recover_for`] began; by no exception: what it protects is whole.
     /// What a block gets that has it from the dead.
     fn taken_over(&self, py: Python<'_>, death: &Death) -> Py<PyAny> {
         let detail = "repair it before this block ends".to_owned();
@@ -190,10 +193,13 @@ impl Mutex {
         self.owner_died(py, &context, death).into_value(py).into_any()
     }
 
-    pub fn end_recovery(&self, py: Python<'_>, repaired: bool) -> PyResult<()> {
+    pub fn end_recovery(&self, py: Python<'_>, kind: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.is_lost(kind) {
+            return Ok(());
+        }
         self.handle.point_to_give(py, || self.is_given())?;
         self.forget();
-        self.released(py, self.core.end_recovery(self.handle.kernel(), repaired))
+        self.released(py, self.core.end_recovery(self.handle.kernel(), kind.is_none()))
     }
 
     /// Refuses a thread that has it already.

@@ -113,7 +113,7 @@ impl SpinLockRecovering {
         _trace: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let lock = self.lock.get();
-        lock.given(|| lock.lock.end_recovery(py, kind.is_none()))
+        lock.given(|| lock.lock.end_recovery(py, kind))
     }
 }
 

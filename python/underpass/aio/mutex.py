@@ -1,6 +1,6 @@
 """`underpass.Mutex`, awaitable, and held by a task."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -113,7 +113,10 @@ class Mutex(Face[sync.Mutex]):
         await self.acquire()
         try:
             yield
-        finally:
+        except BaseException as error:
+            self._end(self.sync.release, error)
+            raise
+        else:
             self.release()
 
     @asynccontextmanager
@@ -122,17 +125,17 @@ class Mutex(Face[sync.Mutex]):
 
         A block that got the error and ends normally says that what the mutex protects is whole again.
         """
-        plain, seat = self.sync, Seat.of(self.sync)
+        plain = self.sync
         block = plain.recovering(timeout=0)
         stay = plain._stay(recovers=True)  # noqa: SLF001 - a task's place
-        died = await seat.take(plain, single(block.__enter__), stay)
+        died = await Seat.of(plain).take(plain, single(block.__enter__), stay)
         try:
             yield died
         except BaseException as error:
-            seat.give(partial(block.__exit__, type(error), error, error.__traceback__))
+            self._end(partial(block.__exit__, type(error), error, error.__traceback__), error)
             raise
         else:
-            seat.give(partial(block.__exit__, None, None, None))
+            self._end(partial(block.__exit__, None, None, None), None)
 
     @property
     def owner(self) -> Peer | None:
@@ -150,6 +153,14 @@ class Mutex(Face[sync.Mutex]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A wait inside that ended by the death of an owner does not hold it any more: what it raised goes on.
-        if kind is None or Seat.of(self.sync).is_mine():
-            self.release()
+        self._end(self.sync.release, error)
+
+    def _end(self, release: Callable[[], None], error: BaseException | None) -> None:
+        """End a block that holds it, with the seat of now: a wait inside gave it up and came back to another one.
+
+        One that ended by the death of an owner has not come back, and does not hold it any more: what it raised goes on. A generator
+        that is closed by another task than entered it does not hold it either, but nobody would hear of that.
+        """
+        seat = Seat.of(self.sync)
+        if error is None or isinstance(error, GeneratorExit) or seat.is_mine():
+            seat.give(release)

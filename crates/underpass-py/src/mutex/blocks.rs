@@ -51,6 +51,6 @@ impl MutexRecovering {
         _error: &Bound<'_, PyAny>,
         _trace: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        self.mutex.get().end_recovery(py, kind.is_none())
+        self.mutex.get().end_recovery(py, kind)
     }
 }
