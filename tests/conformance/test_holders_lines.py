@@ -13,6 +13,7 @@ from typing import Literal
 
 import pytest
 
+import underpass
 from tests.conformance.backends import SOON, Actor, Processes, Threads
 from underpass import Mutex, OwnerDiedError, RWLock, Semaphore, Space, TimedOut
 from underpass.sync import SpinLock
@@ -82,6 +83,20 @@ def test_who_took_a_mutex_with_others_behind_is_named_with_the_line(
     free = mutex.statistics()
     assert (free.owner, free.held_for, free.line) == (None, None, None)
     mutex.unlink()
+
+
+def test_the_record_of_a_long_wait_says_of_the_holder_what_the_error_says(
+    threads: Threads, caplog: pytest.LogCaptureFixture
+) -> None:
+    mutex = Mutex()
+    line = Line(threads, mutex.holding)
+    before = underpass.warn_waiting(SOON / 4)
+    text = timed_out(lambda: mutex.acquire(timeout=SOON))
+    underpass.warn_waiting(before)
+    told = re.search(rf"held by thread \d+ of this process \({re.escape(line.end())}\) for ", text)
+    assert told, text
+    assert all(told[0] in record.getMessage() for record in caplog.records)
+    assert caplog.records
 
 
 def test_a_spin_lock_and_a_writer_are_named_with_the_line(world: World) -> None:

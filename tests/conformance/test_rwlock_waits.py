@@ -74,7 +74,7 @@ def test_two_that_read_what_the_other_wants_to_write_are_a_cycle(world: World) -
     inside.wait()
     inside.wait()
     go.raise_(2)
-    until(lambda: [waiter.cycle for waiter in waits()] == [0, 0], "the cycle")
+    until(lambda: [waiter.cycle for waiter in waits()] == [1, 1], "the cycle")
     seen.set()
     for actor in actors:
         actor.result()

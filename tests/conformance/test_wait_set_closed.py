@@ -151,7 +151,8 @@ def test_what_another_process_still_has_open_wakes_nobody_twice(members: WaitSet
 
 def test_what_another_process_still_has_open_is_not_told_to_who_dispatches(members: WaitSet) -> None:
     one, other = socket.socketpair()
-    event, called = Event(), []
+    event = Event()
+    called: list[object] = []
     with other, socket.socket(fileno=os.dup(one.fileno())):
         members.add(one, called.append)
         members.add(event, called.append)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.backends import PATIENCE, Processes, Threads, in_vain, new_interpreter, until
-from underpass import Event, Gate, Mutex, NotFoundError, Port, Queue, Semaphore, Space, TimedOut
+from underpass import Event, Gate, Mutex, NotFoundError, Once, Port, Queue, Semaphore, Space, TimedOut
 from underpass.waiting import Waiter
 
 World = Threads | Processes
@@ -80,6 +80,15 @@ def test_a_wait_for_the_successor_of_a_dead_server_is_told(processes: Processes,
     until(lambda: [(waiter.name, waiter.kind, waiter.operation) for waiter in waits()] == [("desk", "Port", "open")])
     with Port.create("desk"):
         assert actor.result() == "desk"
+
+
+def test_who_would_run_a_once_waits_in_its_call(world: World) -> None:
+    once = Once()
+    with once.running():
+        actor = world.start(once.call, print)
+        actor.until_asleep()
+        assert (only().kind, only().operation) == ("Once", "call")
+    assert actor.result() is False
 
 
 def test_each_operation_has_its_name(world: World) -> None:
@@ -186,13 +195,13 @@ def test_two_processes_that_call_each_other_are_a_cycle(processes: Processes) ->
     ready.wait()
     ready.wait()
     go.raise_(2)
-    until(lambda: [waiter.cycle for waiter in waits()] == [0, 0], "the cycle")
+    until(lambda: [waiter.cycle for waiter in waits()] == [1, 1], "the cycle")
     told = {waiter.pid: [holder.pid for holder in waiter.holders] for waiter in waits()}
     assert told == {pids[0]: [pids[1]], pids[1]: [pids[0]]}
     # Who waits for one of them is not in the circle.
     outsider = processes.start(Gate.open("first").call)
     outsider.until_asleep()
-    assert {waiter.pid: waiter.cycle for waiter in waits()} == {pids[0]: 0, pids[1]: 0, outsider.pid: None}
+    assert {waiter.pid: waiter.cycle for waiter in waits()} == {pids[0]: 1, pids[1]: 1, outsider.pid: None}
     for actor in (outsider, *parties):
         actor.kill()
     for name in ("first", "second"):
@@ -220,7 +229,7 @@ def test_two_processes_that_hold_each_other_s_mutex_are_a_cycle(world: World) ->
 
     def is_told() -> bool:
         told[:] = waits()
-        return [waiter.cycle for waiter in told] == [0, 0]
+        return [waiter.cycle for waiter in told] == [1, 1]
 
     until(is_told, "the cycle")
     assert {waiter.tid: [(holder.pid, holder.tid) for holder in waiter.holders] for waiter in told} == {
@@ -272,7 +281,7 @@ def test_a_lease_that_its_holder_waits_to_end_is_a_cycle_of_one(processes: Proce
 
     actor = processes.start(forget)
     actor.until_asleep()
-    assert (only().cycle, [holder.pid for holder in only().holders]) == (0, [actor.pid])
+    assert (only().cycle, [holder.pid for holder in only().holders]) == (1, [actor.pid])
     actor.kill()
     queue.get()
 
@@ -300,7 +309,7 @@ def test_a_process_that_waits_for_its_own_unit_is_a_cycle_of_one(processes: Proc
     semaphore = Semaphore(1, leased=True)
     actor = processes.start(lambda: (semaphore.acquire(), semaphore.acquire()))
     actor.until_asleep()
-    assert (only().cycle, [holder.pid for holder in only().holders]) == (0, [actor.pid])
+    assert (only().cycle, [holder.pid for holder in only().holders]) == (1, [actor.pid])
     actor.kill()
 
 

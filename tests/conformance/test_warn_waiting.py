@@ -12,7 +12,7 @@ import pytest
 
 import underpass
 from tests.conformance.backends import PATIENCE, Processes, Threads, until
-from underpass import Gate, Mutex, Port, Queue, Semaphore, TimedOut
+from underpass import Event, Gate, Mutex, Port, Queue, Semaphore, TimedOut, WaitSet, wait_any
 
 SHORT = 0.02
 
@@ -152,11 +152,50 @@ def test_the_owner_of_a_mutex_is_named(processes: Processes, told: Told) -> None
     held.wait()
     with pytest.raises(TimedOut):
         mutex.acquire(timeout=SHORT * 2)
-    text = rf"still waiting for mutex 'ledger' for [\d.]+ s \(acquire\), held by pid {owner.pid} for [\d.]+ s"
+    held_by = rf"held by pid {owner.pid}( \(test_warn_waiting\.py:\d+\))? for [\d.]+ s"
+    text = rf"still waiting for mutex 'ledger' for [\d.]+ s \(acquire\), {held_by}"
     assert re.fullmatch(text, told.texts[0])
     done.raise_()
     owner.result()
     mutex.unlink()
+
+
+@pytest.mark.parametrize("verb", ["wait_any", "WaitSet.wait", "WaitSet.dispatch"])
+def test_who_waits_at_descriptors_says_so_too(threads: Threads, told: Told, verb: str) -> None:
+    readable, writable = os.pipe()
+    event = Event.create("stop")
+    with WaitSet() as members:
+        members.add(event, lambda it: it)
+        members.add(readable, lambda it: it)
+        wait = {
+            "wait_any": lambda: len(wait_any(event, readable)),
+            "WaitSet.wait": lambda: len(members.wait()),
+            "WaitSet.dispatch": members.dispatch,
+        }[verb]
+        waiter = threads.start(wait)
+        until(lambda: len(told.texts) >= 2, "two warnings")
+        event.set()
+        assert waiter.result() == 1
+    what = "any of" if verb == "wait_any" else r"any member of the wait set \("
+    for text in told.texts:
+        assert re.fullmatch(rf"still waiting for {what}.*'stop'.*, {readable}\)? for [\d.]+ s \({verb}\)", text)
+    assert set(told.threads) == {waiter.tid}
+    os.close(readable)
+    os.close(writable)
+    event.unlink()
+
+
+def test_a_handler_that_raises_ends_a_wait_at_descriptors(told: Told) -> None:
+    refuses = Refuses()
+    with WaitSet() as members:
+        members.add(Event())
+        logging.getLogger("underpass").addFilter(refuses)
+        with pytest.raises(LookupError, match="still waiting for any member"):
+            members.wait()
+        logging.getLogger("underpass").removeFilter(refuses)
+        with pytest.raises(TimedOut):
+            members.wait(timeout=0)
+    assert not told.texts
 
 
 class Refuses(logging.Filter):

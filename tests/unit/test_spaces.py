@@ -162,7 +162,7 @@ def test_waits_marks_cycles_and_exits_with_1(processes: Processes, capsys: Outpu
     told = json.loads(capsys.readouterr().out)
     (waiter,) = told["waits"]
     assert told["cycles"] == 1
-    assert (waiter["pid"], waiter["name"], waiter["operation"], waiter["cycle"]) == (pid, "jobs", "join", 0)
+    assert (waiter["pid"], waiter["name"], waiter["operation"], waiter["cycle"]) == (pid, "jobs", "join", 1)
     assert [held["pid"] for held in waiter["holders"]] == [pid]
     holder.kill()
     assert show_waits(None, as_json=True) == 0

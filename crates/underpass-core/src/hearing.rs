@@ -166,6 +166,7 @@ impl Hearing {
 
     /// Tells those of it once more who sleep for that, by `key`; false if it was closed since it was added. What was told of the
     /// program's descriptors is not told again before that.
+    #[must_use]
     pub fn renew(&self, verb: Verb, descriptor: BorrowedFd<'_>, key: u64) -> bool {
         self.pollers.of(verb).is_some_and(|poller| poller.renew(descriptor, key))
     }

@@ -20,6 +20,7 @@ use underpass_shm::{baton, clock, cpus, priority};
 
 use crate::kernel::{Announced, Kernel, Lent, Locked, Memory, Parked, Purpose, Wanted, Watch};
 use crate::many::{self, Bell};
+use crate::site::Site;
 use crate::{Error, Result, waits};
 
 /// After this long every sleeper looks for itself: the backstop for stopped processes and two deaths in one instant.
@@ -88,11 +89,26 @@ pub struct StillWaiting<'a> {
     /// The object, as `queue 'jobs'`; of many all that have a file still.
     pub object: Cow<'a, str>,
     /// What it waits in.
-    pub operation: Operation,
+    pub verb: &'a str,
     /// For how long, in nanoseconds.
     pub waited: u64,
-    /// Who holds it: the pid, and for how many nanoseconds, if that is known.
-    pub holders: Vec<(u32, Option<u64>)>,
+    /// Who holds it.
+    pub holders: Vec<Held>,
+}
+
+/// One who holds what is waited for.
+#[derive(Debug)]
+pub struct Held {
+    /// The process.
+    pub pid: u32,
+    /// The thread; none if any of the process can give it back.
+    pub tid: Option<u32>,
+    /// It is of the process that waits.
+    pub is_here: bool,
+    /// For how many nanoseconds, if that is known.
+    pub time: Option<u64>,
+    /// Where it took it, if that was written down.
+    pub site: Option<Site>,
 }
 
 /// What is waited for together, as `queue 'jobs', event 'stop'`.
@@ -105,8 +121,8 @@ fn titles(members: &[(Kind, Entry)]) -> String {
 }
 
 /// Has a wait say that it is a long one, if it is time for that, and tells until when it may be silent; none: a handler
-/// raised.
-fn warn(purpose: &Purpose, now: u64, still_waiting: impl FnOnce() -> bool) -> Option<u64> {
+/// raised. For a wait that sleeps elsewhere than in [`Kernel::park`]; `purpose.since` says since when.
+pub fn warn(purpose: &Purpose, now: u64, still_waiting: impl FnOnce() -> bool) -> Option<u64> {
     let after = WARN_AFTER.load(Relaxed);
     if after == u64::MAX {
         return Some(u64::MAX);
@@ -142,7 +158,7 @@ pub trait Host: Send + Sync + std::fmt::Debug {
     /// Says that the calling thread still waits; true if that raised.
     fn still_waiting(&self, waiting: &StillWaiting<'_>) -> bool;
     /// Is told before the first sleep of an operation, which blocks whatever else the thread runs; true if that raised.
-    fn blocks(&self, object: &str, operation: Operation) -> bool;
+    fn blocks(&self, object: &str, verb: &str) -> bool;
     /// How long a thread may spin while it keeps the interpreter from others, in nanoseconds.
     fn longest_spin(&self) -> u64;
 }
@@ -164,7 +180,7 @@ impl Host for NoHost {
         false
     }
 
-    fn blocks(&self, _object: &str, _operation: Operation) -> bool {
+    fn blocks(&self, _object: &str, _verb: &str) -> bool {
         false
     }
 
@@ -213,8 +229,7 @@ impl Linux {
         }
         let (lives, header) = (self.space.lives(), &object.header);
         let count = [Life(purpose.members)];
-        let many = matches!(purpose.operation, Operation::Any | Operation::All);
-        let awaited = if many { &count } else { watch.lives() };
+        let awaited = if purpose.operation.is_of_many() { &count } else { watch.lives() };
         lives.sleeps_for(header.nonce, header.kind, purpose.operation, purpose.since.get(), awaited);
         Some(Told(lives))
     }
@@ -223,7 +238,7 @@ impl Linux {
     fn is_blocked(&self, watch: &Watch<'_>) -> bool {
         let (Some(object), Some(purpose)) = (&self.object, &watch.purpose) else { return false };
         let is_first = purpose.since.get() == 0 && purpose.operation != Operation::Lock;
-        is_first && self.host.blocks(&object.title, purpose.operation)
+        is_first && self.host.blocks(&object.title, purpose.operation.verb(object.header.kind))
     }
 
     /// Says that this wait is a long one, if it is time for that, and until when it may be silent; none: a handler raised.
@@ -248,7 +263,8 @@ impl Linux {
         let (operation, since) = (purpose.operation, purpose.since.get());
         let still_waiting = || {
             let (object, waited) = (self.space.describe(name).into(), now.saturating_sub(since));
-            self.host.still_waiting(&StillWaiting { object, operation, waited, holders: Vec::new() })
+            let verb = operation.verb(kind);
+            self.host.still_waiting(&StillWaiting { object, verb, waited, holders: Vec::new() })
         };
         let Some(silent_until) = warn(purpose, now, still_waiting) else { return Err(Error::Interrupted) };
         let patience = patience.min(Duration::from_nanos(silent_until.saturating_sub(now)));
@@ -276,16 +292,29 @@ impl Linux {
             name: None,
         };
         let many = match (operation, self.space.lives().me()) {
-            (Operation::Any | Operation::All, Ok(me)) => waits::of_many(&self.space, me.thread, &wait).ok(),
+            (operation, Ok(me)) if operation.is_of_many() => waits::of_many(&self.space, me.thread, &wait).ok(),
             _ => None,
         };
         let (title, holders) = many.map_or_else(
             || (Cow::from(&object.title), waits::holders(&self.space, &wait, Some((header, &object.region))).0),
             |(members, holders)| (titles(&members).into(), holders),
         );
-        let held = |since: Option<u64>| since.map(|since| now.saturating_sub(since));
-        let holders = holders.iter().map(|holder| (self.pid(holder.life), held(holder.since))).collect();
-        StillWaiting { object: title, operation, waited: now.saturating_sub(since), holders }
+        let holders = holders.iter().map(|holder| self.held(holder, now)).collect();
+        let verb = operation.verb(header.kind);
+        StillWaiting { object: title, verb, waited: now.saturating_sub(since), holders }
+    }
+
+    fn held(&self, holder: &waits::Holder, now: u64) -> Held {
+        let (life, lives) = (holder.life, self.space.lives());
+        let (process, tid) =
+            if life.is_process() { (life, None) } else { (lives.process_of(life), Some(lives.tid(life))) };
+        Held {
+            pid: self.pid(life),
+            tid: tid.filter(|tid| *tid != 0),
+            is_here: lives.me().is_ok_and(|me| me.process == process),
+            time: holder.since.map(|since| now.saturating_sub(since)),
+            site: holder.site,
+        }
     }
 
     /// Where its objects are files.

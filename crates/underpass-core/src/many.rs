@@ -294,20 +294,25 @@ impl Marks {
 }
 
 /// What it is for, for those who look on: they find the members by the bell. Not those of other spaces, which have another.
-fn purpose(members: &[Member<'_>], enough: Enough, bells: usize) -> Purpose {
+fn purpose(members: &[Member<'_>], operation: Operation, bells: usize) -> Purpose {
     let mut nonces: Vec<u64> = members.iter().map(|member| member.nonce).collect();
     nonces.sort_unstable();
     nonces.dedup();
-    let operation = match enough {
-        _ if bells > 1 => Operation::Wait,
-        Enough::Any => Operation::Any,
-        Enough::All => Operation::All,
-    };
+    let operation = if bells > 1 { Operation::Wait } else { operation };
     Purpose { members: nonces.len() as u32, ..Purpose::new(operation) }
 }
 
 /// Waits until enough of the members are ready; all that are, by their places.
 pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Result<Vec<usize>> {
+    let operation = match enough {
+        Enough::Any => Operation::Any,
+        Enough::All => Operation::All,
+    };
+    wait_in(operation, members, enough, deadline)
+}
+
+/// The same, in an operation that those who look on are told of.
+pub fn wait_in(operation: Operation, members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Result<Vec<usize>> {
     let mut seen = Seen::nothing(members);
     seen.look()?;
     let (false, Some(first)) = (seen.is(enough), members.first()) else { return Ok(seen.ready()) };
@@ -331,7 +336,7 @@ pub fn wait(members: &[Member<'_>], enough: Enough, deadline: Deadline) -> Resul
     }
     let batons: Vec<_> = members.iter().map(|member| member.object.sleepers().baton()).collect();
     let mut watch = Watch::new();
-    watch.purpose = Some(purpose(members, enough, bells.len()));
+    watch.purpose = Some(purpose(members, operation, bells.len()));
     let mut expired = deadline.time().is_some_and(|time| kernel.now() >= time);
     // Whoever was not told why it was woken looks at all: a life has ended, or nobody has rung for long.
     let mut told = false;

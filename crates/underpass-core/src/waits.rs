@@ -141,7 +141,8 @@ fn need_of(operation: Operation) -> Need {
         | Operation::Lock
         | Operation::Open
         | Operation::Any
-        | Operation::All => Need::Anybody,
+        | Operation::All
+        | Operation::Select => Need::Anybody,
     }
 }
 
@@ -230,8 +231,7 @@ fn look(space: &Space, living: &[Living]) -> Result<Vec<Waiter>> {
 
 /// The objects that a thread waits for together: those that ring its bell.
 fn members<'a>(space: &Space, thread: Life, wait: &Wait, objects: &'a HashMap<u64, Mapped>) -> Vec<&'a Mapped> {
-    let many = matches!(wait.operation, Operation::Any | Operation::All);
-    let Some(bell) = space.lives().bell_of(thread).filter(|_| many) else { return Vec::new() };
+    let Some(bell) = space.lives().bell_of(thread).filter(|_| wait.operation.is_of_many()) else { return Vec::new() };
     let rings = |(_, _, region): &&Mapped| {
         header::watchers(region).is_some_and(|words| words.bells[bell / 64].load(Acquire) >> (bell % 64) & 1 != 0)
     };

@@ -6,14 +6,12 @@ use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use underpass_shm::operation::Operation;
 
 /// Warns, naming the line that called; an error if warnings are errors.
-pub fn warn(py: Python<'_>, object: &str, operation: Operation) -> PyResult<()> {
+pub fn warn(py: Python<'_>, object: &str, verb: &str) -> PyResult<()> {
     if !runs(py)? {
         return Ok(());
     }
-    let verb = operation.name();
     let text = format!(
         "{verb} of {object} blocks this thread, and the event loop that runs in it: await the verb of its .aio, or call it in another thread"
     );

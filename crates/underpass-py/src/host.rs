@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use underpass_core::linux::{Host, StillWaiting};
-use underpass_shm::operation::Operation;
 
 use crate::{event_loop, waits};
 
@@ -47,8 +46,8 @@ impl Host for Python {
         pyo3::Python::attach(|py| waits::log(py, waiting).map_err(|error| error.restore(py)).is_err())
     }
 
-    fn blocks(&self, object: &str, operation: Operation) -> bool {
-        pyo3::Python::attach(|py| event_loop::warn(py, object, operation).map_err(|error| error.restore(py)).is_err())
+    fn blocks(&self, object: &str, verb: &str) -> bool {
+        pyo3::Python::attach(|py| event_loop::warn(py, object, verb).map_err(|error| error.restore(py)).is_err())
     }
 
     fn longest_spin(&self) -> u64 {

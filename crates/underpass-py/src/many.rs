@@ -11,6 +11,7 @@ use underpass_core::queue::{ForJoining, ForPutting};
 use underpass_core::{Deadline, Error};
 use underpass_shm::header;
 use underpass_shm::layout::bell::WatchersWords;
+use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
 
 use crate::atomic::AtomicIntChange;
@@ -244,11 +245,12 @@ impl<'a> Party<'a> {
 
     fn wait(&self, py: Python<'_>, verb: &str, enough: Enough, timeout: Option<f64>) -> PyResult<Vec<usize>> {
         let timeout = Timeout::new(timeout)?;
-        let waited = timeout.within(verb, |deadline| self.wait_until(enough, deadline));
+        let operation = if enough == Enough::All { Operation::All } else { Operation::Any };
+        let waited = timeout.within(verb, |deadline| self.wait_until(operation, enough, deadline));
         waited.map_err(|error| self.unready(py, enough, timeout, error))
     }
 
-    fn wait_until(&self, enough: Enough, deadline: Deadline) -> Result<Vec<usize>, Error> {
+    fn wait_until(&self, operation: Operation, enough: Enough, deadline: Deadline) -> Result<Vec<usize>, Error> {
         let members: Vec<Member<'_>> = self
             .found
             .iter()
@@ -260,7 +262,7 @@ impl<'a> Party<'a> {
                 nonce: handle.header.nonce,
             })
             .collect();
-        core::wait(&members, enough, deadline)
+        core::wait_in(operation, &members, enough, deadline)
     }
 
     fn unready(&self, py: Python<'_>, enough: Enough, timeout: Timeout, error: Error) -> PyErr {

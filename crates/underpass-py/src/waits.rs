@@ -5,7 +5,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::Kernel;
-use underpass_core::linux::{self, Linux, StillWaiting};
+use underpass_core::linux::{self, Held, Linux, StillWaiting};
 use underpass_core::waits as core;
 use underpass_shm::clock;
 
@@ -62,7 +62,7 @@ pub struct Waiter {
     waited_for: f64,
     /// Who holds what it waits for, oldest first; empty if anybody may help it.
     holders: Vec<Holder>,
-    /// Waiters with one number wait for each other in a circle, and none of them goes on by itself; None: not so.
+    /// Waiters with one number, from 1 on, wait for each other in a circle, and none of them goes on by itself; None: not so.
     cycle: Option<usize>,
 }
 
@@ -103,7 +103,7 @@ pub fn survey(py: Python<'_>, linux: &Linux) -> PyResult<Vec<Waiter>> {
             .into_iter()
             .map(|(kind, entry)| (kind.name().to_owned(), entry.name, entry.file))
             .collect(),
-        operation: waiter.wait.operation.name().into(),
+        operation: waiter.wait.operation.verb(waiter.wait.kind).into(),
         waited_for: seconds(now.saturating_sub(waiter.wait.since)),
         holders: waiter
             .holders
@@ -115,7 +115,7 @@ pub fn survey(py: Python<'_>, linux: &Linux) -> PyResult<Vec<Waiter>> {
                 line: holder.site.map(|site| site::text(&site)),
             })
             .collect(),
-        cycle: waiter.cycle,
+        cycle: waiter.cycle.map(|number| number + 1),
     });
     Ok(waiters.collect())
 }
@@ -173,15 +173,24 @@ fn interval(seconds: f64) -> Option<u64> {
     u64::try_from(interval.as_nanos()).ok()
 }
 
+/// One who holds what is waited for, as errors call it: the thread, where it took it, and for how long it has it.
+fn held(held: &Held) -> String {
+    let pid = held.pid;
+    let who = match held.tid {
+        Some(tid) if held.is_here => format!("thread {tid} of this process"),
+        Some(tid) if tid != pid => format!("pid {pid} (thread {tid})"),
+        _ => format!("pid {pid}"),
+    };
+    let place = held.site.map_or_else(String::new, |site| format!(" ({})", site::text(&site)));
+    let time = held.time.map_or_else(String::new, |time| format!(" for {:.1} s", seconds(time)));
+    who + &place + &time
+}
+
 /// Logs that the calling thread waits.
 pub fn log(py: Python<'_>, waiting: &StillWaiting<'_>) -> PyResult<()> {
-    let held = |(pid, time): &(u32, Option<u64>)| match time {
-        Some(time) => format!("pid {pid} for {:.1} s", seconds(*time)),
-        None => format!("pid {pid}"),
-    };
     let holders: Vec<_> = waiting.holders.iter().map(held).collect();
     let holders = if holders.is_empty() { String::new() } else { format!(", held by {}", holders.join(", ")) };
-    let (object, verb) = (&waiting.object, waiting.operation.name());
+    let (object, verb) = (&waiting.object, waiting.verb);
     let text = format!("still waiting for {object} for {:.1} s ({verb}){holders}", seconds(waiting.waited));
     let logger = py.import("logging")?.call_method1("getLogger", ("underpass",))?;
     logger.call_method1("warning", ("%s", text)).map(drop)

@@ -1,5 +1,7 @@
 //! What a thread sleeps in: the verbs of the objects, as numbers that fit into its entry of the table of lives.
 
+use crate::header::Kind;
+
 /// An operation that can wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -34,6 +36,8 @@ pub enum Operation {
     Any = 14,
     /// For all of many objects.
     All = 15,
+    /// For any of many objects, to do one of several operations.
+    Select = 16,
 }
 
 impl Operation {
@@ -41,17 +45,25 @@ impl Operation {
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
         use Operation::{
-            Acquire, All, Any, Call, Get, Join, Lock, Open, Put, Read, Receive, Send, Upgrade, Wait, Write,
+            Acquire, All, Any, Call, Get, Join, Lock, Open, Put, Read, Receive, Select, Send, Upgrade, Wait, Write,
         };
-        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All]
+        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select]
             .into_iter()
             .find(|this| *this as u32 == number)
     }
 
-    /// The verb.
+    /// Whether it waits for many objects.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn is_of_many(self) -> bool {
+        matches!(self, Self::Any | Self::All | Self::Select)
+    }
+
+    /// The verb, as objects of that kind call it.
+    #[must_use]
+    pub fn verb(self, kind: Kind) -> &'static str {
         match self {
+            // Who would run it acquires the mutex inside.
+            Self::Acquire if kind == Kind::Once => "call",
             Self::Acquire => "acquire",
             Self::Put => "put",
             Self::Get => "get",
@@ -67,6 +79,7 @@ impl Operation {
             Self::Upgrade => "upgrade",
             Self::Any => "wait_any",
             Self::All => "wait_all",
+            Self::Select => "select",
         }
     }
 }

@@ -123,7 +123,7 @@ impl WaitWords {
                     let name = Some(name_of(&lives, object)?);
                     return Some(Wait { object: 0, kind, operation, since, lives: Vec::new(), members: 1, name });
                 }
-                if matches!(operation, Operation::Any | Operation::All) {
+                if operation.is_of_many() {
                     return Some(Wait {
                         object,
                         kind,

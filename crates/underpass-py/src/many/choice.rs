@@ -6,6 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use underpass_core::many::Enough;
+use underpass_shm::operation::Operation;
 
 use super::{Party, waitable};
 use crate::atomic::AtomicInt;
@@ -69,7 +70,7 @@ pub fn select<'py>(
             }
         }
         // What was ready may be taken by others before it is tried.
-        let ready = timeout.judge(party.wait_until(Enough::Any, deadline));
+        let ready = timeout.judge(party.wait_until(Operation::Select, Enough::Any, deadline));
         candidates = ready.map_err(|error| party.unready(py, Enough::Any, timeout, error))?;
     }
 }

@@ -11,10 +11,11 @@ use pyo3::types::{PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use underpass_core::error::Phase;
 use underpass_core::hearing::{Heard, Verb};
-use underpass_core::kernel::{Kernel as _, Parked, Watch};
-use underpass_core::linux;
+use underpass_core::kernel::{Kernel as _, Parked, Purpose, Watch};
+use underpass_core::linux::{self, StillWaiting};
 use underpass_core::many::Enough;
 use underpass_core::{Deadline, Error};
+use underpass_shm::operation::Operation;
 use underpass_shm::poller::Polled;
 use underpass_shm::{clock, forks};
 
@@ -23,6 +24,7 @@ use crate::error::{Context, from_shm, plain, raise};
 use crate::kernel_lab;
 use crate::section;
 use crate::timeout::Timeout;
+use crate::waits;
 
 mod members;
 
@@ -333,33 +335,45 @@ impl WaitSet {
     fn wait_for(&self, py: Python<'_>, name: &str, timeout: Timeout, verb: Verb) -> PyResult<Found> {
         let found = match timeout.deadline(name) {
             Ok(deadline) if self.in_lab => self.wait_in_lab(py, name, deadline, verb)?,
-            Ok(deadline) => self.wait_until(py, deadline, verb)?,
+            Ok(deadline) => self.wait_until(py, name, deadline, verb)?,
             Err(error) => Err(error),
         };
         timeout.judge(found).map_err(|error| {
-            let members = self.describe(py);
-            let object = if name == "wait_any" {
-                format!("any of {members}")
-            } else {
-                format!("any member of the wait set ({members})")
-            };
+            let object = self.describe(py, name);
             let context = Context { object: &object, failed: "not ready", time: timeout.text(), detail: String::new() };
             raise(py, &context, error)
         })
     }
 
-    /// Its first members, for errors.
-    fn describe(&self, py: Python<'_>) -> String {
+    /// What is waited for by that name: its first members, for errors.
+    fn describe(&self, py: Python<'_>, name: &str) -> String {
         let (count, first) = {
             let state = self.whatever_state(py);
             (state.len(), state.first(py, NAMED))
         };
         let named = first.iter().map(|what| what.bind(py).to_string()).collect::<Vec<_>>().join(", ");
-        match count {
+        let members = match count {
             0 => "it has none".into(),
             _ if count > NAMED => format!("{named} and {} more", count - NAMED),
             _ => named,
+        };
+        if name == "wait_any" { format!("any of {members}") } else { format!("any member of the wait set ({members})") }
+    }
+
+    /// Says that this wait is a long one, if it is time for that, and until when it may be silent.
+    fn warn(&self, py: Python<'_>, name: &str, purpose: &Purpose) -> PyResult<u64> {
+        let now = clock::monotonic();
+        if purpose.since.get() == 0 {
+            purpose.since.set(now);
         }
+        let mut logged = Ok(());
+        let still_waiting = || {
+            let (object, waited) = (self.describe(py, name).into(), now.saturating_sub(purpose.since.get()));
+            logged = waits::log(py, &StillWaiting { object, verb: name, waited, holders: Vec::new() });
+            logged.is_err()
+        };
+        let silent_until = linux::warn(purpose, now, still_waiting);
+        logged.map(|()| silent_until.unwrap_or(u64::MAX))
     }
 
     /// One look, which empties the descriptors only if it may find nothing: they are readable again while something is ready, and who
@@ -378,7 +392,8 @@ impl WaitSet {
         }
     }
 
-    fn wait_until(&self, py: Python<'_>, deadline: Deadline, verb: Verb) -> PyResult<Result<Found, Error>> {
+    fn wait_until(&self, py: Python<'_>, name: &str, deadline: Deadline, verb: Verb) -> PyResult<Result<Found, Error>> {
+        let purpose = Purpose::new(Operation::Any);
         let mut heard = Heard::nothing();
         let mut until = 0;
         let mut news = 0;
@@ -425,7 +440,8 @@ impl WaitSet {
                     Error::TimedOut(Phase::Wait)
                 }));
             }
-            let recheck = clock::monotonic().saturating_add(linux::recheck());
+            let silent_until = self.warn(py, name, &purpose)?;
+            let recheck = clock::monotonic().saturating_add(linux::recheck()).min(silent_until);
             until = deadline.time().map_or(recheck, |time| time.min(recheck));
             expired = deadline.time().is_some_and(|time| clock::monotonic() >= time);
         }
@@ -444,7 +460,7 @@ impl WaitSet {
         }
         let objects: Vec<Bound<'_, PyAny>> = all.iter().map(|(_, what, _)| what.bind(py).clone()).collect();
         let party = Party::new(py, name, &objects)?;
-        Ok(party.wait_until(Enough::Any, deadline).map(|ready| {
+        Ok(party.wait_until(Operation::Any, Enough::Any, deadline).map(|ready| {
             let one = |index: usize| {
                 let (key, member, call) = &all[index];
                 (*key, member.clone_ref(py), call.as_ref().map(|call| call.clone_ref(py)))

@@ -83,7 +83,7 @@ def show_waits(path: Path | None, *, as_json: bool) -> int:
         rows = [_wait_row(waiter, cycles=bool(cycles)) for waiter in waiters]
         show(headings, rows, right="WAITED", colours=_MARKS)
     for number in sorted(cycles):
-        print(f"cycle {number + 1}: " + _circle([waiter for waiter in waiters if waiter.cycle == number]))
+        print(f"cycle {number}: " + _circle([waiter for waiter in waiters if waiter.cycle == number]))
     return _STUCK if cycles else 0
 
 
@@ -145,7 +145,7 @@ def _holder(holder: Holder) -> str:
 
 def _wait_row(waiter: Waiter, *, cycles: bool) -> list[str]:
     holders = ", ".join(map(_holder, waiter.holders)) or "-"
-    mark = [] if not cycles else ["" if waiter.cycle is None else f"cycle {waiter.cycle + 1}"]
+    mark = [] if not cycles else ["" if waiter.cycle is None else f"cycle {waiter.cycle}"]
     return [str(waiter.pid), str(waiter.tid), _title(waiter), waiter.operation, age(waiter.waited_for), holders, *mark]
 
 
