@@ -229,8 +229,8 @@ class NotFoundError(UnderpassError, FileNotFoundError):
 class ExistsError(UnderpassError, FileExistsError):
     """An object of that name is already there; the message says what it is, and who created it.
 
-    Use ``open`` or ``open_or_create``, another name, or ``unlink`` the old one. Of a port: end the server that receives there, or
-    use another name.
+    Use ``open`` or ``open_or_create``, another name, or free the name: ``unlink`` of a handle, or ``Space.unlink(name)``. Of a port:
+    end the server that receives there, or use another name.
 
     Attributes:
         pid: The process that created it; 0 if that is not known.
@@ -285,7 +285,7 @@ class MismatchError(UnderpassError):
 class CorruptedError(UnderpassError):
     """The shared bytes are not what any version of this library writes.
 
-    Somebody scribbled over them, or the file is not an object. Remove it and create it anew.
+    Somebody scribbled over them, or the file is not an object. Remove it, ``Space.unlink(name)``, and create it anew.
     """
 
 

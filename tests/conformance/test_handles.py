@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.backends import FORK, PATIENCE, SOON, Processes, Threads
-from underpass import ExistsError, Gate, MismatchError, NotFoundError, Port, Queue, Semaphore, Space
+from underpass import Event, ExistsError, Gate, MismatchError, NotFoundError, Port, Queue, Semaphore, Space
 
 World = Threads | Processes
 SPAWN = multiprocessing.get_context("spawn")
@@ -58,7 +58,13 @@ def test_name_is_taken_until_it_is_unlinked(create: Callable[[str], Shared], kin
         assert isinstance(gone.value, FileNotFoundError)
         assert "thing" in gone.value.filename
     third = create("thing")
+    with pytest.raises(NotFoundError, match="'thing'"):
+        second.unlink()
     third.unlink()
+    fourth = Event.create("thing")
+    with pytest.raises(NotFoundError, match="'thing'"):
+        third.unlink()
+    fourth.unlink()
 
 
 @both

@@ -10,6 +10,10 @@ import pytest
 from tests.conformance.backends import PATIENCE, Flag, Processes, apart, new_interpreter
 from underpass import (
     AccessDeniedError,
+    Condition,
+    CorruptedError,
+    Event,
+    Mutex,
     NotFoundError,
     Port,
     Queue,
@@ -145,6 +149,58 @@ def test_space_tells_what_exists(processes: Processes) -> None:
     queue.unlink()
     Space().sweep()
     assert list(Space()) == []
+
+
+# ── names that no handle has ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_name_of_what_cannot_be_opened_is_freed(processes: Processes) -> None:
+    def leave() -> None:
+        Condition.create("changed", Mutex())
+
+    processes.start(leave).result()
+    Space().sweep()
+    with pytest.raises(NotFoundError, match=r"changed.*Space\.unlink\(name\)"):
+        Condition.open("changed")
+    Space().unlink("changed")
+    assert list(Space()) == []
+    Condition.create("changed").unlink()
+
+
+def test_file_that_is_no_object_is_freed(private_space: Path) -> None:
+    Event.create("group/flag").close()
+    (private_space / "group:flag").write_bytes(b"scribbled" * 512)
+    with pytest.raises(CorruptedError, match=r"Space\.unlink\(name\)"):
+        Event.open("group/flag")
+    Space().unlink("group/flag")
+    assert list(Space()) == []
+
+
+def test_only_names_that_are_there_are_freed(private_space: Path) -> None:
+    with pytest.raises(NotFoundError, match="'none'"):
+        Space().unlink("none")
+    for name in ("", ".lives", "../x", "@1-1"):
+        with pytest.raises(ValueError, match="cannot be a name"):
+            Space().unlink(name)
+    assert (private_space / ".lives").exists()
+
+
+def test_name_that_became_somebody_elses_stays(processes: Processes) -> None:
+    old, unlinked = Event.create("ready"), processes.flag()
+
+    def succeed() -> None:
+        Event.open("ready").unlink()
+        Semaphore.create("ready", 3).close()
+        unlinked.raise_()
+
+    successor = processes.start(succeed)
+    unlinked.wait()
+    successor.result()
+    with pytest.raises(NotFoundError, match="another object's name by now"):
+        old.unlink()
+    semaphore = Semaphore.open("ready")
+    assert semaphore.value == 3
+    semaphore.unlink()
 
 
 def make_and_wait(made: Flag, never: Flag) -> None:

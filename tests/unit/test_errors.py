@@ -258,7 +258,7 @@ RAISED: list[tuple[type[UnderpassError], Callable[[Path], None], list[str]]] = [
     (errors.PeerDiedError, peer_died, [r"pid \d+", "nothing happened", "open it anew"]),
     (errors.NotFoundError, not_found, ["timeout="]),
     (errors.NotFoundError, nobody_serves, ["Desk", "timeout="]),
-    (errors.ExistsError, exists, [r"a Queue, made by pid \d+; open it", "unlink it"]),
+    (errors.ExistsError, exists, [r"a Queue, made by pid \d+; open it", r"Space\.unlink\(name\)"]),
     (errors.ExistsError, port_exists, [r"pid \d+ receives there", "end it first, or use another name"]),
     (errors.ExistsError, served_already, [r"pid \d+ receives there", "end it first, or use another name"]),
     (errors.AccessDeniedError, access_denied, ["symbolic link"]),

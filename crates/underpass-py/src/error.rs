@@ -136,9 +136,11 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         Error::Interrupted => PyErr::take(py)
             .unwrap_or_else(|| PyRuntimeError::new_err(format!("{object} {failed}: a signal handler raised nothing"))),
         Error::Refused => PyErr::take(py).unwrap_or_else(|| PyRuntimeError::new_err(format!("{object} {failed}"))),
-        Error::Corrupted(why) => {
-            plain(py, "CorruptedError", &format!("{object} is corrupted: {why}; unlink it and create it anew"))
-        }
+        Error::Corrupted(why) => plain(
+            py,
+            "CorruptedError",
+            &format!("{object} is corrupted: {why}; remove its name, Space.unlink(name), and create it anew"),
+        ),
         Error::Shm(Shm::OutOfSpace { what, lack }) if what != *object => {
             out_of_space(py, &format!("{object} {failed}: {what} {lack}"), &lack)
         }
@@ -263,14 +265,14 @@ pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
                     let state = if alive { "" } else { ", which has ended" };
                     (
                         format!(
-                            ": {} {}, made by pid {pid}{state}; open it, or unlink it first",
+                            ": {} {}, made by pid {pid}{state}; open it, or remove its name first, Space.unlink(name)",
                             kind.article(),
                             kind.name()
                         ),
                         pid,
                     )
                 }
-                None => (": open it, or unlink it first".into(), 0),
+                None => (": open it, or remove its name first, Space.unlink(name)".into(), 0),
             };
             exception(py, "ExistsError", &format!("{what} exists already{told}"), |attributes| {
                 attributes.set_item("pid", pid)?;
@@ -282,9 +284,11 @@ pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
             let text = format!("cannot map the memory of {what}: {errno}; look at this process's limits (ulimit -a)");
             plain(py, "MapFailedError", &text)
         }
-        Shm::Corrupted { what, why } => {
-            plain(py, "CorruptedError", &format!("{what} is corrupted: {why}; remove it and create it anew"))
-        }
+        Shm::Corrupted { what, why } => plain(
+            py,
+            "CorruptedError",
+            &format!("{what} is corrupted: {why}; remove it, Space.unlink(name), and create it anew"),
+        ),
         Shm::Mismatch { what, wanted, found } => {
             let message = format!("{what} is {found}, and {wanted} was asked for: use another name, or what is there");
             exception(py, "MismatchError", &message, |attributes| {

@@ -32,6 +32,7 @@ use crate::error::{Context, exception, from_shm, plain, raise};
 use crate::fairness;
 use crate::kernel_conducted::{self, Conducted};
 use crate::kernel_lab::LabKernel;
+pub use opening::check_name;
 use outlets::Outlets;
 pub use outlets::Part;
 pub use ports::is_taken_over;
@@ -295,13 +296,14 @@ impl Handle {
         self.home.as_ref().and_then(|linux| linux.space().owner_of(&self.file))
     }
 
-    /// Removes the name.
+    /// Removes the name, if it is this object's still.
     pub fn unlink(&self, py: Python<'_>) -> PyResult<()> {
         if let Some(lab) = &self.lab {
             let gone = || Shm::NotFound { what: self.title.clone(), path: self.file.clone() };
-            return if lab.unlink(&self.file) { Ok(()) } else { Err(from_shm(py, gone())) };
+            let unlinked = lab.unlink_if(&self.file, |header| header.nonce == self.header.nonce);
+            return if unlinked { Ok(()) } else { Err(from_shm(py, gone())) };
         }
-        self.home(py)?.space().unlink(&self.file).map_err(|error| from_shm(py, error))
+        self.home(py)?.space().unlink_own(&self.file, self.header.nonce).map_err(|error| from_shm(py, error))
     }
 
     /// Refuses parameters that are not the existing object's.

@@ -74,10 +74,10 @@ impl SharedObject {
         many::fileno(slf)
     }
 
-    /// Remove the name. Whoever has the object open keeps it.
+    /// Remove the name. Whoever has the object open keeps it. `Space.unlink` removes a name without a handle.
     ///
     /// Raises:
-    ///     NotFoundError: The name is gone already.
+    ///     NotFoundError: The name is gone already, or it is another object's by now, which keeps it.
     fn unlink(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.unlink(py)
     }

@@ -17,6 +17,7 @@ use underpass_shm::life::Life;
 use underpass_shm::space as shm;
 
 use crate::error::from_shm;
+use crate::handle::check_name;
 use crate::host;
 use crate::number::whole;
 use crate::waits::{self, Waiter};
@@ -268,6 +269,24 @@ impl Space {
     /// The sockets of their ports (``~…``), which are no objects, go as well and are not told.
     fn sweep(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         self.linux.space().sweep().map_err(|error| from_shm(py, error))
+    }
+
+    /// Remove the name of an object without opening it, whatever it is: also one that cannot be opened any more.
+    ///
+    /// Whoever has the object open keeps it. `SharedObject.unlink` of a handle removes the name only while it is that object's.
+    ///
+    /// Raises:
+    ///     NotFoundError: Nothing has that name.
+    ///     AccessDeniedError: This user may not remove from the space.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> changed = underpass.Event.create("doc/left-behind")
+    ///     >>> underpass.Space.default().unlink("doc/left-behind")
+    ///     >>> underpass.Event.create("doc/left-behind").unlink()
+    fn unlink(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        check_name(name)?;
+        self.linux.space().unlink_name(name).map_err(|error| from_shm(py, error))
     }
 
     /// Remove the directory with all that is in it. Who has an object mapped keeps it.

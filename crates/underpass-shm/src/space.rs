@@ -268,13 +268,33 @@ impl Space {
         }
     }
 
-    /// Removes a name. Who has the object mapped keeps it.
+    /// Removes a file. Who has the object mapped keeps it. Names are freed within [`Self::exclusively`].
     pub fn unlink(&self, file: &str) -> Result<()> {
         rustix::fs::unlinkat(self.directory()?, file, AtFlags::empty()).map_err(|errno| match errno {
             Errno::NOENT => Error::NotFound { what: self.describe(&object_name(file)), path: self.path_of(file) },
             Errno::ACCESS | Errno::PERM => self.denied("unlink", file, errno),
             _ => Error::system("unlink", self.describe(&object_name(file)), errno),
         })
+    }
+
+    /// Removes the name of that object, unless it is another's by now.
+    ///
+    /// Looks and removes in one turn, and all who free a name take turns, so it cannot become another's in between.
+    pub fn unlink_own(&self, file: &str, nonce: u64) -> Result<()> {
+        self.exclusively(|| match self.map(file) {
+            Ok((_, header)) if header.nonce == nonce => self.unlink(file),
+            Ok(_) | Err(Error::Corrupted { .. }) => {
+                let named = self.describe(&object_name(file));
+                let what = format!("{named} is another object's name by now: the one of this handle");
+                Err(Error::NotFound { what, path: self.path_of(file) })
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Removes a name, whatever has it.
+    pub fn unlink_name(&self, name: &str) -> Result<()> {
+        self.exclusively(|| self.unlink(&file_name(name)))
     }
 
     fn denied(&self, doing: &'static str, file: &str, errno: Errno) -> Error {
@@ -351,7 +371,10 @@ impl Space {
         // A descriptor of its own: the lock belongs to it, and goes with it or with the process.
         let turn = rustix::fs::openat(self.directory()?, ".", flags, Mode::empty()).map_err(failed)?;
         rustix::fs::flock(&turn, rustix::fs::FlockOperation::LockExclusive).map_err(failed)?;
-        action()
+        let done = action();
+        // A child that was forked meanwhile has the descriptor, too.
+        rustix::fs::flock(&turn, rustix::fs::FlockOperation::Unlock).map_err(failed)?;
+        done
     }
 
     /// The directory. If the program closed its descriptor, it is opened again.

@@ -43,7 +43,12 @@ impl Handle {
             if !is(py, &error, "NotFoundError") {
                 return error;
             }
-            let message = format!("{} not opened, since what it is used with is gone: {}", self.title, error.value(py));
+            let why = error.value(py);
+            let remedy = match self.name() {
+                Some(_) => "; remove its name, Space.unlink(name), and create it anew",
+                None => "",
+            };
+            let message = format!("{} not opened, since what it is used with is gone: {why}{remedy}", self.title);
             let gone = plain(py, "NotFoundError", &message);
             if let Ok(filename) = error.value(py).getattr("filename") {
                 // An attribute of its own class: it takes any value.

@@ -158,7 +158,7 @@ pub fn check(wanted: &Wanted<'_>) -> PyResult<()> {
     }
 }
 
-fn check_name(name: &str) -> PyResult<()> {
+pub fn check_name(name: &str) -> PyResult<()> {
     match space::check_name(name) {
         Some(why) => Err(PyValueError::new_err(format!("{name:?} cannot be a name: {why}"))),
         None => Ok(()),
