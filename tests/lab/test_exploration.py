@@ -211,6 +211,26 @@ def test_arguments_out_of_range() -> None:
         lab.replay(lost_update, "not a token")
 
 
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        ("9x9", r"at step 0 it says 9 \(there is none\), and on offer was 0 \(add goes on\), 1"),
+        ("0.P2", r"at step 1 it says P2 \(the program chooses 2\), and on offer was 0 "),
+        ("0x500", r"it says 0 \(.* goes on\), and on offer was 1 \("),
+        ("0x2.1x500", r"it says 1 \(.* goes on\), and the schedule was over"),
+    ],
+)
+def test_a_token_that_does_not_fit_is_not_taken_for_a_schedule_that_passes(token: str, told: str) -> None:
+    def program(world: World) -> None:
+        number = underpass.AtomicInt()
+        world.process(number.add, 1)
+        world.process(number.add, 1)
+
+    with pytest.raises(lab.Diverged, match=told) as strayed:
+        lab.replay(program, token)
+    assert "explore anew" in str(strayed.value)
+
+
 def test_a_reduction_says_what_it_exhausted() -> None:
     def program(world: World) -> None:
         told = underpass.Event()

@@ -42,6 +42,11 @@ pub trait Strategy: Send + std::fmt::Debug {
         false
     }
 
+    /// Where the schedule that was to be followed could not be; asked after its end.
+    fn strayed(&self) -> Option<replay::Stray> {
+        None
+    }
+
     /// Schedules run that differ in more than the order of steps that do not touch the same; none: it does not know.
     fn classes(&self) -> Option<u64> {
         None

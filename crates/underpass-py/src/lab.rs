@@ -229,6 +229,15 @@ impl Lab {
         token::encode(self.kernel.schedule().record.words())
     }
 
+    /// Where the schedule of a token could not be followed: the step, the term that was to come, and those that were on offer, none
+    /// if it had ended. None: it was followed to its end.
+    #[getter]
+    fn strayed(&self) -> Option<(usize, String, Vec<String>)> {
+        let stray = self.kernel.schedule().strategy().strayed()?;
+        let offered = stray.offered.iter().map(|choice| token::encode([Word::Choice(*choice)])).collect();
+        Some((stray.step, token::encode([stray.wanted]), offered))
+    }
+
     /// This schedule's choices: what, of whom or which; how many there were to choose from; and whether it made somebody wait who
     /// could have gone on.
     #[getter]

@@ -16,6 +16,7 @@ from underpass.lab.real import Diverged, force
 from underpass.lab.search import Found, Searcher, Tally
 from underpass.lab.settings import Settings
 from underpass.lab.stage import Program, Stage
+from underpass.lab.stray import stray
 
 # Who chooses where nobody was asked for.
 _RANDOM, _ORDERLY = "portfolio", "dpor"
@@ -114,7 +115,8 @@ def replay(program: Program, token: str, *, steps: int = 2_000, lines: bool = Fa
 
     Raises:
         Failure: It fails, as it did; with ``real``, on real processes too.
-        Diverged: Real processes do something else than those of the lab, or cannot be made to: it says at which step, and why.
+        Diverged: It does not fail, and cannot be followed to its end: it is another program's, or the program has changed since. Or
+            real processes do something else than those of the lab, or cannot be made to. It says at which step, and why.
         DiedError: The process that conducts the others was killed.
         ValueError: The token is not one.
 
@@ -201,8 +203,12 @@ def repeat(
     __tracebackhide__ = True
     steps, lines = settings.steps, settings.lines
     lab = Lab.replay(token, steps=steps)
-    verdict = Stage(lab, program, lines=lines).replay(judge)
+    stage = Stage(lab, program, lines=lines)
+    verdict = stage.replay(judge)
+    strayed = stray(stage) if verdict is None else None
     told = _forced(program, token, settings) if real else None
+    if strayed is not None:
+        raise strayed
     if verdict is not None:
         raise Failure(write(program, Origin(name(program), steps, lines=lines, commands=commands), lab.token), told)
 

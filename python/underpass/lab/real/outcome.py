@@ -8,7 +8,9 @@ from underpass.lab.verdict import Verdict
 
 @final
 class Diverged(UnderpassError):
-    """Real processes did not do what those of the lab did, or cannot be made to: the text says where, and why.
+    """A token does not fit the program, or real processes did not do what those of the lab did, or cannot be made to.
+
+    The text says where, and why.
 
     Attributes:
         step: The step of the schedule, from 0, at which they differed.
