@@ -1,7 +1,5 @@
 //! What a thread sleeps in: the verbs of the objects, as numbers that fit into its entry of the table of lives.
 
-use crate::header::Kind;
-
 /// An operation that can wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -58,12 +56,10 @@ impl Operation {
         matches!(self, Self::Any | Self::All | Self::Select)
     }
 
-    /// The verb, as objects of that kind call it.
+    /// The verb.
     #[must_use]
-    pub fn verb(self, kind: Kind) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
-            // Who would run it acquires the mutex inside.
-            Self::Acquire if kind == Kind::Once => "call",
             Self::Acquire => "acquire",
             Self::Put => "put",
             Self::Get => "get",

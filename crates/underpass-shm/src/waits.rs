@@ -60,6 +60,15 @@ pub struct Wait {
     pub name: Option<String>,
 }
 
+impl Operation {
+    /// The verb, as objects of that kind call it.
+    #[must_use]
+    pub fn verb(self, kind: Kind) -> &'static str {
+        // Who would run a once acquires the mutex inside.
+        if (kind, self) == (Kind::Once, Self::Acquire) { "call" } else { self.name() }
+    }
+}
+
 impl WaitWords {
     /// Says what the calling thread, whose entry this is, is about to sleep for.
     pub fn begin(&self, object: u64, kind: Kind, operation: Operation, since: u64, lives: &[Life]) {
