@@ -16,7 +16,7 @@ use underpass_shm::place::Placed;
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::notification::describe_with;
-use crate::number::mode;
+use crate::number::{mode, whole};
 use crate::object::{self, Object, Pickled, SharedObject};
 use crate::space::Space;
 use crate::stay::Stay;
@@ -345,7 +345,7 @@ impl AtomicInt {
     /// Raises:
     ///     ValueError: ``count`` is below 1.
     #[pyo3(signature = (count=1))]
-    fn wake(&self, py: Python<'_>, count: i64) -> PyResult<u64> {
+    fn wake(&self, py: Python<'_>, #[pyo3(from_py_with = whole)] count: i64) -> PyResult<u64> {
         self.handle.check(py)?;
         match u64::try_from(count) {
             Ok(count) if count > 0 => self.core.wake(self.handle.kernel(), count).map_err(|error| {

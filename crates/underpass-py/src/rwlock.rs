@@ -289,7 +289,15 @@ impl RWLock {
     fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
         let detail = match &error {
             Error::OwnerDied(_) => ADVICE.to_owned(),
-            Error::NotOwner => format!("the caller does not hold it so: {}", self.state_text()),
+            Error::NotOwner => {
+                let state = self.state_text();
+                let block = match failed {
+                    "not upgraded" => ": call it inside reading()",
+                    "not downgraded" => ": call it inside writing()",
+                    _ => "",
+                };
+                format!("the caller does not hold it so, it is {state}{block}")
+            }
             _ => self.obstacle(),
         };
         let context = Context { object: &self.handle.title, failed, time: timeout.text(), detail };
