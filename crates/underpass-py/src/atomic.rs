@@ -296,6 +296,15 @@ impl AtomicInt {
     ///
     /// Raises:
     ///     TimedOut: It was ``expected`` for ``timeout`` seconds.
+    ///
+    /// Example:
+    ///     >>> import threading, underpass
+    ///     >>> hits = underpass.AtomicInt(0)
+    ///     >>> visitor = threading.Thread(target=hits.add, args=(1,))
+    ///     >>> visitor.start()
+    ///     >>> hits.wait(0, timeout=10)  # sleeps while it is 0
+    ///     True
+    ///     >>> visitor.join()
     #[pyo3(signature = (expected, *, timeout=None))]
     fn wait(&self, py: Python<'_>, expected: Number, timeout: Option<f64>) -> PyResult<bool> {
         self.wait_for(py, expected, Timeout::new(timeout)?)
@@ -344,6 +353,12 @@ impl AtomicInt {
     ///
     /// Raises:
     ///     ValueError: ``count`` is below 1.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> hits = underpass.AtomicInt(0)
+    ///     >>> hits.wake(3)  # nobody waits
+    ///     0
     #[pyo3(signature = (count=1))]
     fn wake(&self, py: Python<'_>, #[pyo3(from_py_with = whole)] count: i64) -> PyResult<u64> {
         self.handle.check(py)?;

@@ -361,6 +361,20 @@ impl Condition {
     ///
     /// Raises:
     ///     ValueError: ``count`` is negative.
+    ///
+    /// Example:
+    ///     >>> import threading, underpass
+    ///     >>> changed, stock = underpass.Condition(), underpass.AtomicInt(0)
+    ///     >>> def deliver():
+    ///     ...     with changed:
+    ///     ...         stock.add(3)
+    ///     ...         changed.notify()
+    ///     >>> supplier = threading.Thread(target=deliver)
+    ///     >>> with changed:
+    ///     ...     supplier.start()
+    ///     ...     changed.wait_for(lambda: stock.load() > 0, timeout=10)
+    ///     True
+    ///     >>> supplier.join()
     #[pyo3(signature = (count=Whole(1)), text_signature = "($self, count=1)")]
     fn notify(&self, py: Python<'_>, count: Whole) -> PyResult<u32> {
         self.told(py, count.word("count", 0, u32::MAX)?)

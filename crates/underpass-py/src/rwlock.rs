@@ -441,6 +441,15 @@ impl RWLock {
     ///     TimedOut: Others still read after ``timeout`` seconds; the text names them.
     ///     MisuseError: Another reader upgrades already: both would wait for each other to leave. Or this thread does not
     ///         read, or writes already.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> table, rows = underpass.RWLock(), {}
+    ///     >>> with table.reading():
+    ///     ...     if "wheel" not in rows and table.upgrade(timeout=1):
+    ///     ...         rows["wheel"] = 4
+    ///     >>> rows
+    ///     {'wheel': 4}
     #[pyo3(signature = (*, timeout=None))]
     fn upgrade(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         self.upgrade_for(py, Timeout::new(timeout)?)
