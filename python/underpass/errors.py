@@ -194,20 +194,21 @@ class PeerDiedError(DiedError, ConnectionError):
 
 
 class OwnerDiedError(DiedError):
-    """The owner of a mutex, a thread or its whole process, ended while holding it, so what the mutex protects may be half changed.
+    """The owner of a lock, a thread or its whole process, ended while holding it, so what the lock protects may be half changed.
 
-    The mutex is not held by the caller. Enter it with ``recovering()``, repair, and go on.
+    The lock is not held by the caller. Enter a `Mutex`, a `SpinLock` or a `Condition` with ``recovering()``, an `RWLock` with
+    ``writing()``; repair, and go on.
     """
 
 
 class BrokenBarrierError(UnderpassError, RuntimeError):
-    """A party of the barrier died, timed out or aborted, so it cannot be complete.
+    """A party of the barrier ended, timed out or aborted, so it cannot be complete.
 
     Nobody passes until ``reset()``; then all parties may come again.
 
     Attributes:
-        cause: How it was broken.
-        pid: The process that died, aborted it, or whose time ran out; 0 if that is not known.
+        cause: How it was broken; "died" is any end of a process, also one with exit code 0.
+        pid: The process that ended, aborted it, or whose time ran out; 0 if that is not known.
     """
 
     cause: Literal["aborted", "timed out", "died"] = "aborted"

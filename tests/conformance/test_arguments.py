@@ -18,7 +18,7 @@ Mistake = tuple[str, Callable[[Any], object], type[Exception], str]
 
 NUMBER = r"object cannot be interpreted as an integer"
 TIME = r"must be real number, not str"
-OUT = r"is out of range: no object is that large"
+OUT = r"is out of range: it has more than 64 bits"
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +79,18 @@ TYPES: list[Mistake] = [
         "put an object",
         lambda it: it.queue.put({}),
         TypeError,
-        "^Queue carries bytes; ObjectQueue carries objects: .*not 'dict'$",
+        "^Queue carries bytes: encode text, and pack or pickle objects: .*not 'dict'$",
     ),
     (
         "put text",
         lambda it: it.queue.put("x"),
         TypeError,
-        "Queue carries bytes; ObjectQueue carries objects: .*not 'str'",
+        "Queue carries bytes: encode text, and pack or pickle objects: .*not 'str'",
     ),
-    ("put None", lambda it: it.queue.put_nowait(None), TypeError, "ObjectQueue carries objects: .*not 'NoneType'"),
+    ("put None", lambda it: it.queue.put_nowait(None), TypeError, "pack or pickle objects: .*not 'NoneType'"),
     ("put timeout by place", lambda it: it.queue.put(b"x", 1), TypeError, "positional arguments but"),
     ("put no list", lambda it: it.queue.put_many(5), TypeError, "'int' object is not iterable"),
-    ("put many objects", lambda it: it.queue.put_many([b"x", {}]), TypeError, "ObjectQueue carries objects"),
+    ("put many objects", lambda it: it.queue.put_many([b"x", {}]), TypeError, "pack or pickle objects"),
     ("put many bytes' numbers", lambda it: it.queue.put_many(b"xy"), TypeError, "not 'int'"),
     (
         "put a strided view",
@@ -178,6 +178,7 @@ VALUES: list[Mistake] = [
     ("call's timeout below 0", lambda it: it.gate.call(b"", timeout=-1), ValueError, "timeout=-1 is not a time"),
     ("count is 0", lambda it: it.semaphore.release(0), ValueError, "count=0 is below 1"),
     ("count is huge", lambda it: it.semaphore.release(HUGE), ValueError, OUT),
+    ("wakes are many", lambda it: it.u.AtomicInt().wake(HUGE), ValueError, OUT),
     ("capacity is 0", lambda it: it.u.Queue(0), ValueError, "capacity=0 is not between 1 and"),
     ("capacity below 0", lambda it: it.u.Queue(-1), ValueError, "capacity=-1 is not between 1 and 268435456"),
     (

@@ -271,7 +271,9 @@ def test_the_death_of_one_who_waits_breaks_it(mortals: Processes) -> None:
     dying.until_asleep()
     waiter.until_asleep()
     dying.kill()
-    with pytest.raises(BrokenBarrierError, match=f"since pid {dying.pid} had waited or joined, and died") as caught:
+    with pytest.raises(
+        BrokenBarrierError, match=f"since pid {dying.pid} had waited or joined, and has ended"
+    ) as caught:
         waiter.result()
     assert (caught.value.cause, caught.value.pid) == ("died", dying.pid)
     assert broken_by(barrier) == "died"

@@ -148,6 +148,34 @@ def test_the_mutex_is_held_again_after_a_timeout(world: World) -> None:
     condition.release()
 
 
+def test_a_predicate_that_stays_false_is_not_blamed_on_the_notifier(processes: Processes) -> None:
+    condition, ended, looks = Condition(), AtomicInt(), AtomicInt()
+
+    def notify() -> None:
+        while not ended.load():
+            condition.notify()
+
+    def look() -> bool:
+        looks.add(1)
+        return False
+
+    notifier = processes.start(notify)
+    with condition, pytest.raises(TimedOut) as caught:
+        condition.wait_for(look, timeout=SOON)
+    ended.store(1)
+    notifier.result()
+    # Once before the first wait, once after each notification, and once when the time is over.
+    notified = looks.load() - 2
+    plural = "" if notified == 1 else "s"
+    told = f"the predicate is false, after {notified} notification{plural} too" if notified else "nobody notified it"
+    assert told in str(caught.value)
+
+
+def test_waiting_without_the_mutex_says_what_helps() -> None:
+    with pytest.raises(MisuseError, match="nobody holds it: acquire it first"):
+        Condition().wait(timeout=0)
+
+
 @pytest.mark.parametrize("timeout", [None, LONG])
 def test_one_that_is_notified_in_time_does_not_time_out(world: World, timeout: float | None) -> None:
     condition, value = Condition(), AtomicInt()

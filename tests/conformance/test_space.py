@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,18 @@ def test_space_tells_what_exists(processes: Processes) -> None:
     queue.unlink()
     Space().sweep()
     assert list(Space()) == []
+
+
+@pytest.mark.parametrize("enter", [Space, Space.look], ids=["enter", "look"])
+def test_path_that_is_empty_is_refused(enter: Callable[[str], Space]) -> None:
+    with pytest.raises(ValueError, match="'' cannot be a path"):
+        enter("")
+
+
+@apart
+def test_directory_that_takes_no_directories_is_named() -> None:
+    with pytest.raises(AccessDeniedError, match="/proc takes no directories"):
+        Space("/proc/x")
 
 
 # ── names that no handle has ────────────────────────────────────────────────────────────────────────────────────────

@@ -83,9 +83,7 @@ impl Latch {
     fn left(word: u32, arrived: u32) -> Result<u32> {
         let count = word & !SLEEPERS;
         count.checked_sub(arrived).ok_or_else(|| {
-            Error::Misuse(format!(
-                "count_down({arrived}) is more than the {count} that it waits for: a latch is for once"
-            ))
+            Error::Misuse(format!("more would arrive than the {count} that it waits for: a latch is for once"))
         })
     }
 

@@ -223,7 +223,7 @@ fn sum(value: u32, count: u32, limit: u32, saturate: bool) -> Result<u32> {
         return Ok(value.max(limit));
     }
     Err(Error::Misuse(format!(
-        "release({count}) would raise it from {value} above its limit of {limit}: acquire first, or pass saturate=True"
+        "that would raise it from {value} above its limit of {limit}: acquire first, or pass saturate=True"
     )))
 }
 

@@ -16,7 +16,7 @@ use underpass_shm::place::Placed;
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::notification::describe_with;
-use crate::number::mode;
+use crate::number::{mode, whole};
 use crate::object::{self, Object, Pickled, SharedObject};
 use crate::space::Space;
 use crate::stay::Stay;
@@ -296,6 +296,15 @@ impl AtomicInt {
     ///
     /// Raises:
     ///     TimedOut: It was ``expected`` for ``timeout`` seconds.
+    ///
+    /// Example:
+    ///     >>> import threading, underpass
+    ///     >>> hits = underpass.AtomicInt(0)
+    ///     >>> visitor = threading.Thread(target=hits.add, args=(1,))
+    ///     >>> visitor.start()
+    ///     >>> hits.wait(0, timeout=10)  # sleeps while it is 0
+    ///     True
+    ///     >>> visitor.join()
     #[pyo3(signature = (expected, *, timeout=None))]
     fn wait(&self, py: Python<'_>, expected: Number, timeout: Option<f64>) -> PyResult<bool> {
         self.wait_for(py, expected, Timeout::new(timeout)?)
@@ -344,8 +353,14 @@ impl AtomicInt {
     ///
     /// Raises:
     ///     ValueError: ``count`` is below 1.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> hits = underpass.AtomicInt(0)
+    ///     >>> hits.wake(3)  # nobody waits
+    ///     0
     #[pyo3(signature = (count=1))]
-    fn wake(&self, py: Python<'_>, count: i64) -> PyResult<u64> {
+    fn wake(&self, py: Python<'_>, #[pyo3(from_py_with = whole)] count: i64) -> PyResult<u64> {
         self.handle.check(py)?;
         match u64::try_from(count) {
             Ok(count) if count > 0 => self.core.wake(self.handle.kernel(), count).map_err(|error| {

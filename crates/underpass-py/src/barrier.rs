@@ -247,6 +247,13 @@ impl Barrier {
     ///
     /// Raises:
     ///     MisuseError: 64 processes are known already.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> phase = underpass.Barrier(2)
+    ///     >>> phase.join()  # from now on the end of this process breaks it
+    ///     >>> phase.n_waiting
+    ///     0
     fn join(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.check(py)?;
         self.told(py, "not joined", self.core.join(self.handle.kernel()))
@@ -291,6 +298,14 @@ impl Barrier {
     ///
     /// What is broken already stays as it was broken. It never waits for a waiter. If the process dies inside, either
     /// nothing has happened, or everybody is told.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> phase = underpass.Barrier(2)
+    ///     >>> phase.abort()
+    ///     >>> phase.wait()
+    ///     Traceback (most recent call last):
+    ///     underpass.errors.BrokenBarrierError: barrier ... aborted it; nobody passes until reset()
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.check(py)?;
         self.told(py, "not aborted", self.core.abort(self.handle.kernel()))
@@ -300,6 +315,14 @@ impl Barrier {
     ///
     /// Processes that live stay known. It never waits for a waiter; if the process dies inside, either nothing has happened,
     /// or everybody is told. The standard library raises BrokenBarrierError in those who wait.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> phase = underpass.Barrier(1)
+    ///     >>> phase.abort()
+    ///     >>> phase.reset()
+    ///     >>> phase.wait()
+    ///     0
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.check(py)?;
         self.told(py, "not reset", self.core.reset(self.handle.kernel()))

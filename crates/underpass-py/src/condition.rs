@@ -19,7 +19,7 @@ use crate::error::{Context, raise};
 use crate::handle::{Handle, Travel};
 use crate::mutex::{Mutex, MutexHolding, MutexRecovering};
 use crate::notification::describe;
-use crate::number::{Whole, mode};
+use crate::number::{Whole, count, mode};
 use crate::object::{self, Object, SharedObject};
 use crate::peer::Peer;
 use crate::space::Space;
@@ -201,18 +201,27 @@ impl Condition {
         Ok(self.mutex.get())
     }
 
-    /// One wait until `deadline`; `timeout` is what the caller said.
-    fn wait_until(&self, py: Python<'_>, timeout: Timeout, deadline: Result<Deadline>) -> PyResult<()> {
+    /// One wait until `deadline`; `timeout` is what the caller said, who was notified so often before in the same call.
+    fn wait_until(
+        &self,
+        py: Python<'_>,
+        timeout: Timeout,
+        deadline: Result<Deadline>,
+        notified: usize,
+    ) -> PyResult<()> {
         self.handle.check(py)?;
         let holding = Holding::new(py, &self.handle, self.mutex.get());
         let waited = deadline.and_then(|until| self.core.wait(self.handle.kernel(), &holding, until));
-        holding.ended(timeout.judge(waited), |error| self.failed(py, timeout, error))
+        holding.ended(timeout.judge(waited), |error| self.failed(py, timeout, error, notified))
     }
 
-    /// How a wait failed.
+    /// How a wait failed, after so many in the same call that did not.
     #[cold]
-    pub fn failed(&self, py: Python<'_>, timeout: Timeout, error: Error) -> PyErr {
+    pub fn failed(&self, py: Python<'_>, timeout: Timeout, error: Error, notified: usize) -> PyErr {
         let detail = match &error {
+            Error::TimedOut(_) if notified > 0 => {
+                format!("the predicate is false, after {} too", count(notified, "notification"))
+            }
             Error::TimedOut(_) => "nobody notified it".to_owned(),
             _ => String::new(),
         };
@@ -311,7 +320,7 @@ impl Condition {
     #[pyo3(signature = (*, timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let timeout = Timeout::new(timeout)?;
-        self.wait_until(py, timeout, timeout.deadline("wait")).map(|()| true)
+        self.wait_until(py, timeout, timeout.deadline("wait"), 0).map(|()| true)
     }
 
     /// Wait until ``predicate()`` is true, which is asked with the mutex held; always True.
@@ -327,13 +336,14 @@ impl Condition {
     fn wait_for(&self, py: Python<'_>, predicate: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<bool> {
         let timeout = Timeout::new(timeout)?;
         let deadline = timeout.deadline("wait_for");
+        let mut notified = 0;
         loop {
             // In an atomic section it is refused, whatever the predicate says.
             if deadline.is_ok() && predicate.call0()?.is_truthy()? {
                 return Ok(true);
             }
-            match self.wait_until(py, timeout, deadline.clone()) {
-                Ok(()) => {}
+            match self.wait_until(py, timeout, deadline.clone(), notified) {
+                Ok(()) => notified += 1,
                 Err(error) if crate::error::is(py, &error, "TimedOut") && predicate.call0()?.is_truthy()? => {
                     return Ok(true);
                 }
@@ -351,6 +361,20 @@ impl Condition {
     ///
     /// Raises:
     ///     ValueError: ``count`` is negative.
+    ///
+    /// Example:
+    ///     >>> import threading, underpass
+    ///     >>> changed, stock = underpass.Condition(), underpass.AtomicInt(0)
+    ///     >>> def deliver():
+    ///     ...     with changed:
+    ///     ...         stock.add(3)
+    ///     ...         changed.notify()
+    ///     >>> supplier = threading.Thread(target=deliver)
+    ///     >>> with changed:
+    ///     ...     supplier.start()
+    ///     ...     changed.wait_for(lambda: stock.load() > 0, timeout=10)
+    ///     True
+    ///     >>> supplier.join()
     #[pyo3(signature = (count=Whole(1)), text_signature = "($self, count=1)")]
     fn notify(&self, py: Python<'_>, count: Whole) -> PyResult<u32> {
         self.told(py, count.word("count", 0, u32::MAX)?)

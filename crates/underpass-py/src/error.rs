@@ -195,7 +195,7 @@ fn broken_barrier(py: Python<'_>, context: &Context<'_>, broken: Break) -> PyErr
     let (cause, how) = match cause {
         Cause::Aborted => ("aborted", "aborted it"),
         Cause::TimedOut => ("timed out", "waited there until its time was over"),
-        Cause::Died => ("died", "had waited or joined, and died"),
+        Cause::Died => ("died", "had waited or joined, and has ended"),
     };
     let Context { object, failed, .. } = context;
     let message = format!("{object} {failed}: it is broken, since pid {pid} {how}; nobody passes until reset()");

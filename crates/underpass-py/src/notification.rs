@@ -276,6 +276,18 @@ impl Notification {
     /// Raises:
     ///     TimedOut: That did not happen within ``timeout`` seconds. Nothing was cleared.
     ///     ValueError: ``bits`` is not between 0 and 2**64 - 1.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> LOADED, READY = 0b01, 0b10
+    ///     >>> news = underpass.Notification()
+    ///     >>> before = news.notify(LOADED)
+    ///     >>> news.wait(LOADED | READY, all=True, timeout=0)
+    ///     Traceback (most recent call last):
+    ///     underpass.errors.TimedOut: notification ...
+    ///     >>> before = news.notify(READY)
+    ///     >>> news.wait(LOADED | READY, all=True, timeout=1)
+    ///     3
     #[pyo3(signature = (bits=Flags::EVERY, *, all=false, consume=true, timeout=None))]
     fn wait(&self, py: Python<'_>, bits: Flags, all: bool, consume: bool, timeout: Option<f64>) -> PyResult<u64> {
         self.wait_for(py, bits, all, consume, Timeout::new(timeout)?)

@@ -13,7 +13,7 @@ impl<'py> FromPyObject<'_, 'py> for Whole {
     fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         match value.extract::<i64>() {
             Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
-                Err(PyValueError::new_err(format!("{} is out of range: no object is that large", &*value)))
+                Err(PyValueError::new_err(format!("{} is out of range: it has more than 64 bits", &*value)))
             }
             other => other.map(Self),
         }

@@ -45,6 +45,8 @@ impl SharedObject {
 
     /// Return a descriptor that is readable while the object is ready: for ``select``, ``poll`` and other event loops.
     ///
+    /// Every object inherits this, but a `Condition`, a `Barrier` and an `AtomicInt` are not ready by themselves, and refuse it.
+    ///
     /// Level-triggered, and takes nothing; what is ready is what `wait_any` says. Whoever is told takes it with the ``_nowait``
     /// verb of this same handle, and not with one that may wait: as with sockets it can be readable in vain, since another was
     /// faster, say. An operation that finds nothing makes it quiet, until something may be there again; so do not take by another handle,

@@ -289,7 +289,15 @@ impl RWLock {
     fn failed(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
         let detail = match &error {
             Error::OwnerDied(_) => ADVICE.to_owned(),
-            Error::NotOwner => format!("the caller does not hold it so: {}", self.state_text()),
+            Error::NotOwner => {
+                let state = self.state_text();
+                let block = match failed {
+                    "not upgraded" => ": call it inside reading()",
+                    "not downgraded" => ": call it inside writing()",
+                    _ => "",
+                };
+                format!("the caller does not hold it so, it is {state}{block}")
+            }
             _ => self.obstacle(),
         };
         let context = Context { object: &self.handle.title, failed, time: timeout.text(), detail };
@@ -433,6 +441,15 @@ impl RWLock {
     ///     TimedOut: Others still read after ``timeout`` seconds; the text names them.
     ///     MisuseError: Another reader upgrades already: both would wait for each other to leave. Or this thread does not
     ///         read, or writes already.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> table, rows = underpass.RWLock(), {}
+    ///     >>> with table.reading():
+    ///     ...     if "wheel" not in rows and table.upgrade(timeout=1):
+    ///     ...         rows["wheel"] = 4
+    ///     >>> rows
+    ///     {'wheel': 4}
     #[pyo3(signature = (*, timeout=None))]
     fn upgrade(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         self.upgrade_for(py, Timeout::new(timeout)?)

@@ -148,6 +148,19 @@ fn gid(group: &Bound<'_, PyAny>) -> PyResult<u32> {
     }
 }
 
+/// The path that was given, or the default one.
+fn path_of(path: Option<PathBuf>) -> PyResult<PathBuf> {
+    let Some(path) = path else { return Ok(default_path()) };
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.is_empty() {
+        return Err(PyValueError::new_err("'' cannot be a path: it is empty; pass none for the default one"));
+    }
+    if bytes.contains(&0) {
+        return Err(PyValueError::new_err(format!("{} cannot be a path: it has a null byte", path.display())));
+    }
+    Ok(path)
+}
+
 fn default_path() -> PathBuf {
     match std::env::var_os("UNDERPASS_DIR") {
         Some(path) if !path.is_empty() => path.into(),
@@ -173,11 +186,7 @@ impl Space {
             None => Access::Mine(mode),
             Some(group) => Access::Group(mode, gid(group)?),
         };
-        let path = path.unwrap_or_else(default_path);
-        if path.as_os_str().as_bytes().contains(&0) {
-            return Err(PyValueError::new_err(format!("{} cannot be a path: it has a null byte", path.display())));
-        }
-        let space = Self::at(py, &path, access)?;
+        let space = Self::at(py, &path_of(path)?, access)?;
         // One that was entered before, perhaps with other arguments.
         space.linux.space().suits(access).map_err(|error| from_shm(py, error))?;
         Ok(space)
@@ -209,7 +218,7 @@ impl Space {
     #[staticmethod]
     #[pyo3(signature = (path=None))]
     fn look(py: Python<'_>, path: Option<PathBuf>) -> PyResult<Self> {
-        Self::look_at(py, &path.unwrap_or_else(default_path))
+        Self::look_at(py, &path_of(path)?)
     }
 
     /// The directory.

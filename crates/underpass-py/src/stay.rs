@@ -106,7 +106,7 @@ impl ConditionStay {
         let holding = condition.holding_of(py);
         let done = step(&holding, &mut absence);
         *self.absence() = Some(absence);
-        holding.ended(done, |error| condition.failed(py, Timeout::NoWait, error))
+        holding.ended(done, |error| condition.failed(py, Timeout::NoWait, error, 0))
     }
 }
 
@@ -119,7 +119,7 @@ impl ConditionStay {
         let holding = condition.holding_of(py);
         let begun = condition.core.begin(self.handle.kernel(), &holding);
         let begun = begun.map(|absence| *self.absence() = Some(absence));
-        holding.ended(begun, |error| condition.failed(py, Timeout::NoWait, error))
+        holding.ended(begun, |error| condition.failed(py, Timeout::NoWait, error, 0))
     }
 
     /// Look: return once it is time to take the mutex again, or raise WouldBlock.

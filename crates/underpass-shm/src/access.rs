@@ -157,6 +157,10 @@ fn make(path: &Path, mode: u32, group: Option<u32>, what: &str) -> Result<()> {
     fresh.push(format!(".{:016x}", nonce()));
     let parent = path.parent().unwrap_or(path);
     rustix::fs::mkdir(&fresh, Mode::RWXU).map_err(|errno| match errno {
+        Errno::NOENT if parent.is_dir() => {
+            let why = format!("{} takes no directories: pass a path on a tmpfs, as in /dev/shm", parent.display());
+            Error::Foreign { what: what.into(), path: what.into(), why }
+        }
         Errno::NOENT => Error::Homeless { what: what.into(), parent: missing(parent).display().to_string() },
         Errno::NOTDIR => {
             let why = format!("a directory above it, {}, is none", file_above(parent).display());

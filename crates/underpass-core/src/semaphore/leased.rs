@@ -205,7 +205,7 @@ impl Leased {
         let before = entry.map_or(0, |entry| self.roster().count(entry));
         let Some(entry) = entry.filter(|_| before >= count) else {
             return Err(Error::Misuse(format!(
-                "release({count}), and this process holds {before}: leased units are given back by the process that has \
+                "this process holds {before}, and more were to be given back: leased units are given back by the process that has \
                  acquired them; for units that anybody gives, make it without leased=True"
             )));
         };

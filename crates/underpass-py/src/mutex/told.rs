@@ -107,7 +107,7 @@ impl Mutex {
                 who::living(&self.handle, holder.thread, holder.pid),
                 who::myself(&self.handle, holder.thread)
             ),
-            (Error::NotOwner, None) => "nobody holds it".to_owned(),
+            (Error::NotOwner, None) => "nobody holds it: acquire it first".to_owned(),
             (_, Some(holder)) => self.describe(&holder),
             (_, None) => "it is free again by now".to_owned(),
         };
