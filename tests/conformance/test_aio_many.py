@@ -200,8 +200,7 @@ def test_in_a_cancelled_block_nothing_is_waited_for_though_it_is_ready(
         stop.set()
         async with aio.finish() as block:
             block.cancel()
-            outcome = await aio.cancellable(verb(stop))
-        return outcome
+            return await aio.cancellable(verb(stop))
 
     assert loop.run(main) is aio.CANCELLED
 
