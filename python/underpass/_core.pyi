@@ -116,6 +116,7 @@ __all__ = [
     "enter",
     "fail_after",
     "in_lab",
+    "inherited_loop",
     "leave",
     "priority",
     "reenter",

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,6 @@ from underpass import (
     Queue,
     RWLock,
     Semaphore,
-    SharedObject,
     lab,
 )
 from underpass.lab import Diverged, Failure, World
@@ -72,20 +72,12 @@ def test_a_deadlock_names_the_coroutines_the_objects_and_the_lines() -> None:
     ],
     ids=lambda what: what if isinstance(what, str) else "",
 )
-def test_who_waits_in_a_place_of_its_own_is_told_at_the_object(
-    make: Callable[[], SharedObject], verb: str, told: str
-) -> None:
+def test_who_waits_in_a_place_of_its_own_is_told_at_the_object(make: Callable[[], Any], verb: str, told: str) -> None:
     def program(world: World) -> None:
         thing = make()
 
         async def wait() -> None:
-            face = thing.aio
-            if verb == "get":
-                await face.get()
-            elif verb == "acquire":
-                await face.acquire()
-            else:
-                await face.wait()
+            await getattr(thing.aio, verb)()
 
         world.process(wait)
 

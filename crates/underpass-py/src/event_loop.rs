@@ -18,7 +18,9 @@ pub fn warn(py: Python<'_>, object: &str, operation: Operation) -> PyResult<()> 
     // What sleeps is told, and not the verb: take and get sleep alike. The warning's line shows the verb.
     let (what, instead) = match operation {
         Operation::Open => ("for a name, ", "open_when_there of its class in underpass.aio"),
-        Operation::Any | Operation::All => ("for several things, of which one is ", "the function of that name in underpass.aio"),
+        Operation::Any | Operation::All => {
+            ("for several things, of which one is ", "the function of that name in underpass.aio")
+        }
         _ => ("at ", "the verb of its .aio"),
     };
     let text = format!(
