@@ -108,6 +108,8 @@ def pytest_runtest_makereport(
         return report
     from underpass.lab import Failure
 
+    if isinstance(failure := call.excinfo.value, Failure):
+        report.user_properties.append((_SCHEDULES, failure.trace.schedules or 1))
     if call.excinfo.errisinstance(Failure) and not item.config.getoption("fulltrace"):
         shown: Any = call.excinfo.getrepr(style="value")
         path, line, _ = item.location
@@ -124,10 +126,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         properties = dict(report.user_properties)
         if report.when == "call" and _COVERED in properties:
             covered.append((report.nodeid, str(properties[_COVERED]), int(str(properties[_SCHEDULES]))))
-    if not covered:
+    broken = [dict(report.user_properties).get(_SCHEDULES) for report in terminalreporter.getreports("failed")]
+    failed = [int(str(count)) for count in broken if count is not None]
+    if not covered and not failed:
         return
-    schedules = sum(count for *_, count in covered)
-    terminalreporter.section(f"lab: {len(covered)} explored, {schedules:,} schedules", sep="-")
+    schedules = sum(count for *_, count in covered) + sum(failed)
+    failures = f", {len(failed)} failed" if failed else ""
+    explored = len(covered) + len(failed)
+    terminalreporter.section(f"lab: {explored} explored{failures}, {schedules:,} schedules", sep="-")
     if terminalreporter.config.get_verbosity() > 0:
         for nodeid, text, _ in covered:
             terminalreporter.line(f"{nodeid}: {text.partition(': ')[2]}")

@@ -1,5 +1,7 @@
 """A cancelled wait has taken nothing, at whichever step it is cancelled; and what it was woken for wakes the next."""
 
+import asyncio
+import os
 import random
 import warnings
 from contextlib import suppress
@@ -10,7 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from tests.conformance.backends import Processes, Threads
 from tests.conformance.loops import EventLoop, until, until_waiting
-from underpass import EndOfStream, PeerDiedError, Queue, Semaphore, aio
+from underpass import EndOfStream, NotFoundError, PeerDiedError, Queue, Semaphore, WaitSet, aio
 
 World = Threads | Processes
 
@@ -101,6 +103,35 @@ def test_no_message_is_lost_or_doubled_under_many_cancellations(
     actor.result()
 
 
+def test_a_forked_child_is_in_no_loop_of_its_parents(loop: EventLoop) -> None:
+    units, jobs = Semaphore(0), Queue()
+
+    async def take() -> bytes:
+        return await jobs.aio.get()
+
+    def work() -> bool:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            units.acquire()
+        return not caught and asyncio.run(take()) == b"job"
+
+    async def main() -> None:
+        with anyio.move_on_after(0):
+            await jobs.aio.get()
+        child = os.fork()
+        if not child:
+            try:
+                os._exit(0 if work() else 1)
+            finally:
+                os._exit(2)
+        await until(lambda: units.statistics().waiters)
+        units.release()
+        await jobs.aio.put(b"job")
+        assert os.waitpid(child, 0)[1] == 0  # noqa: ASYNC222 - it ends at once
+
+    loop.run(main)
+
+
 async def acquire_soon(units: aio.Semaphore) -> None:
     """Acquire within a moment."""
     with anyio.fail_after(0.01):
@@ -133,6 +164,24 @@ def test_a_blocking_verb_in_a_loop_warns_and_names_the_line(loop: EventLoop) -> 
         assert warning.filename == __file__
         assert warning.category is RuntimeWarning
         assert "blocks this thread, and the event loop" in str(warning.message)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            for _ in range(2):
+                with pytest.raises(NotFoundError):
+                    Semaphore.open("nowhere", timeout=0.001)
+        (warning,) = caught
+        assert warning.filename == __file__
+        assert str(warning.message).startswith("open of 'nowhere' in")
+        assert "open_when_there" in str(warning.message)
+        with WaitSet() as members, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            members.add(units)
+            for _ in range(2):
+                with pytest.raises(TimeoutError):
+                    members.wait(timeout=0.001)
+        (warning,) = caught
+        assert warning.filename == __file__
+        assert "fileno()" in str(warning.message)
 
     loop.run(main)
     with pytest.raises(TimeoutError):

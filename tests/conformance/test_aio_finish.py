@@ -3,6 +3,7 @@
 # pyright: reportPossiblyUnboundVariable=false
 # What is assigned in a block that raises, as it should, is there after it.
 
+import asyncio
 import contextvars
 import threading
 from collections.abc import Callable, Coroutine
@@ -381,3 +382,20 @@ def test_many_calls_and_a_deep_chain(loop: EventLoop) -> None:
         return done
 
     assert loop.run(main) == 501
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+@pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
+def test_what_ends_the_program_ends_it_whether_its_call_waited_or_not(ending: type[BaseException], turns: int) -> None:
+    async def leave() -> None:
+        for _ in range(turns):
+            await checkpoint()
+        raise ending(3)
+
+    async def main() -> None:
+        async with aio.finish() as block:
+            block.start(leave)
+
+    with pytest.raises(ending) as left:
+        asyncio.run(main())
+    assert left.value.args == (3,)

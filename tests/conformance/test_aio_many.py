@@ -213,6 +213,20 @@ def test_a_handle_that_is_closed_ends_the_wait(loop: EventLoop) -> None:
     loop.run(main)
 
 
+@pytest.mark.parametrize("verb", [aio.wait_any, aio.wait_all])
+def test_in_a_cancelled_block_nothing_is_waited_for_though_it_is_ready(
+    loop: EventLoop, verb: Callable[[aio.Event], Awaitable[object]]
+) -> None:
+    async def main() -> object:
+        stop = aio.Event()
+        stop.set()
+        async with aio.finish() as block:
+            block.cancel()
+            return await aio.cancellable(verb(stop))
+
+    assert loop.run(main) is aio.CANCELLED
+
+
 def test_what_cannot_be_waited_for_is_refused() -> None:
     async def main() -> None:
         with pytest.raises(TypeError, match="Barrier cannot be waited for"):

@@ -372,6 +372,34 @@ def test_with_debug_the_first_level_of_every_tenure_is_told() -> None:
     assert entered == "<string>:20"
 
 
+AWAITING = """
+import asyncio
+import underpass
+async def main():
+    mutex, table = underpass.Mutex(), underpass.RWLock()
+    async with mutex.aio.recovering():
+        print(mutex.statistics().line)
+    async with mutex.aio.holding():
+        print(mutex.statistics().line)
+    async with table.aio.writing():
+        print(table)
+asyncio.run(main())
+"""
+
+
+def test_a_block_of_a_task_is_told_where_the_program_enters_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AWAITING],
+        env=os.environ | {"UNDERPASS_DEBUG": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    recovering, holding, written = done.stdout.splitlines()
+    assert (recovering, holding) == ("<string>:6", "<string>:8")
+    assert "(<string>:10) for " in written
+
+
 def test_without_debug_nothing_is_written_down_while_nobody_waits() -> None:
     mutex, table = Mutex(), RWLock()
     with mutex, table.writing():

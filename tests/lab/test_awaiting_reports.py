@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -10,8 +12,13 @@ pytest.importorskip("greenlet")
 
 from tests.lab.awaits import explore, fails
 from underpass import (
+    Barrier,
+    Event,
     MisuseError,
     Mutex,
+    Notification,
+    Queue,
+    RWLock,
     Semaphore,
     lab,
 )
@@ -52,6 +59,48 @@ def test_a_deadlock_names_the_coroutines_the_objects_and_the_lines() -> None:
     assert "fetch() of left waits for mutex 'other', held by right: in Mutex.acquire (test_awaiting_reports.py:" in told
     assert "await second.aio.acquire()" in failure.trace.details
     assert "base_events.py" not in told
+
+
+@pytest.mark.parametrize(
+    ("make", "verb", "told"),
+    [
+        (Event, "wait", "event @1: in Event.wait"),
+        (Notification, "wait", "notification @1: in Notification.wait"),
+        (partial(Barrier, 2), "wait", "barrier @1: in Barrier.wait"),
+        (partial(Semaphore, 0, fairness="arrival"), "acquire", "semaphore @1: in Semaphore.acquire"),
+        (partial(Queue, 1), "get", "queue @1: in Queue.get"),
+    ],
+    ids=lambda what: what if isinstance(what, str) else "",
+)
+def test_who_waits_in_a_place_of_its_own_is_told_at_the_object(make: Callable[[], Any], verb: str, told: str) -> None:
+    def program(world: World) -> None:
+        thing = make()
+
+        async def wait() -> None:
+            await getattr(thing.aio, verb)()
+
+        world.process(wait)
+
+    assert f"wait() of wait waits for {told} (" in " ".join(str(fails(program)).split())
+
+
+def test_a_block_is_told_as_it_stands_and_a_wait_for_a_task_as_that() -> None:
+    def program(world: World) -> None:
+        table = RWLock()
+
+        async def write() -> None:
+            async with table.aio.writing():
+                pass
+
+        async def main() -> None:
+            async with table.aio.reading():
+                await asyncio.create_task(write())
+
+        world.process(main)
+
+    told = " ".join(str(fails(program)).split())
+    assert "main() of main waits for another task, or a time: in create_task (" in told
+    assert "write() of main waits for rwlock @1: in async with table.aio.writing() (" in told
 
 
 def test_what_asyncio_would_only_log_fails_the_schedule() -> None:

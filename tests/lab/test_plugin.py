@@ -95,6 +95,10 @@ def test_what_passes_is_summed_up(run: Run) -> None:
     assert "test_counts:" not in ended.stdout
 
 
+def test_what_fails_was_explored_too(run: Run) -> None:
+    assert re.search(r"lab: 4 explored, 1 failed, \d+ schedules", run().stdout)
+
+
 def test_verbosely_each_says_what_it_covered(run: Run) -> None:
     out = run("-v", "-k", "not loses").stdout
     assert "test_it.py::test_counts: not exhausted: 50 schedules (portfolio, seed 1)" in out

@@ -258,6 +258,9 @@ impl Linux {
     ) -> Result<()> {
         let now = clock::monotonic();
         if purpose.since.get() == 0 {
+            if self.host.blocks(&self.space.describe(name), purpose.operation.verb(kind)) {
+                return Err(Error::Interrupted);
+            }
             purpose.since.set(now);
         }
         let (operation, since) = (purpose.operation, purpose.since.get());

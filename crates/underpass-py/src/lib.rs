@@ -68,6 +68,8 @@ mod _core {
     #[pymodule_export]
     use crate::event::{Event, EventStatistics};
     #[pymodule_export]
+    use crate::event_loop::inherited_loop;
+    #[pymodule_export]
     use crate::gate::{Gate, GateStatistics};
     #[pymodule_export]
     use crate::gate_call::{GateCall, GateRoom};
@@ -135,6 +137,7 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         underpass_shm::forks::watch();
         crate::host::meet(module.py())?;
+        crate::event_loop::watch_forks(module)?;
         #[cfg(feature = "planted")]
         module.add_function(wrap_pyfunction!(crate::plant, module)?)?;
         match crate::futex::refusal() {

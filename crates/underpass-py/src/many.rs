@@ -76,6 +76,12 @@ impl QueueRoom {
         Since::now(&self.handle, Arc::new(self.core.clone()), "not put")
     }
 
+    /// Of the object, as its own.
+    #[getter]
+    fn _nonce(&self) -> u64 {
+        self.handle.header.nonce
+    }
+
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py, (Py<Queue>, &'static str)>> {
         Ok((py.import("builtins")?.getattr("getattr")?, (self.queue.clone_ref(py), "room")))
     }
@@ -106,6 +112,12 @@ impl QueueDrained {
     /// A descriptor that is readable while nothing is queued or leased: see `SharedObject.fileno`.
     fn fileno(slf: &Bound<'_, Self>) -> PyResult<RawFd> {
         fileno(slf)
+    }
+
+    /// Of the object, as its own.
+    #[getter]
+    fn _nonce(&self) -> u64 {
+        self.handle.header.nonce
     }
 
     fn __repr__(&self) -> String {

@@ -51,6 +51,12 @@ impl Since {
         hasher.finish()
     }
 
+    /// Of the object, as its own.
+    #[getter]
+    fn _nonce(&self) -> u64 {
+        self.handle.header.nonce
+    }
+
     fn __repr__(&self) -> String {
         format!("<wait for {}>", self.handle.title)
     }

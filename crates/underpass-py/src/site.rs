@@ -19,21 +19,26 @@ pub fn wanted() -> bool {
     *WANTED.get_or_init(|| std::env::var_os("UNDERPASS_DEBUG").is_some_and(|value| value == "1"))
 }
 
-/// The file and the line that run, outside this library; none at the end of an interpreter.
+/// The file and the line that run, outside this library and the blocks that contextlib makes of its generators; none at the end of an
+/// interpreter.
 pub fn here(py: Python<'_>) -> PyResult<Option<(Bound<'_, PyString>, u32)>> {
     static LIBRARY: PyOnceLock<String> = PyOnceLock::new();
+    static CONTEXTLIB: PyOnceLock<String> = PyOnceLock::new();
     static GET_FRAME: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let library = LIBRARY.get_or_try_init(py, || {
         let file: String = py.import(intern!(py, "underpass"))?.getattr(intern!(py, "__file__"))?.extract()?;
         PyResult::Ok(file.rsplit_once('/').map_or_else(String::new, |(place, _)| format!("{place}/")))
     })?;
+    let contextlib = CONTEXTLIB
+        .get_or_try_init(py, || py.import(intern!(py, "contextlib"))?.getattr(intern!(py, "__file__"))?.extract())?;
     let get_frame =
         GET_FRAME.get_or_try_init(py, || Ok::<_, PyErr>(py.import("sys")?.getattr("_getframe")?.unbind()))?;
     let mut frame = get_frame.bind(py).call0()?;
     while !frame.is_none() {
         let file = frame.getattr(intern!(py, "f_code"))?.getattr(intern!(py, "co_filename"))?;
         let file: Bound<'_, PyString> = file.cast_into()?;
-        if !file.to_cow()?.starts_with(library.as_str()) {
+        let path = file.to_cow()?;
+        if !path.starts_with(library.as_str()) && path != contextlib.as_str() {
             let line: Option<u32> = frame.getattr(intern!(py, "f_lineno"))?.extract()?;
             return Ok(Some((file, line.unwrap_or(0))));
         }

@@ -69,6 +69,12 @@ impl Stay {
         self.left(py, self.core.give_up(self.handle.kernel()))
     }
 
+    /// Of the object, as its own.
+    #[getter]
+    fn _nonce(&self) -> u64 {
+        self.handle.header.nonce
+    }
+
     fn __repr__(&self) -> String {
         format!("<wait for {}>", self.handle.title)
     }
@@ -139,6 +145,12 @@ impl ConditionStay {
     fn end(&self, py: Python<'_>) -> PyResult<()> {
         let condition = self.condition.get();
         self.step(py, |holding, absence| condition.core.end(self.handle.kernel(), holding, absence))
+    }
+
+    /// Of the object, as its own.
+    #[getter]
+    fn _nonce(&self) -> u64 {
+        self.handle.header.nonce
     }
 
     fn __repr__(&self) -> String {

@@ -55,10 +55,19 @@ class Crew:
         task = self._running()
         try:
             await coroutine
-        finally:
-            del self._tasks[task]
-            if not self._tasks and self._all_ended is not None and not self._all_ended.done():
-                self._all_ended.set_result(None)
+        except (SystemExit, KeyboardInterrupt):
+            # The task raises it out of the loop, in a step of its own that is perhaps still to come: the block outlives that.
+            task.add_done_callback(self._ended)
+            raise
+        except BaseException:
+            self._ended(task)
+            raise
+        self._ended(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        if not self._tasks and self._all_ended is not None and not self._all_ended.done():
+            self._all_ended.set_result(None)
 
     def cancel(self) -> None:
         """Cancel all tasks in the block, its own one included. Waits for none."""

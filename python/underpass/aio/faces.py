@@ -41,7 +41,10 @@ def of(plain: SharedObject, /) -> Face[Any]:
 
     Raises:
         AttributeError: Objects of this class cannot be awaited.
+        TypeError: It is a face already.
     """
+    if isinstance(plain, Face):
+        raise TypeError(f"{plain!r} is a face for coroutines already: await its own verbs")
     face = _FACES.get(type(plain))
     if face is None:
         names = ", ".join(cls.__name__ for cls in _FACES)

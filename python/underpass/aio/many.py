@@ -57,7 +57,10 @@ async def wait_any(*what: W) -> list[W]:
 async def wait_all(*what: object) -> None:
     """Wait until all of these are ready at one look. Takes nothing; otherwise as `wait_any`, of objects alone."""
     plain = [_plain(one) for one in what]
-    reactor().may_await(str, plain)
+    where = reactor()
+    where.may_await(str, plain)
+    if where.cancelled:
+        await where.loop.end_if_cancelled()
     while True:
         try:
             return waiting.wait_all(*plain, timeout=0)

@@ -1,11 +1,13 @@
 """Which event loop runs here, and its reactor: made at the first wait, ended with the loop."""
 
 import asyncio
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
+from underpass._core import inherited_loop
 from underpass.aio.on_asyncio import Asyncio
 from underpass.aio.reactor import Reactor
 
@@ -19,9 +21,20 @@ class _Here(threading.local):
     def __init__(self) -> None:
         self.places: WeakKeyDictionary[Any, ref[Asyncio | Trio]] = WeakKeyDictionary()
         self.latest: ref[Asyncio | Trio] | None = None
+        #: In a forked process: trio's loop that goes on in the parent. asyncio's knows by itself that it runs nowhere else.
+        self.inherited: object = inherited_loop()
 
 
 _here = _Here()
+
+
+def _forked() -> None:
+    """Leave the loops to the parent: in the child none runs yet."""
+    global _here  # noqa: PLW0603 - the child's threads begin anew
+    _here = _Here()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def reactor() -> Reactor:
@@ -43,7 +56,9 @@ def _loop() -> tuple[Any, bool]:
     """Return the loop that runs here, and whether it is trio's."""
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_task():
-        return trio.lowlevel.current_trio_token(), True
+        token = trio.lowlevel.current_trio_token()
+        if token is not _here.inherited:
+            return token, True
     return asyncio.get_running_loop(), False
 
 

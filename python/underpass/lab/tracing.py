@@ -89,7 +89,7 @@ class Tracer:
             who=self._stage.name(task),
             task=coroutine,
             object=self._title(place.about),
-            operation=place.call,
+            operation=_verb_of(place),
             since=self._since.get(task, 0),
             where=place.where,
             holders=self._holders(place.about),
@@ -219,6 +219,12 @@ class Tracer:
         # The host's pid is 1, the first process's 2.
         number = getattr(owner, "pid", 0) - 2
         return (names[number],) if 0 <= number < len(names) else ()
+
+
+def _verb_of(place: Place) -> str:
+    """Return what is done there; the head of a block, whose verb no call names, as it stands."""
+    head = place.source.partition(":")[0]
+    return head if head.startswith(("async with ", "async for ", "with ", "for ")) else place.call
 
 
 def _marked(wait: Wait, waited: dict[str, set[str]]) -> Wait:

@@ -171,7 +171,7 @@ pub fn missing(py: Python<'_>, what: &str, path: &str, timeout: Timeout) -> PyEr
     }
     let advice = match timeout {
         Timeout::Seconds(Some(seconds)) if seconds > 0.0 => format!(" and did not appear within {seconds} s"),
-        _ => ": pass timeout= to wait for it".into(),
+        _ => ": pass timeout= to wait for it, or await open_when_there of its class in underpass.aio".into(),
     };
     exception(py, "NotFoundError", &format!("{what} does not exist{advice}"), |attributes| {
         attributes.set_item("filename", path)

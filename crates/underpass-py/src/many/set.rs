@@ -21,6 +21,7 @@ use underpass_shm::{clock, forks};
 
 use super::{NAMED, Party};
 use crate::error::{Context, from_shm, plain, raise};
+use crate::event_loop;
 use crate::kernel_lab;
 use crate::section;
 use crate::timeout::Timeout;
@@ -364,6 +365,7 @@ impl WaitSet {
     fn warn(&self, py: Python<'_>, name: &str, purpose: &Purpose) -> PyResult<u64> {
         let now = clock::monotonic();
         if purpose.since.get() == 0 {
+            event_loop::warn(py, &self.describe(py, name), name)?;
             purpose.since.set(now);
         }
         let mut logged = Ok(());

@@ -127,7 +127,8 @@ def _waits(wait: Wait) -> str:
     call = f" in {wait.operation}" if wait.operation else ""
     where = f" ({wait.where})" if wait.where else ""
     who = f"{wait.task}() of {wait.who}" if wait.task else wait.who
-    return f"{who} waits for {wait.object or 'what no object tells'}{held}:{call}{where} since step {wait.since}"
+    what = wait.object or ("another task, or a time" if wait.task else "what no object tells")
+    return f"{who} waits for {what}{held}:{call}{where} since step {wait.since}"
 
 
 def _circle(circle: list[Wait]) -> str:
