@@ -3,6 +3,7 @@
 
 mod look;
 mod news;
+mod removal;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -268,35 +269,6 @@ impl Space {
         }
     }
 
-    /// Removes a file. Who has the object mapped keeps it. Names are freed within [`Self::exclusively`].
-    pub fn unlink(&self, file: &str) -> Result<()> {
-        rustix::fs::unlinkat(self.directory()?, file, AtFlags::empty()).map_err(|errno| match errno {
-            Errno::NOENT => Error::NotFound { what: self.describe(&object_name(file)), path: self.path_of(file) },
-            Errno::ACCESS | Errno::PERM => self.denied("unlink", file, errno),
-            _ => Error::system("unlink", self.describe(&object_name(file)), errno),
-        })
-    }
-
-    /// Removes the name of that object, unless it is another's by now.
-    ///
-    /// Looks and removes in one turn, and all who free a name take turns, so it cannot become another's in between.
-    pub fn unlink_own(&self, file: &str, nonce: u64) -> Result<()> {
-        self.exclusively(|| match self.map(file) {
-            Ok((_, header)) if header.nonce == nonce => self.unlink(file),
-            Ok(_) | Err(Error::Corrupted { .. }) => {
-                let named = self.describe(&object_name(file));
-                let what = format!("{named} is another object's name by now: the one of this handle");
-                Err(Error::NotFound { what, path: self.path_of(file) })
-            }
-            Err(error) => Err(error),
-        })
-    }
-
-    /// Removes a name, whatever has it.
-    pub fn unlink_name(&self, name: &str) -> Result<()> {
-        self.exclusively(|| self.unlink(&file_name(name)))
-    }
-
     fn denied(&self, doing: &'static str, file: &str, errno: Errno) -> Error {
         let look = |directory| rustix::fs::statat(directory, file, AtFlags::SYMLINK_NOFOLLOW).ok();
         let status = self.directory().ok().and_then(look);
@@ -333,35 +305,6 @@ impl Space {
             files.extend(OsString::from_vec(file).into_string());
         }
         Ok(files)
-    }
-
-    /// Removes the anonymous objects and the sockets of dead processes, and tells the objects' names.
-    pub fn sweep(&self) -> Result<Vec<String>> {
-        self.lives.keep()?;
-        self.sweep_of(|creator| !self.lives.alive(creator))
-    }
-
-    /// Removes the anonymous objects and the sockets of this process too: at its end.
-    pub fn sweep_mine(&self) -> Result<()> {
-        let Some(me) = self.lives.claimed() else { return Ok(()) };
-        self.sweep_of(|creator| creator == me || !self.lives.alive(creator)).map(drop)
-    }
-
-    fn sweep_of(&self, condemned: impl Fn(Life) -> bool) -> Result<Vec<String>> {
-        let mut swept = Vec::new();
-        for file in self.files()? {
-            let Some(creator) = creator_of(&file) else { continue };
-            if condemned(creator) && self.unlink(&file).is_ok() && !file.starts_with(SOCKET) {
-                swept.push(file);
-            }
-        }
-        Ok(swept)
-    }
-
-    /// Removes the directory with all that is in it.
-    pub fn remove(&self) -> Result<()> {
-        std::fs::remove_dir_all(&self.path)
-            .map_err(|error| Error::system("remove", self.path.display().to_string(), errno_of(&error)))
     }
 
     /// Runs `action` while nobody else does so in this space, in any thread of any process.

@@ -1,0 +1,68 @@
+//! What goes: a name, what the dead left, the whole directory.
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::{SOCKET, Space, creator_of, errno_of, file_name, object_name};
+use crate::life::Life;
+use crate::{Error, Result};
+
+impl Space {
+    /// Removes a file. Who has the object mapped keeps it. Names are freed within [`Self::exclusively`].
+    pub fn unlink(&self, file: &str) -> Result<()> {
+        rustix::fs::unlinkat(self.directory()?, file, AtFlags::empty()).map_err(|errno| match errno {
+            Errno::NOENT => Error::NotFound { what: self.describe(&object_name(file)), path: self.path_of(file) },
+            Errno::ACCESS | Errno::PERM => self.denied("unlink", file, errno),
+            _ => Error::system("unlink", self.describe(&object_name(file)), errno),
+        })
+    }
+
+    /// Removes the name of that object, unless it is another's by now.
+    ///
+    /// Looks and removes in one turn, and all who free a name take turns, so it cannot become another's in between.
+    pub fn unlink_own(&self, file: &str, nonce: u64) -> Result<()> {
+        self.exclusively(|| match self.map(file) {
+            Ok((_, header)) if header.nonce == nonce => self.unlink(file),
+            Ok(_) | Err(Error::Corrupted { .. }) => {
+                let named = self.describe(&object_name(file));
+                let what = format!("{named} is another object's name by now: the one of this handle");
+                Err(Error::NotFound { what, path: self.path_of(file) })
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Removes a name, whatever has it.
+    pub fn unlink_name(&self, name: &str) -> Result<()> {
+        self.exclusively(|| self.unlink(&file_name(name)))
+    }
+
+    /// Removes the anonymous objects and the sockets of dead processes, and tells the objects' names.
+    pub fn sweep(&self) -> Result<Vec<String>> {
+        self.lives.keep()?;
+        self.sweep_of(|creator| !self.lives.alive(creator))
+    }
+
+    /// Removes the anonymous objects and the sockets of this process too: at its end.
+    pub fn sweep_mine(&self) -> Result<()> {
+        let Some(me) = self.lives.claimed() else { return Ok(()) };
+        self.sweep_of(|creator| creator == me || !self.lives.alive(creator)).map(drop)
+    }
+
+    fn sweep_of(&self, condemned: impl Fn(Life) -> bool) -> Result<Vec<String>> {
+        let mut swept = Vec::new();
+        for file in self.files()? {
+            let Some(creator) = creator_of(&file) else { continue };
+            if condemned(creator) && self.unlink(&file).is_ok() && !file.starts_with(SOCKET) {
+                swept.push(file);
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Removes the directory with all that is in it.
+    pub fn remove(&self) -> Result<()> {
+        std::fs::remove_dir_all(&self.path)
+            .map_err(|error| Error::system("remove", self.path.display().to_string(), errno_of(&error)))
+    }
+}
