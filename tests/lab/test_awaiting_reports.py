@@ -77,7 +77,12 @@ def test_who_waits_in_a_place_of_its_own_is_told_at_the_object(make: Callable[[]
         thing = make()
 
         async def wait() -> None:
-            await getattr(thing.aio, verb)()
+            if verb == "get":
+                await thing.aio.get()
+            elif verb == "acquire":
+                await thing.aio.acquire()
+            else:
+                await thing.aio.wait()
 
         world.process(wait)
 
