@@ -7,9 +7,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
-from underpass._core import inherited_loop
 from underpass.aio.on_asyncio import Asyncio
 from underpass.aio.reactor import Reactor
+from underpass.waiting import inherited_loop
 
 if TYPE_CHECKING:
     from underpass.aio.on_trio import Trio
