@@ -55,7 +55,7 @@ def test_damaged_header_is_told(
         Queue.open("jobs")
     with pytest.raises(UnderpassError):
         Queue.open_or_create("jobs", 4, 64)
-    queue.unlink()
+    Space().unlink("jobs")
 
 
 @pytest.mark.parametrize("size", [0, 1, HEADER - 1, HEADER, HEADER + 64, 4096])
@@ -133,4 +133,4 @@ def test_random_header_never_crashes_who_opens(processes: Processes, private_spa
         return refused
 
     assert processes.start(open_often).result() > 0
-    queue.unlink()
+    Space().unlink("jobs")
