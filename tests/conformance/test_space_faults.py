@@ -49,7 +49,7 @@ def patch(path: Path, offset: int, data: bytes) -> None:
 def test_damaged_header_is_told(
     private_space: Path, offset: int, data: bytes, error: type[UnderpassError], text: str
 ) -> None:
-    queue = Queue.create("jobs", 4, 64)
+    Queue.create("jobs", 4, 64)
     patch(private_space / "jobs", offset, data)
     with pytest.raises(error, match=f"(?s)jobs.*{text}|{text}.*jobs"):
         Queue.open("jobs")
@@ -117,7 +117,7 @@ def test_random_header_never_crashes_who_opens(processes: Processes, private_spa
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201 - shown when it fails
     dice = random.Random(seed)
-    queue, path = Queue.create("jobs", 4, 64), private_space / "jobs"
+    _queue, path = Queue.create("jobs", 4, 64), private_space / "jobs"
     whole = path.read_bytes()
 
     def open_often() -> int:
