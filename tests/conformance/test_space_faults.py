@@ -49,13 +49,13 @@ def patch(path: Path, offset: int, data: bytes) -> None:
 def test_damaged_header_is_told(
     private_space: Path, offset: int, data: bytes, error: type[UnderpassError], text: str
 ) -> None:
-    queue = Queue.create("jobs", 4, 64)
+    Queue.create("jobs", 4, 64)
     patch(private_space / "jobs", offset, data)
     with pytest.raises(error, match=f"(?s)jobs.*{text}|{text}.*jobs"):
         Queue.open("jobs")
     with pytest.raises(UnderpassError):
         Queue.open_or_create("jobs", 4, 64)
-    queue.unlink()
+    Space().unlink("jobs")
 
 
 @pytest.mark.parametrize("size", [0, 1, HEADER - 1, HEADER, HEADER + 64, 4096])
@@ -117,7 +117,7 @@ def test_random_header_never_crashes_who_opens(processes: Processes, private_spa
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201 - shown when it fails
     dice = random.Random(seed)
-    queue, path = Queue.create("jobs", 4, 64), private_space / "jobs"
+    _queue, path = Queue.create("jobs", 4, 64), private_space / "jobs"
     whole = path.read_bytes()
 
     def open_often() -> int:
@@ -133,4 +133,4 @@ def test_random_header_never_crashes_who_opens(processes: Processes, private_spa
         return refused
 
     assert processes.start(open_often).result() > 0
-    queue.unlink()
+    Space().unlink("jobs")

@@ -80,6 +80,7 @@ impl SharedObject {
     ///
     /// Raises:
     ///     NotFoundError: The name is gone already, or it is another object's by now, which keeps it.
+    ///     CorruptedError: What has the name is damaged, so nobody can say whose it is: ``Space.unlink(name)`` removes it.
     fn unlink(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.unlink(py)
     }

@@ -23,7 +23,7 @@ impl Space {
     pub fn unlink_own(&self, file: &str, nonce: u64) -> Result<()> {
         self.exclusively(|| match self.map(file) {
             Ok((_, header)) if header.nonce == nonce => self.unlink(file),
-            Ok(_) | Err(Error::Corrupted { .. }) => {
+            Ok(_) => {
                 let named = self.describe(&object_name(file));
                 let what = format!("{named} is another object's name by now: the one of this handle");
                 Err(Error::NotFound { what, path: self.path_of(file) })
