@@ -365,7 +365,7 @@ impl WaitSet {
     fn warn(&self, py: Python<'_>, name: &str, purpose: &Purpose) -> PyResult<u64> {
         let now = clock::monotonic();
         if purpose.since.get() == 0 {
-            event_loop::warn(py, &self.describe(py, name), name)?;
+            event_loop::warn(py, name, || self.describe(py, name))?;
             purpose.since.set(now);
         }
         let mut logged = Ok(());
