@@ -10,10 +10,11 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{IntoPyDict, PyDict};
 
 /// Warns, naming the line that called; an error if warnings are errors.
-pub fn warn(py: Python<'_>, object: &str, verb: &str) -> PyResult<()> {
+pub fn warn(py: Python<'_>, verb: &str, object: impl FnOnce() -> PyResult<String>) -> PyResult<()> {
     if !runs(py)? {
         return Ok(());
     }
+    let object = object()?;
     let instead = match verb {
         "open" => "await open_when_there of its class in underpass.aio",
         "wait_any" | "wait_all" | "select" => "await the function of that name in underpass.aio",

@@ -47,7 +47,7 @@ impl Host for Python {
     }
 
     fn blocks(&self, object: &str, verb: &str) -> bool {
-        pyo3::Python::attach(|py| event_loop::warn(py, object, verb).map_err(|error| error.restore(py)).is_err())
+        pyo3::Python::attach(|py| event_loop::warn(py, verb, || Ok(object.to_owned())).map_err(|error| error.restore(py)).is_err())
     }
 
     fn longest_spin(&self) -> u64 {

@@ -185,7 +185,6 @@ impl Mutex {
         }
     }
 
-    /// Ends what [`Self::recover_for`] began; by no exception: what it protects is whole.
     /// What a block gets that has it from the dead.
     fn taken_over(&self, py: Python<'_>, death: &Death) -> Py<PyAny> {
         let detail = "repair it before this block ends".to_owned();
@@ -193,6 +192,7 @@ impl Mutex {
         self.owner_died(py, &context, death).into_value(py).into_any()
     }
 
+    /// Ends what [`Self::recover_for`] began; by no exception: what it protects is whole.
     pub fn end_recovery(&self, py: Python<'_>, kind: &Bound<'_, PyAny>) -> PyResult<()> {
         if self.is_lost(kind) {
             return Ok(());

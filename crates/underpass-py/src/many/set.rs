@@ -112,7 +112,7 @@ impl WaitSet {
     /// Raises:
     ///     KeyError: It is none.
     fn remove(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<()> {
-        let identity = Identity::of(py, what).ok();
+        let identity = Identity::if_any(py, what)?;
         let removed = {
             let mut state = self.lock(py)?;
             let key = state.key_of(what, identity);
@@ -258,7 +258,7 @@ impl WaitSet {
     }
 
     fn __contains__(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let identity = Identity::of(py, what).ok();
+        let identity = Identity::if_any(py, what)?;
         let state = self.lock(py)?;
         Ok(state.key_of(what, identity).is_some())
     }
@@ -365,7 +365,7 @@ impl WaitSet {
     fn warn(&self, py: Python<'_>, name: &str, purpose: &Purpose) -> PyResult<u64> {
         let now = clock::monotonic();
         if purpose.since.get() == 0 {
-            event_loop::warn(py, &self.describe(py, name), name)?;
+            event_loop::warn(py, name, || Ok(self.describe(py, name)))?;
             purpose.since.set(now);
         }
         let mut logged = Ok(());
