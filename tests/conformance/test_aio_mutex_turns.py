@@ -379,3 +379,31 @@ def test_the_death_of_an_owner_is_told_in_line_until_one_recovers(loop: EventLoo
 
     loop.run(main)
     world.close()
+
+
+# ── blocking verbs beside ───────────────────────────────────────────────────────────────────────────────────────────────────
+@FAIRNESS
+@pytest.mark.filterwarnings("ignore:.* blocks this thread:RuntimeWarning")
+def test_a_blocking_verb_does_not_wait_behind_its_own_thread_s_tasks(
+    loop: EventLoop, world: World, fairness: Any
+) -> None:
+    mutex = Mutex(fairness=fairness)
+    go, back, owner = holder(world, mutex)
+
+    async def main() -> None:
+        went: list[object] = []
+        go.raise_()
+        await until(lambda: mutex.owner is not None)
+        async with anyio.create_task_group() as group:
+            group.start_soon(hold, mutex, went, "task")
+            await until(lambda: mutex.statistics().waiters == 1)
+            with pytest.raises(MisuseError, match=r"await the verb of its \.aio"):
+                mutex.acquire()
+            with pytest.raises(WouldBlock):
+                mutex.acquire_nowait()
+            back.raise_()
+        assert went == ["task"]
+
+    loop.run(main)
+    assert owner.result()
+    assert mutex.owner is None

@@ -1,14 +1,17 @@
 """Space: the directory, who is let in, what stands there, and what is swept."""
 
 import errno
+import fcntl
 import os
 import pickle
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.backends import PATIENCE, Flag, Processes, apart, new_interpreter
+from tests.conformance.backends import PATIENCE, Flag, Processes, Threads, apart, new_interpreter, until
 from underpass import (
     AccessDeniedError,
     Condition,
@@ -23,6 +26,7 @@ from underpass import (
 )
 
 NOBODY = 65534
+FLOCK = 73  # the number of the system call
 
 
 # ── who is let in ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -287,3 +291,57 @@ def test_removed_space_can_be_made_anew(directory: Path) -> None:
     other = Semaphore.create("kept", 5, space=again)
     assert (other.value, semaphore.value) == (5, 0)
     semaphore.release()
+
+
+# ── who frees a name while another does ─────────────────────────────────────────────────────────────────────────────
+
+
+class Rung(Exception):
+    """What the signal's handler raises."""
+
+
+def sleeps_in_flock(tid: int) -> bool:
+    return Path(f"/proc/self/task/{tid}/syscall").read_text().startswith(f"{FLOCK} ")
+
+
+@pytest.fixture
+def freed_by_another(private_space: Path) -> Iterator[int]:
+    """Stand for a process that was stopped while it frees a name."""
+    directory = os.open(private_space, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    yield directory
+    os.close(directory)
+
+
+@pytest.mark.parametrize("free", [lambda it: it.unlink(), lambda _: Space.default().unlink("later")], ids=["own", "any"])
+def test_who_waits_to_free_a_name_keeps_nobody(
+    threads: Threads, freed_by_another: int, free: Callable[[Semaphore], None]
+) -> None:
+    actor = threads.start(free, Semaphore.create("later", 0))
+    until(lambda: sleeps_in_flock(actor.tid), "the sleep of who frees it")
+    fcntl.flock(freed_by_another, fcntl.LOCK_UN)
+    actor.result()
+    with pytest.raises(NotFoundError):
+        Semaphore.open("later")
+
+
+def test_a_signal_ends_the_wait_to_free_a_name(threads: Threads, freed_by_another: int) -> None:
+    def raises(*_: object) -> None:
+        raise Rung
+
+    semaphore, me = Semaphore.create("later", 0), threading.get_native_id()
+    before = signal.signal(signal.SIGUSR1, raises)
+
+    def ring() -> None:
+        until(lambda: sleeps_in_flock(me), "the sleep of the main thread")
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    try:
+        ringer = threads.start(ring)
+        with pytest.raises(Rung):
+            semaphore.unlink()
+        ringer.result()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    fcntl.flock(freed_by_another, fcntl.LOCK_UN)
+    semaphore.unlink()

@@ -17,6 +17,9 @@ use crate::{Deadline, Error, Result};
 
 /// What is said to a thread that would wait for itself.
 pub const TWICE: &str = "this thread holds it already and would wait for itself: release it first";
+/// What is said to a thread that would wait for tasks that it keeps from running.
+pub const BEHIND_ITS_TASKS: &str = "a task of this thread's event loop holds it, or is before this thread, which it would \
+                                    wait for: await the verb of its .aio";
 
 /// What a user of locks adds to taking one.
 pub trait Rules {

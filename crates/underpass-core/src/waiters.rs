@@ -120,6 +120,12 @@ impl Waiters {
         self.in_state(WAITING).map(|index| (index, self.wish(index)))
     }
 
+    /// Tasks of that thread are in line, or were granted something that they have not come for.
+    pub fn awaits_with_tasks_of(&self, thread: Life) -> bool {
+        let mut in_line = self.in_state(WAITING).chain(self.in_state(GRANTED));
+        in_line.any(|index| self.wish(index).how & AWAITS != 0 && self.life(index) == thread)
+    }
+
     /// What returned slots were given: it belongs to whoever comes next.
     pub fn returned(&self) -> impl Iterator<Item = (Wish, u64)> + '_ {
         self.in_state(RETURNED).map(|index| (self.wish(index), self.slots[index].given.load(Relaxed)))

@@ -83,7 +83,8 @@ pub struct AtomicIntChange {
 
 #[pymethods]
 impl AtomicIntChange {
-    /// A descriptor that is readable while the value is another: see `SharedObject.fileno`.
+    /// A descriptor that is readable while the value is another: see `SharedObject.fileno`. Each value has its own, until the handle
+    /// of the number is closed: for a number that goes on changing, take a `WaitSet`.
     fn fileno(slf: &Bound<'_, Self>) -> PyResult<RawFd> {
         crate::many::fileno(slf)
     }

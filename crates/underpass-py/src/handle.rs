@@ -32,6 +32,7 @@ use crate::error::{Context, exception, from_shm, plain, raise};
 use crate::fairness;
 use crate::kernel_conducted::{self, Conducted};
 use crate::kernel_lab::LabKernel;
+use crate::space::free;
 pub use opening::check_name;
 use outlets::Outlets;
 pub use outlets::Part;
@@ -303,7 +304,8 @@ impl Handle {
             let unlinked = lab.unlink_if(&self.file, |header| header.nonce == self.header.nonce);
             return if unlinked { Ok(()) } else { Err(from_shm(py, gone())) };
         }
-        self.home(py)?.space().unlink_own(&self.file, self.header.nonce).map_err(|error| from_shm(py, error))
+        let home = self.home(py)?.space();
+        free(py, || home.unlink_own(&self.file, self.header.nonce))
     }
 
     /// Refuses parameters that are not the existing object's.

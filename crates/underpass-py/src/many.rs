@@ -40,9 +40,9 @@ mod set;
 pub use choice::{SelectedBlock, select};
 pub use set::WaitSet;
 
-/// Objects whose ringers' deaths one sleep on words has room for, with a baton and what was announced beside it: four words at
-/// most, of a queue. More are waited for at descriptors.
-const MOST_BATONS: usize = 24;
+/// Objects whose ringers' deaths one sleep on words has room for, with a baton and what was announced beside it: five words at
+/// most, of a change of a number. More are waited for at descriptors.
+const MOST_BATONS: usize = 22;
 /// Objects that an error names.
 const NAMED: usize = 3;
 
@@ -324,7 +324,7 @@ impl<'a> Party<'a> {
 /// Args:
 ///     what: One object or more, or descriptors: files, sockets, `process`, anything with ``fileno()``, or its number, ready
 ///         when it can be read. Each is looked at; one that is given twice is returned twice, also as a socket and as its number. With descriptors, or more than
-///         24 objects, a `WaitSet` is made for this wait: who waits so often keeps one.
+///         22 objects, a `WaitSet` is made for this wait: who waits so often keeps one.
 ///     timeout: Seconds; None waits for ever, 0 looks once.
 ///
 /// Raises:

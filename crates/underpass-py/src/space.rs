@@ -295,7 +295,7 @@ impl Space {
     ///     >>> underpass.Event.create("doc/left-behind").unlink()
     fn unlink(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         check_name(name)?;
-        self.linux.space().unlink_name(name).map_err(|error| from_shm(py, error))
+        free(py, || self.linux.space().unlink_name(name))
     }
 
     /// Remove the directory with all that is in it. Who has an object mapped keeps it.
@@ -312,6 +312,16 @@ impl Space {
             return format!("<Space {}, looked at>", self.path());
         }
         format!("<Space {}, pid {}>", self.path(), self.my_pid())
+    }
+}
+
+/// Frees a name, without the interpreter: whoever frees another may have been stopped in the middle.
+pub fn free(py: Python<'_>, name: impl Fn() -> Result<(), Shm> + Sync) -> PyResult<()> {
+    loop {
+        match py.detach(&name) {
+            Err(error) if error.is_interruption() => py.check_signals()?,
+            freed => return freed.map_err(|error| from_shm(py, error)),
+        }
     }
 }
 

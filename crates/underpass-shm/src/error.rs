@@ -105,6 +105,12 @@ pub struct Found {
 }
 
 impl Error {
+    /// A signal came in the middle of a system call: nothing has happened.
+    #[must_use]
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::System { errno: Errno::INTR, .. })
+    }
+
     /// Wraps the error number of a system call.
     pub fn system(doing: &'static str, what: impl Into<String>, errno: Errno) -> Self {
         match errno {

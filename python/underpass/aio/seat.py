@@ -14,7 +14,7 @@ from underpass.aio.line import Line
 from underpass.aio.reactor import Reactor
 from underpass.aio.running import reactor
 from underpass.aio.turn import Stay
-from underpass.errors import MisuseError, WouldBlock
+from underpass.errors import MisuseError, UnderpassError, WouldBlock
 from underpass.memory import SharedObject
 
 T = TypeVar("T")
@@ -100,7 +100,18 @@ class Seat:
             # A thread that took it by a blocking verb gives it back here as well; everybody else is refused.
             release()
             return
-        release()
+        try:
+            release()
+        except UnderpassError:
+            # It was refused.
+            raise
+        except BaseException:
+            # A signal's handler has raised, when it was given back.
+            self._given()
+            raise
+        self._given()
+
+    def _given(self) -> None:
         self.depth -= 1
         if not self.depth:
             self._stand_up()

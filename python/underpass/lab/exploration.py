@@ -206,9 +206,9 @@ def repeat(
     stage = Stage(lab, program, lines=lines)
     verdict = stage.replay(judge)
     strayed = stray(stage) if verdict is None else None
-    told = _forced(program, token, settings) if real else None
     if strayed is not None:
         raise strayed
+    told = _forced(program, token, settings) if real else None
     if verdict is not None:
         raise Failure(write(program, Origin(name(program), steps, lines=lines, commands=commands), lab.token), told)
 

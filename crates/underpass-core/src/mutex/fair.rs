@@ -16,7 +16,7 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::Mutex;
 use crate::kernel::{Kernel, Watch};
-use crate::lock::TWICE;
+use crate::lock::{BEHIND_ITS_TASKS, TWICE};
 use crate::planted::{Fault, planted};
 use crate::waiters::{AWAITS, Order, Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
@@ -58,6 +58,9 @@ impl Fair {
         if mutex.lock().owner() == me.thread {
             return Err(Error::Misuse(TWICE.into()));
         }
+        if deadline != Deadline::NoWait && self.waiters.awaits_with_tasks_of(me.thread) {
+            return Err(Error::Misuse(BEHIND_ITS_TASKS.into()));
+        }
         // Until another watches this one.
         let _owed = self.waiters.owe(kernel);
         let line = self.line(mutex, kernel, me);
@@ -95,7 +98,9 @@ impl Fair {
                 Ok(())
             }
             Err(error) => {
+                // A signal's handler has raised: one who waits does it, and who looks on is told.
                 self.waiters.call_one(kernel);
+                self.waiters.open_door(kernel);
                 Err(error)
             }
         }

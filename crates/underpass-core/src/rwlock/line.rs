@@ -11,6 +11,7 @@ use underpass_shm::sync::Ordering::{AcqRel, Relaxed, Release};
 
 use super::{Owner, Prefer, RWLock, THREAD};
 use crate::kernel::{Kernel, Watch};
+use crate::lock::BEHIND_ITS_TASKS;
 use crate::planted::{Fault, planted};
 use crate::stay::Slotted;
 use crate::waiters::{AWAITS, Room, Waiters, Wish};
@@ -137,18 +138,14 @@ impl RWLock {
             self.waiters.waiting().map(|(_, wish)| wish).filter(|wish| self.goes_before(*wish, how)).map(owner_of);
         let is_mine = |owner: Owner| owner.thread == me.thread && owner.task != THREAD;
         if me.task == THREAD && self.places.readers().chain([self.writer()]).chain(ahead).any(is_mine) {
-            return Err(Error::Misuse(
-                "a task of this thread's event loop holds it, or is before this thread, which it would wait for: await the \
-                 verb of its .aio"
-                    .into(),
-            ));
+            return Err(Error::Misuse(BEHIND_ITS_TASKS.into()));
         }
         Ok(())
     }
 
     pub(super) fn hand_on(&self, kernel: &dyn Kernel) {
         if !self.waiters.is_empty() {
-            let (mut owed, mut told) = (None, 0);
+            let mut owed = None;
             while let Some((index, wish, way)) = self.next() {
                 owed.get_or_insert_with(|| self.waiters.begin(kernel));
                 let owner = owner_of(wish);
@@ -157,7 +154,6 @@ impl RWLock {
                 }
                 if self.waiters.grant(index, way.word()) {
                     self.waiters.tell(kernel, index);
-                    told += 1;
                 } else {
                     self.undo(kernel, owner, wish.how, way.word());
                 }
@@ -168,7 +164,7 @@ impl RWLock {
                 self.places.found(now);
                 // The first of those who are left watches whoever left: it has to watch these.
                 if !planted(Fault::UnwatchedReader) {
-                    self.waiters.call_one_past(kernel, told);
+                    self.waiters.call_one(kernel);
                 }
             }
         }

@@ -268,8 +268,9 @@ impl RWLock {
                 Ok(())
             }
             Err(error) => {
-                // A signal's handler has raised: one who waits does it.
+                // A signal's handler has raised: one who waits does it, and who looks on is told.
                 self.waiters.call_one(kernel);
+                self.waiters.open_door(kernel);
                 Err(error)
             }
         }

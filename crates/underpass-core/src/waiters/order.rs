@@ -69,28 +69,25 @@ impl Waiters {
     /// Wakes all who were granted something and have not come, which is another's if they never do: one who sleeps watches
     /// the tasks among them.
     pub fn tell_heirs(&self, kernel: &dyn Kernel) {
-        let (mut unwatched, mut told) = (false, 0);
+        let mut unwatched = false;
         for index in self.in_state(GRANTED) {
             let comes = self.tell(kernel, index);
-            told += 1;
             unwatched |= comes && self.wish(index).how & AWAITS != 0 && self.is_granted(index);
         }
         if unwatched && self.waiting().next().is_some() {
-            self.call_one_past(kernel, told);
+            self.call_one(kernel);
         }
     }
 
     /// Has one look again who sleeps here, and all who are about to: whoever must act next is another now, and one of
     /// them has to watch it. The caller owes it: see [`Self::owe`].
+    ///
+    /// Past those that were told by their slots: until such a one runs, the kernel has it on this word as well, in front of
+    /// those who came later, and it may be the one that is woken, for nothing.
     pub fn call_one(&self, kernel: &dyn Kernel) {
-        self.call_one_past(kernel, 0);
-    }
-
-    /// The same, past so many that were just told by their slots: until such a one runs, the kernel has it on this word as
-    /// well, in front of those who came later, and it may be the one that is woken, for nothing.
-    pub fn call_one_past(&self, kernel: &dyn Kernel, told: u32) {
         self.words.posts.fetch_add(1, AcqRel);
         if !self.is_empty() {
+            let told = self.in_state(GRANTED).count() as u32;
             kernel.wake(&self.words.posts, 1 + told);
         }
     }

@@ -112,7 +112,7 @@ impl WaitSet {
     /// Raises:
     ///     KeyError: It is none.
     fn remove(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<()> {
-        let identity = Identity::of(py, what).ok();
+        let identity = Identity::if_any(py, what)?;
         let removed = {
             let mut state = self.lock(py)?;
             let key = state.key_of(what, identity);
@@ -258,7 +258,7 @@ impl WaitSet {
     }
 
     fn __contains__(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let identity = Identity::of(py, what).ok();
+        let identity = Identity::if_any(py, what)?;
         let state = self.lock(py)?;
         Ok(state.key_of(what, identity).is_some())
     }

@@ -79,10 +79,10 @@ impl BellWords {
 
 impl BellWords {
     /// Leaves word, as [`RUNG`] or [`RUNG_HERE`], that it was rung, after the marks; true if the owner has to be told: nobody
-    /// else was first since it looked.
+    /// else was first since it looked. One without a socket stays so: a thread may have made it its own meanwhile.
     pub fn strike(&self, word: u32) -> bool {
         // SYNC(bell-1): pairs with `arm`: it is told, or its owner takes the mark that was left before.
-        self.socket.swap(word, AcqRel) == ARMED
+        self.socket.fetch_update(AcqRel, Acquire, |before| (before != 0).then_some(word)) == Ok(ARMED)
     }
 
     /// Has whoever rings from now on tell: before its owner takes the marks.

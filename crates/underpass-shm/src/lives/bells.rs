@@ -11,7 +11,7 @@ use crate::layout::bell::{BELLS, BellWords, RUNG, RUNG_HERE};
 use crate::life::Life;
 use crate::poller::Poller;
 use crate::space::SOCKET;
-use crate::{Error, Result, forks, knock};
+use crate::{Error, Result, forks, futex, knock};
 
 /// Bells that the table grows by.
 const CHUNK: usize = 64;
@@ -89,6 +89,10 @@ impl Lives {
             return true;
         }
         if !bell.strike(RUNG) {
+            if bell.socket.load(Acquire) == 0 {
+                // A thread's by now, which sleeps on the word.
+                futex::wake(&bell.rings, 1);
+            }
             return self.alive(owner);
         }
         let directory = Path::new(&self.what).parent().unwrap_or(Path::new("/"));

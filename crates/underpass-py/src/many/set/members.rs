@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyType};
 use pyo3::{PyTraverseError, PyVisit, intern};
@@ -127,6 +127,14 @@ impl Identity {
         }
         let fileno = what.getattr_opt(intern!(py, "fileno"))?.ok_or(refused)?;
         Self::numbered(what, fileno.call0()?.extract()?)
+    }
+
+    /// The same; none of what cannot be waited for, or not any more.
+    pub fn if_any(py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        match Self::of(py, what) {
+            Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
+            identity => Ok(identity.ok()),
+        }
     }
 
     /// What has the descriptor of that number; -1 is how a closed one tells.
@@ -446,6 +454,7 @@ impl State {
             Err(error) => {
                 // Nobody else has looked at them.
                 self.candidates.extend(candidates.objects.iter().map(|(key, _)| *key));
+                self.call([true; 2], self.listener != Listener::Nobody);
                 return Err(error);
             }
         };
