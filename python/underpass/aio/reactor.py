@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
+from underpass import _loops
 from underpass.aio.line import Line, Sleeper
 from underpass.errors import UnderpassError, WouldBlock
 from underpass.waiting import WaitSet
@@ -90,7 +91,7 @@ class Reactor:
         self.blocks: dict[object, Any] = {}
         self.cancelled: int = 0
         #: Raises MisuseError if this thread is in an `atomic_section`; what is awaited is called ``name(*arguments)``.
-        self.may_await: Callable[..., None] = self.members._may_await  # noqa: SLF001 - made for this
+        self.may_await: Callable[..., None] = _loops.may_await
 
     async def wait(  # noqa: C901, PLR0913  each caller names what it needs, and a frame less is a faster wake
         self,
