@@ -344,6 +344,6 @@ def test_a_lock_of_readers_and_a_condition_are_refused() -> None:
     async def main() -> None:
         for verb in (aio.RWLock().reading, aio.Condition().wait):
             with pytest.raises(TypeError, match="select"):
-                await aio.select(verb)  # type: ignore[arg-type]
+                await aio.select(verb)
 
     EventLoop("asyncio").run(main)
