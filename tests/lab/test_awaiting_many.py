@@ -13,6 +13,8 @@ pytest.importorskip("greenlet")
 from tests.lab.awaits import explore, fails
 from underpass import Event, MisuseError, NotFoundError, Notification, Port, Queue, Semaphore, WaitSet, aio, lab
 from underpass.aio import face, many
+from underpass.aio.attempt import single
+from underpass.aio.reach import Reach
 from underpass.errors import ClosedError, TimedOut, WouldBlock
 from underpass.lab import Failure, World
 from underpass.memory import News
@@ -392,25 +394,26 @@ async def takes_notice_after_its_look(cls: Any, name: str, **_: object) -> Any:
     return await where.wait(names, lambda: names, attempt)
 
 
-async def trusts_what_it_was_told(what: list[Any], attempt: Callable[[], Any]) -> Any:
+async def trusts_what_it_was_told(reach: Reach, attempt: Callable[[list[int]], Any]) -> Any:
     """Take what was ready a moment ago: another may have been faster."""
-    await waits_as_it_is(what, lambda: many.waiting.wait_any(*what, timeout=0))
-    return attempt()
+    look = single(lambda: many.waiting.wait_any(*reach._what, timeout=0))
+    await waits_as_it_is(reach, lambda _: look())
+    return attempt([*range(len(reach._what))])
 
 
-async def takes_and_lets_others_run(what: list[Any], attempt: Callable[[], Any]) -> Any:
+async def takes_and_lets_others_run(reach: Reach, attempt: Callable[[list[int]], Any]) -> Any:
     """Take, and return a turn later: what it has taken is lost if it is cancelled meanwhile."""
-    taken = await waits_as_it_is(what, attempt)
+    taken = await waits_as_it_is(reach, attempt)
     await asyncio.sleep(0)
     return taken
 
 
-async def forgets_what_it_waited_for(what: list[Any], attempt: Callable[[], Any]) -> Any:
+async def forgets_what_it_waited_for(reach: Reach, attempt: Callable[[list[int]], Any]) -> Any:
     """Wait for the first of the objects alone."""
-    return await waits_as_it_is(what[:1], attempt)
+    return await waits_as_it_is(Reach(reach._what[:1]), attempt)
 
 
-waits_as_it_is: Callable[..., Awaitable[Any]] = many._wait  # noqa: SLF001 - done wrong here
+waits_as_it_is: Callable[[Reach, Callable[[list[int]], Any]], Awaitable[Any]] = Reach.wait
 
 
 def a_name_comes(world: World) -> None:
@@ -449,14 +452,20 @@ def one_of_two_comes(world: World) -> None:
 FAULTS = [
     (face.Face, "open_when_there", classmethod(looks_before_it_listens), a_name_comes, "deadlock"),
     (face.Face, "open_when_there", classmethod(takes_notice_after_its_look), a_name_comes, "deadlock"),
-    (many, "_wait", trusts_what_it_was_told, two_choose_with_a_deadline, "exception"),
-    (many, "_wait", takes_and_lets_others_run, two_choose_with_a_deadline, "invariant"),
-    (many, "_wait", forgets_what_it_waited_for, one_of_two_comes, "deadlock"),
+    (Reach, "wait", trusts_what_it_was_told, two_choose_with_a_deadline, "exception"),
+    (Reach, "wait", takes_and_lets_others_run, two_choose_with_a_deadline, "invariant"),
+    (Reach, "wait", forgets_what_it_waited_for, one_of_two_comes, "deadlock"),
 ]
 faults = pytest.mark.parametrize(
     ("where", "name", "wrong", "program", "kind"),
     FAULTS,
-    ids=["looks_before_it_listens", "takes_notice_after_its_look", "trusts_what_it_was_told", "takes_and_lets_others_run", "forgets"],
+    ids=[
+        "looks_before_it_listens",
+        "takes_notice_after_its_look",
+        "trusts_what_it_was_told",
+        "takes_and_lets_others_run",
+        "forgets",
+    ],
 )
 
 
