@@ -294,6 +294,9 @@ def _named(stage: Stage, what: Any) -> str:
     """Return what a task waits for, which may be several objects, and names."""
     if isinstance(what, WaitSet):
         names = [_named(stage, one) for one in what._members]  # noqa: SLF001 - made for this
+        if not names:
+            # Mutexes that other tasks of the loop have are no members meanwhile.
+            return "what other tasks have"
         return names[0] if len(names) == 1 else f"any of {', '.join(names)}"
     if isinstance(what, News):
         return "a name"
