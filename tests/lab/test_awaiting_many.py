@@ -444,7 +444,11 @@ async def takes_notice_after_its_look(cls: Any, name: str, **_: object) -> Any:
 async def trusts_what_it_was_told(self: Any, attempt: Callable[[list[int]], Any]) -> Any:
     """Take what was ready a moment ago: another may have been faster."""
     what = self._what
-    await waits_as_it_is(self, lambda places: single(lambda: wait_any(*(what[place] for place in places), timeout=0))())
+
+    def is_ready(places: list[int]) -> object:
+        return single(lambda: wait_any(*(what[place] for place in places), timeout=0))()
+
+    await waits_as_it_is(self, is_ready)
     await asyncio.sleep(0)
     return attempt(list(range(len(what))))
 
