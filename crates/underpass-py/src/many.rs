@@ -6,8 +6,10 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
+use underpass_core::kernel::{Kernel, Watch};
 use underpass_core::many::{self as core, Enough, Member, Ready};
 use underpass_core::queue::{ForJoining, ForPutting};
+use underpass_core::wait::Sleepers;
 use underpass_core::{Deadline, Error};
 use underpass_shm::header;
 use underpass_shm::layout::bell::WatchersWords;
@@ -210,9 +212,9 @@ pub fn fileno(what: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         Mutex |_| Part::Whole, |it: &Mutex| Arc::new(it.core().clone());
         SpinLock |_| Part::Whole, |it: &SpinLock| Arc::new(it.lock.core().clone());
         RWLock |_| Part::Whole, |it: &RWLock| Arc::new(it.writes.clone());
-        AtomicIntChange |it: &AtomicIntChange| Part::Change(it.core.wish), |it: &AtomicIntChange| Arc::new(it.core.clone());
+        AtomicIntChange |it: &AtomicIntChange| it.part, |it: &AtomicIntChange| Arc::new(it.core.clone());
         Notification |_| Part::Whole, |it: &Notification| Arc::new(it.core.clone());
-        NotificationFlags |it: &NotificationFlags| Part::Flags(it.core.wish), |it: &NotificationFlags| Arc::new(it.core.clone());
+        NotificationFlags |it: &NotificationFlags| it.part, |it: &NotificationFlags| Arc::new(it.core.clone());
         Event |_| Part::Whole, |it: &Event| Arc::new(it.core.clone());
         Latch |_| Part::Whole, |it: &Latch| Arc::new(it.core.clone());
         Once |_| Part::Whole, |it: &Once| Arc::new(it.core.clone());
@@ -231,9 +233,29 @@ pub fn watchers(py: Python<'_>, handle: &Handle) -> PyResult<Placed<WatchersWord
     words.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))
 }
 
+/// An object, by a handle that may be closed while somebody waits: ready then, for its verbs to say so.
+#[derive(Debug)]
+struct Held<'a> {
+    handle: &'a Arc<Handle>,
+    object: &'a dyn Ready,
+}
+
+impl Ready for Held<'_> {
+    fn sleepers(&self) -> &dyn Sleepers {
+        self.object.sleepers()
+    }
+
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> underpass_core::Result<bool> {
+        if watch.is_some() {
+            self.handle.tell_its_end();
+        }
+        if self.handle.is_closed() { Ok(true) } else { self.object.is_ready(kernel, watch) }
+    }
+}
+
 /// What a verb was given, ready to be waited for.
 struct Party<'a> {
-    found: Vec<(&'a Arc<Handle>, &'a dyn Ready)>,
+    found: Vec<Held<'a>>,
     watchers: Vec<Placed<WatchersWords>>,
 }
 
@@ -243,9 +265,10 @@ impl<'a> Party<'a> {
         if all.is_empty() {
             return Err(PyValueError::new_err(format!("{verb}() of nothing: pass what to wait for")));
         }
-        let found = all.iter().map(waitable).collect::<PyResult<Vec<_>>>()?;
+        let held = |what| waitable(what).map(|(handle, object)| Held { handle, object });
+        let found = all.iter().map(held).collect::<PyResult<Vec<_>>>()?;
         let mut watchers = Vec::with_capacity(found.len());
-        for (handle, _) in &found {
+        for Held { handle, .. } in &found {
             handle.check_look(py)?;
             watchers.push(self::watchers(py, handle)?);
             if let Some(lab) = handle.lab() {
@@ -267,18 +290,18 @@ impl<'a> Party<'a> {
             .found
             .iter()
             .zip(&self.watchers)
-            .map(|((handle, object), watchers)| Member {
-                object: *object,
-                kernel: handle.kernel(),
+            .map(|(held, watchers)| Member {
+                object: held,
+                kernel: held.handle.kernel(),
                 watchers,
-                nonce: handle.header.nonce,
+                nonce: held.handle.header.nonce,
             })
             .collect();
         core::wait_in(operation, &members, enough, deadline)
     }
 
     fn unready(&self, py: Python<'_>, enough: Enough, timeout: Timeout, error: Error) -> PyErr {
-        let titles: Vec<&str> = self.found.iter().take(NAMED).map(|(handle, _)| handle.title.as_str()).collect();
+        let titles: Vec<&str> = self.found.iter().take(NAMED).map(|held| held.handle.title.as_str()).collect();
         let more = self.found.len() - titles.len();
         let titles = titles.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
         let object = match (self.found.len(), enough) {
@@ -318,7 +341,8 @@ impl<'a> Party<'a> {
 /// `process`                   that has ended
 /// ==========================  =================================================================
 ///
-/// A lock is ready also where an attempt would say at once why not: its owner has died, or the caller holds it. A `Condition` and a
+/// A lock is ready also where an attempt would say at once why not: its owner has died, or the caller holds it. So is what another
+/// thread closes meanwhile: its verbs raise ClosedError. A `Condition` and a
 /// `Barrier` choose among those who wait for them, and are ready for nobody else.
 ///
 /// Args:

@@ -233,6 +233,21 @@ impl Space {
 
     /// Maps a file of any kind.
     pub fn map(&self, file: &str) -> Result<(Arc<Region>, Header)> {
+        let (opened, size, what) = self.open_file(file)?;
+        let map = if self.lives.is_onlooker() { Region::map_to_read } else { Region::map };
+        let region = map(&opened, size, &what)?;
+        let header = Header::read(&region, &what)?;
+        Ok((region, header))
+    }
+
+    /// The header of a file of any kind, for who has no use for the rest: a copy, for which nothing is mapped.
+    pub(super) fn header_of(&self, file: &str) -> Result<Header> {
+        let (opened, _, what) = self.open_file(file)?;
+        Header::copy(&opened, &what)
+    }
+
+    /// Opens a file that may be an object; its size, and what errors call it.
+    fn open_file(&self, file: &str) -> Result<(OwnedFd, usize, String)> {
         let what = self.describe(&object_name(file));
         // Who only looks does not wait for the writer of a pipe that somebody put here.
         let access = if self.lives.is_onlooker() { OFlags::RDONLY | OFlags::NONBLOCK } else { OFlags::RDWR };
@@ -248,10 +263,7 @@ impl Space {
         if size < crate::header::WORDS {
             return Err(Error::Corrupted { what, why: format!("{size} bytes are too few for a header") });
         }
-        let map = if self.lives.is_onlooker() { Region::map_to_read } else { Region::map };
-        let region = map(&opened, size, &what)?;
-        let header = Header::read(&region, &what)?;
-        Ok((region, header))
+        Ok((opened, size, what))
     }
 
     /// The user whom a file belongs to.
