@@ -12,7 +12,6 @@ mod objects;
 mod turns;
 mod views;
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicU32 as Word;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -34,6 +33,7 @@ use underpass_shm::sync::AtomicU32;
 
 use crate::error::plain;
 use crate::kernel_conducted;
+use crate::priority;
 use crate::rendezvous_lab::Doors;
 use crate::section;
 use objects::Objects;
@@ -80,8 +80,6 @@ pub struct LabKernel {
     /// Changes with every name.
     names: Word,
     nudge: Mutex<Nudge>,
-    /// What tasks have said of how urgently they wait.
-    priorities: Mutex<HashMap<Task, i32>>,
 }
 
 fn address(word: *const AtomicU32) -> usize {
@@ -109,7 +107,6 @@ impl LabKernel {
             bells: OnceLock::new(),
             names: Word::new(0),
             nudge: Mutex::default(),
-            priorities: Mutex::default(),
         }
     }
 
@@ -131,7 +128,6 @@ impl LabKernel {
         self.views.clear();
         locked(&self.objects).clear();
         self.greenlets().tasks.clear();
-        locked(&self.priorities).clear();
         self.schedule().begin()
     }
 
@@ -145,22 +141,6 @@ impl LabKernel {
     pub fn simulated(&self) -> Option<Life> {
         let schedule = self.schedule();
         schedule.running().map(|task| Life(schedule.world.process_life(Some(task))))
-    }
-
-    /// With which priority the running task has said that it waits.
-    fn chosen_priority(&self) -> Option<i32> {
-        let task = self.schedule().running()?;
-        locked(&self.priorities).get(&task).copied()
-    }
-
-    /// The running task waits with this priority from now on; what it was before. Who only unwinds says nothing.
-    pub fn choose_priority(&self, priority: Option<i32>) -> Option<i32> {
-        let task = self.schedule().running()?;
-        let mut priorities = locked(&self.priorities);
-        match priority {
-            Some(priority) => priorities.insert(task, priority),
-            None => priorities.remove(&task),
-        }
     }
 
     /// Sleeps until a task's life has ended.
@@ -289,7 +269,7 @@ impl Kernel for LabKernel {
     }
 
     fn priority(&self) -> i32 {
-        self.chosen_priority().unwrap_or(0)
+        priority::chosen().unwrap_or(0)
     }
 
     fn cpus(&self) -> u64 {
