@@ -27,9 +27,11 @@ use crate::section;
 use crate::timeout::Timeout;
 use crate::waits;
 
+mod identity;
 mod members;
 
-use members::{Found, Identity, Refused, State};
+use identity::Identity;
+use members::{Found, Refused, State};
 
 /// Many things that are waited for again and again: objects, and whatever has a descriptor.
 ///
