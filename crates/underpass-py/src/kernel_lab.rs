@@ -12,7 +12,6 @@ mod objects;
 mod turns;
 mod views;
 
-use std::sync::atomic::AtomicU32 as Word;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -36,6 +35,8 @@ use crate::kernel_conducted;
 use crate::priority;
 use crate::rendezvous_lab::Doors;
 use crate::section;
+pub use names::NewNames;
+use names::Names;
 use objects::Objects;
 pub use turns::point_name;
 use turns::{Greenlets, Nudge};
@@ -77,8 +78,7 @@ pub struct LabKernel {
     pub doors: Doors,
     pub views: Views,
     bells: OnceLock<PlacedSlice<BellWords>>,
-    /// Changes with every name.
-    names: Word,
+    names: Names,
     nudge: Mutex<Nudge>,
 }
 
@@ -105,7 +105,7 @@ impl LabKernel {
             doors: Doors::default(),
             views: Views::default(),
             bells: OnceLock::new(),
-            names: Word::new(0),
+            names: Names::default(),
             nudge: Mutex::default(),
         }
     }
@@ -125,6 +125,7 @@ impl LabKernel {
         section::forget_simulated();
         self.doors.clear();
         self.clear_bells();
+        self.clear_names();
         self.views.clear();
         locked(&self.objects).clear();
         self.greenlets().tasks.clear();

@@ -21,9 +21,10 @@ use crate::error::{Context, raise};
 use crate::event::Event;
 use crate::gate_call::{GateCall, GateRoom};
 use crate::handle::{Handle, Part};
-use crate::kernel_lab;
+use crate::kernel_lab::{self, NewNames};
 use crate::latch::Latch;
 use crate::mutex::Mutex;
+use crate::news::News;
 use crate::notification::{Notification, NotificationFlags};
 use crate::object::Pickled;
 use crate::once::Once;
@@ -233,31 +234,53 @@ pub fn watchers(py: Python<'_>, handle: &Handle) -> PyResult<Placed<WatchersWord
     words.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))
 }
 
-/// An object, by a handle that may be closed while somebody waits: ready then, for its verbs to say so.
+/// One of those that a verb was given.
 #[derive(Debug)]
-struct Held<'a> {
-    handle: &'a Arc<Handle>,
+struct Guest<'a> {
+    title: &'a str,
+    /// By which it is known here; what the lab alone has, has none.
+    handle: Option<&'a Arc<Handle>>,
     object: &'a dyn Ready,
+    kernel: &'a dyn Kernel,
+    nonce: u64,
+    watchers: Placed<WatchersWords>,
 }
 
-impl Ready for Held<'_> {
+impl<'a> Guest<'a> {
+    fn new(py: Python<'_>, what: &'a Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Some(names) = News::in_lab(what) {
+            let (title, nonce) = (NewNames::TITLE, NewNames::NONCE);
+            let watchers = names.watchers().map_err(|error| raise(py, &Context::of(title, "not waited for"), error))?;
+            return Ok(Self { title, handle: None, object: names, kernel: names.kernel(), nonce, watchers });
+        }
+        let (handle, object) = waitable(what)?;
+        handle.check_look(py)?;
+        let watchers = watchers(py, handle)?;
+        if let Some(lab) = handle.lab() {
+            lab.touch(&handle.region);
+        }
+        let (kernel, nonce) = (handle.kernel(), handle.header.nonce);
+        Ok(Self { title: &handle.title, handle: Some(handle), object, kernel, nonce, watchers })
+    }
+}
+
+/// A handle may be closed while somebody waits: it is ready then, for its verbs to say so.
+impl Ready for Guest<'_> {
     fn sleepers(&self) -> &dyn Sleepers {
         self.object.sleepers()
     }
 
     fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> underpass_core::Result<bool> {
-        if watch.is_some() {
-            self.handle.tell_its_end();
+        if let (Some(handle), Some(_)) = (self.handle, &watch) {
+            handle.tell_its_end();
         }
-        if self.handle.is_closed() { Ok(true) } else { self.object.is_ready(kernel, watch) }
+        let is_closed = self.handle.is_some_and(|handle| handle.is_closed());
+        if is_closed { Ok(true) } else { self.object.is_ready(kernel, watch) }
     }
 }
 
 /// What a verb was given, ready to be waited for.
-struct Party<'a> {
-    found: Vec<Held<'a>>,
-    watchers: Vec<Placed<WatchersWords>>,
-}
+struct Party<'a>(Vec<Guest<'a>>);
 
 impl<'a> Party<'a> {
     /// Of what `verb` was given.
@@ -265,17 +288,7 @@ impl<'a> Party<'a> {
         if all.is_empty() {
             return Err(PyValueError::new_err(format!("{verb}() of nothing: pass what to wait for")));
         }
-        let held = |what| waitable(what).map(|(handle, object)| Held { handle, object });
-        let found = all.iter().map(held).collect::<PyResult<Vec<_>>>()?;
-        let mut watchers = Vec::with_capacity(found.len());
-        for Held { handle, .. } in &found {
-            handle.check_look(py)?;
-            watchers.push(self::watchers(py, handle)?);
-            if let Some(lab) = handle.lab() {
-                lab.touch(&handle.region);
-            }
-        }
-        Ok(Self { found, watchers })
+        all.iter().map(|what| Guest::new(py, what)).collect::<PyResult<_>>().map(Self)
     }
 
     fn wait(&self, py: Python<'_>, verb: &str, enough: Enough, timeout: Option<f64>) -> PyResult<Vec<usize>> {
@@ -287,24 +300,23 @@ impl<'a> Party<'a> {
 
     fn wait_until(&self, operation: Operation, enough: Enough, deadline: Deadline) -> Result<Vec<usize>, Error> {
         let members: Vec<Member<'_>> = self
-            .found
+            .0
             .iter()
-            .zip(&self.watchers)
-            .map(|(held, watchers)| Member {
-                object: held,
-                kernel: held.handle.kernel(),
-                watchers,
-                nonce: held.handle.header.nonce,
+            .map(|guest| Member {
+                object: guest,
+                kernel: guest.kernel,
+                watchers: &guest.watchers,
+                nonce: guest.nonce,
             })
             .collect();
         core::wait_in(operation, &members, enough, deadline)
     }
 
     fn unready(&self, py: Python<'_>, enough: Enough, timeout: Timeout, error: Error) -> PyErr {
-        let titles: Vec<&str> = self.found.iter().take(NAMED).map(|held| held.handle.title.as_str()).collect();
-        let more = self.found.len() - titles.len();
+        let titles: Vec<&str> = self.0.iter().take(NAMED).map(|guest| guest.title).collect();
+        let more = self.0.len() - titles.len();
         let titles = titles.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
-        let object = match (self.found.len(), enough) {
+        let object = match (self.0.len(), enough) {
             (1, _) => titles,
             (_, Enough::Any) => format!("any of {titles}"),
             (_, Enough::All) => format!("all of {titles}"),
@@ -373,8 +385,8 @@ pub fn wait_any<'py>(
     timeout: Option<f64>,
 ) -> PyResult<Bound<'py, PyList>> {
     let all: Vec<Bound<'_, PyAny>> = what.iter().collect();
-    let sleeps_on_words = all.len() <= MOST_BATONS && all.iter().all(|one| waitable(one).is_ok());
-    if all.is_empty() || sleeps_on_words || kernel_lab::current().is_some() {
+    let fit = all.len() <= MOST_BATONS || kernel_lab::current().is_some();
+    if all.is_empty() || fit && all.iter().all(|one| waitable(one).is_ok()) {
         let ready = Party::new(py, "wait_any", &all)?.wait(py, "wait_any", Enough::Any, timeout)?;
         return PyList::new(py, ready.into_iter().map(|index| &all[index]));
     }

@@ -31,8 +31,7 @@ BLOCKS = frozenset({"holding", "recovering"})
 async def wait_any(*what: W) -> list[W]:
     """Wait until one of these is ready at least; return all that are, in the order given.
 
-    Takes nothing, as `underpass.wait_any`. While it waits it has a `WaitSet`: a bell of the space and some descriptors. In the lab it
-    does not wait: it raises MisuseError.
+    Takes nothing, as `underpass.wait_any`. While it waits it has a `WaitSet`: a bell of the space and some descriptors.
 
     Args:
         what: Faces or objects that can be waited for beside others, `process`, descriptors.

@@ -8,6 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::super::waitable;
+use super::WaitSet;
+use crate::news::News;
 use crate::object::SharedObject;
 
 /// What a member is known by.
@@ -26,6 +28,9 @@ impl Identity {
             Err(error) if what.is_instance_of::<SharedObject>() => return Err(error),
             Err(error) => error,
         };
+        if WaitSet::is_simulated(what) || News::in_lab(what).is_some() {
+            return Ok(Self::itself(what));
+        }
         if let Ok(number) = what.extract::<i64>() {
             return Self::numbered(what, number);
         }
