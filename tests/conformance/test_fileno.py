@@ -135,19 +135,19 @@ def test_what_stays_ready_stays_readable(world: World) -> None:
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_a_part_takes_its_descriptor_along(private_space: Path) -> None:
     count, news = AtomicInt(), Notification()
     first, flags = count.change_from(0), news.flags(1)
     numbers = [number_of(first), number_of(flags)]
-    taken, files = descriptors(), sorted(os.listdir(private_space))
+    taken, files = descriptors(), sorted(private_space.iterdir())
     for value in range(1, 50):
         assert is_readable(count.change_from(value))
         assert not is_readable(news.flags(1 << value))
     assert descriptors() == taken
-    assert sorted(os.listdir(private_space)) == files
+    assert sorted(private_space.iterdir()) == files
     # What is kept goes on.
     count.add(1)
     news.set(1)

@@ -234,7 +234,7 @@ def test_child_that_drops_its_copy_of_a_bound_gate_leaves_the_parents_channel_al
         server.join()
 
 
-def test_the_handles_that_a_child_closes_tell_its_parent_nothing(processes: Processes) -> None:
+def test_the_handles_that_a_child_closes_tell_its_parent_nothing() -> None:
     event = Event()
     with WaitSet() as members:
         members.add(event)
@@ -252,7 +252,7 @@ def test_the_handles_that_a_child_closes_tell_its_parent_nothing(processes: Proc
         assert members.wait(timeout=PATIENCE) == [event]
 
 
-def test_a_child_leaves_its_parents_set_alone(processes: Processes) -> None:
+def test_a_child_leaves_its_parents_set_alone() -> None:
     with WaitSet() as members:
         members.add(Event())
 

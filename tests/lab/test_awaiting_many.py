@@ -456,7 +456,13 @@ FAULTS = [
 faults = pytest.mark.parametrize(
     ("where", "name", "wrong", "program", "kind"),
     FAULTS,
-    ids=["looks_before_it_listens", "takes_notice_after_its_look", "trusts_what_it_was_told", "takes_and_lets_others_run", "forgets"],
+    ids=[
+        "looks_before_it_listens",
+        "takes_notice_after_its_look",
+        "trusts_what_it_was_told",
+        "takes_and_lets_others_run",
+        "forgets",
+    ],
 )
 
 

@@ -302,12 +302,7 @@ impl<'a> Party<'a> {
         let members: Vec<Member<'_>> = self
             .0
             .iter()
-            .map(|guest| Member {
-                object: guest,
-                kernel: guest.kernel,
-                watchers: &guest.watchers,
-                nonce: guest.nonce,
-            })
+            .map(|guest| Member { object: guest, kernel: guest.kernel, watchers: &guest.watchers, nonce: guest.nonce })
             .collect();
         core::wait_in(operation, &members, enough, deadline)
     }

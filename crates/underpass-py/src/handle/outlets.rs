@@ -70,7 +70,8 @@ impl Outlets {
 
     /// Closes that of a part, if it has one.
     pub fn end(&self, part: Part) {
-        let place = |all: &mut Vec<Arc<One>>| all.iter().position(|one| one.part == part).map(|index| all.remove(index));
+        let place =
+            |all: &mut Vec<Arc<One>>| all.iter().position(|one| one.part == part).map(|index| all.remove(index));
         drop(self.with(place));
     }
 
