@@ -203,7 +203,10 @@ class Reactor:
 
     @property
     def waiting(self) -> int:
-        """How many tasks wait for objects; those that wait for a task to give a mutex back are not counted."""
+        """How many tasks of this loop stand in line for what its set waits for: also for the turn, behind others, and for a call.
+
+        A task that waits for another of this loop to give a mutex back stands in no line, and is not counted.
+        """
         return sum(len(line.sleepers) for line in self._lines.values())
 
     def close(self) -> None:
