@@ -21,6 +21,7 @@ from tests.crash.stepping import (
     several,
     spaces,
     tasks,
+    threads,
     urgencies,
 )
 from tests.crash.stepping.operation import AnyOperation
@@ -47,4 +48,5 @@ OPERATIONS: list[AnyOperation] = [
     *urgencies.OPERATIONS,
     *spaces.OPERATIONS,
     *tasks.OPERATIONS,
+    *threads.OPERATIONS,
 ]
