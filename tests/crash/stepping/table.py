@@ -16,6 +16,7 @@ from tests.crash.stepping import (
     ports,
     queue_sides,
     queues,
+    regions,
     rwlocks,
     semaphores,
     several,
@@ -47,6 +48,7 @@ OPERATIONS: list[AnyOperation] = [
     *outlets.OPERATIONS,
     *urgencies.OPERATIONS,
     *spaces.OPERATIONS,
+    *regions.OPERATIONS,
     *tasks.OPERATIONS,
     *threads.OPERATIONS,
 ]
