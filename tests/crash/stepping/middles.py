@@ -24,10 +24,10 @@ from tests.crash.stepping.operation import AnyOperation, Company, Tally, nothing
 from tests.crash.stepping.scenario import Scenario
 from underpass import UnderpassError, _core
 
-# A fork that waits for what its own thread is about yields the processor, or sleeps for a lock of the C library's: after so many
-# looks it is sure. sched_yield, and futex to wait, in x86_64.
+# A fork that waits for what its own thread is about yields the processor, or sleeps for a lock of the C library's or of Rust's: after
+# so many looks it is sure. sched_yield, and futex to wait, in x86_64.
 WAITS = 200
-WAITING = re.compile(rb"24 |202 0x[0-9a-f]+ 0x80 ")
+WAITING = re.compile(rb"24 |202 0x[0-9a-f]+ 0x8[09] ")
 # One that waits to be told something, and is inside nothing: read.
 READING = b"0 "
 FORKS = signal.SIGUSR2

@@ -99,7 +99,7 @@ def of_barrier(verb: str, prepare: Callable[[Meeting], Callable[[], object]], pa
 MEETINGS: list[Operation[Meeting]] = [
     of_barrier("begun", lambda it: barriers.known(it)._stay().attempt),
     # Alone it comes and waits; with a waiter that has come it is the last.
-    of_barrier("the last", lambda it: barriers.known(it)._stay().attempt, 2),
+    replace(of_barrier("the last", lambda it: barriers.known(it)._stay().attempt, 2), unordered=barriers.MET),
     of_barrier("left", lambda it: arrive(it).leave),
     # Nobody sleeps at a broken one.
     replace(
@@ -363,7 +363,13 @@ def of_flags(
 
 def when_given(it: Operation[Notification]) -> Operation[Notification]:
     """The same of a task that was given a flag which is for nobody else: it has to come back."""
-    return replace(it, wait=flags.wait_for_both, due=flags.has_both, again=flags.notify_both)
+    return replace(
+        it,
+        wait=flags.wait_for_both,
+        due=flags.has_both,
+        again=flags.notify_both,
+        unordered="whoever looks for the flag meanwhile may look in vain",
+    )
 
 
 FLAGS: list[Operation[Notification]] = [
