@@ -22,6 +22,7 @@ from tests.crash.stepping import (
     several,
     spaces,
     tasks,
+    threads,
     urgencies,
 )
 from tests.crash.stepping.operation import AnyOperation
@@ -49,4 +50,5 @@ OPERATIONS: list[AnyOperation] = [
     *spaces.OPERATIONS,
     *regions.OPERATIONS,
     *tasks.OPERATIONS,
+    *threads.OPERATIONS,
 ]
