@@ -738,13 +738,21 @@ class RWLockStatistics:
 
 @final
 class Queue(SharedObject):
-    def __new__(cls, capacity: int = 64, message_size: int = 256, *, max_deliveries: int | None = None) -> Self: ...
+    def __new__(
+        cls,
+        capacity: int = 64,
+        message_size: int = 256,
+        *,
+        order: Literal["fifo", "lifo", "priority"] = "fifo",
+        max_deliveries: int | None = None,
+    ) -> Self: ...
     @staticmethod
     def create(
         name: str,
         capacity: int = 64,
         message_size: int = 256,
         *,
+        order: Literal["fifo", "lifo", "priority"] = "fifo",
         max_deliveries: int | None = None,
         space: Space | None = None,
         mode: int | None = None,
@@ -757,12 +765,13 @@ class Queue(SharedObject):
         capacity: int = 64,
         message_size: int = 256,
         *,
+        order: Literal["fifo", "lifo", "priority"] = "fifo",
         max_deliveries: int | None = None,
         space: Space | None = None,
         mode: int | None = None,
     ) -> Queue: ...
-    def put(self, data: Buffer, *, timeout: float | None = None) -> None: ...
-    def put_nowait(self, data: Buffer) -> None: ...
+    def put(self, data: Buffer, *, priority: int = 0, front: bool = False, timeout: float | None = None) -> None: ...
+    def put_nowait(self, data: Buffer, *, priority: int = 0, front: bool = False) -> None: ...
     def put_many(self, items: Iterable[Buffer], *, timeout: float | None = None) -> None: ...
     def get(self, *, timeout: float | None = None) -> bytes: ...
     def get_nowait(self) -> bytes: ...

@@ -40,6 +40,7 @@ IN_THE_LAB = {
     "test_notification",
     "test_once",
     "test_queue_leases",
+    "test_queue_orders",
     "test_queue_waiting",
     "test_rwlock",
     "test_rwlock_deaths",

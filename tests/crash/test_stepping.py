@@ -111,12 +111,13 @@ def test_planted_heir_of_a_lent_mutex_is_found() -> None:
         pytest.param("unwatched party", "Barrier.join, waiter", marks=pytest.mark.deep),
         pytest.param("kept watch", "Mutex.acquire, asleep, waiter", marks=pytest.mark.deep),
         pytest.param("kept turn", "Condition.wait, all are notified, waiter", marks=pytest.mark.deep),
+        ("stale shelf", "Queue.get, of a shelf, alone"),
         pytest.param(
             "units of the dead", "Semaphore.acquire of a task, leased, handed one, waiter", marks=pytest.mark.deep
         ),
     ],
 )
-def test_planted_faults_of_whoever_waits_behind_the_dead_are_found(fault: str, line: str) -> None:
+def test_planted_faults_of_whoever_goes_on_after_the_dead_are_found(fault: str, line: str) -> None:
     code, told = deaths(fault, "--only", line, module="tests.crash.stepping.planted")
     assert code == 1, told
     assert f"FAILED {line}" in told

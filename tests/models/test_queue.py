@@ -1,10 +1,10 @@
-"""Queue against two lists: what is queued, and what is held; and a third for the dead letters."""
+"""Queue of any order against two lists: what is queued, and what is held; and a third for the dead letters."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from hypothesis import settings
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIZE = 8
+Order = Literal["fifo", "lifo", "priority"]
+ORDERS: tuple[Order, ...] = ("fifo", "lifo", "priority")
 data = some.binary(max_size=SIZE)
 
 
@@ -26,14 +28,16 @@ class Message:
     """A message, and how often it came back."""
 
     data: bytes
+    priority: int = 0
     returns: int = 0
 
 
 class Room:
     """A queue of messages in so many slots, some of which are held."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, order: Order = "fifo") -> None:
         self.capacity = capacity
+        self.order = order
         self.queued: list[Message] = []
         self.held = 0
 
@@ -41,16 +45,27 @@ class Room:
     def free(self) -> int:
         return self.capacity - len(self.queued) - self.held
 
+    def insert(self, message: Message, *, front: bool) -> None:
+        """Put a message before, or behind, its equals."""
+        if self.order == "priority":
+            ahead = [other.priority > message.priority - (not front) for other in self.queued]
+            self.queued.insert(sum(ahead), message)
+        else:
+            self.queued.insert(0 if front else len(self.queued), message)
+
+    def arrive(self, message: Message) -> None:
+        self.insert(message, front=self.order == "lifo")
+
 
 class QueueModel(RuleBasedStateMachine):
     """Everything that one process can do with a queue, through two handles of it."""
 
-    @initialize(capacity=some.integers(1, 5), most=some.none() | some.integers(1, 3))
-    def make(self, capacity: int, most: int | None) -> None:
+    @initialize(capacity=some.integers(1, 5), most=some.none() | some.integers(1, 3), order=some.sampled_from(ORDERS))
+    def make(self, capacity: int, most: int | None, order: Order) -> None:
         self.most = most
-        self.it = Queue.create("it", capacity, SIZE, max_deliveries=most)
+        self.it = Queue.create("it", capacity, SIZE, order=order, max_deliveries=most)
         self.other = Queue.open("it")
-        self.room, self.letters = Room(capacity), Room(capacity)
+        self.room, self.letters = Room(capacity, order), Room(capacity)
         self.leases: list[tuple[Lease, Message]] = []
         self.loans: list[tuple[Loan, bytes]] = []
         self.ended: list[Lease] = []
@@ -65,13 +80,22 @@ class QueueModel(RuleBasedStateMachine):
             return EndOfStream
         return None if self.room.free else late
 
-    @rule(data=data, wait=some.booleans())
-    def put(self, data: bytes, *, wait: bool) -> None:
+    @rule(data=data, priority=some.integers(0, 2), front=some.booleans(), wait=some.booleans())
+    def put(self, data: bytes, priority: int, *, front: bool, wait: bool) -> None:
         expected = self.no_room(TimedOut if wait else WouldBlock)
-        put: Callable[[], None] = (lambda: self.it.put(data, timeout=0)) if wait else (lambda: self.it.put_nowait(data))
+        if self.room.order != "priority":
+            priority = 0
+        put: Callable[[], None] = (
+            (lambda: self.it.put(data, priority=priority, front=front, timeout=0))
+            if wait
+            else (lambda: self.it.put_nowait(data, priority=priority, front=front))
+        )
         assert outcome(put) is expected
-        if expected is None:
-            self.room.queued.append(Message(data))
+        message = Message(data, priority)
+        if expected is None and front:
+            self.room.insert(message, front=True)
+        elif expected is None:
+            self.room.arrive(message)
 
     @rule(items=some.lists(data, max_size=4))
     def put_many(self, items: list[bytes]) -> None:
@@ -82,7 +106,8 @@ class QueueModel(RuleBasedStateMachine):
             assert caught.value.transferred == fit
         else:
             self.it.put_many(items, timeout=0)
-        self.room.queued += [Message(item) for item in items[:fit]]
+        for item in items[:fit]:
+            self.room.arrive(Message(item))
 
     @rule(data=data)
     def lend(self, data: bytes) -> None:
@@ -107,7 +132,7 @@ class QueueModel(RuleBasedStateMachine):
         size = min(cut, len(data))
         assert outcome(lambda: loan.commit(size)) is (EndOfStream if self.shut else None)
         if not self.shut:
-            self.room.queued.append(Message(data[:size]))
+            self.room.arrive(Message(data[:size]))
 
     @rule()
     def register(self) -> None:
@@ -189,10 +214,8 @@ class QueueModel(RuleBasedStateMachine):
         exhausted = self.most is not None and message.returns >= self.most
         if exhausted and self.letters.free:
             self.letters.queued.append(message)
-        elif front or exhausted:
-            self.room.queued.insert(0, message)
         else:
-            self.room.queued.append(message)
+            self.room.insert(message, front=front or exhausted)
 
     @precondition(lambda self: self.ended)
     @rule(pick=some.integers(0, 99))

@@ -38,6 +38,7 @@ def test_faces_of_objects_are_known_by_their_classes() -> None:
     assert_type(aio.RWLock(prefer="arrival").sync, sync.RWLock)
     assert_type(aio.AtomicInt(7).sync, sync.AtomicInt)
     assert_type(aio.Queue(4, 8).sync, underpass.Queue)
+    assert_type(aio.Queue(order="priority").sync, underpass.Queue)
 
 
 async def verbs(
@@ -45,6 +46,7 @@ async def verbs(
 ) -> None:
     """What verbs return once they are awaited, and what blocks and loops get."""
     assert_type(await semaphore.acquire(), Literal[True])
+    assert_type(await queue.put(b"", priority=7, front=True), None)
     assert_type(await queue.get(), bytes)
     assert_type(await queue.get_many(2), list[bytes])
     assert_type(await queue.take(), Lease)

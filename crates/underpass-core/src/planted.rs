@@ -26,6 +26,8 @@ pub enum Fault {
     UnheardCall,
     /// The side of a queue that gets does not say what it is about to do: nobody completes it.
     UnannouncedStep,
+    /// Who inherits the side of a queue that gets takes the heap of its shelf as the dead one left it.
+    StaleShelf,
     /// Who waits at a barrier is not told of a party that becomes known later: nobody watches it.
     UnwatchedParty,
     /// Who waits at a condition gives its mutex back before it has a slot: a notification in between is for nobody.
@@ -68,7 +70,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 21] = [
+    const FAULTS: [(&str, Fault); 22] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -79,6 +81,7 @@ mod chosen {
         ("uncounted call", Fault::UncountedCall),
         ("unheard call", Fault::UnheardCall),
         ("unannounced step", Fault::UnannouncedStep),
+        ("stale shelf", Fault::StaleShelf),
         ("unwatched party", Fault::UnwatchedParty),
         ("late seat", Fault::LateSeat),
         ("kept turn", Fault::KeptTurn),

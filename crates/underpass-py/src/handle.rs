@@ -334,6 +334,7 @@ impl Handle {
                     format!("{name}={}", if value == 0 { "False" } else { "True" })
                 }
                 ("fairness", value) => format!("fairness='{}'", fairness::name(value)),
+                ("order", value) => format!("order='{}'", crate::queue::order_name(value)),
                 ("prefer", value) => format!("prefer='{}'", crate::rwlock::preference(value)),
                 (name, value) => format!("{name}={value}"),
             };

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use underpass_core::Error;
 use underpass_core::kernel::Kernel;
-use underpass_core::queue::{self as core, Message};
+use underpass_core::queue::{self as core, MOST_URGENT, Message};
 
 use crate::bytes::{QUEUE, Source, Target};
 use crate::error::{Context, raise};
@@ -24,7 +24,8 @@ use crate::number::{Whole, mode, whole};
 use crate::object::{self, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
-use making::{create, parameters, shape};
+pub use making::order_name;
+use making::{Urgency, create, parameters, shape, urgency};
 pub use putting::Putting;
 pub use statistics::{Holding, QueueStatistics};
 
@@ -35,14 +36,19 @@ pub const LETTERS: &str = "dead_letters";
 ///
 /// A message is complete once ``put`` returns, and survives its putter. A getter either gets it (`get`) or works on it
 /// under a lease (`take`): if the worker dies, the message goes back to the front, and several return in their order.
-/// A leased message counts against the capacity. Order is first in, first out; waiters on each side barge. An operation
-/// that need not wait makes no system call.
+/// A leased message counts against the capacity. Waiters on each side barge. An operation that need not wait makes no system
+/// call.
+///
+/// Order is first in, first out (``"fifo"``), last in, first out (``"lifo"``), or by ``"priority"``: the highest first, 0 to
+/// 32767, and of equals the oldest, as POSIX message queues have it. In the last two a get takes O(log n) of the messages
+/// queued. A message that comes back from a lease stands in front again, by priority in front of its equals.
 ///
 /// The two-lock queue of Michael and Scott (PODC 1996), with leases as message brokers have them.
 ///
 /// Args:
 ///     capacity: Messages it holds, queued and leased together; 1 to 2**28.
 ///     message_size: Bytes of the longest message.
+///     order: Which message is got first: "fifo", "lifo" or "priority".
 ///     max_deliveries: A message that comes back after so many deliveries goes to ``dead_letters``; while those are full
 ///         it stays in front instead. None: it always comes back.
 ///
@@ -59,6 +65,11 @@ pub const LETTERS: &str = "dead_letters";
 ///     b'one'
 ///     >>> jobs.depth
 ///     0
+///     >>> urgent = underpass.Queue(order="priority")
+///     >>> urgent.put(b"sweep")
+///     >>> urgent.put(b"fire", priority=9)
+///     >>> urgent.get()
+///     b'fire'
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Queue {
@@ -94,13 +105,43 @@ impl Queue {
     }
 
     #[inline]
-    fn put_for(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
+    fn put_for(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        priority: i64,
+        front: bool,
+        timeout: Timeout,
+    ) -> PyResult<()> {
         self.handle.check(py)?;
+        let priority = self.urgency(py, priority)?;
         let source = Source::new(data, QUEUE)?;
         self.have_room(py, "not put into", "put", timeout, source.as_slice().len())?;
-        match timeout.within("put", |deadline| self.core.put(self.kernel(), source.as_slice(), deadline)) {
+        let put = |deadline| {
+            let (kernel, data) = (self.kernel(), source.as_slice());
+            if front {
+                self.core.put_front(kernel, data, priority, deadline)
+            } else {
+                self.core.put(kernel, data, priority, deadline)
+            }
+        };
+        match timeout.within("put", put) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.late(py, "not put into", timeout, error)),
+        }
+    }
+
+    #[inline]
+    fn urgency(&self, py: Python<'_>, priority: i64) -> PyResult<u32> {
+        match urgency(self.core.order(), priority) {
+            Ok(priority) => Ok(priority),
+            Err(Urgency::OutOfRange) => {
+                Err(PyValueError::new_err(format!("priority={priority} is not between 0 and {MOST_URGENT}")))
+            }
+            Err(Urgency::Unordered(order)) => {
+                let why = format!("its order is '{order}', which knows no priority: make it with order='priority'");
+                Err(self.failed(py, "not put into", Error::Misuse(why)))
+            }
         }
     }
 
@@ -143,31 +184,39 @@ fn copied<'py>(py: Python<'py>, message: &Message<'_>) -> underpass_core::Result
 #[pymethods]
 impl Queue {
     #[new]
-    #[pyo3(signature = (capacity=64, message_size=256, *, max_deliveries=None))]
+    #[pyo3(signature = (capacity=64, message_size=256, *, order="fifo", max_deliveries=None))]
     fn new(
         py: Python<'_>,
         #[pyo3(from_py_with = whole)] capacity: i64,
         #[pyo3(from_py_with = whole)] message_size: i64,
+        order: &str,
         max_deliveries: Option<Whole>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        create(py, None, None, None, &shape(capacity, message_size, max_deliveries)?)
+        create(py, None, None, None, &shape(capacity, message_size, max_deliveries, order)?)
     }
 
     /// Make a named queue. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, capacity=64, message_size=256, *, max_deliveries=None, space=None, mode=None))]
+    #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", max_deliveries=None, space=None, mode=None))]
     fn create(
         py: Python<'_>,
         name: &str,
         #[pyo3(from_py_with = whole)] capacity: i64,
         #[pyo3(from_py_with = whole)] message_size: i64,
+        order: &str,
         max_deliveries: Option<Whole>,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
         Py::new(
             py,
-            create(py, space.map(Bound::get), Some(name), mode, &shape(capacity, message_size, max_deliveries)?)?,
+            create(
+                py,
+                space.map(Bound::get),
+                Some(name),
+                mode,
+                &shape(capacity, message_size, max_deliveries, order)?,
+            )?,
         )
     }
 
@@ -180,17 +229,18 @@ impl Queue {
 
     /// Open the queue of that name, or make it. Raises MismatchError if it exists with other parameters.
     #[staticmethod]
-    #[pyo3(signature = (name, capacity=64, message_size=256, *, max_deliveries=None, space=None, mode=None))]
+    #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", max_deliveries=None, space=None, mode=None))]
     fn open_or_create(
         py: Python<'_>,
         name: &str,
         #[pyo3(from_py_with = whole)] capacity: i64,
         #[pyo3(from_py_with = whole)] message_size: i64,
+        order: &str,
         max_deliveries: Option<Whole>,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let shape = shape(capacity, message_size, max_deliveries)?;
+        let shape = shape(capacity, message_size, max_deliveries, order)?;
         let create = || create(py, space.map(Bound::get), Some(name), mode, &shape);
         object::open_or_create(py, name, space, parameters(&shape), create)
     }
@@ -200,19 +250,39 @@ impl Queue {
     /// Whoever gets or ends a lease wakes one waiting putter. A leased message that a dead process held does not keep the
     /// room for ever: it goes back to the front, and somebody gets it.
     ///
+    /// With ``order="priority"`` a message of a higher ``priority``, 0 to 32767, is got before those of a lower, and of equals the
+    /// oldest. With ``front`` it is the next to be got: before all that are queued, by priority before its equals. If the
+    /// putter dies before that returns, the message is in front, or was never put.
+    ///
     /// Raises:
     ///     TimedOut: No room within ``timeout`` seconds; the text says who works on what.
     ///     MessageTooLongError: It has more than ``message_size`` bytes.
+    ///     ValueError: The priority is out of range.
+    ///     MisuseError: A priority, for a queue whose order is another.
     ///     EndOfStream: The queue was shut down.
     ///     ResetError: It was purged while this call waited.
-    #[pyo3(signature = (data, *, timeout=None))]
-    fn put(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
-        self.put_for(py, data, Timeout::new(timeout)?)
+    #[pyo3(signature = (data, *, priority=0, front=false, timeout=None))]
+    fn put(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = whole)] priority: i64,
+        front: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<()> {
+        self.put_for(py, data, priority, front, Timeout::new(timeout)?)
     }
 
     /// Put a message or raise WouldBlock at once.
-    fn put_nowait(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.put_for(py, data, Timeout::NoWait)
+    #[pyo3(signature = (data, *, priority=0, front=false))]
+    fn put_nowait(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = whole)] priority: i64,
+        front: bool,
+    ) -> PyResult<()> {
+        self.put_for(py, data, priority, front, Timeout::NoWait)
     }
 
     /// Put all the messages, waiting for room; what it raises says in ``transferred`` how many were put.

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from underpass import _loops, data
 from underpass.aio.attempt import single
@@ -16,6 +16,7 @@ from underpass.memory import Space
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+Order = Literal["fifo", "lifo", "priority"]
 T = TypeVar("T")
 
 
@@ -38,8 +39,15 @@ class Queue(Face[data.Queue]):
 
     __slots__ = ()
 
-    def __init__(self, capacity: int = 64, message_size: int = 256, *, max_deliveries: int | None = None) -> None:
-        super().__init__(data.Queue(capacity, message_size, max_deliveries=max_deliveries))
+    def __init__(
+        self,
+        capacity: int = 64,
+        message_size: int = 256,
+        *,
+        order: Order = "fifo",
+        max_deliveries: int | None = None,
+    ) -> None:
+        super().__init__(data.Queue(capacity, message_size, order=order, max_deliveries=max_deliveries))
 
     @classmethod
     def create(  # noqa: PLR0913 - the object's own arguments
@@ -48,12 +56,15 @@ class Queue(Face[data.Queue]):
         capacity: int = 64,
         message_size: int = 256,
         *,
+        order: Order = "fifo",
         max_deliveries: int | None = None,
         space: Space | None = None,
         mode: int | None = None,
     ) -> "Queue":
         """Make a named queue. Raises ExistsError if the name is taken."""
-        made = data.Queue.create(name, capacity, message_size, max_deliveries=max_deliveries, space=space, mode=mode)
+        made = data.Queue.create(
+            name, capacity, message_size, order=order, max_deliveries=max_deliveries, space=space, mode=mode
+        )
         return cls.over(made)
 
     @classmethod
@@ -68,28 +79,29 @@ class Queue(Face[data.Queue]):
         capacity: int = 64,
         message_size: int = 256,
         *,
+        order: Order = "fifo",
         max_deliveries: int | None = None,
         space: Space | None = None,
         mode: int | None = None,
     ) -> "Queue":
         """Open the queue of that name, or make it. Raises MismatchError if it exists with other parameters."""
         found = data.Queue.open_or_create(
-            name, capacity, message_size, max_deliveries=max_deliveries, space=space, mode=mode
+            name, capacity, message_size, order=order, max_deliveries=max_deliveries, space=space, mode=mode
         )
         return cls.over(found)
 
-    async def put(self, data: "Buffer") -> None:
-        """Put a message, waiting for room. A cancelled task has put none.
+    async def put(self, data: "Buffer", *, priority: int = 0, front: bool = False) -> None:
+        """Put a message, waiting for room; by priority, or in front. A cancelled task has put none.
 
         Raises:
             EndOfStream: The queue was shut down.
             ResetError: It was purged meanwhile: the message was not put.
         """
-        return await self._when_there_is_room(partial(self.sync.put_nowait, data))
+        return await self._when_there_is_room(partial(self.sync.put_nowait, data, priority=priority, front=front))
 
-    def put_nowait(self, data: "Buffer") -> None:
+    def put_nowait(self, data: "Buffer", *, priority: int = 0, front: bool = False) -> None:
         """Put a message or raise WouldBlock at once."""
-        self.sync.put_nowait(data)
+        self.sync.put_nowait(data, priority=priority, front=front)
 
     async def put_many(self, items: "Iterable[Buffer]") -> None:
         """Put all messages in order, waiting for room; others' may come between them.

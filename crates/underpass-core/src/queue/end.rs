@@ -26,7 +26,7 @@ impl Queue {
         self.room.words.purges.fetch_add(1, AcqRel);
         let thrown = {
             let _side = self.room.getters(kernel, &self.locking, me)?;
-            let depth = self.room.depth();
+            let depth = self.room.queued()?;
             if depth > 0 {
                 self.room.drop_front(kernel, depth);
             }

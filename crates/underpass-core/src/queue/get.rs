@@ -91,11 +91,12 @@ impl Queue {
         sink: &mut dyn FnMut(Message<'_>) -> Result<()>,
     ) -> Result<usize> {
         let _side = self.room.getters(kernel, &self.locking, me)?;
+        let together = if self.room.shelf.is_some() { 1 } else { CHUNK };
         let mut got = 0;
         while got < limit {
             let mut copied = 0;
             let mut stopped = Ok(());
-            while copied < CHUNK.min(limit - got) && stopped.is_ok() {
+            while copied < together.min(limit - got) && stopped.is_ok() {
                 stopped = match self.message(copied as u32) {
                     Ok(Some(message)) => sink(message),
                     Ok(None) => break,
@@ -108,7 +109,7 @@ impl Queue {
                 got += copied;
             }
             match stopped {
-                Ok(()) if copied == CHUNK => {}
+                Ok(()) if copied == together => {}
                 // What was handed over before is gone from the queue, so it has to be returned.
                 Err(error) if got == 0 => return Err(error),
                 _ => break,

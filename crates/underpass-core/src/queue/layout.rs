@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use underpass_shm::header::{PARAMETERS, WORDS};
-use underpass_shm::layout::queue::{MOST_SLOTS, RoomWords, SlotWords};
+use underpass_shm::layout::queue::{MOST_SLOTS, RoomWords, ShelfEntry, ShelfWords, SlotWords};
 use underpass_shm::place::{Blocks, Placed, PlacedSlice};
 use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
 
-use super::{Queue, Room};
+use super::{Order, Queue, Room, Shelf};
 use crate::{Error, Result};
 
 const LINE: usize = 64;
+
+/// The orders, by the header's numbers.
+pub const ORDERS: [Order; 3] = [Order::Fifo, Order::Lifo, Order::Priority];
 
 /// What a queue is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,17 +25,20 @@ pub struct Shape {
     pub message_size: usize,
     /// Deliveries after which a message becomes a dead letter.
     pub max_deliveries: Option<u32>,
+    /// Which message is got first.
+    pub order: Order,
 }
 
 impl Shape {
     /// What a queue's header says.
     pub fn read(parameters: [u64; PARAMETERS]) -> Result<Self> {
         let wrong = || Error::Corrupted("its parameters are out of range".into());
-        let [capacity, message_size, most, ..] = parameters;
+        let [capacity, message_size, most, order, ..] = parameters;
         let shape = Self {
             capacity: u32::try_from(capacity).map_err(|_| wrong())?,
             message_size: usize::try_from(message_size).map_err(|_| wrong())?,
             max_deliveries: (most > 0).then_some(u32::try_from(most).map_err(|_| wrong())?),
+            order: *ORDERS.get(usize::try_from(order).map_err(|_| wrong())?).ok_or_else(wrong)?,
         };
         shape.check().map_err(|_| wrong())?;
         Ok(shape)
@@ -59,17 +65,19 @@ impl Shape {
     /// Bytes of the file.
     #[must_use]
     pub fn size(&self) -> usize {
-        let room = self.room_size();
-        WORDS + if self.max_deliveries.is_some() { 2 * room } else { room }
+        self.letters_at() + if self.max_deliveries.is_some() { self.room_size() } else { 0 }
     }
 
     /// A handle over the file's bytes, whose header said this shape.
     pub fn queue(&self, region: &Arc<Region>) -> Result<Queue> {
         self.check()?;
         let short = || Error::Corrupted(format!("{} bytes are too few for {self:?}", region.len()));
-        let room = self.room(region, WORDS).ok_or_else(short)?;
+        let mut room = self.room(region, WORDS).ok_or_else(short)?;
+        if self.order != Order::Fifo {
+            room.shelf = Some(self.shelf(region, WORDS + self.room_size()).ok_or_else(short)?);
+        }
         let letters = match self.max_deliveries {
-            Some(_) => Some(self.room(region, WORDS + self.room_size()).ok_or_else(short)?),
+            Some(_) => Some(self.room(region, self.letters_at()).ok_or_else(short)?),
             None => None,
         };
         Ok(Queue::new(room, letters, self.max_deliveries))
@@ -99,6 +107,20 @@ impl Shape {
         size_of::<RoomWords>() + slots + rings + self.capacity as usize * self.block()
     }
 
+    /// Behind the room, and its shelf if it has one.
+    fn letters_at(&self) -> usize {
+        let entries = (self.capacity as usize * size_of::<ShelfEntry>()).next_multiple_of(LINE);
+        WORDS + self.room_size() + if self.order == Order::Fifo { 0 } else { size_of::<ShelfWords>() + entries }
+    }
+
+    fn shelf(&self, region: &Arc<Region>, start: usize) -> Option<Shelf> {
+        Some(Shelf {
+            words: Placed::at(region, start)?,
+            entries: PlacedSlice::at(region, start + size_of::<ShelfWords>(), self.capacity as usize)?,
+            order: self.order,
+        })
+    }
+
     fn room(&self, region: &Arc<Region>, start: usize) -> Option<Room> {
         let capacity = self.capacity as usize;
         let slots = start + size_of::<RoomWords>();
@@ -111,6 +133,7 @@ impl Shape {
             free: PlacedSlice::at(region, ring + ring_size, self.ring())?,
             blocks: Blocks::at(region, ring + 2 * ring_size, self.block(), capacity)?,
             longest: self.message_size,
+            shelf: None,
         })
     }
 }

@@ -4,8 +4,8 @@ use underpass_shm::layout::queue::PUTTERS_DIED;
 use underpass_shm::life::{Life, Me};
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::Queue;
-use super::roster;
+use super::room::order::End;
+use super::{Queue, roster};
 use crate::kernel::Kernel;
 use crate::lock::Lock;
 use crate::planted::{Fault, planted};
@@ -61,6 +61,13 @@ impl Queue {
             }
             return Ok(());
         }
+        if self.room.shelf.is_some() {
+            let _side = self.room.getters(kernel, &self.locking, me)?;
+            self.owned(me, ticket)?;
+            self.room.return_owned(ticket.slot, End::Back)?;
+            self.room.tell_getters(kernel, 1);
+            return Ok(());
+        }
         let _side = self.room.putters(kernel, &self.locking, me)?;
         self.owned(me, ticket)?;
         let words = &self.room.slots[ticket.slot];
@@ -73,9 +80,7 @@ impl Queue {
         let me = kernel.me()?;
         let _side = self.room.putters(kernel, &self.locking, me)?;
         self.owned(me, ticket)?;
-        let words = &self.room.slots[ticket.slot];
-        words.length.store(length as u32, Relaxed);
-        words.returns.store(0, Relaxed);
+        self.room.describe(ticket.slot, length, 0);
         self.room.append_owned(kernel, ticket.slot, true)
     }
 
@@ -235,7 +240,7 @@ impl Queue {
             self.room.end_owned(kernel, slot);
             return Ok(false);
         }
-        self.room.return_front(slot);
+        self.room.return_owned(slot, End::Front)?;
         Ok(true)
     }
 
@@ -273,7 +278,7 @@ impl Queue {
     }
 
     /// Refuses a ticket that was settled, or that a fork copied.
-    fn owned(&self, me: Me, ticket: &Ticket) -> Result<()> {
+    pub(super) fn owned(&self, me: Me, ticket: &Ticket) -> Result<()> {
         let words = &self.room.slots[ticket.slot];
         let mine = ticket.process == me.process
             && words.owner.load(Acquire) == me.process.0

@@ -22,10 +22,12 @@ use underpass_shm::place::Blocks;
 use underpass_shm::sync::AtomicU32;
 
 #[cfg(not(loom))]
-pub use layout::Shape;
+pub use layout::{ORDERS, Shape};
 pub use lease::{Holding, Ticket};
 pub use ready::{ForJoining, ForPutting};
 pub use room::Room;
+pub use room::order::{End, MOST_URGENT, Order};
+pub use room::shelf::Shelf;
 
 use crate::wait::Patience;
 
@@ -98,6 +100,12 @@ impl Queue {
     #[must_use]
     pub fn capacity(&self) -> u32 {
         self.room.capacity()
+    }
+
+    /// Which message is got first.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        self.room.shelf.as_ref().map_or(Order::Fifo, |shelf| shelf.order)
     }
 
     /// Longest message.

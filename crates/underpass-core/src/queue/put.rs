@@ -6,21 +6,46 @@ use underpass_shm::life::Me;
 use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
+use super::room::order::End;
 use super::{CHUNK, Queue, Ticket, roster};
 use crate::kernel::{Kernel, Owed, Watch};
 use crate::wait::{Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 impl Queue {
-    /// Puts one message, waiting for room.
+    /// Puts one message, waiting for room. The priority counts where the order is by priority.
     #[inline]
-    pub fn put(&self, kernel: &dyn Kernel, data: &[u8], deadline: Deadline) -> Result<()> {
+    pub fn put(&self, kernel: &dyn Kernel, data: &[u8], priority: u32, deadline: Deadline) -> Result<()> {
         self.check(data.len())?;
         let me = kernel.me()?;
-        if self.try_put(kernel, me, &[data])? == 1 {
+        if self.try_put(kernel, me, &[data], priority)? == 1 {
             return Ok(());
         }
-        self.for_room(kernel, me, deadline, |_| Ok((self.try_put(kernel, me, &[data])? == 1).then_some(())))
+        self.for_room(kernel, me, deadline, |_| Ok((self.try_put(kernel, me, &[data], priority)? == 1).then_some(())))
+    }
+
+    /// Puts one message in front of its equals, waiting for room: a loan that goes to the front.
+    pub fn put_front(&self, kernel: &dyn Kernel, data: &[u8], priority: u32, deadline: Deadline) -> Result<()> {
+        let ticket = self.loan(kernel, data.len(), deadline)?;
+        self.room.write(ticket.slot, data, priority);
+        let put = self.commit_front(kernel, &ticket);
+        if put.is_err() {
+            // The room is not lost, though the message is refused.
+            let _ = self.abandon(kernel, &ticket);
+        }
+        put
+    }
+
+    fn commit_front(&self, kernel: &dyn Kernel, ticket: &Ticket) -> Result<()> {
+        let me = kernel.me()?;
+        let _side = self.room.getters(kernel, &self.locking, me)?;
+        self.owned(me, ticket)?;
+        if self.is_shut_down() {
+            return Err(Error::EndOfStream);
+        }
+        self.room.return_owned(ticket.slot, End::Front)?;
+        self.room.tell_getters(kernel, 1);
+        Ok(())
     }
 
     /// Puts several messages, waiting for room; how many were put, and why not all.
@@ -32,10 +57,10 @@ impl Queue {
             }
             let me = kernel.me()?;
             while done < items.len() {
-                done += self.try_put(kernel, me, &items[done..])?;
+                done += self.try_put(kernel, me, &items[done..], 0)?;
                 if done < items.len() {
                     done += self.for_room(kernel, me, deadline, |_| {
-                        let put = self.try_put(kernel, me, &items[done..])?;
+                        let put = self.try_put(kernel, me, &items[done..], 0)?;
                         Ok((put > 0).then_some(put))
                     })?;
                 }
@@ -109,7 +134,7 @@ impl Queue {
     }
 
     /// Puts as many of the messages as there is room for now.
-    fn try_put(&self, kernel: &dyn Kernel, me: Me, items: &[&[u8]]) -> Result<usize> {
+    fn try_put(&self, kernel: &dyn Kernel, me: Me, items: &[&[u8]], priority: u32) -> Result<usize> {
         if self.puts_from.load(Relaxed) != me.thread.0 {
             // Where its partner runs tells a getter whether spinning pays.
             self.puts_from.store(me.thread.0, Relaxed);
@@ -118,7 +143,7 @@ impl Queue {
         let _side = self.room.putters(kernel, &self.locking, me)?;
         let mut done = 0;
         for chunk in items.chunks(CHUNK) {
-            let put = self.put_chunk(kernel, chunk);
+            let put = self.put_chunk(kernel, chunk, priority);
             match put {
                 Ok(put) => done += put,
                 // What was put before is there: the next attempt fails.
@@ -134,13 +159,11 @@ impl Queue {
 
     /// Puts the messages for which there is room, all at once.
     #[inline]
-    fn put_chunk(&self, kernel: &dyn Kernel, chunk: &[&[u8]]) -> Result<usize> {
+    fn put_chunk(&self, kernel: &dyn Kernel, chunk: &[&[u8]], priority: u32) -> Result<usize> {
         let mut ready = 0;
         for data in chunk {
             let Some(slot) = self.open_slot(ready)? else { break };
-            self.room.blocks.write(slot, data);
-            self.room.slots[slot].length.store(data.len() as u32, Relaxed);
-            self.room.slots[slot].returns.store(0, Relaxed);
+            self.room.write(slot, data, priority);
             self.room.place(slot, ready);
             ready += 1;
         }

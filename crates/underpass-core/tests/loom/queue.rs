@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use underpass_core::error::Phase;
 use underpass_core::kernel::Kernel;
-use underpass_core::queue::{Queue, Room, Ticket};
+use underpass_core::queue::{Queue, Room, Shelf, Ticket};
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::layout::queue::{RoomWords, SlotWords};
 use underpass_shm::place::{Blocks, Placed, PlacedSlice};
@@ -14,6 +14,7 @@ use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, e
 
 mod deaths;
 mod drained;
+mod orders;
 mod planted;
 
 fn queue(capacity: usize) -> Arc<Queue> {
@@ -21,6 +22,10 @@ fn queue(capacity: usize) -> Arc<Queue> {
 }
 
 fn queue_over(words: Placed<RoomWords>, capacity: usize) -> Arc<Queue> {
+    queue_with(words, capacity, None)
+}
+
+fn queue_with(words: Placed<RoomWords>, capacity: usize, shelf: Option<Shelf>) -> Arc<Queue> {
     let ring = || PlacedSlice::own((0..capacity.next_power_of_two()).map(|_| AtomicU32::new(0)).collect());
     let room = Room {
         words,
@@ -29,13 +34,14 @@ fn queue_over(words: Placed<RoomWords>, capacity: usize) -> Arc<Queue> {
         free: ring(),
         blocks: Blocks::own(1, capacity),
         longest: 1,
+        shelf,
     };
     room.format();
     Arc::new(Queue::new(room, None, None))
 }
 
 fn put(kernel: &dyn Kernel, queue: &Queue, message: u8) -> Result<()> {
-    queue.put(kernel, &[message], Deadline::Never)
+    queue.put(kernel, &[message], 0, Deadline::Never)
 }
 
 fn get_until(kernel: &dyn Kernel, queue: &Queue, deadline: Deadline) -> Result<u8> {

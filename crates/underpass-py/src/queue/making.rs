@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::kernel::Wanted;
-use underpass_core::queue::{MOST_BYTES, Shape};
+use underpass_core::queue::{MOST_BYTES, MOST_URGENT, ORDERS, Order, Shape};
 use underpass_shm::header::{Kind, PARAMETERS};
 use underpass_shm::layout::queue::MOST_SLOTS;
 use underpass_shm::region::Extent;
@@ -18,11 +18,47 @@ use crate::number::Whole;
 use crate::object::{self, Object};
 use crate::space::Space;
 
-pub fn shape(capacity: i64, message_size: i64, max_deliveries: Option<Whole>) -> PyResult<Shape> {
+/// The constructors' words for an order, by the header's numbers.
+const NAMES: [&str; 3] = ["fifo", "lifo", "priority"];
+
+/// The word for a header's number.
+pub fn order_name(number: u64) -> &'static str {
+    usize::try_from(number).ok().and_then(|number| NAMES.get(number)).unwrap_or(&"unknown")
+}
+
+fn order_number(order: Order) -> u64 {
+    ORDERS.iter().take_while(|known| **known != order).count() as u64
+}
+
+/// How urgent a message is, for a queue of that order.
+pub fn urgency(order: Order, priority: i64) -> Result<u32, Urgency> {
+    match u32::try_from(priority) {
+        Ok(priority) if priority > MOST_URGENT => Err(Urgency::OutOfRange),
+        Ok(0) => Ok(0),
+        Ok(priority) if order == Order::Priority => Ok(priority),
+        Ok(_) => Err(Urgency::Unordered(order_name(order_number(order)))),
+        Err(_) => Err(Urgency::OutOfRange),
+    }
+}
+
+/// Why a priority is refused.
+#[derive(Debug)]
+pub enum Urgency {
+    /// It is no priority.
+    OutOfRange,
+    /// The queue, of that order, knows none.
+    Unordered(&'static str),
+}
+
+pub fn shape(capacity: i64, message_size: i64, max_deliveries: Option<Whole>, order: &str) -> PyResult<Shape> {
+    let Some(order) = NAMES.iter().zip(ORDERS).find_map(|(name, known)| (*name == order).then_some(known)) else {
+        return Err(PyValueError::new_err(format!("order={order:?}: pass 'fifo', 'lifo' or 'priority'")));
+    };
     let shape = Shape {
         capacity: Whole(capacity).word("capacity", 1, MOST_SLOTS)?,
         message_size: Whole(message_size).word("message_size", 1, MOST_BYTES as u32)? as usize,
         max_deliveries: max_deliveries.map(|most| most.word("max_deliveries", 1, u32::MAX)).transpose()?,
+        order,
     };
     match shape.check() {
         Err(Error::Invalid(why)) => Err(PyValueError::new_err(why)),
@@ -32,7 +68,7 @@ pub fn shape(capacity: i64, message_size: i64, max_deliveries: Option<Whole>) ->
 
 pub fn parameters(shape: &Shape) -> [u64; PARAMETERS] {
     let most = u64::from(shape.max_deliveries.unwrap_or(0));
-    [u64::from(shape.capacity), shape.message_size as u64, most, 0, 0, 0, 0, 0]
+    [u64::from(shape.capacity), shape.message_size as u64, most, order_number(shape.order), 0, 0, 0, 0]
 }
 
 pub fn create(
@@ -50,7 +86,7 @@ pub fn create(
 
 impl Object for Queue {
     const KIND: Kind = Kind::Queue;
-    const PARAMETERS: &'static [&'static str] = &["capacity", "message_size", "max_deliveries"];
+    const PARAMETERS: &'static [&'static str] = &["capacity", "message_size", "max_deliveries", "order"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         let opened = (|| {

@@ -92,11 +92,14 @@ pub const FREEING: u32 = 3;
 /// A leased message goes back to the front.
 pub const RETURNING: u32 = 4;
 
+/// Arrivals go on the shelf of a room that has one.
+pub const SORTING: u32 = 5;
+
 /// An operation of the getters' side, announced before its first store.
 #[derive(Debug)]
 #[repr(C)]
 pub struct GetIntent {
-    /// One of the four above, or 0.
+    /// One of the five above, or 0.
     pub step: AtomicU32,
     /// The slot, or how many.
     pub operand: AtomicU32,
@@ -181,6 +184,28 @@ pub struct SlotWords {
     pub since: AtomicU64,
 }
 
+/// The shelf of a room whose messages do not leave in order of arrival: what only the holder of the getters' lock writes.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct ShelfWords {
+    /// Places given so far: each number once, ahead of all others or behind them.
+    pub places: AtomicU64,
+    /// `tail`, as far as arrivals are on the shelf.
+    pub sorted: AtomicU32,
+}
+
+/// Two things that have the same index: what the shelf knows of a slot, and a position of its heap.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ShelfEntry {
+    /// The slot's key: 0 while it is not on the shelf, otherwise the smaller is got first.
+    pub key: AtomicU64,
+    /// The priority of the slot's message; written under the putters' lock, or by the slot's owner.
+    pub priority: AtomicU32,
+    /// The slot at this position of the heap.
+    pub heap: AtomicU32,
+}
+
 #[cfg(not(loom))]
 const _: () = assert!(
     std::mem::offset_of!(RoomWords, put.lock.word) == 0 && std::mem::offset_of!(RoomWords, get.lock.word) == 128,
@@ -191,6 +216,10 @@ const _: () = assert!(
 unsafe impl Shared for RoomWords {}
 // SAFETY: S1.
 unsafe impl Shared for SlotWords {}
+// SAFETY: S1.
+unsafe impl Shared for ShelfWords {}
+// SAFETY: S1.
+unsafe impl Shared for ShelfEntry {}
 
 fn zero() -> AtomicU32 {
     AtomicU32::new(0)
@@ -255,6 +284,34 @@ impl SlotWords {
 }
 
 impl Default for SlotWords {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ShelfWords {
+    /// An empty shelf.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { places: AtomicU64::new(0), sorted: zero() }
+    }
+}
+
+impl Default for ShelfWords {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ShelfEntry {
+    /// Nothing is there.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { key: AtomicU64::new(0), priority: zero(), heap: zero() }
+    }
+}
+
+impl Default for ShelfEntry {
     fn default() -> Self {
         Self::new()
     }

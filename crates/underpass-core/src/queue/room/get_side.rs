@@ -1,20 +1,24 @@
 //! The getters' side, under its lock.
 
 use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::queue::{CLOSED, COUNT, FREEING, GETTING, JOINERS, RETURNING, TAKING};
+use underpass_shm::layout::queue::{CLOSED, COUNT, FREEING, GETTING, JOINERS, RETURNING, SORTING, TAKING};
 use underpass_shm::life::Life;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use super::order::End;
+use super::shelf::Shelf;
 use super::{Room, minus, plus};
 use crate::kernel::{Kernel, Owed};
 use crate::planted::{Fault, planted};
-use crate::wait::Sleepers as _;
 use crate::{Error, Result};
 
 impl Room {
     /// The slot of the message at `index` from the front, if there is one.
     #[inline]
     pub fn front(&self, index: u32) -> Result<Option<usize>> {
+        if let Some(shelf) = &self.shelf {
+            return self.front_of(shelf, index);
+        }
         let get = &self.words.get;
         let head = get.head.load(Relaxed);
         if minus(get.tail_seen.load(Relaxed), head) <= index
@@ -30,15 +34,92 @@ impl Room {
         self.slot_in(&self.ring, plus(head, index)).map(Some)
     }
 
-    /// Ends the first `count` messages: they have been copied out.
+    /// Messages that are there for a getter.
+    pub fn queued(&self) -> Result<u32> {
+        match &self.shelf {
+            None => Ok(self.depth()),
+            Some(shelf) => {
+                self.sort_in(shelf)?;
+                self.shelved(shelf).map(|count| count as u32)
+            }
+        }
+    }
+
+    fn front_of(&self, shelf: &Shelf, index: u32) -> Result<Option<usize>> {
+        self.sort_in(shelf)?;
+        let count = self.shelved(shelf)?;
+        if index as usize >= count {
+            return Ok(None);
+        }
+        let slot = shelf.nth(index as usize, count);
+        if slot < self.slots.len() { Ok(Some(slot)) } else { Err(self.no_slot(slot)) }
+    }
+
+    /// Puts all that has arrived on the shelf.
+    fn sort_in(&self, shelf: &Shelf) -> Result<()> {
+        // SYNC(queue-2): pairs with `arrive`.
+        let tail = self.words.tail.word.load(Acquire) & COUNT;
+        let mut sorted = shelf.words.sorted.load(Relaxed);
+        if sorted == tail {
+            return Ok(());
+        }
+        let head = self.announce(SORTING, 0);
+        while sorted != tail {
+            let (slot, count) = (self.slot_in(&self.ring, sorted)?, minus(sorted, head));
+            if count >= self.capacity() {
+                return Err(Error::Corrupted(format!("{count} of {} messages are on the shelf", self.capacity())));
+            }
+            shelf.add(slot, End::Arriving, count as usize);
+            sorted = plus(sorted, 1);
+            shelf.words.sorted.store(sorted, Release);
+        }
+        self.words.get.intent.step.store(0, Release);
+        Ok(())
+    }
+
+    /// Messages on the shelf.
+    pub(super) fn shelved(&self, shelf: &Shelf) -> Result<usize> {
+        let count = minus(shelf.words.sorted.load(Relaxed), self.words.get.head.load(Relaxed));
+        if count <= self.capacity() {
+            return Ok(count as usize);
+        }
+        Err(Error::Corrupted(format!("{count} of {} messages are on the shelf", self.capacity())))
+    }
+
+    /// Ends the first `count` messages, of a room with a shelf one or all: they have been copied out.
     #[inline]
     pub fn drop_front(&self, kernel: &dyn Kernel, count: u32) {
         // Who sleeps for room is told if this thread dies between the two stores.
         let asleep = self.words.freed.word.load(Relaxed) & !COUNT != 0;
         let _owed = asleep.then(|| Owed::name(kernel, &self.words.baton));
         let head = self.announce(GETTING, count);
+        if let Some(shelf) = &self.shelf {
+            return self.drop_first(kernel, shelf, head, count);
+        }
         self.words.get.head.store(plus(head, count), Release);
         self.free_dropped(kernel, head, count);
+    }
+
+    /// The same from a shelf: what leaves it is written into the ring, and ends as there.
+    fn drop_first(&self, kernel: &dyn Kernel, shelf: &Shelf, head: u32, count: u32) {
+        let there = minus(shelf.words.sorted.load(Relaxed), head);
+        for index in 0..count {
+            let slot = shelf.at(index as usize);
+            self.ring[self.position(plus(head, index))].store(slot as u32, Relaxed);
+        }
+        if count < there {
+            shelf.remove_first(there as usize);
+        }
+        self.words.get.head.store(plus(head, count), Release);
+        self.forget_dropped(shelf, head, count);
+        self.free_dropped(kernel, head, count);
+    }
+
+    /// The messages that left the front are not on the shelf any more.
+    pub(super) fn forget_dropped(&self, shelf: &Shelf, head: u32, count: u32) {
+        for index in 0..count {
+            shelf.forget(self.ring[self.position(plus(head, index))].load(Relaxed) as usize);
+        }
     }
 
     /// Leases the front message to `owner`.
@@ -46,11 +127,17 @@ impl Room {
         let words = &self.slots[slot];
         let lease = self.number();
         let head = self.announce(TAKING, slot as u32);
+        if let Some(shelf) = &self.shelf {
+            shelf.remove_first(minus(shelf.words.sorted.load(Relaxed), head) as usize);
+        }
         words.delivery.store(delivery, Relaxed);
         words.lease.store(lease, Relaxed);
         words.since.store(kernel.now(), Relaxed);
         words.owner.store(owner.0, Release);
         self.words.get.head.store(plus(head, 1), Release);
+        if let Some(shelf) = &self.shelf {
+            shelf.forget(slot);
+        }
         self.words.get.intent.step.store(0, Release);
         lease
     }
@@ -62,16 +149,25 @@ impl Room {
         self.free_owned(kernel, slot);
     }
 
-    /// Puts a leased message back in front. The caller tells the getters with [`Self::tell_getters`].
-    pub fn return_front(&self, slot: usize) {
+    /// Makes an owned slot a message again, or for the first time: in front, or on the shelf at that end of its equals. The caller
+    /// tells the getters with [`Self::tell_getters`].
+    pub fn return_owned(&self, slot: usize, end: End) -> Result<()> {
+        if let Some(shelf) = &self.shelf {
+            // What arrived before it takes its place before it.
+            self.sort_in(shelf)?;
+        }
         let words = &self.slots[slot];
         words.returns.store(words.delivery.load(Relaxed), Relaxed);
         let head = self.announce(RETURNING, slot as u32);
         let front = minus(head, 1);
-        self.ring[self.position(front)].store(slot as u32, Relaxed);
+        match &self.shelf {
+            None => self.ring[self.position(front)].store(slot as u32, Relaxed),
+            Some(shelf) => shelf.add(slot, end, minus(shelf.words.sorted.load(Relaxed), head) as usize),
+        }
         self.words.get.head.store(front, Release);
         words.owner.store(0, Release);
         self.words.get.intent.step.store(0, Release);
+        Ok(())
     }
 
     /// The number of the next lease or loan; never 0.
@@ -96,7 +192,7 @@ impl Room {
     /// The last step of getting: the slots of the messages that left the front enter the free ring. Their places in the
     /// message ring keep their numbers, since no other messages can take them before the slots are free.
     #[inline]
-    fn free_dropped(&self, kernel: &dyn Kernel, head: u32, count: u32) {
+    pub(super) fn free_dropped(&self, kernel: &dyn Kernel, head: u32, count: u32) {
         let freed = self.words.freed.word.load(Relaxed);
         for index in 0..count {
             let slot = self.ring[self.position(plus(head, index))].load(Relaxed);
@@ -107,7 +203,7 @@ impl Room {
 
     /// The last step of freeing: the slot enters the free ring.
     #[inline]
-    fn free_owned(&self, kernel: &dyn Kernel, slot: usize) {
+    pub(super) fn free_owned(&self, kernel: &dyn Kernel, slot: usize) {
         let freed = self.words.freed.word.load(Relaxed);
         self.free[self.position(freed)].store(slot as u32, Relaxed);
         self.free(kernel, 1);
@@ -145,37 +241,5 @@ impl Room {
         if word & (JOINERS | CLOSED) != 0 && self.drained() {
             self.tell_all(kernel);
         }
-    }
-
-    /// The dead holder of the getters' lock was in the middle of a step: what it had committed is completed.
-    pub(super) fn settle_get(&self, kernel: &dyn Kernel) -> Result<()> {
-        let (get, intent) = (&self.words.get, &self.words.get.intent);
-        let (step, operand) = (intent.step.load(Acquire), intent.operand.load(Relaxed));
-        let head = intent.head.load(Relaxed);
-        let moved = get.head.load(Acquire) != head;
-        let freed = self.words.freed.word.load(Acquire) & COUNT != intent.freed.load(Relaxed);
-        let wrong = || Error::Corrupted(format!("{operand} of {} slots are under way", self.capacity()));
-        match step {
-            0 => return Ok(()),
-            GETTING if operand > self.capacity() => return Err(wrong()),
-            GETTING if moved && !freed => self.free_dropped(kernel, head, operand),
-            GETTING => {}
-            _ => {
-                let words = self.slots.get(operand as usize).ok_or_else(wrong)?;
-                match step {
-                    FREEING if !freed => {
-                        words.owner.store(0, Release);
-                        self.free_owned(kernel, operand as usize);
-                    }
-                    TAKING if !moved => words.owner.store(0, Release),
-                    RETURNING if moved => words.owner.store(0, Release),
-                    _ => {}
-                }
-            }
-        }
-        intent.step.store(0, Release);
-        // The dead one may have owed any wake of this side.
-        self.words.recall(kernel);
-        Ok(())
     }
 }

@@ -3,6 +3,8 @@
 //! Putters and getters have a lock each and never take both. Payload and order are apart: the rings hold slot numbers,
 //! so that a lease takes its slot out of the order without blocking it, and a dead worker's message goes back in front.
 //!
+//! A room with another order than that of arrival has a [`shelf`], where getters sort in what is in the message ring.
+//!
 //! Invariant: every slot is in exactly one place: in the message ring [head, tail), in the free ring
 //! [taken, freed), owned by a process (`SlotWords::owner`), or named by the intent of a side whose lock is held.
 
@@ -16,13 +18,17 @@ use underpass_shm::sync::{
 };
 
 mod get_side;
+pub mod order;
 mod put_side;
+mod settle;
+pub mod shelf;
 
 use crate::kernel::{Kernel, Owed, Watch};
 use crate::lock::{Held, Lock};
 use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers};
 use crate::{Error, Result};
+use shelf::Shelf;
 
 /// In the upper half of `RoomWords::calls` they are counted that found nobody's bit.
 const MISSED: u64 = 1 << 32;
@@ -42,6 +48,8 @@ pub struct Room {
     pub blocks: Blocks,
     /// Longest message; blocks are rounded up to whole cache lines.
     pub longest: usize,
+    /// There in a room with another order than that of arrival.
+    pub shelf: Option<Shelf>,
 }
 
 /// The difference of two counters.
@@ -217,10 +225,12 @@ impl Room {
     #[inline]
     fn slot_in(&self, ring: &[AtomicU32], count: u32) -> Result<usize> {
         let slot = ring[self.position(count)].load(Relaxed) as usize;
-        if slot < self.slots.len() {
-            return Ok(slot);
-        }
-        Err(Error::Corrupted(format!("slot {slot} of {}", self.slots.len())))
+        if slot < self.slots.len() { Ok(slot) } else { Err(self.no_slot(slot)) }
+    }
+
+    #[cold]
+    fn no_slot(&self, slot: usize) -> Error {
+        Error::Corrupted(format!("slot {slot} of {}", self.slots.len()))
     }
 
     /// Clears the sleepers' bit, so that who is about to sleep looks again, and wakes up to `count` who do.

@@ -38,6 +38,24 @@ impl Room {
         self.slots[place].owner.load(Relaxed) != 0
     }
 
+    /// Fills a slot with a new message.
+    #[inline]
+    pub fn write(&self, slot: usize, data: &[u8], priority: u32) {
+        self.blocks.write(slot, data);
+        self.describe(slot, data.len(), priority);
+    }
+
+    /// What is said of a new message, which is in its slot.
+    #[inline]
+    pub fn describe(&self, slot: usize, length: usize, priority: u32) {
+        let words = &self.slots[slot];
+        words.length.store(length as u32, Relaxed);
+        words.returns.store(0, Relaxed);
+        if let Some(shelf) = &self.shelf {
+            shelf.rank(slot, priority);
+        }
+    }
+
     /// Writes a slot that [`Self::free_slot`] found where it will be the message at `index` behind the last one.
     #[inline]
     pub fn place(&self, slot: usize, index: u32) {
