@@ -167,8 +167,13 @@ impl Reader {
         watch.word(&words.news, words.news.fetch_or(SLEEPERS, AcqRel) | SLEEPERS);
         // SYNC(broadcast-4): pairs with `tell`.
         fence(SeqCst);
-        watch.life(self.broadcast.writer());
-        watch.wide = Some((&words.count, self.place().next));
+        let writer = self.broadcast.writer();
+        // One of whose death it was told would not let it sleep.
+        if writer != self.place().told {
+            watch.life(writer);
+        }
+        // What is published after this is not slept through; a deadline passes whatever is there.
+        watch.wide = Some((&words.count, self.broadcast.count()));
     }
 
     /// Hands the next message over, if there is one; not, too, where the writer has lapped this one time and again.
@@ -187,12 +192,10 @@ impl Reader {
                 place.next += 1;
                 return Ok(Some(()));
             }
-            // The oldest is the next to be overwritten.
-            let found = match lapped {
-                0 => self.broadcast.oldest(),
-                _ => self.broadcast.progress().map(|now| (now.last, now.count.wrapping_sub(1))),
-            };
-            let (position, next) = found?;
+            let (oldest, now) = (self.broadcast.oldest()?, self.broadcast.progress()?);
+            let newest = (now.last, now.count.wrapping_sub(1));
+            // The oldest is the next to be overwritten. There may be none: the next message is as long as all the others.
+            let (position, next) = if lapped == 0 || oldest.1 > newest.1 { oldest } else { newest };
             let lost = next.checked_sub(place.next);
             place.lost += lost.ok_or_else(|| Error::Corrupted(format!("message {next} after {}", place.next)))?;
             (place.position, place.next) = (position, next);
