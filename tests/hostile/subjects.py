@@ -18,6 +18,7 @@ from underpass import (
     Once,
     Queue,
     RWLock,
+    Region,
     Semaphore,
     Subscription,
 )
@@ -366,6 +367,38 @@ class Latches:
         )
 
 
+class Regions:
+    name = "region"
+
+    def make(self) -> None:
+        Region.create(self.name, 4 * HEADER)[0] = 7
+
+    def open(self) -> Region:
+        return Region.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        assert size == 4096 + 4 * HEADER
+        return []
+
+    def use(self, it: Region, dice: random.Random, verbs: Verbs) -> None:
+        def look() -> bytes:
+            with memoryview(it) as view:
+                return bytes(view[: dice.choice((1, 4 * HEADER))]) + bytes(view[-1:])
+
+        in_any_order(
+            dice,
+            verbs,
+            [
+                look,
+                look,
+                lambda: len(it),
+                lambda: it.array(1, "uint8").sum(),
+                lambda: (it.sealed, it.readonly, it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
+
+
 class Barriers:
     name = "barrier"
 
@@ -603,6 +636,7 @@ SUBJECTS: list[Subject] = [
     AtomicInts(),
     Onces(),
     Latches(),
+    Regions(),
     Barriers(),
     Conditions(),
     RWLocks(),

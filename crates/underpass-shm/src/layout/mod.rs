@@ -13,6 +13,7 @@ pub mod notification;
 pub mod once;
 pub mod port;
 pub mod queue;
+pub mod region;
 pub mod rwlock;
 pub mod semaphore;
 pub mod site;
