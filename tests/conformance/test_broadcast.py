@@ -258,7 +258,7 @@ def test_a_descriptor_for_other_loops() -> None:
 
 @pytest.mark.parametrize("capacity", [0, 63, -1, 2**31 + 1, 2**70])
 def test_capacities_that_are_none(capacity: int) -> None:
-    with pytest.raises(ValueError, match="is not between 64 and|more than 64 bits"):
+    with pytest.raises(ValueError, match=r"is not between 64 and|more than 64 bits"):
         Broadcast(capacity)
 
 

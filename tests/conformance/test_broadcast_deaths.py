@@ -102,7 +102,7 @@ def whole(message: bytes) -> int:
 
 
 def test_no_message_is_torn_whenever_its_writer_dies(processes: Processes) -> None:
-    broadcast, begun, never = Broadcast(2048), processes.flag(), processes.flag()
+    broadcast, begun = Broadcast(2048), processes.flag()
     dice = random.Random(7)
 
     def scribble(first: int) -> None:

@@ -17,8 +17,8 @@ from underpass import (
     Notification,
     Once,
     Queue,
-    RWLock,
     Region,
+    RWLock,
     Semaphore,
     Subscription,
 )
@@ -606,7 +606,9 @@ class Broadcasts:
         pause = dice.choice((0, 0, 0, SHORT))
         readers = [verbs(partial(it.subscribe, start=start)) for start in ("now", "oldest", "oldest")]
         mine = [reader for reader in readers if isinstance(reader, Subscription)]
-        reads = [verb for reader in mine for verb in (reader.get_nowait, lambda reader=reader: reader.get(timeout=pause))]
+        reads = [
+            verb for reader in mine for verb in (reader.get_nowait, lambda reader=reader: reader.get(timeout=pause))
+        ]
         in_any_order(
             dice,
             verbs,

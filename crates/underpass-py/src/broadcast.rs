@@ -75,10 +75,7 @@ pub struct BroadcastStatistics {
 #[pymethods]
 impl BroadcastStatistics {
     fn __repr__(&self) -> String {
-        format!(
-            "BroadcastStatistics(published={}, kept={}, waiters={})",
-            self.published, self.kept, self.waiters
-        )
+        format!("BroadcastStatistics(published={}, kept={}, waiters={})", self.published, self.kept, self.waiters)
     }
 }
 

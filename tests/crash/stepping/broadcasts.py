@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from tests.crash.stepping.operation import Operation, Tally
 from underpass import Broadcast, EndOfStream, MisuseError, PeerDiedError, Subscription, TimedOut, WouldBlock
@@ -112,7 +113,7 @@ OPERATIONS: list[Operation[Broadcast]] = [
         noun="Broadcast",
         verb="subscribe and get",
         world=made,
-        prepare=lambda it: lambda mine=reader(it): mine.get(),
+        prepare=lambda it: reader(it).get,
         partner=publish,
         again=publish,
         books=books,
@@ -123,7 +124,7 @@ OPERATIONS: list[Operation[Broadcast]] = [
         noun="Broadcast",
         verb="get, timed out",
         world=made,
-        prepare=lambda it: lambda mine=reader(it): mine.get(timeout=0.002),
+        prepare=lambda it: partial(reader(it).get, timeout=0.002),
         raises=(TimedOut,),
         again=publish,
         books=books,

@@ -122,11 +122,16 @@ impl Reader {
             partner: 0,
             operation: Operation::Get,
         };
-        wait_until(kernel, waiting, || self.behind() > 0, |watch, _slept| {
-            let Some(watch) = watch else { return self.attempt(sink) };
-            self.announce(watch);
-            self.attempt_or_end(kernel, sink)
-        })
+        wait_until(
+            kernel,
+            waiting,
+            || self.behind() > 0,
+            |watch, _slept| {
+                let Some(watch) = watch else { return self.attempt(sink) };
+                self.announce(watch);
+                self.attempt_or_end(kernel, sink)
+            },
+        )
     }
 
     /// The next message, or why none will come: a writer's death is told once.
@@ -211,12 +216,7 @@ impl Reader {
 impl Broadcast {
     /// Hands the message of that number to `sink`, which starts at that position; where the next one starts. None: it was
     /// overwritten meanwhile, and what the sink got is worth nothing.
-    fn read(
-        &self,
-        position: u64,
-        number: u64,
-        sink: &mut dyn FnMut(Message<'_>) -> Result<()>,
-    ) -> Result<Option<u64>> {
+    fn read(&self, position: u64, number: u64, sink: &mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<Option<u64>> {
         let mut first = position;
         let mut header = self.ring.header(first);
         if header.length.is_none() {
