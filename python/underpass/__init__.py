@@ -1,6 +1,6 @@
 """IPC between the processes of one machine, at the speed of shared memory: it enters the kernel only when somebody sleeps."""
 
-from underpass.data import Lease, Loan, Queue
+from underpass.data import Broadcast, Lease, Loan, Queue, Subscription
 from underpass.errors import (
     AccessDeniedError,
     BrokenBarrierError,
@@ -35,6 +35,7 @@ __all__ = [
     "AccessDeniedError",
     "AtomicInt",
     "Barrier",
+    "Broadcast",
     "BrokenBarrierError",
     "CallAbortedError",
     "CallCancelledError",
@@ -73,6 +74,7 @@ __all__ = [
     "Semaphore",
     "SharedObject",
     "Space",
+    "Subscription",
     "TimedOut",
     "UnderpassError",
     "WaitSet",

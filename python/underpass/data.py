@@ -1,5 +1,25 @@
 """Data between processes."""
 
-from underpass._core import Holding, Lease, Loan, Queue, QueueStatistics
+from underpass._core import (
+    Broadcast,
+    BroadcastStatistics,
+    Holding,
+    Lease,
+    Loan,
+    Queue,
+    QueueStatistics,
+    Subscription,
+    SubscriptionStatistics,
+)
 
-__all__ = ["Holding", "Lease", "Loan", "Queue", "QueueStatistics"]
+__all__ = [
+    "Broadcast",
+    "BroadcastStatistics",
+    "Holding",
+    "Lease",
+    "Loan",
+    "Queue",
+    "QueueStatistics",
+    "Subscription",
+    "SubscriptionStatistics",
+]

@@ -27,6 +27,7 @@ IN_THE_LAB = {
     "test_atomic",
     "test_atomic_section",
     "test_barrier",
+    "test_broadcast",
     "test_condition",
     "test_condition_deaths",
     "test_event",

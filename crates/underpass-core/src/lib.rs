@@ -3,6 +3,7 @@
 
 pub mod atomic;
 pub mod barrier;
+pub mod broadcast;
 pub mod condition;
 pub mod deadline;
 pub mod error;

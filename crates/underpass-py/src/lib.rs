@@ -3,6 +3,7 @@
 mod admit;
 mod atomic;
 mod barrier;
+mod broadcast;
 mod bytes;
 mod condition;
 mod error;
@@ -64,6 +65,8 @@ mod _core {
     use crate::atomic::{AtomicInt, AtomicIntChange, AtomicIntStatistics};
     #[pymodule_export]
     use crate::barrier::{Barrier, BarrierStatistics};
+    #[pymodule_export]
+    use crate::broadcast::{Broadcast, BroadcastStatistics, Subscription, SubscriptionStatistics};
     #[pymodule_export]
     use crate::condition::{Condition, ConditionStatistics};
     #[pymodule_export]

@@ -17,6 +17,7 @@ use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
 
 use crate::atomic::AtomicIntChange;
+use crate::broadcast::Subscription;
 use crate::error::{Context, raise};
 use crate::event::Event;
 use crate::gate_call::{GateCall, GateRoom};
@@ -152,6 +153,7 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         Queue |it: &'a Queue| &*it.core as &dyn Ready,
         QueueRoom |it: &'a QueueRoom| &it.core as &dyn Ready,
         QueueDrained |it: &'a QueueDrained| &it.core as &dyn Ready,
+        Subscription |it: &'a Subscription| &*it.core as &dyn Ready,
         GateCall |it: &'a GateCall| it as &dyn Ready,
         GateRoom |it: &'a GateRoom| it as &dyn Ready,
         ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
@@ -184,6 +186,7 @@ fn unwaitable(what: &Bound<'_, PyAny>) -> PyErr {
         Err(error) => return error,
     };
     let why = match &*name {
+        "Broadcast" => "it is ready for everybody or nobody: wait for a subscription, broadcast.subscribe()",
         "AtomicInt" => "it is a number: wait for counter.change_from(value)",
         "Condition" | "Barrier" => {
             "it chooses among those who wait for it, and is ready for nobody else: beside others wait for an Event, a Notification \
@@ -191,7 +194,7 @@ fn unwaitable(what: &Bound<'_, PyAny>) -> PyErr {
         }
         _ => {
             "a Semaphore, Mutex, SpinLock, RWLock, its reading() and writing(), Notification, its flags, AtomicInt.change_from, Event, \
-             Latch, Once, Queue, Queue.room, Queue.drained or Port can"
+             Latch, Once, Queue, Queue.room, Queue.drained, Subscription or Port can"
         }
     };
     PyTypeError::new_err(format!("{name} cannot be waited for beside others: {why}"))
@@ -222,6 +225,7 @@ pub fn fileno(what: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         Queue |_| Part::Whole, |it: &Queue| it.core.clone();
         QueueRoom |_| Part::Room, |it: &QueueRoom| Arc::new(it.core.clone());
         QueueDrained |_| Part::Drained, |it: &QueueDrained| Arc::new(it.core.clone());
+        Subscription |_| Part::Whole, |it: &Subscription| it.core.clone();
         Port |_| Part::Whole, |it: &Port| it.server.clone();
     );
     Err(unwaitable(what))
@@ -343,6 +347,7 @@ impl<'a> Party<'a> {
 /// `Queue`                     with a message, or from which none will come any more
 /// ``Queue.room``              of a queue with a free slot, or that was shut down
 /// ``Queue.drained``           of a queue in which nothing is queued or leased
+/// `Subscription`              with a message, or to which none will come any more
 /// `Port`                      with a call or notified bits, or that was closed
 /// a descriptor                that can be read, or whose other end is gone
 /// `process`                   that has ended

@@ -63,9 +63,11 @@ pub enum Kind {
     SpinLock = 15,
     /// Memory.
     Region = 16,
+    /// Messages of one writer for many readers.
+    Broadcast = 18,
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 17] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -81,6 +83,7 @@ const KINDS: [Kind; 16] = [
     Kind::RWLock,
     Kind::Latch,
     Kind::SpinLock,
+    Kind::Broadcast,
     Kind::Region,
 ];
 
@@ -110,6 +113,7 @@ impl Kind {
             Self::RWLock => "RWLock",
             Self::Latch => "Latch",
             Self::SpinLock => "SpinLock",
+            Self::Broadcast => "Broadcast",
             Self::Region => "Region",
         }
     }

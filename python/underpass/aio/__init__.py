@@ -13,6 +13,7 @@ wait for (who waits for a name or for many has some more), and the kernel tells 
 
 from underpass.aio.atomic import AtomicInt
 from underpass.aio.barrier import Barrier
+from underpass.aio.broadcast import Broadcast, Subscription
 from underpass.aio.call import Call
 from underpass.aio.condition import Condition
 from underpass.aio.event import Event
@@ -34,6 +35,7 @@ __all__ = [
     "CANCELLED",
     "AtomicInt",
     "Barrier",
+    "Broadcast",
     "Call",
     "Cancelled",
     "Condition",
@@ -49,6 +51,7 @@ __all__ = [
     "Queue",
     "RWLock",
     "Semaphore",
+    "Subscription",
     "cancel",
     "cancellable",
     "finish",

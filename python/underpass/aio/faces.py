@@ -5,6 +5,7 @@ from typing import Any
 from underpass import data, ports, sync
 from underpass.aio.atomic import AtomicInt
 from underpass.aio.barrier import Barrier
+from underpass.aio.broadcast import Broadcast, Subscription
 from underpass.aio.condition import Condition
 from underpass.aio.event import Event
 from underpass.aio.face import Face
@@ -31,6 +32,8 @@ _FACES: dict[type, type[Face[Any]]] = {
     sync.Condition: Condition,
     sync.AtomicInt: AtomicInt,
     data.Queue: Queue,
+    data.Broadcast: Broadcast,
+    data.Subscription: Subscription,
     ports.Port: Port,
     ports.Gate: Gate,
 }

@@ -3,6 +3,7 @@
 from tests.crash.stepping import (
     atomics,
     barriers,
+    broadcasts,
     conditions,
     crowds,
     desks,
@@ -38,6 +39,7 @@ OPERATIONS: list[AnyOperation] = [
     *latches.OPERATIONS,
     *atomics.OPERATIONS,
     *barriers.OPERATIONS,
+    *broadcasts.OPERATIONS,
     *conditions.OPERATIONS,
     *crowds.OPERATIONS,
     *rwlocks.OPERATIONS,

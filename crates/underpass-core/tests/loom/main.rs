@@ -6,6 +6,7 @@
 
 mod atomic;
 mod barrier;
+mod broadcast;
 mod condition;
 mod kernel;
 mod latch;

@@ -14,6 +14,7 @@ use underpass_shm::{Error as Shm, space};
 use super::{Handle, title};
 use crate::atomic::AtomicInt;
 use crate::barrier::Barrier;
+use crate::broadcast::Broadcast;
 use crate::condition::Condition;
 use crate::error::{exception, from_shm, is, plain};
 use crate::event::Event;
@@ -158,6 +159,7 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::AtomicInt => Ok(opened::<AtomicInt>(py, handle)?.into_any()),
         Kind::Barrier => Ok(opened::<Barrier>(py, handle)?.into_any()),
         Kind::Condition => Ok(opened::<Condition>(py, handle)?.into_any()),
+        Kind::Broadcast => Ok(opened::<Broadcast>(py, handle)?.into_any()),
         Kind::Latch => Ok(opened::<Latch>(py, handle)?.into_any()),
         Kind::SpinLock => Ok(opened::<SpinLock>(py, handle)?.into_any()),
         Kind::Once => Ok(opened::<Once>(py, handle)?.into_any()),

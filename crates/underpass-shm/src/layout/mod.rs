@@ -4,6 +4,7 @@
 pub mod atomic;
 pub mod barrier;
 pub mod bell;
+pub mod broadcast;
 pub mod condition;
 pub mod latch;
 pub mod lock;

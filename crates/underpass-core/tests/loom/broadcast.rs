@@ -1,0 +1,191 @@
+//! The broadcast: what a reader gets is whole and in order, what it lost is counted, and whoever sleeps is told.
+
+use std::sync::Arc;
+
+use underpass_core::broadcast::{Broadcast, Message, Reader, Start};
+use underpass_core::kernel::Kernel;
+use underpass_core::{Deadline, Error, Result};
+use underpass_shm::layout::broadcast::BroadcastWords;
+use underpass_shm::place::{Placed, PlacedSlice};
+use underpass_shm::sync::AtomicU64;
+
+use crate::kernel::{Dies, Running, World, explore, explore_long, sure};
+
+mod planted;
+
+/// Two messages of up to 16 bytes lie in it.
+const WORDS: usize = 8;
+
+fn broadcast() -> Arc<Broadcast> {
+    let ring = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+    Arc::new(Broadcast::new(Placed::own(BroadcastWords::new()), PlacedSlice::own(ring)))
+}
+
+/// Two words, which are the same in every message.
+fn pattern(number: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&number.to_ne_bytes());
+    bytes[8..].copy_from_slice(&number.to_ne_bytes());
+    bytes
+}
+
+/// What was published with that pattern; torn is told.
+fn number(bytes: [u8; 16]) -> u64 {
+    let (first, second) = bytes.split_at(8);
+    assert_eq!(first, second, "torn");
+    u64::from_ne_bytes(first.try_into().expect("eight bytes"))
+}
+
+fn get(reader: &Reader, kernel: &dyn Kernel, deadline: Deadline) -> Result<u64> {
+    let mut got = [0; 16];
+    reader.get(kernel, deadline, |message: Message<'_>| {
+        assert_eq!(message.length, 16);
+        message.copy_to(&mut got);
+        Ok(())
+    })?;
+    Ok(number(got))
+}
+
+fn publish(broadcast: &Broadcast, kernel: &dyn Kernel, numbers: std::ops::RangeInclusive<u64>) {
+    for number in numbers {
+        sure(broadcast.publish(kernel, &pattern(number)));
+    }
+}
+
+fn writer(world: &Arc<World>, life: u32, dies: Dies, broadcast: &Arc<Broadcast>, last: u64) -> Running<()> {
+    let broadcast = broadcast.clone();
+    world.spawn_dying(life, dies, move |kernel| publish(&broadcast, kernel, 1..=last))
+}
+
+fn reader(world: &Arc<World>, life: u32, broadcast: &Arc<Broadcast>) -> Running<Result<u64>> {
+    let reader = Reader::new(broadcast, Start::Now).expect("it is whole");
+    world.spawn(life, move |kernel| get(&reader, kernel, Deadline::Never))
+}
+
+#[test]
+fn test_who_waits_gets_the_message() {
+    explore(|| {
+        let (world, broadcast) = (World::new(), broadcast());
+        let reader = reader(&world, 1, &broadcast);
+        world.run(2, |kernel| publish(&broadcast, kernel, 1..=1));
+        assert_eq!(reader.join(), Ok(1));
+    });
+}
+
+#[test]
+fn test_all_who_wait_get_it() {
+    explore_long(|| {
+        let (world, broadcast) = (World::new(), broadcast());
+        let readers = [1, 2].map(|life| reader(&world, life, &broadcast));
+        world.run(3, |kernel| publish(&broadcast, kernel, 1..=1));
+        for reader in readers {
+            assert_eq!(reader.join(), Ok(1));
+        }
+    });
+}
+
+#[test]
+fn test_nothing_is_torn_and_what_is_lost_is_counted() {
+    explore(|| {
+        let (world, broadcast) = (World::new(), broadcast());
+        // The third overwrites the first.
+        world.run(1, |kernel| publish(&broadcast, kernel, 1..=2));
+        let oldest = Reader::new(&broadcast, Start::Oldest).expect("it is whole");
+        let writer = {
+            let broadcast = broadcast.clone();
+            world.spawn(1, move |kernel| publish(&broadcast, kernel, 3..=4))
+        };
+        world.run(2, |kernel| {
+            let mut last = 0;
+            while let Ok(got) = get(&oldest, kernel, Deadline::NoWait) {
+                // Those in between, and no others.
+                last += 1;
+                assert_eq!(got, last + oldest.lost());
+            }
+        });
+        writer.join();
+    });
+}
+
+#[test]
+fn test_who_comes_in_the_middle_begins_with_a_whole_one() {
+    explore(|| {
+        let (world, broadcast) = (World::new(), broadcast());
+        world.run(1, |kernel| publish(&broadcast, kernel, 1..=1));
+        let writer = {
+            let broadcast = broadcast.clone();
+            world.spawn(1, move |kernel| publish(&broadcast, kernel, 2..=3))
+        };
+        world.run(2, |kernel| {
+            for start in [Start::Oldest, Start::Now] {
+                let reader = Reader::new(&broadcast, start).expect("it is whole");
+                let got = get(&reader, kernel, Deadline::NoWait);
+                assert!(matches!(got, Ok(1..=3) | Err(Error::WouldBlock)), "{got:?}");
+            }
+        });
+        writer.join();
+    });
+}
+
+#[test]
+fn test_who_dies_before_its_wake_has_everybody_told() {
+    explore_long(|| {
+        let (world, broadcast) = (World::mortal(), broadcast());
+        let readers = [1, 2].map(|life| reader(&world, life, &broadcast));
+        writer(&world, 3, Dies::BeforeWake, &broadcast, 1).end();
+        for reader in readers {
+            assert!(matches!(reader.join(), Ok(1) | Err(Error::PeerDied { pid: 3, .. })));
+        }
+    });
+}
+
+#[test]
+fn test_a_dead_writer_is_told_and_followed() {
+    explore_long(|| {
+        let (world, broadcast) = (World::mortal(), broadcast());
+        let reader = Reader::new(&broadcast, Start::Now).expect("it is whole");
+        let reading = world.spawn(1, move |kernel| {
+            let first = get(&reader, kernel, Deadline::Never);
+            (first, get(&reader, kernel, Deadline::Never))
+        });
+        let dead = {
+            let broadcast = broadcast.clone();
+            world.spawn(2, move |kernel| {
+                publish(&broadcast, kernel, 1..=1);
+                kernel.die();
+            })
+        };
+        assert!(dead.end().is_none());
+        world.run(3, |kernel| publish(&broadcast, kernel, 2..=2));
+        let (first, second) = reading.join();
+        assert_eq!(first, Ok(1));
+        assert!(matches!(second, Ok(2) | Err(Error::PeerDied { pid: 2, .. })), "{second:?}");
+    });
+}
+
+#[test]
+fn test_another_is_refused_while_the_writer_lives() {
+    explore(|| {
+        let (world, broadcast) = (World::mortal(), broadcast());
+        let other = {
+            let broadcast = broadcast.clone();
+            world.spawn(1, move |kernel| broadcast.publish(kernel, &pattern(1)))
+        };
+        let mine = world.run(2, |kernel| broadcast.publish(kernel, &pattern(2)));
+        let ends = [mine, other.join()];
+        assert_eq!(ends.iter().filter(|end| matches!(end, Err(Error::Misuse(_)))).count(), 1);
+        assert_eq!(broadcast.count(), 1);
+    });
+}
+
+#[test]
+fn test_a_shutdown_ends_who_waits() {
+    explore_long(|| {
+        let (world, broadcast) = (World::new(), broadcast());
+        let readers = [1, 2].map(|life| reader(&world, life, &broadcast));
+        world.run(3, |kernel| sure(broadcast.shutdown(kernel)));
+        for reader in readers {
+            assert_eq!(reader.join(), Err(Error::EndOfStream));
+        }
+    });
+}

@@ -1,0 +1,141 @@
+"""`underpass.Broadcast` and `underpass.Subscription`, awaitable."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from underpass import data
+from underpass.aio.attempt import single
+from underpass.aio.face import Face
+from underpass.aio.messages import Messages
+from underpass.aio.running import reactor
+from underpass.memory import Space
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class Broadcast(Face[data.Broadcast]):
+    """A broadcast for coroutines: ``aio.Broadcast()``, or ``broadcast.aio``. To publish never waits; its subscriptions are awaited.
+
+    Example:
+        >>> import asyncio, underpass.aio
+        >>> async def main():
+        ...     prices = underpass.aio.Broadcast(4096)
+        ...     with prices.subscribe() as mine:
+        ...         prices.publish(b"wheel 12")
+        ...         prices.shutdown()
+        ...         return [price async for price in mine]
+        >>> asyncio.run(main())
+        [b'wheel 12']
+    """
+
+    __slots__ = ()
+
+    def __init__(self, capacity: int = 1 << 20) -> None:
+        super().__init__(data.Broadcast(capacity))
+
+    @classmethod
+    def create(
+        cls, name: str, capacity: int = 1 << 20, *, space: Space | None = None, mode: int | None = None
+    ) -> "Broadcast":
+        """Make a named broadcast. Raises ExistsError if the name is taken."""
+        return cls.over(data.Broadcast.create(name, capacity, space=space, mode=mode))
+
+    @classmethod
+    def open(cls, name: str, *, space: Space | None = None) -> "Broadcast":
+        """Open a named broadcast. Raises NotFoundError."""
+        return cls.over(data.Broadcast.open(name, space=space))
+
+    @classmethod
+    def open_or_create(
+        cls, name: str, capacity: int = 1 << 20, *, space: Space | None = None, mode: int | None = None
+    ) -> "Broadcast":
+        """Open the broadcast of that name, or make it. Raises MismatchError if it exists with another capacity."""
+        return cls.over(data.Broadcast.open_or_create(name, capacity, space=space, mode=mode))
+
+    def publish(self, data: "Buffer") -> None:
+        """Publish a message; the oldest ones make room for it.
+
+        Raises:
+            MessageTooLongError: It has more than ``message_size`` bytes.
+            MisuseError: Another process publishes here, and lives.
+            EndOfStream: It was shut down.
+        """
+        self.sync.publish(data)
+
+    def subscribe(self, *, start: Literal["now", "oldest"] = "now") -> "Subscription":
+        """Begin to read, with the next message, or with the oldest that is still there."""
+        return Subscription.over(self.sync.subscribe(start=start))
+
+    def shutdown(self) -> None:
+        """Publish nothing more: readers get what is there, then EndOfStream."""
+        self.sync.shutdown()
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of the ring, as it was made."""
+        return self.sync.capacity
+
+    @property
+    def message_size(self) -> int:
+        """How many bytes a message can have."""
+        return self.sync.message_size
+
+    def statistics(self) -> data.BroadcastStatistics:
+        """Return a frozen snapshot."""
+        return self.sync.statistics()
+
+
+class Subscription(Face[data.Subscription]):
+    """One who reads a broadcast in coroutines: ``aio.Broadcast.subscribe``, or ``subscription.aio``.
+
+    Tasks that share one get its messages in order of arrival. ``async for`` gets until EndOfStream, and lets the loop's other tasks
+    run from time to time.
+    """
+
+    __slots__ = ()
+
+    async def get(self) -> bytes:
+        """Get the next message, waiting for one. A cancelled task has taken none.
+
+        Raises:
+            EndOfStream: It was shut down, and everything was got.
+            PeerDiedError: The writer has died, and everything was got. Told once: the next call waits for a successor.
+        """
+        return await reactor().wait(self.sync, lambda: self.sync, self.sync.get_nowait)
+
+    def get_nowait(self) -> bytes:
+        """Get the next message or raise WouldBlock at once."""
+        return self.sync.get_nowait()
+
+    async def get_into(self, buffer: "Buffer") -> int:
+        """Get the next message into a writable buffer, and its length. One that does not fit stays the next."""
+        attempt = single(partial(self.sync.get_into, buffer, timeout=0))
+        return await reactor().wait(self.sync, lambda: self.sync, attempt)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return Messages(self.get)
+
+    @property
+    def lost(self) -> int:
+        """How many messages were overwritten before this one came to them."""
+        return self.sync.lost
+
+    @property
+    def behind(self) -> int:
+        """How many messages were published and not got yet."""
+        return self.sync.behind
+
+    def statistics(self) -> data.SubscriptionStatistics:
+        """Return a frozen snapshot."""
+        return self.sync.statistics()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        self.close()

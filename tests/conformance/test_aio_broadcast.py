@@ -1,0 +1,101 @@
+"""`Broadcast.aio` and `Subscription.aio`: readers are awaited, and the writer waits for nobody."""
+
+import anyio
+import pytest
+
+from tests.conformance.backends import Processes, Threads
+from tests.conformance.loops import EventLoop, ended, later, until_waiting
+from underpass import Broadcast, ClosedError, EndOfStream, WouldBlock, aio
+
+World = Threads | Processes
+
+
+def test_tasks_get_every_message(loop: EventLoop, world: World) -> None:
+    news = Broadcast(4096)
+
+    def publish() -> None:
+        for message in (b"one", b"two", b"three"):
+            news.publish(message)
+        news.shutdown()
+
+    go, writer = later(world, publish)
+
+    async def main() -> list[list[bytes]]:
+        got = list[list[bytes]]()
+
+        async def read() -> None:
+            with news.aio.subscribe() as mine:
+                got.append([await mine.get(), *[message async for message in mine]])
+                with pytest.raises(EndOfStream):
+                    await mine.get()
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(read)
+            await until_waiting(3)
+            go.raise_()
+        return got
+
+    assert loop.run(main) == [[b"one", b"two", b"three"]] * 3
+    writer.result()
+
+
+def test_tasks_that_share_a_subscription_come_in_their_order(loop: EventLoop) -> None:
+    async def main() -> list[object]:
+        news, got = aio.Broadcast(4096), list[object]()
+        mine = news.subscribe()
+        async with anyio.create_task_group() as group:
+            for number in range(2):
+                group.start_soon(ended, mine.get, got)
+                await until_waiting(number + 1)
+            news.publish(b"one")
+            news.publish(b"two")
+        return got
+
+    assert loop.run(main) == [b"one", b"two"]
+
+
+def test_who_is_cancelled_has_taken_nothing(loop: EventLoop) -> None:
+    async def main() -> bytes:
+        news = aio.Broadcast(4096)
+        mine = news.subscribe()
+        with anyio.move_on_after(0) as scope:
+            await mine.get()
+        assert scope.cancelled_caught
+        news.publish(b"one")
+        assert (mine.behind, mine.lost, mine.statistics().behind) == (1, 0, 1)
+        buffer = bytearray(3)
+        assert await mine.get_into(buffer) == 3
+        with pytest.raises(WouldBlock):
+            mine.get_nowait()
+        return bytes(buffer)
+
+    assert loop.run(main) == b"one"
+
+
+def test_who_waits_for_a_closed_one_is_told(loop: EventLoop) -> None:
+    async def main() -> list[object]:
+        news, got = aio.Broadcast(4096), list[object]()
+        mine = news.subscribe()
+        async with anyio.create_task_group() as group:
+            group.start_soon(ended, mine.get, got)
+            await until_waiting(1)
+            mine.close()
+        return got
+
+    assert loop.run(main) == [ClosedError]
+
+
+def test_names(loop: EventLoop) -> None:
+    async def main() -> None:
+        news = aio.Broadcast.create("news", 4096)
+        try:
+            news.publish(b"one")
+            again = aio.Broadcast.open_or_create("news", 4096)
+            assert (again.capacity, again.message_size) == (4096, 2032)
+            assert await aio.Broadcast.open("news").subscribe(start="oldest").get() == b"one"
+            assert again.statistics().published == 1
+        finally:
+            news.unlink()
+
+    loop.run(main)

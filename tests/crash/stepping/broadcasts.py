@@ -1,0 +1,134 @@
+"""Deaths inside Broadcast: a message is there for all or for none, and no reader gets a torn one."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from tests.crash.stepping.operation import Operation, Tally
+from underpass import Broadcast, EndOfStream, MisuseError, PeerDiedError, Subscription, TimedOut, WouldBlock
+
+RING = 128
+MESSAGE = b"0123456789abcdef"
+
+
+def made() -> Broadcast:
+    """Return one that nobody writes to yet: whoever is stepped becomes the writer."""
+    return Broadcast(RING)
+
+
+def known(broadcast: Broadcast) -> Broadcast:
+    """Return the broadcast once this process has claimed its life."""
+    Broadcast(64).publish(b"")
+    return broadcast
+
+
+def publish(broadcast: Broadcast) -> None:
+    """Publish one, if nobody else does who lives."""
+    with suppress(EndOfStream, MisuseError):
+        broadcast.publish(MESSAGE)
+
+
+def messages(broadcast: Broadcast, _tally: Tally | None = None) -> list[bytes | str]:
+    """All that is there, each of which is whole."""
+    mine, got = broadcast.subscribe(start="oldest"), list[bytes | str]()
+    while True:
+        try:
+            got.append(mine.get_nowait())
+            assert got[-1] == MESSAGE
+        except WouldBlock:
+            return got
+        except EndOfStream:
+            return [*got, "end"]
+        except PeerDiedError:
+            pass
+
+
+def books(broadcast: Broadcast, _tally: Tally) -> tuple[int, list[bytes | str]]:
+    return broadcast.statistics().published, messages(broadcast)
+
+
+def get(broadcast: Broadcast) -> str:
+    """Get a message, of whomever: a writer's death is told once."""
+    mine = broadcast.subscribe(start="oldest")
+    while True:
+        try:
+            return mine.get().decode()
+        except EndOfStream:
+            return "end"
+        except PeerDiedError:
+            pass
+
+
+def after(broadcast: Broadcast, count: int) -> Callable[[], None]:
+    """Publish so many, and return what publishes one more."""
+    for _ in range(count):
+        broadcast.publish(MESSAGE)
+    return lambda: broadcast.publish(MESSAGE)
+
+
+def ended(broadcast: Broadcast) -> Callable[[], None]:
+    """Publish one, and return what says that it is the last."""
+    broadcast.publish(MESSAGE)
+    return broadcast.shutdown
+
+
+def reader(broadcast: Broadcast) -> Subscription:
+    """Subscribe, as a process that has used the library before."""
+    return known(broadcast).subscribe(start="oldest")
+
+
+def is_due(broadcast: Broadcast) -> bool:
+    statistics = broadcast.statistics()
+    return statistics.published > 0 or statistics.shut_down
+
+
+OPERATIONS: list[Operation[Broadcast]] = [
+    Operation(
+        noun="Broadcast",
+        verb="publish, the first",
+        world=made,
+        prepare=lambda it: after(known(it), 0),
+        again=publish,
+        books=books,
+        wait=get,
+        due=is_due,
+    ),
+    Operation(
+        noun="Broadcast",
+        verb="publish, over the oldest",
+        world=made,
+        prepare=lambda it: after(known(it), 5),
+        again=publish,
+        books=books,
+    ),
+    Operation(
+        noun="Broadcast",
+        verb="shutdown",
+        world=made,
+        prepare=lambda it: ended(known(it)),
+        again=publish,
+        books=books,
+    ),
+    Operation(
+        noun="Broadcast",
+        verb="subscribe and get",
+        world=made,
+        prepare=lambda it: reader(it).get,
+        partner=publish,
+        again=publish,
+        books=books,
+        wait=get,
+        due=is_due,
+    ),
+    Operation(
+        noun="Broadcast",
+        verb="get, timed out",
+        world=made,
+        prepare=lambda it: partial(reader(it).get, timeout=0.002),
+        raises=(TimedOut,),
+        again=publish,
+        books=books,
+        wait=get,
+        due=is_due,
+    ),
+]

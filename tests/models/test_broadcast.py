@@ -1,0 +1,102 @@
+"""Broadcast against a list that forgets its front when the ring is full."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.models.stateful import compare, outcome, profiles
+from underpass import Broadcast, EndOfStream, Subscription, TimedOut, WouldBlock
+
+RING = 256
+STEP = 16
+
+
+def record(message: bytes) -> int:
+    """Bytes that a message takes."""
+    return STEP + -(-len(message) // STEP) * STEP
+
+
+class BroadcastModel(RuleBasedStateMachine):
+    """What was published, where it lies, and how far each reader has come."""
+
+    @initialize()
+    def make(self) -> None:
+        self.it = Broadcast.create("it", RING)
+        self.other = Broadcast.open("it")
+        self.messages = list[bytes]()
+        self.begins = list[int]()
+        self.end = self.oldest = 0
+        self.closed = False
+        self.readers = list[list[int]]()
+        self.subscriptions = list[Subscription]()
+
+    @rule(size=st.integers(0, RING // 2 - STEP))
+    def publish(self, size: int) -> None:
+        message = bytes((len(self.messages) + place) % 256 for place in range(size))
+        if outcome(lambda: self.it.publish(message)) is EndOfStream:
+            assert self.closed
+            return
+        assert not self.closed
+        rest = RING - self.end % RING
+        first = self.end + (rest if rest < record(message) else 0)
+        self.begins.append(self.end)
+        self.messages.append(message)
+        self.end = first + record(message)
+        self.oldest = next(n for n, begin in enumerate(self.begins) if self.kept(n, begin))
+
+    def kept(self, number: int, begin: int) -> bool:
+        """A filler goes before its message, which may then still be whole."""
+        rest = RING - begin % RING
+        first = begin + (rest if rest < record(self.messages[number]) else 0)
+        return first + RING >= self.end
+
+    @precondition(lambda self: len(self.readers) < 4)
+    @rule(start=st.sampled_from(["now", "oldest"]))
+    def subscribe(self, start: str) -> None:
+        now = start == "now"
+        self.subscriptions.append(self.other.subscribe(start="now" if now else "oldest"))
+        self.readers.append([len(self.messages) if now else self.oldest, 0])
+
+    @precondition(lambda self: self.readers)
+    @rule(which=st.integers(0, 3), times=st.integers(1, 4))
+    def get(self, which: int, times: int) -> None:
+        which %= len(self.readers)
+        place, mine = self.readers[which], self.subscriptions[which]
+        for _ in range(times):
+            if place[0] == len(self.messages):
+                ended = EndOfStream if self.closed else None
+                assert outcome(mine.get_nowait) is (ended or WouldBlock)
+                assert outcome(lambda mine=mine: mine.get(timeout=0)) is (ended or TimedOut)
+            else:
+                place[1] += max(0, self.oldest - place[0])
+                place[0] = max(place[0], self.oldest)
+                assert outcome(mine.get_nowait) == self.messages[place[0]]
+                place[0] += 1
+
+    @precondition(lambda self: len(self.messages) > 20)
+    @rule()
+    def shutdown(self) -> None:
+        self.it.shutdown()
+        self.closed = True
+
+    @invariant()
+    def is_the_same(self) -> None:
+        statistics = self.other.statistics()
+        assert statistics.published == len(self.messages)
+        assert statistics.kept == len(self.messages) - self.oldest
+        assert statistics.shut_down == self.closed
+        for (place, lost), mine in zip(self.readers, self.subscriptions, strict=True):
+            assert (mine.behind, mine.lost) == (len(self.messages) - place, lost)
+
+    def teardown(self) -> None:
+        for mine in self.subscriptions:
+            mine.close()
+        self.other.close()
+        self.it.unlink()
+        self.it.close()
+
+
+@profiles
+def test_broadcast_forgets_its_oldest(profile: settings) -> None:
+    # Its steps are longer than those of other models.
+    compare(BroadcastModel, settings(profile, max_examples=profile.max_examples // 3))
