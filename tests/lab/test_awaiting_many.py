@@ -470,7 +470,7 @@ faults = pytest.mark.parametrize(
 
 
 @faults
-def test_the_fault_is_found(
+def test_the_fault_is_found(  # noqa: PLR0913, PLR0917 - a fault, and where it is planted
     monkeypatch: pytest.MonkeyPatch, where: Any, name: str, wrong: Any, program: Callable[[World], None], kind: str
 ) -> None:
     monkeypatch.setattr(where, name, wrong)
