@@ -96,7 +96,9 @@ impl Lives {
             return self.alive(known);
         };
         if owner == known && !pollers.is_empty() {
-            pollers.iter().for_each(|poller| poller.remind());
+            for poller in &pollers {
+                poller.remind();
+            }
             return true;
         }
         let directory = Path::new(&self.what).parent().unwrap_or(Path::new("/"));
