@@ -52,9 +52,9 @@ impl News {
     /// Take the notices that are there: whoever looks for a name after that has looked after they came.
     fn take(&self, py: Python<'_>) -> PyResult<()> {
         match &self.0 {
-            Source::Directory(news) => locked(news)
-                .as_ref()
-                .map_or(Ok(()), |news| news.take().map(drop).map_err(|error| from_shm(py, error))),
+            Source::Directory(news) => {
+                locked(news).as_ref().map_or(Ok(()), |news| news.take().map(drop).map_err(|error| from_shm(py, error)))
+            }
             Source::Lab(names) => names.take().map_err(|_| PyErr::fetch(py)),
         }
     }
