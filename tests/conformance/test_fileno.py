@@ -129,9 +129,30 @@ def test_what_stays_ready_stays_readable(world: World) -> None:
     assert is_missed(event.wait_nowait)
     assert is_missed(lambda: queue.put_nowait(b"c"))
     assert [is_readable(number) for number in numbers] == [False, True, False, False, True]
-    # A part that is asked for again is the same.
-    assert [number_of(queue.room), number_of(queue.drained), number_of(news.flags(4))] == numbers[2:]
-    assert number_of(news.flags(2)) != numbers[4]
+    # A part that is asked for again is the same; of the flags each that is asked for has its own.
+    assert [number_of(queue.room), number_of(queue.drained), number_of(flags)] == numbers[2:]
+    assert number_of(news.flags(4)) != numbers[4]
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_part_takes_its_descriptor_along(private_space: Path) -> None:
+    count, news = AtomicInt(), Notification()
+    first, flags = count.change_from(0), news.flags(1)
+    numbers = [number_of(first), number_of(flags)]
+    taken, files = descriptors(), sorted(private_space.iterdir())
+    for value in range(1, 50):
+        assert is_readable(count.change_from(value))
+        assert not is_readable(news.flags(1 << value))
+    assert descriptors() == taken
+    assert sorted(private_space.iterdir()) == files
+    # What is kept goes on.
+    count.add(1)
+    news.set(1)
+    assert [number_of(first), number_of(flags)] == numbers
+    assert all(map(is_readable, numbers))
 
 
 def test_a_mutex_that_is_given_back(world: World) -> None:

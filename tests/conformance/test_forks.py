@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from typing import TYPE_CHECKING, cast
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from tests.conformance.backends import PATIENCE, Processes, apart, new_interpreter, sleeps_in_library, until
-from underpass import Gate, MisuseError, Port, Queue, Semaphore, Space
+from underpass import Event, Gate, MisuseError, Port, Queue, Semaphore, Space, WaitSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,3 +232,36 @@ def test_child_that_drops_its_copy_of_a_bound_gate_leaves_the_parents_channel_al
         assert port.statistics().clients >= len(gates)
         port.close()
         server.join()
+
+
+def test_the_handles_that_a_child_closes_tell_its_parent_nothing() -> None:
+    event = Event()
+    with WaitSet() as members:
+        members.add(event)
+        assert members.ready(everything=True) == []
+        pid = os.fork()
+        if pid == 0:
+            event.close()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        # The bell was not rung: what it is asked for first is known without a look at descriptors.
+        with select.epoll() as poller:
+            poller.register(members.filenos()[1], select.EPOLLIN)
+            assert poller.poll(0) == []
+        event.set()
+        assert members.wait(timeout=PATIENCE) == [event]
+
+
+def test_a_child_leaves_its_parents_set_alone() -> None:
+    with WaitSet() as members:
+        members.add(Event())
+
+        def refused() -> bool:
+            for use in (lambda: len(members), members.wait, members.ready, lambda: members.remove(1)):
+                with pytest.raises(MisuseError, match="belongs to the process that made it"):
+                    use()
+            members.close()
+            return repr(members) == "<WaitSet, of another process>"
+
+        assert in_a_fork(refused) == 0
+        assert len(members) == 1

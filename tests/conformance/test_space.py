@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import pickle
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from underpass import (
     Condition,
     CorruptedError,
     Event,
+    Gate,
     Mutex,
     NotFoundError,
     Port,
@@ -325,6 +327,49 @@ def test_who_waits_to_free_a_name_keeps_nobody(
     actor.result()
     with pytest.raises(NotFoundError):
         Semaphore.open("later")
+
+
+def test_a_signal_keeps_no_port_from_freeing_its_name(threads: Threads, freed_by_another: int) -> None:
+    fcntl.flock(freed_by_another, fcntl.LOCK_UN)
+    port, me, heard = Port.create("desk"), threading.get_native_id(), list[int]()
+    fcntl.flock(freed_by_another, fcntl.LOCK_EX)
+    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+
+    def ring() -> None:
+        until(lambda: sleeps_in_flock(me), "the sleep of the main thread")
+        # One that it is interrupted by, for which the system's call begins anew.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        until(lambda: not pending(me), "the signal")
+        until(lambda: sleeps_in_flock(me), "its sleep again")
+        fcntl.flock(freed_by_another, fcntl.LOCK_UN)
+
+    try:
+        ringer = threads.start(ring)
+        port.close()
+        ringer.result()
+        assert heard == [signal.SIGUSR1]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with pytest.raises(NotFoundError):
+        Gate.open("desk")
+
+
+def pending(tid: int) -> bool:
+    """Say whether that signal has not been delivered yet."""
+    status = Path(f"/proc/self/task/{tid}/status").read_text()
+    bits = int(next(line for line in status.splitlines() if line.startswith("SigPnd:")).split()[1], 16)
+    return bool(bits >> (signal.SIGUSR1 - 1) & 1)
+
+
+@apart
+def test_a_name_is_freed_where_there_is_no_memory_to_map() -> None:
+    """A process that has no room for a second mapping of what it has."""
+    queue = Queue.create("large", capacity=64, message_size=1 << 20)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + (16 << 20), resource.RLIM_INFINITY))
+    queue.unlink()
+    with pytest.raises(NotFoundError):
+        Queue.open("large")
 
 
 def test_a_signal_ends_the_wait_to_free_a_name(threads: Threads, freed_by_another: int) -> None:

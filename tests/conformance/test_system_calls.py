@@ -30,6 +30,7 @@ from underpass import (
     Once,
     Port,
     Queue,
+    Region,
     RWLock,
     Semaphore,
     TimedOut,
@@ -352,6 +353,15 @@ SOMETHING_TO_WAIT_FOR: Kinds = {
     "Queue.loan": (full, late(lambda it: it.loan(8, timeout=SHORT))),
     "Queue.join": (full, late(lambda it: it.join(timeout=SHORT))),
 }
+
+
+def test_no_system_call_for_the_bytes_of_a_region() -> None:
+    def touch(it: Region) -> None:
+        it[1] = it[0]
+        memoryview(it).release()
+        assert (len(it), it[0:2], it.sealed) == (64, b"\0\0", False)
+
+    assert calls_of(lambda: Region(64), touch, OPERATIONS, WARM) == {}
 
 
 @pytest.mark.parametrize("kind", NOTHING_TO_WAIT_FOR)

@@ -4,13 +4,15 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
 
 from tests.conformance.backends import Threads
-from underpass import ClosedError, Event, TimedOut, WaitSet, wait_any
+from underpass import ClosedError, Event, Peer, Port, Queue, TimedOut, WaitSet, wait_all, wait_any
+from underpass import select as select_one
 
 
 @pytest.fixture
@@ -187,6 +189,113 @@ def test_a_descriptor_is_told_again_and_again_to_each_who_waits(members: WaitSet
         os.close(writable)
 
 
+# ── a number that stands for another file for a moment ──
+
+
+@pytest.fixture
+def moved() -> Iterator[Callable[[], AbstractContextManager[int]]]:
+    """Make one that can be read, and what has its number stand for another file for a while."""
+    readable, writable = os.pipe()
+    os.write(writable, b"a")
+    saved, other = os.dup(readable), os.open("/dev/zero", os.O_RDONLY)
+
+    @contextmanager
+    def away() -> Iterator[int]:
+        os.dup2(other, readable)
+        yield readable
+        os.dup2(saved, readable)
+
+    yield away
+    for descriptor in (readable, writable, saved, other):
+        os.close(descriptor)
+
+
+Away = Callable[[], AbstractContextManager[int]]
+
+
+def number_in(moved: Away) -> int:
+    with moved() as number:
+        return number
+
+
+@pytest.mark.parametrize("polled", [False, True], ids=["slept for", "polled"])
+def test_a_number_that_comes_back_is_told_again(members: WaitSet, moved: Away, *, polled: bool) -> None:
+    number = number_in(moved)
+    members.add(number)
+    for _ in range(2):
+        assert members.wait(timeout=0) == [number]
+        with moved():
+            for _ in range(2):
+                assert members.ready() == []
+        if polled:
+            assert members.ready() == [number]
+        else:
+            assert members.wait(timeout=0) == [number]
+    assert not is_quiet(members)
+
+
+def test_a_number_that_comes_back_is_told_to_who_dispatches(members: WaitSet, moved: Away) -> None:
+    number, called = number_in(moved), list[object]()
+    members.add(Event(), called.append)
+    members.add(number, called.append)
+    with moved(), pytest.raises(TimedOut):
+        members.dispatch(timeout=0)
+    assert members.dispatch(timeout=0) == 1
+    assert called == [number]
+
+
+def test_a_number_that_was_removed_meanwhile_is_added_again(members: WaitSet, moved: Away) -> None:
+    number, called = number_in(moved), list[object]()
+    members.add(Event(), called.append)
+    with pytest.raises(TimedOut):
+        members.dispatch(timeout=0)
+    members.add(number, called.append)
+    with moved():
+        members.remove(number)
+    members.add(number, called.append)
+    assert members.wait(timeout=0) == [number]
+    assert members.dispatch(timeout=0) == 1
+    assert called == [number]
+
+
+# ── what its fileno() raises ──
+
+
+class Broken:
+    """Says of its descriptor what it was told to."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def fileno(self) -> int:
+        raise self.error
+
+
+def test_what_has_no_descriptor_is_not_there_and_a_fault_is_raised(members: WaitSet) -> None:
+    for error in (ValueError("closed"), OSError(9, "closed"), TypeError("none")):
+        it = Broken(error)
+        assert it not in members
+        with pytest.raises(KeyError, match="is not in the set"):
+            members.remove(it)
+    for error in (RuntimeError("a fault"), ZeroDivisionError("a fault"), AttributeError("a fault")):
+        it = Broken(error)
+        with pytest.raises(type(error), match="a fault"):
+            members.remove(it)
+        with pytest.raises(type(error), match="a fault"):
+            _ = it in members
+
+
+def test_a_member_is_found_without_a_look_at_its_descriptor(members: WaitSet) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        it = Numbered(one.fileno())
+        members.add(it)
+        it.fileno = Broken(RuntimeError("a fault")).fileno  # type: ignore[method-assign]
+        assert it in members
+        members.remove(it)
+        assert len(members) == 0
+
+
 # ── given twice ──
 
 
@@ -224,3 +333,59 @@ def test_closing_a_member_tells_who_waits_at_once(threads: Threads, members: Wai
     members.remove(event)
     with pytest.raises(TimedOut):
         members.wait(timeout=0)
+
+
+@pytest.mark.parametrize("wait", [wait_any, wait_all])
+def test_closing_ends_a_wait_for_it(threads: Threads, wait: Callable[..., Any]) -> None:
+    event, other = Event(), Event()
+    other.set()
+    waiter = threads.start(wait, *([event] if wait is wait_any else [other, event]))
+    waiter.until_asleep()
+    event.close()
+    assert waiter.result() == ([event] if wait is wait_any else None)
+    # Who comes now is told why.
+    with pytest.raises(ClosedError):
+        wait(event, timeout=0)
+
+
+def test_closing_ends_a_choice_with_the_reason(threads: Threads) -> None:
+    event, jobs = Event(), Queue()
+    waiter = threads.start(select_one, jobs.get, event.wait)
+    waiter.until_asleep()
+    event.close()
+    with pytest.raises(ClosedError, match="event"):
+        waiter.result()
+
+
+def test_another_handle_of_what_is_closed_waits_on(threads: Threads) -> None:
+    event = Event.create("kept")
+    again = Event.open("kept")
+    waiter = threads.start(wait_any, event)
+    waiter.until_asleep()
+    again.close()
+    event.set()
+    assert waiter.result() == [event]
+    event.unlink()
+
+
+# ── what runs without the set's lock ──
+
+
+def test_an_admission_may_use_the_set_that_a_port_is_added_to(threads: Threads, members: WaitSet) -> None:
+    seen: list[int] = []
+
+    def admit(_: Peer) -> bool:
+        seen.append(len(members))
+        return True
+
+    with Port(admit=admit) as port:
+        number = port.fileno()
+        client = threads.start(port.gate().call, b"in?")
+        assert select.select([number], [], [], 60)[0]
+        members.add(port)
+        assert members.wait() == [port]
+        request = port.receive()
+        request.reply(b"in")
+        assert client.result() == b"in"
+        assert seen in ([0], [1])
+        members.remove(port)

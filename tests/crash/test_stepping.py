@@ -106,6 +106,11 @@ def test_planted_heir_of_a_lent_mutex_is_found() -> None:
     ("fault", "line"),
     [
         ("unwatched reader", "RWLock.reading, asleep, readers first, waiter"),
+        ("unwatched heir", "Mutex.acquire, by arrival, asleep, waiter"),
+        ("lease of the dead", "Lease.done, waiter"),
+        pytest.param("unwatched party", "Barrier.join, waiter", marks=pytest.mark.deep),
+        pytest.param("kept watch", "Mutex.acquire, asleep, waiter", marks=pytest.mark.deep),
+        pytest.param("kept turn", "Condition.wait, all are notified, waiter", marks=pytest.mark.deep),
         ("stale shelf", "Queue.get, of a shelf, alone"),
         pytest.param(
             "units of the dead", "Semaphore.acquire of a task, leased, handed one, waiter", marks=pytest.mark.deep

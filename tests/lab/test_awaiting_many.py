@@ -4,15 +4,31 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 pytest.importorskip("greenlet")
 
 from tests.lab.awaits import explore, fails
-from underpass import Event, MisuseError, NotFoundError, Notification, Port, Queue, Semaphore, WaitSet, aio, lab
-from underpass.aio import face, many
+from underpass import (
+    Event,
+    MisuseError,
+    Mutex,
+    NotFoundError,
+    Notification,
+    OwnerDiedError,
+    Port,
+    Queue,
+    Semaphore,
+    WaitSet,
+    aio,
+    lab,
+    wait_any,
+)
+from underpass.aio import face
+from underpass.aio.attempt import single
+from underpass.aio.reach import Reach
 from underpass.errors import ClosedError, TimedOut, WouldBlock
 from underpass.lab import Failure, World
 from underpass.memory import News
@@ -139,6 +155,39 @@ def test_a_cancelled_select_has_done_nothing() -> None:
 
     explore(program)
     assert outcomes == {(0, 1), (1, 0)}
+
+
+def test_a_mutex_is_selected_by_one_task_and_told_by_those_who_die() -> None:
+    outcomes: set[int] = set()
+
+    def program(world: World) -> None:
+        lock, stop = Mutex(), Event()
+        inside: list[int] = []
+
+        async def visit() -> None:
+            with suppress(OwnerDiedError):
+                which, _ = await aio.select(stop.aio.wait, lock.aio.acquire)
+                outcomes.add(which)
+                if which == 1:
+                    inside.append(1)
+                    await asyncio.sleep(0)
+                    assert len(inside) == 1
+                    inside.pop()
+                    lock.aio.release()
+
+        async def two() -> None:
+            await asyncio.gather(visit(), visit())
+
+        def die() -> None:
+            with lock:
+                world.step()
+
+        world.process(two, mortal=False)
+        world.process(die)
+        world.process(stop.set, mortal=False)
+
+    explore(program, kills=1)
+    assert outcomes == {0, 1}
 
 
 def test_one_that_dies_while_it_waits_leaves_nothing_to_others() -> None:
@@ -296,7 +345,7 @@ def test_a_wait_for_a_name_is_cancelled_and_has_opened_nothing() -> None:
     def program(world: World) -> None:
         async def find() -> None:
             stop = Event()
-            found: list[aio.Queue[bytes]] = []
+            found: list[aio.Queue] = []
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     found.append(await aio.Queue.open_when_there("jobs"))
@@ -392,25 +441,32 @@ async def takes_notice_after_its_look(cls: Any, name: str, **_: object) -> Any:
     return await where.wait(names, lambda: names, attempt)
 
 
-async def trusts_what_it_was_told(what: list[Any], attempt: Callable[[], Any]) -> Any:
+async def trusts_what_it_was_told(self: Any, attempt: Callable[[list[int]], Any]) -> Any:
     """Take what was ready a moment ago: another may have been faster."""
-    await waits_as_it_is(what, lambda: many.waiting.wait_any(*what, timeout=0))
-    return attempt()
+    what = self._what
+
+    def is_ready(places: list[int]) -> object:
+        return single(lambda: wait_any(*(what[place] for place in places), timeout=0))()
+
+    await waits_as_it_is(self, is_ready)
+    await asyncio.sleep(0)
+    return attempt(list(range(len(what))))
 
 
-async def takes_and_lets_others_run(what: list[Any], attempt: Callable[[], Any]) -> Any:
+async def takes_and_lets_others_run(self: Any, attempt: Callable[[list[int]], Any]) -> Any:
     """Take, and return a turn later: what it has taken is lost if it is cancelled meanwhile."""
-    taken = await waits_as_it_is(what, attempt)
+    taken = await waits_as_it_is(self, attempt)
     await asyncio.sleep(0)
     return taken
 
 
-async def forgets_what_it_waited_for(what: list[Any], attempt: Callable[[], Any]) -> Any:
+async def forgets_what_it_waited_for(self: Any, attempt: Callable[[list[int]], Any]) -> Any:
     """Wait for the first of the objects alone."""
-    return await waits_as_it_is(what[:1], attempt)
+    del self._what[1:]
+    return await waits_as_it_is(self, attempt)
 
 
-waits_as_it_is: Callable[..., Awaitable[Any]] = many._wait  # noqa: SLF001 - done wrong here
+waits_as_it_is: Callable[..., Awaitable[Any]] = Reach.wait
 
 
 def a_name_comes(world: World) -> None:
@@ -446,33 +502,40 @@ def one_of_two_comes(world: World) -> None:
     world.process(units.release)
 
 
-FAULTS = [
-    (face.Face, "open_when_there", classmethod(looks_before_it_listens), a_name_comes, "deadlock"),
-    (face.Face, "open_when_there", classmethod(takes_notice_after_its_look), a_name_comes, "deadlock"),
-    (many, "_wait", trusts_what_it_was_told, two_choose_with_a_deadline, "exception"),
-    (many, "_wait", takes_and_lets_others_run, two_choose_with_a_deadline, "invariant"),
-    (many, "_wait", forgets_what_it_waited_for, one_of_two_comes, "deadlock"),
-]
-faults = pytest.mark.parametrize(
-    ("where", "name", "wrong", "program", "kind"),
-    FAULTS,
-    ids=["looks_before_it_listens", "takes_notice_after_its_look", "trusts_what_it_was_told", "takes_and_lets_others_run", "forgets"],
-)
+class Fault(NamedTuple):
+    """Something of the layer done wrong, the program that shows it, and by what it is found."""
+
+    where: Any
+    name: str
+    wrong: Any
+    program: Callable[[World], None]
+    kind: str
+
+
+FAULTS = {
+    "looks_before_it_listens": Fault(
+        face.Face, "open_when_there", classmethod(looks_before_it_listens), a_name_comes, "deadlock"
+    ),
+    "takes_notice_after_its_look": Fault(
+        face.Face, "open_when_there", classmethod(takes_notice_after_its_look), a_name_comes, "deadlock"
+    ),
+    "trusts_what_it_was_told": Fault(Reach, "wait", trusts_what_it_was_told, two_choose_with_a_deadline, "exception"),
+    "takes_and_lets_others_run": Fault(
+        Reach, "wait", takes_and_lets_others_run, two_choose_with_a_deadline, "invariant"
+    ),
+    "forgets_what_it_waited_for": Fault(Reach, "wait", forgets_what_it_waited_for, one_of_two_comes, "deadlock"),
+}
+faults = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 
 
 @faults
-def test_the_fault_is_found(
-    monkeypatch: pytest.MonkeyPatch, where: Any, name: str, wrong: Any, program: Callable[[World], None], kind: str
-) -> None:
-    monkeypatch.setattr(where, name, wrong)
+def test_the_fault_is_found(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
+    monkeypatch.setattr(fault.where, fault.name, fault.wrong)
     with pytest.raises(Failure) as found:
-        lab.explore(program, schedules=1_000, seed=1, jobs=1)
-    assert found.value.kind == kind, str(found.value)
+        lab.explore(fault.program, schedules=1_000, seed=1, jobs=1)
+    assert found.value.kind == fault.kind, str(found.value)
 
 
-@faults
-def test_nothing_is_found_in_the_layer_as_it_is(
-    where: Any, name: str, wrong: Any, program: Callable[[World], None], kind: str
-) -> None:
-    assert getattr(where, name) is not wrong, kind
+@pytest.mark.parametrize("program", [a_name_comes, two_choose_with_a_deadline, one_of_two_comes])
+def test_nothing_is_found_in_the_layer_as_it_is(program: Callable[[World], None]) -> None:
     lab.explore(program, schedules=300, seed=1, jobs=1)

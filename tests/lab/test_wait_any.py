@@ -220,3 +220,21 @@ def test_which_of_several_is_tried_first_is_explored() -> None:
 
     assert lab.explore(program, strategy="dpor", seed=1).exhausted
     assert places == {0, 1, 2}
+
+
+def look(wait: Callable[..., object], event: Event) -> None:
+    """Wait, unless it is closed by then."""
+    with suppress(underpass.ClosedError):
+        wait(event)
+
+
+@pytest.mark.parametrize("wait", [wait_any, wait_all])
+def test_closing_ends_a_wait_for_it(wait: Callable[..., object]) -> None:
+    def program(world: World) -> None:
+        event, other = Event(), Event()
+        # Each process has handles of its own: these are threads of one.
+        process = world.process(other.is_set, mortal=False)
+        world.thread(process, look, wait, event)
+        world.thread(process, event.close)
+
+    assert lab.explore(program, schedules=SCHEDULES, kills=0, seed=1).exhausted

@@ -125,3 +125,17 @@ async def wrong(queue: aio.Queue, number: aio.AtomicInt) -> None:
 def test_what_is_only_read_by_checkers_is_async(function: Callable[..., Awaitable[Any]]) -> None:
     """Nobody has made it a plain function, in which `assert_type` would see coroutines."""
     assert function.__code__.co_flags & 0x80
+
+
+def test_regions_are_buffers() -> None:
+    """For whoever takes buffers, as `bytes` and `memoryview` do."""
+    region = underpass.Region(8)
+    assert_type(region[0], int)
+    assert_type(region[0:2], bytes)
+    assert_type(region.sealed, bool)
+    region[0:2] = b"ab"
+    with memoryview(region) as view:
+        assert view.nbytes == assert_type(len(region), int) == assert_type(region.statistics().size, int)
+    queue = underpass.Queue(1, 8)
+    queue.put(region)
+    assert queue.get()[:2] == b"ab"

@@ -30,8 +30,10 @@ ABOVE: dict[str, frozenset[str]] = {
     "testing": frozenset({"aio", "lab"}),
     "tools": frozenset({"aio", "interfaces", "services", "compat", "dialects", "lab", "link", "testing"}),
 }
-# Who may import the native module: topical modules. The lab's explorer drives the lab kernel, which has no public name.
-NATIVE = TOPICAL | {"lab"}
+# What the native module has for event loops, and no user: one door, for those who may use it.
+DOORS: dict[str, frozenset[str]] = {"_loops": frozenset({"aio"})}
+# Who may import the native module: topical modules and doors. The lab's explorer drives the lab kernel, which has no public name.
+NATIVE = TOPICAL | DOORS.keys() | {"lab"}
 # The names at the top include typed calls, which are built on the others.
 TOP_MAY_USE = frozenset({"interfaces"})
 
@@ -76,6 +78,8 @@ def trespass(importer: str, imported: str) -> str | None:
         return None
     if there == "_core":
         return None if here in NATIVE else "only topical modules import the native module"
+    if there in DOORS:
+        return None if here in DOORS[there] else f"{there} is the door of {', '.join(DOORS[there])}"
     if here == "errors":
         return "errors stand alone: the native module imports them"
     if here in TOPICAL:
@@ -106,6 +110,9 @@ def test_imports_point_one_way() -> None:
         ("underpass.interfaces.proxy", "from underpass import _core"),
         ("underpass.interfaces.proxy", "from .. import _core"),
         ("underpass.interfaces.proxy", "def f():\n    import underpass.tools.demo"),
+        ("underpass.interfaces.proxy", "from underpass import _loops"),
+        ("underpass.sync", "from underpass._loops import nonce"),
+        ("underpass._loops", "from underpass.aio import Mutex"),
         ("underpass.sync", "from underpass import Queue"),
         ("underpass.sync", "from .tools import cli"),
         ("underpass.errors", "from underpass.sync import Mutex"),

@@ -134,6 +134,12 @@ impl Hearing {
         Ok(self.pollers.dispatching.insert(poller).clone())
     }
 
+    /// Somebody has dispatched.
+    #[must_use]
+    pub fn is_dispatched(&self) -> bool {
+        self.pollers.dispatching.is_some()
+    }
+
     /// What those who wait sleep on.
     #[must_use]
     pub fn waiting(&self) -> &Poller {
@@ -168,7 +174,16 @@ impl Hearing {
     /// program's descriptors is not told again before that.
     #[must_use]
     pub fn renew(&self, verb: Verb, descriptor: BorrowedFd<'_>, key: u64) -> bool {
-        self.pollers.of(verb).is_some_and(|poller| poller.renew(descriptor, key))
+        let Pollers { waiting, dispatching } = &self.pollers;
+        match (verb, dispatching) {
+            (Verb::Wait, _) => waiting.renew(descriptor, key),
+            // One whose number was another's when this was made is not there yet.
+            (Verb::Dispatch, Some(poller)) => {
+                poller.renew(descriptor, key)
+                    || waiting.renew(descriptor, key) && poller.add_once(descriptor, key, "a descriptor").is_ok()
+            }
+            (Verb::Dispatch, None) => false,
+        }
     }
 
     /// Tells of it no more. One that was closed is gone already.

@@ -4,10 +4,6 @@
 //!
 //! Invariant: `size` never exceeds what is reserved, and never shrinks; `writer` leaves 0 once.
 
-use std::sync::atomic::{
-    AtomicBool, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
-};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use underpass_shm::header::{CARD, WORDS};
@@ -15,6 +11,10 @@ use underpass_shm::layout::region::RegionWords;
 use underpass_shm::life::Life;
 use underpass_shm::memfd::{self, Memfd, Place};
 use underpass_shm::place::Placed;
+use underpass_shm::sync::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 use underpass_shm::{Error as Shm, region as shm};
 
 use crate::{Error, Result};
@@ -42,7 +42,7 @@ pub struct Region {
     to_read: bool,
     mapped: Mutex<Mapped>,
     memfd: Mutex<Option<Memfd>>,
-    views: AtomicUsize,
+    views: AtomicU32,
 }
 
 /// What this process has mapped.
@@ -58,7 +58,7 @@ impl Mapped {
     /// Another mapping, or none, takes the place of the one that is there.
     fn replace(&mut self, next: Option<Arc<Bytes>>) {
         let before = std::mem::replace(&mut self.now, next);
-        self.lent.extend(before.filter(|bytes| bytes.lent.load(Relaxed)));
+        self.lent.extend(before.filter(|bytes| bytes.lent.load(Relaxed) != 0));
     }
 }
 
@@ -67,9 +67,9 @@ impl Mapped {
 pub struct Bytes {
     region: Arc<shm::Region>,
     offset: usize,
-    /// Somebody was given their address. Arrays remember it and the handle, and not that it was a loan: so it stays mapped
+    /// 1: somebody was given their address. Arrays remember it and the handle, and not that it was a loan: so it stays mapped
     /// until the handle goes.
-    lent: AtomicBool,
+    lent: AtomicU32,
     /// How many.
     pub length: usize,
     /// The kernel lets this process write them.
@@ -78,7 +78,7 @@ pub struct Bytes {
 
 impl Bytes {
     fn new(region: Arc<shm::Region>, offset: usize, length: usize, writable: bool) -> Arc<Self> {
-        Arc::new(Self { region, offset, lent: AtomicBool::new(false), length, writable })
+        Arc::new(Self { region, offset, lent: AtomicU32::new(0), length, writable })
     }
 
     /// Where they start.
@@ -144,7 +144,7 @@ impl Region {
         }
         let now = Some(Bytes::new(region, offset, size, writable));
         let mapped = Mutex::new(Mapped { now, lent: Vec::new() });
-        let (what, views) = (what.into(), AtomicUsize::new(0));
+        let (what, views) = (what.into(), AtomicU32::new(0));
         Ok(Self { words, what, to_read, mapped, memfd: Mutex::new(memfd), views })
     }
 
@@ -161,7 +161,7 @@ impl Region {
     pub fn lend(&self) -> Result<Arc<Bytes>> {
         let mut mapped = self.mapped();
         let bytes = self.bytes_in(&mut mapped)?;
-        bytes.lent.store(true, Relaxed);
+        bytes.lent.store(1, Relaxed);
         Ok(bytes)
     }
 
@@ -240,7 +240,7 @@ impl Region {
 
     /// Buffers of this handle's that somebody has.
     #[must_use]
-    pub fn views(&self) -> usize {
+    pub fn views(&self) -> u32 {
         self.views.load(Relaxed)
     }
 

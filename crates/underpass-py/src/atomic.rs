@@ -14,7 +14,7 @@ use underpass_shm::layout::atomic::AtomicWords;
 use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
-use crate::handle::Handle;
+use crate::handle::{Handle, Part};
 use crate::notification::describe_with;
 use crate::number::{mode, whole};
 use crate::object::{self, Object, Pickled, SharedObject};
@@ -78,13 +78,19 @@ pub struct AtomicInt {
 pub struct AtomicIntChange {
     atomic: Py<AtomicInt>,
     pub handle: Arc<Handle>,
+    pub part: Part,
     pub core: core::Change,
+}
+
+impl Drop for AtomicIntChange {
+    fn drop(&mut self) {
+        self.handle.end_part(self.part);
+    }
 }
 
 #[pymethods]
 impl AtomicIntChange {
-    /// A descriptor that is readable while the value is another: see `SharedObject.fileno`. Each value has its own, until the handle
-    /// of the number is closed: for a number that goes on changing, take a `WaitSet`.
+    /// A descriptor that is readable while the value is another: see `SharedObject.fileno`. It is closed with this, which is to be kept.
     fn fileno(slf: &Bound<'_, Self>) -> PyResult<RawFd> {
         crate::many::fileno(slf)
     }
@@ -333,7 +339,7 @@ impl AtomicInt {
         let (py, handle) = (slf.py(), slf.get().handle.clone());
         handle.check(py)?;
         let core = core::Change { atomic: over(py, &handle)?, wish: core::AtomicInt::wish(expected.0) };
-        Ok(AtomicIntChange { atomic: slf.unbind(), handle, core })
+        Ok(AtomicIntChange { atomic: slf.unbind(), handle, part: Part::one_of_many(), core })
     }
 
     /// A task's wait while the value is ``expected``.

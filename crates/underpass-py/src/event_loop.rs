@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::MutexExt;
 use pyo3::types::{IntoPyDict, PyDict};
+use underpass_shm::forks;
 
 /// Warns, naming the line that called; an error if warnings are errors.
 pub fn warn(py: Python<'_>, verb: &str, object: impl FnOnce() -> String) -> PyResult<()> {
@@ -52,6 +52,12 @@ fn trio_loop<'py>(lowlevel: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Py
 /// In a forked process: trio's loop that went on in its parent. trio takes it to run here too; asyncio knows better.
 static INHERITED: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
 
+/// Changes or reads it, where nobody forks: a child would find it locked for ever.
+fn with_inherited<T>(change: impl FnOnce(&mut Option<Py<PyAny>>) -> T) -> T {
+    let _unforked = forks::unforked();
+    change(&mut INHERITED.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 fn is_inherited(py: Python<'_>, token: &Bound<'_, PyAny>) -> bool {
     inherited_loop(py).is_some_and(|inherited| inherited.is(token))
 }
@@ -59,8 +65,7 @@ fn is_inherited(py: Python<'_>, token: &Bound<'_, PyAny>) -> bool {
 /// Return the token of trio's loop that runs in the parent, of whose task this process was forked; None: it was not.
 #[pyfunction]
 pub fn inherited_loop(py: Python<'_>) -> Option<Py<PyAny>> {
-    let inherited = INHERITED.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-    inherited.as_ref().map(|token| token.clone_ref(py))
+    with_inherited(|inherited| inherited.as_ref().map(|token| token.clone_ref(py)))
 }
 
 /// Has forked processes know whose loop it is.
@@ -77,7 +82,8 @@ fn forked(py: Python<'_>) -> PyResult<()> {
     let trio = py.import("sys")?.getattr("modules")?.call_method1("get", ("trio.lowlevel",))?;
     let token = if trio.is_none() { None } else { trio_loop(&trio)? };
     if let Some(token) = token {
-        *INHERITED.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner) = Some(token.unbind());
+        // What it was before is dropped without the lock.
+        drop(with_inherited(|inherited| inherited.replace(token.unbind())));
     }
     Ok(())
 }

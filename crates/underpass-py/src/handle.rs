@@ -11,7 +11,7 @@ mod travel;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicBool, AtomicU8,
+    AtomicBool, AtomicU8, AtomicU32,
     Ordering::{Relaxed, SeqCst},
     fence,
 };
@@ -22,10 +22,9 @@ use underpass_core::kernel::Kernel;
 use underpass_core::linux::Linux;
 use underpass_core::stay::Slotted;
 use underpass_lab::record::Manner;
-use underpass_shm::header::{Header, Kind, PARAMETERS};
+use underpass_shm::header::{self, Header, Kind, PARAMETERS};
 use underpass_shm::life::Life;
 use underpass_shm::region::Region;
-use underpass_shm::sync::AtomicU32;
 use underpass_shm::{Error as Shm, forks, space};
 
 use crate::error::{Context, exception, from_shm, plain, raise};
@@ -66,8 +65,8 @@ pub struct Handle {
     /// It was pickled: it stays until this process ends. Known to all handles that were made from one.
     kept: Arc<AtomicBool>,
     outlets: Outlets,
-    /// It is, or was, a member of a wait set of this process, which is told when it is closed.
-    tells_its_end: AtomicBool,
+    /// The epoch of forks in which somebody of this process waited for it beside others, who is told when it is closed; 0: nobody.
+    tells_its_end: AtomicU32,
     state: AtomicU8,
 }
 
@@ -104,7 +103,7 @@ impl Handle {
             owned_in: None,
             kept: Arc::new(AtomicBool::new(false)),
             outlets: Outlets::default(),
-            tells_its_end: AtomicBool::new(false),
+            tells_its_end: AtomicU32::new(0),
             state,
         }
     }
@@ -271,9 +270,8 @@ impl Handle {
         self.outlets.close();
         // SYNC(close-1): pairs with `tell_its_end`.
         fence(SeqCst);
-        if ended && self.tells_its_end.load(Relaxed) {
-            // Nobody sleeps on that word: it rings the bells of those who watch the object.
-            self.kernel.wake(&AtomicU32::new(0), 0);
+        if ended && self.tells_its_end.load(Relaxed) == forks::epoch() {
+            self.ring();
         }
         if let Some(home) = &self.home
             && ended
@@ -287,9 +285,16 @@ impl Handle {
 
     /// From now on [`Self::close`] rings for it; who finds it open after this is rung for.
     pub fn tell_its_end(&self) {
-        self.tells_its_end.store(true, Relaxed);
+        self.tells_its_end.store(forks::epoch(), Relaxed);
         // SYNC(close-1): pairs with `close`.
         fence(SeqCst);
+    }
+
+    /// Rings the bells of those who watch the object, by a word of it on which nobody sleeps.
+    fn ring(&self) {
+        if let Some(word) = header::untouched(&self.region) {
+            self.kernel.wake(&word, 0);
+        }
     }
 
     /// It is this handle's own in this process, and somebody may still come to open it.

@@ -45,7 +45,8 @@ static GATE: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
 #[pyfunction]
 pub fn conduct(gate: Option<Py<PyAny>>) {
     ON.store(gate.is_some(), Release);
-    *GATE.lock().unwrap_or_else(PoisonError::into_inner) = gate;
+    let before = std::mem::replace(&mut *GATE.lock().unwrap_or_else(PoisonError::into_inner), gate);
+    drop(before);
 }
 
 /// Set the schedule's time, in nanoseconds, as it is in this process.

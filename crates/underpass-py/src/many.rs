@@ -6,9 +6,11 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
+use underpass_core::kernel::{Kernel, Watch};
 use underpass_core::many::{self as core, Enough, Member, Ready};
 use underpass_core::queue::{ForJoining, ForPutting};
-use underpass_core::{Deadline, Error, Kernel};
+use underpass_core::wait::Sleepers;
+use underpass_core::{Deadline, Error};
 use underpass_shm::header;
 use underpass_shm::layout::bell::WatchersWords;
 use underpass_shm::operation::Operation;
@@ -211,9 +213,9 @@ pub fn fileno(what: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         Mutex |_| Part::Whole, |it: &Mutex| Arc::new(it.core().clone());
         SpinLock |_| Part::Whole, |it: &SpinLock| Arc::new(it.lock.core().clone());
         RWLock |_| Part::Whole, |it: &RWLock| Arc::new(it.writes.clone());
-        AtomicIntChange |it: &AtomicIntChange| Part::Change(it.core.wish), |it: &AtomicIntChange| Arc::new(it.core.clone());
+        AtomicIntChange |it: &AtomicIntChange| it.part, |it: &AtomicIntChange| Arc::new(it.core.clone());
         Notification |_| Part::Whole, |it: &Notification| Arc::new(it.core.clone());
-        NotificationFlags |it: &NotificationFlags| Part::Flags(it.core.wish), |it: &NotificationFlags| Arc::new(it.core.clone());
+        NotificationFlags |it: &NotificationFlags| it.part, |it: &NotificationFlags| Arc::new(it.core.clone());
         Event |_| Part::Whole, |it: &Event| Arc::new(it.core.clone());
         Latch |_| Part::Whole, |it: &Latch| Arc::new(it.core.clone());
         Once |_| Part::Whole, |it: &Once| Arc::new(it.core.clone());
@@ -233,8 +235,11 @@ pub fn watchers(py: Python<'_>, handle: &Handle) -> PyResult<Placed<WatchersWord
 }
 
 /// One of those that a verb was given.
+#[derive(Debug)]
 struct Guest<'a> {
     title: &'a str,
+    /// By which it is known here; what the lab alone has, has none.
+    handle: Option<&'a Arc<Handle>>,
     object: &'a dyn Ready,
     kernel: &'a dyn Kernel,
     nonce: u64,
@@ -246,7 +251,7 @@ impl<'a> Guest<'a> {
         if let Some(names) = News::in_lab(what) {
             let (title, nonce) = (NewNames::TITLE, NewNames::NONCE);
             let watchers = names.watchers().map_err(|error| raise(py, &Context::of(title, "not waited for"), error))?;
-            return Ok(Self { title, object: names, kernel: names.kernel(), nonce, watchers });
+            return Ok(Self { title, handle: None, object: names, kernel: names.kernel(), nonce, watchers });
         }
         let (handle, object) = waitable(what)?;
         handle.check_look(py)?;
@@ -254,7 +259,23 @@ impl<'a> Guest<'a> {
         if let Some(lab) = handle.lab() {
             lab.touch(&handle.region);
         }
-        Ok(Self { title: &handle.title, object, kernel: handle.kernel(), nonce: handle.header.nonce, watchers })
+        let (kernel, nonce) = (handle.kernel(), handle.header.nonce);
+        Ok(Self { title: &handle.title, handle: Some(handle), object, kernel, nonce, watchers })
+    }
+}
+
+/// A handle may be closed while somebody waits: it is ready then, for its verbs to say so.
+impl Ready for Guest<'_> {
+    fn sleepers(&self) -> &dyn Sleepers {
+        self.object.sleepers()
+    }
+
+    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> underpass_core::Result<bool> {
+        if let (Some(handle), Some(_)) = (self.handle, &watch) {
+            handle.tell_its_end();
+        }
+        let is_closed = self.handle.is_some_and(|handle| handle.is_closed());
+        if is_closed { Ok(true) } else { self.object.is_ready(kernel, watch) }
     }
 }
 
@@ -281,12 +302,7 @@ impl<'a> Party<'a> {
         let members: Vec<Member<'_>> = self
             .0
             .iter()
-            .map(|Guest { object, kernel, watchers, nonce, .. }| Member {
-                object: *object,
-                kernel: *kernel,
-                watchers,
-                nonce: *nonce,
-            })
+            .map(|guest| Member { object: guest, kernel: guest.kernel, watchers: &guest.watchers, nonce: guest.nonce })
             .collect();
         core::wait_in(operation, &members, enough, deadline)
     }
@@ -332,7 +348,8 @@ impl<'a> Party<'a> {
 /// `process`                   that has ended
 /// ==========================  =================================================================
 ///
-/// A lock is ready also where an attempt would say at once why not: its owner has died, or the caller holds it. A `Condition` and a
+/// A lock is ready also where an attempt would say at once why not: its owner has died, or the caller holds it. So is what another
+/// thread closes meanwhile: its verbs raise ClosedError. A `Condition` and a
 /// `Barrier` choose among those who wait for them, and are ready for nobody else.
 ///
 /// Args:

@@ -67,7 +67,10 @@ impl News {
     }
 
     fn __repr__(&self) -> &'static str {
-        "<names that come>"
+        match self.0 {
+            Source::Directory(_) => "<names that come>",
+            Source::Lab(_) => "<names that come in the lab>",
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use underpass_shm::layout::notification::NotificationWords;
 use underpass_shm::place::Placed;
 
 use crate::error::{Context, raise};
-use crate::handle::Handle;
+use crate::handle::{Handle, Part};
 use crate::number::mode;
 use crate::object::{self, Object, Pickled, SharedObject};
 use crate::space::Space;
@@ -108,12 +108,19 @@ pub struct Notification {
 pub struct NotificationFlags {
     notification: Py<Notification>,
     pub handle: Arc<Handle>,
+    pub part: Part,
     pub core: core::Wished,
+}
+
+impl Drop for NotificationFlags {
+    fn drop(&mut self) {
+        self.handle.end_part(self.part);
+    }
 }
 
 #[pymethods]
 impl NotificationFlags {
-    /// A descriptor that is readable while they are set: see `SharedObject.fileno`.
+    /// A descriptor that is readable while they are set: see `SharedObject.fileno`. It is closed with this, which is to be kept.
     fn fileno(slf: &Bound<'_, Self>) -> PyResult<std::os::fd::RawFd> {
         crate::many::fileno(slf)
     }
@@ -330,7 +337,7 @@ impl Notification {
         handle.check(py)?;
         let wish = Wish { value: bits.0, how: if all { ALL } else { 0 } };
         let core = core::Wished { notification: over(py, &handle)?, wish };
-        Ok(NotificationFlags { notification: slf.unbind(), handle, core })
+        Ok(NotificationFlags { notification: slf.unbind(), handle, part: Part::one_of_many(), core })
     }
 
     /// The flags that are set now.

@@ -76,7 +76,7 @@ pub struct RegionStatistics {
     /// It lies in huge pages.
     huge: bool,
     /// Buffers that somebody has by this handle, as a `memoryview` has one; an array of numpy's has the handle instead.
-    views: usize,
+    views: u32,
     /// Threads that wait for it: none, ever.
     waiters: usize,
 }

@@ -5,7 +5,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use std::sync::atomic::fence;
 
 use crate::layout::bell::{ARMED, BellWords, RUNG, RUNG_HERE};
 use crate::life::Life;
@@ -47,7 +48,9 @@ impl Bell {
             Ok(socket) => {
                 let bell = Self { space: space.clone(), number, owner, socket, epoch: forks::epoch() };
                 bell.tell(poller);
-                bell.words()?.socket.store(ARMED, std::sync::atomic::Ordering::Release);
+                bell.words()?.socket.store(ARMED, Release);
+                // SYNC(bell-2): pairs with `announce_newcomer`.
+                fence(SeqCst);
                 Ok(bell)
             }
             Err(error) => {

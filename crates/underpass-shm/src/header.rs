@@ -1,6 +1,7 @@
 //! The first 384 bytes of every object: what it is, for whom, by whom, written once, before the file has a name; who is
 //! rung for it; and where it was taken.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -146,11 +147,39 @@ pub struct HeaderWords {
 // SAFETY: S1, atomics only.
 unsafe impl Shared for HeaderWords {}
 
+/// Bytes of the words.
+const HEADER_BYTES: usize = 48 + 8 * PARAMETERS;
+
+impl HeaderWords {
+    /// A copy of those in a file.
+    fn copied(bytes: &[u8; HEADER_BYTES]) -> Self {
+        let long = |at: usize| AtomicU64::new(u64::from_ne_bytes(std::array::from_fn(|index| bytes[at + index])));
+        let short = |at: usize| AtomicU32::new(u32::from_ne_bytes(std::array::from_fn(|index| bytes[at + index])));
+        Self {
+            magic: long(0),
+            version: short(8),
+            kind: short(12),
+            space: long(16),
+            nonce: long(24),
+            creator: short(32),
+            creator_pid: short(36),
+            created: long(40),
+            parameters: std::array::from_fn(|index| long(48 + 8 * index)),
+        }
+    }
+}
+
 const _: () = assert!(
     size_of::<HeaderWords>() <= WATCHERS
         && WATCHERS + size_of::<WatchersWords>() <= SITE
         && SITE + size_of::<SiteWords>() <= WORDS
 );
+
+/// A word of the object that says what it is, and never changes; none if the region is too short for one.
+#[must_use]
+pub fn untouched(region: &Arc<Region>) -> Option<Placed<AtomicU32>> {
+    Placed::at(region, std::mem::offset_of!(HeaderWords, version))
+}
 
 /// Who is rung when the sleepers of an object are woken; none if the region is too short for an object.
 #[must_use]
@@ -201,7 +230,20 @@ impl Header {
 
     /// Reads the header of somebody's object, and refuses what is not one of ours.
     pub fn read(region: &Arc<Region>, what: &str) -> Result<Self> {
-        let words = place(region, what)?;
+        Self::of(&*place(region, what)?, what)
+    }
+
+    /// The same, of a file of which nothing is mapped.
+    pub fn copy(file: impl AsFd, what: &str) -> Result<Self> {
+        let mut bytes = [0; HEADER_BYTES];
+        let read = rustix::io::pread(file, &mut bytes, 0).map_err(|errno| Error::system("read", what, errno))?;
+        if read < bytes.len() {
+            return Err(Error::Corrupted { what: what.into(), why: format!("{read} bytes are too few for a header") });
+        }
+        Self::of(&HeaderWords::copied(&bytes), what)
+    }
+
+    fn of(words: &HeaderWords, what: &str) -> Result<Self> {
         let corrupted = |why: String| Error::Corrupted { what: what.into(), why };
         if words.magic.load(std::sync::atomic::Ordering::Acquire) != MAGIC {
             return Err(corrupted("its first bytes are not those of an underpass object".into()));

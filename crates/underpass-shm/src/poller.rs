@@ -79,9 +79,13 @@ impl Poller {
 
     /// Tells of the program's descriptor by `key` once it is readable or has failed, and is silent then until [`Self::renew`]: what is told
     /// of one that the program has closed, and that another process still has, cannot be taken back, and so it is told once.
+    ///
+    /// One that was removed while its number stood for another file is here still, and told by the new key from now on.
     pub fn add_once(&self, descriptor: impl AsFd, key: u64, what: &str) -> Result<()> {
-        epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(key), ONCE)
-            .map_err(|errno| Error::system("watch", what, errno))
+        match epoll::add(&self.epoll, &descriptor, epoll::EventData::new_u64(key), ONCE) {
+            Err(Errno::EXIST) if self.renew(&descriptor, key) => Ok(()),
+            added => added.map_err(|errno| Error::system("watch", what, errno)),
+        }
     }
 
     /// Tells of it once more; false if it is not what was added any more: it was closed, and its number may be another's.

@@ -233,6 +233,24 @@ impl Space {
 
     /// Maps a file of any kind.
     pub fn map(&self, file: &str) -> Result<(Arc<Region>, Header)> {
+        let (opened, size, what) = self.open_file(file)?;
+        let map = if self.lives.is_onlooker() { Region::map_to_read } else { Region::map };
+        let region = map(&opened, size, &what)?;
+        let header = Header::read(&region, &what)?;
+        if header.kind.mapped(size) < size {
+            return Ok((map(&opened, header.kind.mapped(size), &what)?, header));
+        }
+        Ok((region, header))
+    }
+
+    /// The header of a file of any kind, for who has no use for the rest: a copy, for which nothing is mapped.
+    pub(super) fn header_of(&self, file: &str) -> Result<Header> {
+        let (opened, _, what) = self.open_file(file)?;
+        Header::copy(&opened, &what)
+    }
+
+    /// Opens a file that may be an object; its size, and what errors call it.
+    fn open_file(&self, file: &str) -> Result<(OwnedFd, usize, String)> {
         let what = self.describe(&object_name(file));
         // Who only looks does not wait for the writer of a pipe that somebody put here.
         let access = if self.lives.is_onlooker() { OFlags::RDONLY | OFlags::NONBLOCK } else { OFlags::RDWR };
@@ -248,13 +266,7 @@ impl Space {
         if size < crate::header::WORDS {
             return Err(Error::Corrupted { what, why: format!("{size} bytes are too few for a header") });
         }
-        let map = if self.lives.is_onlooker() { Region::map_to_read } else { Region::map };
-        let region = map(&opened, size, &what)?;
-        let header = Header::read(&region, &what)?;
-        if header.kind.mapped(size) < size {
-            return Ok((map(&opened, header.kind.mapped(size), &what)?, header));
-        }
-        Ok((region, header))
+        Ok((opened, size, what))
     }
 
     /// Finds room for more bytes in the file of that object, if it still has its name.
@@ -269,7 +281,7 @@ impl Space {
                 _ => Error::system("open", &what, errno),
             })?;
         // The descriptor decides which object it is; whoever takes the name meanwhile has another file.
-        let there = Header::read(&Region::map(&opened, crate::header::WORDS, &what)?, &what)?;
+        let there = Header::copy(&opened, &what)?;
         if there.nonce != nonce {
             return Err(missing());
         }

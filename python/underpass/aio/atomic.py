@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from underpass import sync
+from underpass import _loops, sync
 from underpass.aio.face import Face
 from underpass.aio.running import reactor
 from underpass.memory import Space
@@ -51,7 +51,7 @@ class AtomicInt(Face[sync.AtomicInt]):
         Whoever changes the value lets go all who wait for that; ``wake`` lets go who came first, also with the value unchanged. If a task
         that a ``wake`` has chosen is cancelled, or its process dies, the next one goes in its place.
         """
-        stay = self.sync._stay(expected)  # noqa: SLF001 - a task's place
+        stay = _loops.stay_at_atomic(self.sync, expected)
         return await reactor().wait(stay, lambda: stay, stay.attempt, give_up=stay.give_up)
 
     def wait_nowait(self, expected: int) -> Literal[True]:

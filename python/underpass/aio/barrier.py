@@ -1,6 +1,6 @@
 """`underpass.Barrier`, awaitable."""
 
-from underpass import sync
+from underpass import _loops, sync
 from underpass.aio.face import Face
 from underpass.aio.running import reactor
 from underpass.memory import Space
@@ -54,7 +54,7 @@ class Barrier(Face[sync.Barrier]):
             MisuseError: 64 other processes are known already.
         """
         where = reactor()
-        stay = self.sync._stay()  # noqa: SLF001 - a task's place
+        stay = _loops.stay_at_barrier(self.sync)
         try:
             return await where.wait(stay, lambda: stay, stay.attempt)
         except where.loop.cancelled_error as cancelled:

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Literal, Self
 
-from underpass import sync
+from underpass import _loops, sync
 from underpass.aio.face import Face
 from underpass.aio.mutex import Mutex
 from underpass.aio.reactor import Reactor
@@ -91,7 +91,7 @@ class Condition(Face[sync.Condition]):
         where.may_await(str, self.sync)
         if where.cancelled:
             await where.loop.end_if_cancelled()
-        stay, mutex = self.sync._stay(), self.sync._mutex  # noqa: SLF001 - a task's place, and what is held around it
+        stay, mutex = _loops.stay_at_condition(self.sync), _loops.mutex_of(self.sync)
         Seat.of(mutex).give(stay.begin)
         try:
             await where.wait(stay, lambda: stay, stay.attempt, cancellable=False)
@@ -180,14 +180,14 @@ class Condition(Face[sync.Condition]):
 
     @property
     def _mutex(self) -> Mutex:
-        return Mutex.over(self.sync._mutex)  # noqa: SLF001 - the mutex that it came with
+        return Mutex.over(_loops.mutex_of(self.sync))
 
 
 async def _come_back(where: Reactor, mutex: sync.Mutex, end: Callable[[], None]) -> BaseException | None:
     """Take the mutex again whatever comes; the cancellation that came meanwhile, unless the loop tells of it again."""
     try:
         with where.loop.shield() as shield:
-            stay = mutex._stay(recovers=False)  # noqa: SLF001 - a task's place
+            stay = _loops.stay_at_mutex(mutex, recovers=False)
             await Seat.of(mutex).take(mutex, mutex.acquire_nowait, stay, cancellable=False)
     finally:
         end()

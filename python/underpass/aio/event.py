@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from underpass import sync
+from underpass import _loops, sync
 from underpass.aio.face import Face
 from underpass.aio.turn import in_turn
 from underpass.memory import Space
@@ -45,7 +45,7 @@ class Event(Face[sync.Event]):
 
     async def wait(self) -> Literal[True]:
         """Wait until it is set; always True. All tasks that wait go on together."""
-        return await in_turn(self.sync.wait_nowait, self.sync._stay)  # noqa: SLF001 - a task's place
+        return await in_turn(self.sync.wait_nowait, _loops.stay_at_event, self.sync)
 
     def wait_nowait(self) -> Literal[True]:
         """Return True if it is set, or raise WouldBlock."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from underpass import ports
+from underpass import _loops, ports
 from underpass.aio.face import Face
 from underpass.aio.running import reactor
 from underpass.errors import MessageTooLongError
@@ -94,11 +94,11 @@ class Gate(Face[ports.Gate]):
         return self.sync.statistics()
 
     async def _exchange(self, data: "Buffer | Sequence[Buffer]", *, one_way: bool) -> bytes | None:
-        post = partial(self.sync._post, data, one_way=one_way)  # noqa: SLF001 - made for this
+        post = partial(_loops.post_call, self.sync, data, one_way=one_way)
         here = reactor()
         # Its room is there only once it has called.
         here.may_await(str, self.sync)
-        call = await here.wait((self.sync, "room"), self.sync._room, post)  # noqa: SLF001 - as above
+        call = await here.wait((self.sync, "room"), partial(_loops.room_for_calls, self.sync), post)
         try:
             return await here.wait(call, lambda: call, call.collect)
         finally:

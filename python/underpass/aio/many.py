@@ -1,7 +1,7 @@
 """`underpass.wait_any`, `wait_all` and `select`, awaitable: each wait has a set of its own, which its loop waits for."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from functools import partial
 from types import MethodType, TracebackType
 from typing import Any, Literal, TypeVar, cast, overload
@@ -22,6 +22,8 @@ from underpass.memory import SharedObject
 A = TypeVar("A")
 B = TypeVar("B")
 W = TypeVar("W")
+#: What a verb of a face returns that can be selected: something to await, or the block that it begins.
+Operation = Awaitable[Any] | AbstractAsyncContextManager[Any]
 
 EVERY_FLAG = (1 << 64) - 1
 #: Verbs that begin a block.
@@ -78,8 +80,8 @@ async def select(
     a: Callable[[], Awaitable[A]], b: Callable[[], Awaitable[B]], /
 ) -> tuple[Literal[0], A] | tuple[Literal[1], B]: ...
 @overload
-async def select(*operations: Callable[[], Awaitable[Any]]) -> tuple[int, Any]: ...
-async def select(*operations: Callable[[], Awaitable[Any]]) -> tuple[int, Any]:
+async def select(*operations: Callable[[], Operation]) -> tuple[int, Any]: ...
+async def select(*operations: Callable[[], Operation]) -> tuple[int, Any]:
     """Do the first of these operations that need not wait, and no other; return its place and what it returned.
 
     A task that is cancelled has done none. As `underpass.select`, it stands in no order, also among the tasks of its loop: a `Mutex`
@@ -156,7 +158,7 @@ def _name(operation: Callable[[], Any]) -> str:
     return cast("str", _bound(operation).__name__)
 
 
-def _verb(operation: Callable[[], Awaitable[Any]]) -> tuple[Any, Callable[[], Any]]:
+def _verb(operation: Callable[[], Operation]) -> tuple[Any, Callable[[], Any]]:
     """Return what a face's verb waits for, and the verb of its object."""
     bound = _bound(operation)
     face = bound.__self__ if isinstance(bound, MethodType) else None

@@ -6,7 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import Literal, Self
 
-from underpass import sync
+from underpass import _loops, sync
 from underpass.aio.attempt import single
 from underpass.aio.face import Face
 from underpass.aio.seat import Seat
@@ -92,7 +92,7 @@ class Mutex(Face[sync.Mutex]):
             MisuseError: This task holds it already, and it is not recursive.
         """
         plain = self.sync
-        stay = plain._stay(recovers=False)  # noqa: SLF001 - a task's place
+        stay = _loops.stay_at_mutex(plain, recovers=False)
         await Seat.of(plain).take(plain, plain.acquire_nowait, stay)
         return True
 
@@ -128,7 +128,7 @@ class Mutex(Face[sync.Mutex]):
         """
         plain = self.sync
         block = plain.recovering(timeout=0)
-        stay = plain._stay(recovers=True)  # noqa: SLF001 - a task's place
+        stay = _loops.stay_at_mutex(plain, recovers=True)
         died = await Seat.of(plain).take(plain, single(block.__enter__), stay)
         try:
             yield died

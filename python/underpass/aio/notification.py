@@ -1,6 +1,6 @@
 """`underpass.Notification`, awaitable."""
 
-from underpass import sync
+from underpass import _loops, sync
 from underpass.aio.face import Face
 from underpass.aio.turn import in_turn
 from underpass.memory import Space
@@ -62,7 +62,7 @@ class Notification(Face[sync.Notification]):
         def at_once() -> int:
             return plain.wait_nowait(bits, all=all, consume=consume)
 
-        return await in_turn(at_once, plain._stay, bits, all, consume)  # noqa: SLF001 - a task's place
+        return await in_turn(at_once, _loops.stay_at_notification, plain, bits, all, consume)
 
     def wait_nowait(
         self,

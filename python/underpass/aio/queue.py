@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from underpass import data
+from underpass import _loops, data
 from underpass.aio.attempt import single
 from underpass.aio.face import Face
 from underpass.aio.messages import Messages
@@ -214,5 +214,5 @@ class Queue(Face[data.Queue]):
         return await reactor().wait(self.sync, lambda: self.sync, attempt)
 
     async def _when_there_is_room(self, attempt: Callable[[], T]) -> T:
-        since = self.sync.room._since()  # noqa: SLF001 - made for this
+        since = _loops.room_since(self.sync.room)
         return await reactor().wait(since, lambda: since, partial(since.attempt, attempt))

@@ -37,7 +37,7 @@ class Reach:
         def look() -> T:
             places = [place for place, one in enumerate(self._what) if is_in_reach(one)]
             self._arrange()
-            if not places:
+            if self._what and not places:
                 raise WouldBlock("other tasks of this loop have all of it")
             return attempt(places)
 

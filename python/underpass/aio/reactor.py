@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
+from underpass import _loops
 from underpass.aio.line import Line, Sleeper
 from underpass.errors import UnderpassError, WouldBlock
 from underpass.waiting import WaitSet
@@ -90,7 +91,7 @@ class Reactor:
         self.blocks: dict[object, Any] = {}
         self.cancelled: int = 0
         #: Raises MisuseError if this thread is in an `atomic_section`; what is awaited is called ``name(*arguments)``.
-        self.may_await: Callable[..., None] = self.members._may_await  # noqa: SLF001 - made for this
+        self.may_await: Callable[..., None] = _loops.may_await
 
     async def wait(  # noqa: C901, PLR0913  each caller names what it needs, and a frame less is a faster wake
         self,
@@ -202,7 +203,10 @@ class Reactor:
 
     @property
     def waiting(self) -> int:
-        """How many tasks wait for objects; those that wait for a task to give a mutex back are not counted."""
+        """How many tasks of this loop stand in line for what its set waits for: also for the turn, behind others, and for a call.
+
+        A task that waits for another of this loop to give a mutex back stands in no line, and is not counted.
+        """
         return sum(len(line.sleepers) for line in self._lines.values())
 
     def close(self) -> None:

@@ -7,9 +7,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
+from underpass import _loops
 from underpass.aio.on_asyncio import Asyncio
 from underpass.aio.reactor import Reactor
-from underpass.waiting import inherited_loop
 
 if TYPE_CHECKING:
     from underpass.aio.on_trio import Trio
@@ -22,7 +22,7 @@ class _Here(threading.local):
         self.places: WeakKeyDictionary[Any, ref[Asyncio | Trio]] = WeakKeyDictionary()
         self.latest: ref[Asyncio | Trio] | None = None
         #: In a forked process: trio's loop that goes on in the parent. asyncio's knows by itself that it runs nowhere else.
-        self.inherited: object = inherited_loop()
+        self.inherited: object = _loops.inherited_loop()
 
 
 _here = _Here()

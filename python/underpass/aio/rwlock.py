@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Literal
 
-from underpass import sync
+from underpass import _loops, sync
 from underpass.aio.face import Face
 from underpass.aio.running import reactor
 from underpass.aio.tenant import tenancy
@@ -105,7 +105,7 @@ class RWLock(Face[sync.RWLock]):
     def upgrade_nowait(self) -> Literal[True]:
         """Upgrade or raise WouldBlock at once; otherwise as ``upgrade``."""
         with tenancy(self.sync) as task:
-            return self.sync._upgrade_nowait(task)  # noqa: SLF001 - as a task
+            return _loops.upgrade_rwlock_nowait(self.sync, task)
 
     def downgrade(self) -> None:
         """Only read from now on in a block that writes: nobody writes in between. It never waits; readers that wait are let in.
@@ -114,14 +114,14 @@ class RWLock(Face[sync.RWLock]):
             MisuseError: This task does not write, or repairs what a dead writer left: leave that block first.
         """
         with tenancy(self.sync) as task:
-            self.sync._downgrade(task)  # noqa: SLF001 - as a task
+            _loops.downgrade_rwlock(self.sync, task)
 
     def statistics(self) -> sync.RWLockStatistics:
         """Return a frozen snapshot."""
         return self.sync.statistics()
 
     async def _enter(self, how: Literal["read", "write", "upgrade"], task: int) -> OwnerDiedError | None:
-        stay = self.sync._stay(how, task)  # noqa: SLF001 - a task's place
+        stay = _loops.stay_at_rwlock(self.sync, how, task)
         return await reactor().wait(stay, lambda: stay, stay.attempt, give_up=stay.give_up)
 
     @contextmanager
@@ -129,7 +129,7 @@ class RWLock(Face[sync.RWLock]):
         try:
             yield
         except BaseException:
-            self.sync._leave(task, well=False)  # noqa: SLF001 - as a task
+            _loops.leave_rwlock(self.sync, task, well=False)
             raise
         else:
-            self.sync._leave(task, well=True)  # noqa: SLF001 - as a task
+            _loops.leave_rwlock(self.sync, task, well=True)

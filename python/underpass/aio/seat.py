@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from underpass import _loops
 from underpass.aio.line import Line
 from underpass.aio.reactor import Reactor
 from underpass.aio.running import reactor
@@ -39,7 +40,7 @@ class Seat:
     def of(cls, mutex: SharedObject) -> "Seat":
         """Return the seat of a mutex in the loop that runs here."""
         where = reactor()
-        seat = where.seats.get(mutex._nonce)  # noqa: SLF001 - handles of one mutex have one seat
+        seat = where.seats.get(_loops.nonce(mutex))
         return cls(where, mutex) if seat is None else seat
 
     @property
@@ -63,7 +64,7 @@ class Seat:
     def look_on(self, tell: Callable[[], object]) -> None:
         """Have ``tell`` called whenever nobody has the seat any more, and none waits for it."""
         self._onlookers[tell] = None
-        self._reactor.seats[self._mutex._nonce] = self  # noqa: SLF001 - as above
+        self._reactor.seats[_loops.nonce(self._mutex)] = self
 
     def look_away(self, tell: Callable[[], object]) -> None:
         """Have it called no more."""
@@ -161,7 +162,7 @@ class Seat:
 
     def _sit(self, task: object) -> None:
         self.owner = task
-        self._reactor.seats[self._mutex._nonce] = self  # noqa: SLF001 - as above
+        self._reactor.seats[_loops.nonce(self._mutex)] = self
 
     def _stand_up(self) -> None:
         self.owner = None
@@ -179,4 +180,4 @@ class Seat:
 
     def _forget_if_deserted(self) -> None:
         if self.owner is None and not self._line.sleepers and not self._onlookers:
-            self._reactor.seats.pop(self._mutex._nonce, None)  # noqa: SLF001 - as above
+            self._reactor.seats.pop(_loops.nonce(self._mutex), None)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal
 
-from underpass import sync
+from underpass import _loops, sync
 from underpass.aio.face import Face
 from underpass.aio.running import reactor
 from underpass.aio.turn import in_turn
@@ -95,10 +95,10 @@ class Semaphore(Face[sync.Semaphore]):
             ResetError: It was reset meanwhile.
         """
         plain = self.sync
-        since = plain._since()  # noqa: SLF001 - what tasks come for that barge
+        since = _loops.units_since(plain)
         if since is not None:
             return await reactor().wait(since, lambda: since, partial(since.attempt, plain.acquire_nowait))
-        return await in_turn(plain.acquire_nowait, plain._stay)  # noqa: SLF001 - a task's place
+        return await in_turn(plain.acquire_nowait, _loops.stay_at_semaphore, plain)
 
     def acquire_nowait(self) -> Literal[True]:
         """Take a unit or raise WouldBlock at once."""

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
 
-from underpass import sync
+from underpass import _loops, sync
 from underpass.aio.running import reactor
 
 
@@ -24,13 +24,13 @@ class Tenant:
 @contextmanager
 def tenancy(lock: sync.RWLock) -> Generator[int]:
     """Give the running task its number at the lock: the same one inside, until the outermost block has ended."""
-    where, nonce = reactor(), lock._nonce  # noqa: SLF001 - handles of one lock have the same tenants
+    where, nonce = reactor(), _loops.nonce(lock)
     tenants: dict[object, Tenant] = where.tenants.setdefault(nonce, {})
     task = where.loop.task()
     tenant = tenants.get(task)
     if tenant is None:
         # What a loop before this one has left inside keeps its number.
-        taken = {other.number for other in tenants.values()}.union(lock._tasks())  # noqa: SLF001 - of this thread
+        taken = {other.number for other in tenants.values()}.union(_loops.tasks_in_rwlock(lock))
         tenant = tenants[task] = Tenant(next(number for number in count(1) if number not in taken))
     tenant.blocks += 1
     try:

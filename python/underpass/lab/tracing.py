@@ -285,13 +285,18 @@ def awaited(stage: Stage, one: "Await", point: str) -> Place:
     # An object of the lab is marked with its place among all.
     about: int | None = getattr(one.about, "_nonce", None)
     place = _placed(stage, one.frame, point, about)
-    return place if one.about is None or about is not None else dataclasses.replace(place, beside=_named(stage, one.about))
+    if one.about is None or about is not None:
+        return place
+    return dataclasses.replace(place, beside=_named(stage, one.about))
 
 
 def _named(stage: Stage, what: Any) -> str:
     """Return what a task waits for, which may be several objects, and names."""
     if isinstance(what, WaitSet):
         names = [_named(stage, one) for one in what._members]  # noqa: SLF001 - made for this
+        if not names:
+            # Mutexes that other tasks of the loop have are no members meanwhile.
+            return "what other tasks have"
         return names[0] if len(names) == 1 else f"any of {', '.join(names)}"
     if isinstance(what, News):
         return "a name"

@@ -10,8 +10,10 @@ import gc
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -21,9 +23,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from tests.crash.stepping.middles import INTERRUPTED, Forked, Stopped
+from tests.crash.stepping.middles import Forked, Stopped
 from tests.crash.stepping.operation import AnyOperation, Company
-from tests.crash.stepping.report import as_markdown, as_table
+from tests.crash.stepping.report import as_page, as_table, put_into
 from tests.crash.stepping.scenario import Failure, Report, Scenario
 from tests.crash.stepping.table import OPERATIONS
 from underpass import Semaphore, Space, TimedOut, _core
@@ -98,6 +100,13 @@ def run(
         prepared.close()
 
 
+def built_from() -> str:
+    """Return the commit that is checked out, and whether anything is not as it is there."""
+    described = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    run = subprocess.run(described, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return run.stdout.strip() or "unknown"
+
+
 def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash.stepping", description=__doc__)
@@ -109,9 +118,16 @@ def main() -> int:
         "--every", action="store_true", help="at each instruction, not only before and after what others can tell of"
     )
     parser.add_argument(
-        "--inflict", choices=INFLICTIONS, default="death", help="what happens there, where it is not death (middles.py)"
+        "--inflict",
+        choices=INFLICTIONS,
+        nargs="+",
+        default=["death"],
+        help="what happens there: not only death (middles.py)",
     )
-    parser.add_argument("--markdown", action="store_true", help="print the table as CAVEATS has it")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table as CAVEATS has it, and what is said of it"
+    )
+    parser.add_argument("--into", type=Path, help="put that into this file, between the lines that mark it")
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the processor to stay on")
     arguments = parser.parse_args()
     console, errors = Console(), Console(stderr=True)
@@ -122,7 +138,6 @@ def main() -> int:
         for operation in OPERATIONS[number - 1 :: parts]
         for company in operation.companies()
         if arguments.only in f"{operation}, {company.value}"
-        and (arguments.inflict == "death" or str(operation) in INTERRUPTED)
     ]
     draws = None
     if arguments.draw is not None:
@@ -130,24 +145,31 @@ def main() -> int:
         draws = drawn(scenarios, arguments.draw, seed)
         scenarios = [scenario for scenario in scenarios if scenario in draws]
     reports: list[Report] = []
+    started = time.monotonic()
     with space() as check, Progress(console=errors) as progress:
         settle(arguments.cpu)
         whole = progress.add_task("all", total=len(scenarios))
         for operation, company in scenarios:
-            task = progress.add_task(f"{operation}, {company.value}", total=None)
             far = None if draws is None else draws[operation, company]
-            reports.append(
-                run(
+            for what in arguments.inflict:
+                if what != "death" and company in operation.alive:
+                    continue
+                task = progress.add_task(f"{operation}, {company.value}, {what}", total=None)
+                report = run(
                     (operation, company),
                     far,
-                    partial(INFLICTIONS[arguments.inflict], check_space=check, every=arguments.every),
+                    partial(INFLICTIONS[what], check_space=check, every=arguments.every),
                     lambda done, total, task=task: progress.update(task, completed=done, total=total),
                 )
-            )
-            progress.remove_task(task)
+                report.inflicted = what
+                reports.append(report)
+                progress.remove_task(task)
             progress.advance(whole)
-    if arguments.markdown:
-        print(as_markdown(reports))  # noqa: T201
+    if arguments.markdown or arguments.into:
+        page = as_page(reports, built_from(), (time.monotonic() - started) / 60)
+        print(page)  # noqa: T201
+        if arguments.into:
+            put_into(arguments.into, page)
     else:
         console.print(as_table(reports))
     failures = [failure for report in reports for failure in report.failures]

@@ -12,6 +12,7 @@ from underpass import Barrier, BrokenBarrierError, ResetError, TimedOut
 # Long enough for a sleep, in seconds.
 LOOK = 0.002
 NAME = "it"
+MET = "whoever comes while it waits in vain lets it pass"
 # Where its words are, and the processes that it knows. See layout/barrier.rs.
 WORDS, KNOWN = 384, 64
 
@@ -133,6 +134,7 @@ OPERATIONS: list[Operation[Meeting]] = [
         # Alone it breaks it; with a waiter that has come, both pass, or the waiter is told of the death.
         prepare=lambda it: wait_shortly(known(it)),
         raises=(TimedOut,),
+        unordered=MET,
         wait=Meeting.end,
         due=Meeting.is_due,
         again=Meeting.look_and_break,
@@ -146,6 +148,7 @@ OPERATIONS: list[Operation[Meeting]] = [
         prepare=lambda it: wait_shortly(it.barrier),
         raises=(TimedOut,),
         partly=(lambda it: it.barrier.join(),),
+        unordered=MET,
         wait=Meeting.end,
         due=Meeting.is_due,
         again=Meeting.look_and_break,

@@ -38,6 +38,22 @@ def patience() -> float:
     return PATIENCE if unscaled else PATIENCE * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
+def state(task: Path) -> str:
+    """Return what a process or a thread is about, by the kernel's letter; X: it is gone."""
+    try:
+        return (task / "stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def system_call(task: Path) -> bytes:
+    """Return what a process or a thread waits in, with its arguments; nothing: it is gone."""
+    try:
+        return (task / "syscall").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def until(condition: Callable[[], bool], what: str) -> None:
     """Look again and again until ``condition`` holds."""
     started = time.monotonic()
@@ -106,16 +122,23 @@ class Child:
         """Say the same of all its threads."""
         return all(self._sleeps(thread) for thread in Path(f"/proc/{self.pid}/task").iterdir())
 
+    @property
+    def system_call(self) -> bytes:
+        """What it waits in, with its arguments, by the kernel's word."""
+        return system_call(Path(f"/proc/{self.pid}"))
+
     def _sleeps(self, thread: Path) -> bool:
-        try:
-            return SLEEPS.match((thread / "syscall").read_bytes()) is not None
-        except (FileNotFoundError, ProcessLookupError):
-            return False
+        return SLEEPS.match(system_call(thread)) is not None
+
+    @property
+    def runs(self) -> bool:
+        """Say whether it would go on if it had a processor."""
+        return state(Path(f"/proc/{self.pid}")) == "R"
 
     def give_time(self) -> None:
-        """Wait until it has ended or sleeps, or has had some time: who waits in Python's words is not seen to sleep."""
+        """Wait until it has ended or sleeps, or waits for some time: who waits in Python's words is not seen to sleep."""
         looks = iter(range(LOOKS))
-        until(lambda: self.ended or self.asleep or next(looks, None) is None, "time stands still")
+        until(lambda: self.ended or self.asleep or (not self.runs and next(looks, None) is None), "time stands still")
 
     def until_asleep(self) -> None:
         """Wait until it sleeps inside the library."""
@@ -158,7 +181,8 @@ class Offspring(Child):
     def __init__(self) -> None:
         self.role = "child of the victim"
         self._page = mmap.mmap(-1, PAGE)
-        self._born = mmap.mmap(-1, 4)
+        # Its number, and whether it cannot be.
+        self._born = mmap.mmap(-1, 5)
 
     def bear(self, body: Callable[[], object]) -> None:
         """Fork it, in the process that is to be its parent."""
@@ -181,12 +205,20 @@ class Offspring(Child):
     def bear_at(self, signal_number: signal.Signals, body: Callable[[], object]) -> None:
         """Have it forked at a signal, at once: between two instructions, and not when the interpreter comes to it.
 
-        The parent goes on once the child has done what it does, or sleeps, or takes long.
+        The parent goes on once the child has done what it does, or sleeps, or takes long. Where an error is set no Python could run, so
+        there is no child; and the parent has lost its error.
         """
 
+        is_error_set = ctypes.pythonapi.PyErr_Occurred
+
         def handle(_number: int) -> None:
-            self.bear(body)
-            self.give_time()
+            try:
+                is_error_set()
+            except BaseException:  # noqa: BLE001 - whatever it is that the thread is about to raise
+                self._born[4] = 1
+            else:
+                self.bear(body)
+                self.give_time()
 
         self._handler = HANDLER(handle)
         LIBC.signal(ctypes.c_int(signal_number.value), self._handler)
@@ -197,15 +229,28 @@ class Offspring(Child):
         return int.from_bytes(self._born[:4], "little")
 
     @property
+    def refused(self) -> bool:
+        """Nobody could have forked there."""
+        return self._born[4] != 0
+
+    @property
     def ended(self) -> bool:
         return self.said is not None
 
     @property
     def asleep(self) -> bool:
+        return any(map(self._sleeps, self._threads()))
+
+    @property
+    def runs(self) -> bool:
+        """Who is not born yet is on its way."""
+        return not self.pid or any(state(thread) == "R" for thread in self._threads())
+
+    def _threads(self) -> list[Path]:
         try:
-            return any(self._sleeps(thread) for thread in Path(f"/proc/{self.pid}/task").iterdir())
+            return [*Path(f"/proc/{self.pid}/task").iterdir()]
         except (FileNotFoundError, ProcessLookupError):
-            return False
+            return []
 
     def result(self) -> str:
         until(lambda: self.ended, f"the {self.role} hangs")

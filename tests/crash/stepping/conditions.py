@@ -113,6 +113,7 @@ OPERATIONS: list[Operation[News]] = [
         world=News,
         prepare=lambda it: partial(held(it).wait, timeout=LOOK),
         raises=(TimedOut,),
+        unordered="whoever notifies while it waits in vain is heard",
         partly=(release,),
         contend=notify,
         again=News.notify_the_rest,

@@ -2,11 +2,13 @@
 
 import mmap
 import os
+import signal
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import Generic, TypeVar
 
-from tests.crash.stepping.children import Child, until
+from tests.crash.stepping.children import Child, state, until
 
 T = TypeVar("T")
 
@@ -38,8 +40,11 @@ class Elsewhere(Generic[T]):
         until(lambda: self._page[0] == 0, "the holder does not let go")
 
     def lose(self) -> None:
-        """Have it die with what it has."""
-        self._holder.kill()
+        """Have it die with what it has, whoever asks for that."""
+        pid = self._holder.pid
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: state(Path(f"/proc/{pid}")) in {"Z", "X"}, "the holder does not die")
 
     def close(self) -> None:
         """End the holder."""

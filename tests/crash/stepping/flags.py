@@ -158,6 +158,8 @@ NOTIFICATIONS: list[Operation[Notification]] = [
         due=has_both,
         contend=post_and_take,
         again=notify_both,
+        # Whoever waits for both would take what the victim waits for.
+        meanwhile=lambda notification: notification.notify(D),
         books=books,
     ),
     Operation(

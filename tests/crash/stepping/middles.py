@@ -10,74 +10,61 @@ The child is forked by a handler of a signal that the process gets at that very 
 
 import mmap
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tests.crash.stepping.children import Child, Offspring, Victim, until
+from tests.crash.stepping.children import PAGE, Child, Offspring, Victim, state, until
 from tests.crash.stepping.death import RECHECK, Contender
 from tests.crash.stepping.operation import AnyOperation, Company, Tally, nothing
 from tests.crash.stepping.scenario import Scenario
-from underpass import MisuseError, WouldBlock, _core
+from underpass import UnderpassError, _core
 
-# A fork that waits for what its own thread is about yields the processor: after so many looks it is sure.
-YIELDS = 200
-SCHED_YIELD = b"24 "
+# A fork that waits for what its own thread is about yields the processor, or sleeps for a lock of the C library's or of Rust's: after
+# so many looks it is sure. sched_yield, and futex to wait, in x86_64.
+WAITS = 200
+WAITING = re.compile(rb"24 |202 0x[0-9a-f]+ 0x8[09] ")
+# One that waits to be told something, and is inside nothing: read.
+READING = b"0 "
 FORKS = signal.SIGUSR2
-
-# Whose others act at once, and whose books do not tell who of them came first.
-INTERRUPTED = (
-    "Semaphore.acquire",
-    "Semaphore.acquire, asleep",
-    "Semaphore.release",
-    "Semaphore.acquire, by arrival",
-    "Semaphore.acquire, by arrival, asleep",
-    "Semaphore.release, by arrival",
-    "Semaphore.acquire, leased, arrival",
-    "Semaphore.release, leased, arrival",
-    "Mutex.acquire",
-    "Mutex.release",
-    "Mutex.acquire, by arrival",
-    "Mutex.release, by arrival",
-    "Notification.notify",
-    "Notification.set",
-    "Event.set",
-    "Event.wait, asleep",
-    "AtomicInt.add",
-    "AtomicInt.exchange",
-    "Latch.count_down",
-    "RWLock.reading, entered",
-    "RWLock.writing, entered",
-    "RWLock.writing, left, to a reader",
-    "Once.running, entered",
-    "Queue.put",
-    "Queue.get",
-)
 
 
 class PutOffError(Exception):
     """No thread of the process could have forked there: the fork waits until the operation is past it."""
 
 
-def until_born(child: Offspring, parent: Victim) -> None:
-    """Wait for a child, if it comes."""
-    yields = 0
+def until_born(child: Offspring, parent: Victim, *, held: bool) -> None:
+    """Wait for a child, if it comes: one that was held inside an operation may have to put it off."""
+    waits = 0
 
     def is_put_off() -> bool:
-        nonlocal yields
-        with suppress(FileNotFoundError, ProcessLookupError):
-            yields += Path(f"/proc/{parent.pid}/syscall").read_bytes().startswith(SCHED_YIELD)
-        return yields > YIELDS
+        nonlocal waits
+        waits += held and WAITING.match(parent.system_call) is not None
+        return waits > WAITS
 
-    until(lambda: child.pid != 0 or parent.ended or is_put_off(), "the victim does not fork")
+    until(lambda: child.pid != 0 or child.refused or parent.ended or is_put_off(), "the victim does not fork")
     if not child.pid:
         raise PutOffError
 
 
+def ending(call: Callable[[], object], raises: tuple[type[BaseException], ...] = ()) -> tuple[object, str]:
+    """Make a call that somebody else may have made impossible; what it returned, and how it ended."""
+    try:
+        return call(), "returned"
+    except (UnderpassError, *raises) as error:
+        return None, type(error).__name__
+
+
+def _contend_once(contend: Callable[[object, Tally], object], world: object) -> object:
+    return contend(world, Tally())
+
+
 def is_stopped(victim: Victim) -> bool:
-    return Path(f"/proc/{victim.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+    return state(Path(f"/proc/{victim.pid}")) == "T"
 
 
 class Scene:
@@ -86,7 +73,9 @@ class Scene:
     def __init__(self, operation: AnyOperation, company: Company, arm: Callable[[object], object]) -> None:
         self.operation, self.company = operation, company
         self.world = operation.world()
-        self._page = mmap.mmap(-1, 2)
+        # How its call ended, and what it waits for then.
+        self._page = mmap.mmap(-1, PAGE)
+        may_end, self._may_end = os.pipe()
         self._contender: Contender | None = None
         self._waits = company is Company.WAITER
         self._helped = False
@@ -98,22 +87,28 @@ class Scene:
             call = operation.prepare(self.world)
 
             def act() -> None:
-                kept: object = None
-                with suppress(*operation.raises):
-                    kept = call()
-                self._page[0] = 1
-                until(lambda: self._page[1] == 1, "nobody lets the victim end")
+                kept, ended = ending(call, operation.raises)
+                self._page[: len(ended)] = ended.encode()
+                os.read(may_end, 1)
                 del kept
 
             return act
 
         self.victim = Victim(body)
+        os.close(may_end)
 
     def begin(self) -> None:
         """Have all come who come before the call."""
         self.victim.until_ready()
         if self.company is Company.CONTENDER:
-            self._contender = Contender(self.operation, self.world)
+            contend = self.operation.contend
+            assert contend is not None
+
+            def try_to_contend(world: object, tally: Tally) -> None:
+                """Go on also where what is over for the victim is over for others."""
+                ending(partial(contend, world, tally))
+
+            self._contender = Contender(replace(self.operation, contend=try_to_contend), self.world)
         if self.operation.partner is None:
             self.help()
 
@@ -128,32 +123,42 @@ class Scene:
             self.children.append(waiter)
             # What it waits for may be there by now.
             until(lambda: waiter.asleep or waiter.ended, "the waiter neither sleeps nor goes")
-        if self.operation.partner is not None:
+        partner = self.operation.partner
+        if partner is not None:
             # The other may have done it.
-            with suppress(WouldBlock, MisuseError):
-                self.operation.partner(self.world)
+            ending(lambda: partner(self.world))
 
     @property
     def returned(self) -> bool:
         """The victim's call has."""
-        return self._page[0] == 1 or self.victim.ended
+        return self._page[0] != 0 or self.victim.ended
 
     def end(self) -> str:
         """Let the victim end, and the others come through; what there is then."""
-        self._page[1] = 1
+        self._give_time()
+        with suppress(BrokenPipeError):
+            os.write(self._may_end, b"!")
         self.victim.result()
+        self._give_time()
+        ended = self._page[:].rstrip(b"\0").decode()
         tally = self._contender.tally() if self._contender is not None else Tally()
 
         def survive() -> object:
-            # What somebody waits for may have gone to the victim.
-            self.operation.again(self.world)
+            # What somebody waits for may have gone to the victim; and all may have been done by now.
+            ending(partial(self.operation.again, self.world))
             until(lambda: all(child.said is not None for child in self.children), "somebody hangs, who should go on")
             return self.operation.books(self.world, tally)
 
         survivor = Child("survivor", survive)
         self.children.append(survivor)
         books = survivor.result()
-        return f"{books}, others: {', '.join(child.result() for child in self.children)}"
+        others = ", ".join(child.result() for child in self.children)
+        return f"{books}, victim: {ended}, others: {others}"
+
+    def _give_time(self) -> None:
+        """Let all come through who can."""
+        for child in self.children:
+            child.give_time()
 
     def close(self) -> None:
         """End whoever is left."""
@@ -163,15 +168,17 @@ class Scene:
             self._contender.close()
         self.operation.close(self.world)
         self._page.close()
+        os.close(self._may_end)
 
 
 class Stopped(Scenario):
     """One that is stopped there, while another does what survivors do, and continued."""
 
     def _explain(self) -> Iterator[str]:
-        for moment in ("before", "after"):
+        asleep = ["asleep"] if self.operation.partner is not None else []
+        for moment in ["before", *asleep, "after"]:
             yield self._let(moment)
-            if self.company is not Company.ALONE:
+            if not self._is_ordered:
                 return
 
     def _inflict(self, count: int | None) -> str:
@@ -192,21 +199,31 @@ class Stopped(Scenario):
         os.kill(victim.pid, signal.SIGCONT)
 
     def _act(self, world: object) -> object:
-        """What another does meanwhile: what a survivor does, or where that is nothing, whoever is there besides."""
+        result, ended = ending(partial(self._meanwhile(), world))
+        return result if ended == "returned" else ended
+
+    def _meanwhile(self) -> Callable[[object], object]:
+        """What another does meanwhile, as far as it may: what a survivor does, or where that is nothing, whoever is there besides."""
         operation = self.operation
         if operation.meanwhile is not None:
-            return operation.meanwhile(world)
+            return operation.meanwhile
         if operation.again is not nothing:
-            return operation.again(world)
+            return operation.again
         if operation.wait is not None:
-            return operation.wait(world)
-        return operation.contend(world, Tally()) if operation.contend is not None else None
+            return operation.wait
+        if operation.contend is not None:
+            return partial(_contend_once, operation.contend)
+        return nothing
 
     def _let(self, where: str | int) -> str:
         books = self._interrupted(where)
         self._check_space()
         # Of three any two may come first.
-        return books if self.company is Company.ALONE else "all go on"
+        return books if self._is_ordered else "all go on"
+
+    @property
+    def _is_ordered(self) -> bool:
+        return self.company is Company.ALONE and not self.operation.unordered
 
     def _interrupted(self, where: str | int) -> str:
         _core.set_recheck(RECHECK if self.company in self.operation.late else None)
@@ -276,8 +293,10 @@ class Forked(Stopped):
         if held:
             self._stepper.signal(victim.pid, FORKS)
         else:
+            # Inside the interpreter nobody's Python could run.
+            until(lambda: victim.asleep or victim.system_call.startswith(READING), "the victim waits for nothing")
             os.kill(victim.pid, FORKS)
-        until_born(self._child, victim)
+        until_born(self._child, victim, held=held)
         return self._child
 
     def _go_on(self, victim: Victim) -> None:

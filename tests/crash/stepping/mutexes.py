@@ -179,19 +179,21 @@ class Sort:
         )
 
 
+BARGING = Sort("Mutex", Mutex)
+FAIR = Sort(
+    "Mutex",
+    lambda: Mutex.create(NAME, fairness="arrival"),
+    how=", by arrival",
+    due=is_on_its_way,
+    close=forget,
+)
 RECURSIVE = Sort("Mutex", partial(Mutex, recursive=True))
 
 OPERATIONS: list[AnyOperation] = [
-    *Sort("Mutex", Mutex).operations(),
+    *BARGING.operations(),
     RECURSIVE.owned("acquire, once more", RECURSIVE.make, lambda lock: held(lock).acquire),
     RECURSIVE.owned("release, of the second", RECURSIVE.make, lambda lock: twice(lock).release),
-    *Sort(
-        "Mutex",
-        lambda: Mutex.create(NAME, fairness="arrival"),
-        how=", by arrival",
-        due=is_on_its_way,
-        close=forget,
-    ).operations(),
+    *FAIR.operations(),
     *Sort("Mutex", partial(Mutex, inherit_priority=True), how=", lending").operations(),
     *Sort("SpinLock", SpinLock).operations(),
 ]

@@ -131,6 +131,7 @@ ELSEWHERE: list[Operation[Elsewhere[Once]]] = [
     replace(
         run_by_another("call, asleep, taken over", lambda once: partial(once.call, nothing)),
         partner=Elsewhere[Once].lose,
+        unordered="of two that sleep when the runner dies, either takes over",
         again=leave_it,
         # It has begun, and has not come to its end.
         partly=(begin_elsewhere,),

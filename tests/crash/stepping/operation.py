@@ -1,8 +1,8 @@
 """What is stepped through: a line of the table for each operation, and who else is there."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
@@ -43,6 +43,10 @@ class Operation(Generic[W]):
     books: Callable[[W, Tally], object]
     # Run by another while the victim lives, inside it (middles.py): if it is not what a survivor does.
     meanwhile: Callable[[W], object] | None = None
+    # Why these two have more orders than before, in its sleep, and after: then all have to go on, and no more is asked.
+    unordered: str = ""
+    # With whom it cannot be done while the victim lives, and why.
+    alive: Mapping[Company, str] = field(default_factory=dict[Company, str], hash=False)
     # Between nothing and all of it: what else the operation may have done, completely.
     partly: tuple[Callable[[W], object], ...] = ()
     # The operation ends with this.

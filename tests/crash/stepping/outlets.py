@@ -62,7 +62,7 @@ def latch() -> Outlet:
 
 def queue() -> Outlet:
     it = Queue(1)
-    return Outlet(it, lambda: it.put(b"message"))
+    return Outlet(it, lambda: it.put_nowait(b"message"))
 
 
 def full() -> Queue:
@@ -73,12 +73,12 @@ def full() -> Queue:
 
 def room() -> Outlet:
     it = full()
-    return Outlet(it.room, it.get)
+    return Outlet(it.room, it.get_nowait)
 
 
 def drained() -> Outlet:
     it = full()
-    return Outlet(it.drained, it.get)
+    return Outlet(it.drained, it.get_nowait)
 
 
 def some_flags() -> Outlet:

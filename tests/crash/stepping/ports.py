@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.crash.stepping.children import Child, until
-from tests.crash.stepping.operation import Operation, Tally, nothing
+from tests.crash.stepping.operation import Operation, Tally
 from underpass import CallAbortedError, Gate, NotFoundError, PeerDiedError, Port, Semaphore, Space
 
 NAME = "desk"
@@ -161,6 +161,11 @@ def serve_one(_nobody: Nobody) -> None:
     port.close()
 
 
+def knock(_nobody: Nobody) -> None:
+    """Look whether there is a server: two cannot be it."""
+    Gate.open(NAME).close()
+
+
 def names(_nobody: Nobody, _tally: Tally) -> list[str]:
     """Return what is left once the survivor has closed its port."""
     Space.default().sweep()
@@ -204,7 +209,7 @@ SERVERS: list[Operation[Nobody]] = [
         world=Nobody,
         prepare=creates,
         again=serve_one,
-        meanwhile=nothing,
+        meanwhile=knock,
         books=names,
         close=gone,
     ),
@@ -214,7 +219,7 @@ SERVERS: list[Operation[Nobody]] = [
         world=Nobody,
         prepare=takes_over,
         again=serve_one,
-        meanwhile=nothing,
+        meanwhile=knock,
         books=names,
         close=gone,
     ),
@@ -226,7 +231,7 @@ SERVERS: list[Operation[Nobody]] = [
         # Wakes the victim, and is told when that one dies.
         partner=is_called,
         again=serve_one,
-        meanwhile=nothing,
+        meanwhile=knock,
         books=names,
         close=gone,
     ),
@@ -236,7 +241,7 @@ SERVERS: list[Operation[Nobody]] = [
         world=Nobody,
         prepare=lambda _: Port.create(NAME).fileno,
         again=serve_one,
-        meanwhile=nothing,
+        meanwhile=knock,
         books=names,
         close=gone,
     ),
@@ -246,7 +251,7 @@ SERVERS: list[Operation[Nobody]] = [
         world=expected,
         prepare=reply,
         again=serve_one,
-        meanwhile=nothing,
+        meanwhile=knock,
         books=with_answer,
         close=gone,
     ),
@@ -256,7 +261,7 @@ SERVERS: list[Operation[Nobody]] = [
         world=Nobody,
         prepare=closes,
         again=serve_one,
-        meanwhile=nothing,
+        meanwhile=knock,
         books=names,
         close=gone,
     ),

@@ -111,6 +111,8 @@ OPERATIONS: list[Operation[Queue]] = [
         prepare=lambda queue: partial(known(queue).peek, 1),
         contend=put_and_get,
         again=put_another,
+        # Nobody would make room for the contender again.
+        meanwhile=get_one,
         books=books,
     ),
     Operation(
@@ -140,7 +142,10 @@ OPERATIONS: list[Operation[Queue]] = [
     refused("take_nowait, refused", empty, lambda queue: queue.take_nowait, WouldBlock),
     refused("get_into, timed out", empty, lambda queue: partial(queue.get_into, bytearray(16), timeout=LOOK), TimedOut),
     asleep("get_into, asleep", empty, lambda queue: partial(queue.get_into, bytearray(16)), put_another),
-    asleep("get_many, asleep", empty, lambda queue: partial(queue.get_many, 2), put_another),
+    replace(
+        asleep("get_many, asleep", empty, lambda queue: partial(queue.get_many, 2), put_another),
+        unordered="it takes what has come when it wakes, one message or two",
+    ),
     filling(refused("put_nowait, refused", full, lambda queue: partial(queue.put_nowait, b"v"), WouldBlock)),
     filling(refused("loan, timed out", full, lambda queue: partial(queue.loan, 1, timeout=LOOK), TimedOut)),
     filling(asleep("loan, asleep", full, lambda queue: partial(queue.loan, 1), get_one)),

@@ -132,6 +132,10 @@ def books(queue: Queue, tally: Tally) -> str:
     return " ".join(found)
 
 
+def look(queue: Queue) -> None:
+    known(queue)
+
+
 def put_another(queue: Queue) -> None:
     queue.put_nowait(b"s")
 
@@ -239,6 +243,8 @@ PUTS: list[Operation[Queue]] = [
         prepare=lambda queue: partial(known(queue).loan, 1),
         contend=put_and_get,
         again=put_another,
+        # Whoever puts takes the room.
+        meanwhile=get_one,
         books=books,
     ),
     Operation(
@@ -378,6 +384,8 @@ GETS: list[Operation[Queue]] = [
         due=has_message,
         contend=put_and_get,
         again=put_another,
+        # A message more would leave the contender no room.
+        meanwhile=look,
         books=books,
     ),
     Operation(
@@ -389,6 +397,8 @@ GETS: list[Operation[Queue]] = [
         due=has_message,
         contend=put_and_get,
         again=put_another,
+        # A message more would leave the contender no room.
+        meanwhile=look,
         books=books,
     ),
     Operation(

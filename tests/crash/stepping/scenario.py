@@ -35,7 +35,9 @@ class Report:
     company: Company
     instructions: int
     effects: int = 0
+    # Or whatever else is inflicted.
     deaths: int = 0
+    inflicted: str = "death"
     # At another instruction than was traced, or not inside any more: others were quicker or slower.
     elsewhere: int = 0
     outcomes: Counter[str] = field(default_factory=Counter[str])
@@ -69,12 +71,15 @@ class Scenario:
         self._die(traced)
         self.instructions = traced.instructions
         self.effects = self._stepper.effects()
-        kept = range(self.instructions) if every else apart(self.effects, self.instructions)
         # And in its sleep.
-        self.ends: list[int | None] = [*kept, *([None] if operation.partner else [])]
+        self.ends: list[int | None] = [*self._places(every=every), *([None] if operation.partner else [])]
 
     def __str__(self) -> str:
         return f"{self.operation}, {self.company.value}"
+
+    def _places(self, *, every: bool) -> list[int]:
+        """Return after how many instructions it is inflicted."""
+        return [*range(self.instructions)] if every else apart(self.effects, self.instructions)
 
     def _explain(self) -> Iterator[str]:
         """Have the whole operation done, each part of it, or nothing; what that leads to."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from tests.crash.stepping.operation import Operation, Tally
+from tests.crash.stepping.operation import Company, Operation, Tally
 from underpass import ExistsError, NotFoundError, Queue, Semaphore, Space, TimedOut
 
 NAME = "stepped"
@@ -26,8 +26,8 @@ def new_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="underpass-stepped-", dir=os.environ["UNDERPASS_DIR"] + "/.."))
 
 
-def enter(directory: Path) -> Space:
-    return Space(directory)
+def enter(directory: Path) -> None:
+    Space(directory)
 
 
 def use(directory: Path, _tally: Tally) -> list[str]:
@@ -159,9 +159,28 @@ SPACES: list[Operation[Path]] = [
         books=use,
         close=remove,
     ),
+    Operation(
+        noun="Space",
+        verb="remove",
+        world=entered,
+        prepare=lambda directory: Space(directory).remove,
+        alive={Company.ALONE: "whoever enters meanwhile keeps the directory, and an OSError says so"},
+        again=enter,
+        books=use,
+        close=remove,
+    ),
 ]
 
 OBJECTS: list[Operation[Names]] = [
+    Operation(
+        noun="Space",
+        verb="unlink",
+        world=partial(Names, made=True),
+        prepare=lambda _: partial(Space.default().unlink, NAME),
+        again=unlink_again,
+        books=whole,
+        close=forget,
+    ),
     Operation(
         noun="Semaphore",
         verb="made",

@@ -23,6 +23,7 @@ from tests.crash.stepping import (
     several,
     spaces,
     tasks,
+    threads,
     urgencies,
 )
 from tests.crash.stepping.operation import AnyOperation
@@ -51,4 +52,5 @@ OPERATIONS: list[AnyOperation] = [
     *spaces.OPERATIONS,
     *regions.OPERATIONS,
     *tasks.OPERATIONS,
+    *threads.OPERATIONS,
 ]

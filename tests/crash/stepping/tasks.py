@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from tests.crash.stepping import atomics, barriers, conditions, flags, handovers, leased, semaphores
+from tests.crash.stepping import atomics, barriers, conditions, flags, handovers, leased, mutexes, semaphores
 from tests.crash.stepping.barriers import Meeting
 from tests.crash.stepping.conditions import News
 from tests.crash.stepping.elsewhere import Elsewhere
-from tests.crash.stepping.operation import AnyOperation, Operation
-from underpass import AtomicInt, Event, Notification, Semaphore, WouldBlock
+from tests.crash.stepping.operation import AnyOperation, Company, Operation, nothing
+from underpass import AtomicInt, Event, Mutex, Notification, OwnerDiedError, Semaphore, WouldBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +99,7 @@ def of_barrier(verb: str, prepare: Callable[[Meeting], Callable[[], object]], pa
 MEETINGS: list[Operation[Meeting]] = [
     of_barrier("begun", lambda it: barriers.known(it)._stay().attempt),
     # Alone it comes and waits; with a waiter that has come it is the last.
-    of_barrier("the last", lambda it: barriers.known(it)._stay().attempt, 2),
+    replace(of_barrier("the last", lambda it: barriers.known(it)._stay().attempt, 2), unordered=barriers.MET),
     of_barrier("left", lambda it: arrive(it).leave),
     # Nobody sleeps at a broken one.
     replace(
@@ -159,7 +159,12 @@ ABSENCES: list[Operation[News]] = [
     of_condition("given up", lambda it: absent(it).give_up),
     of_condition("notified", lambda it: notified(it).attempt),
     of_condition("given up when notified", lambda it: notified(it).give_up),
-    of_condition("ended", lambda it: back(it).end),
+    replace(
+        of_condition("ended", lambda it: back(it).end),
+        alive={
+            Company.WAITER: "it comes for the mutex, which the victim has to its end, so it may miss what is notified before"
+        },
+    ),
 ]
 
 
@@ -244,6 +249,78 @@ UNITS: list[AnyOperation] = [
 ]
 
 
+# ── a mutex ──
+
+
+def entered(lock: mutexes.Lock) -> Mutex:
+    """Return it once this process has a life."""
+    assert isinstance(lock, Mutex)
+    Mutex(fairness="arrival").acquire()
+    return lock
+
+
+def in_line(lock: mutexes.Lock, *, recovers: bool) -> Stay[OwnerDiedError | None]:
+    """Return a task's place, to which it has not come."""
+    stay = entered(lock)._stay(recovers=recovers)
+    assert stay is not None
+    return stay
+
+
+def queue_up(lock: mutexes.Lock, *, recovers: bool = False) -> Stay[OwnerDiedError | None]:
+    """Have a task wait for a mutex that another process holds; its place."""
+    stay = in_line(lock, recovers=recovers)
+    with suppress(WouldBlock):
+        stay.attempt()
+    return stay
+
+
+def given_up_to(elsewhere: Elsewhere[mutexes.Lock]) -> Stay[OwnerDiedError | None]:
+    """Have a task wait, and the other process hand it the mutex; its place."""
+    stay = queue_up(elsewhere.it)
+    elsewhere.let_go()
+    return stay
+
+
+def left_to(elsewhere: Elsewhere[mutexes.Lock], *, recovers: bool) -> Stay[OwnerDiedError | None]:
+    """Have a task wait, and the other process die with the mutex; its place."""
+    stay = queue_up(elsewhere.it, recovers=recovers)
+    elsewhere.lose()
+    return stay
+
+
+def of_mutex(
+    verb: str,
+    prepare: Callable[[Elsewhere[mutexes.Lock]], Callable[[], object]],
+    raises: type[Exception] = WouldBlock,
+) -> AnyOperation:
+    line = mutexes.FAIR.refused(f"acquire of a task, {verb}", lambda lock: lock.acquire, raises)
+    return replace(line, prepare=prepare)
+
+
+def left_by_the_dead(
+    verb: str, prepare: Callable[[Elsewhere[mutexes.Lock]], Callable[[], object]], raises: type[Exception] = WouldBlock
+) -> AnyOperation:
+    """What a task does whose mutex the other process left by its death."""
+    return replace(of_mutex(verb, prepare, raises), again=nothing)
+
+
+LOCKS: list[AnyOperation] = [
+    of_mutex("begun", lambda elsewhere: in_line(elsewhere.it, recovers=False).attempt),
+    of_mutex("given up", lambda elsewhere: queue_up(elsewhere.it).give_up),
+    of_mutex("handed it", lambda elsewhere: given_up_to(elsewhere).attempt),
+    of_mutex("given up when handed it", lambda elsewhere: given_up_to(elsewhere).give_up),
+    # Told or not, whoever waits besides is too: nobody sleeps.
+    replace(
+        left_by_the_dead(
+            "told of the dead", lambda elsewhere: left_to(elsewhere, recovers=False).attempt, OwnerDiedError
+        ),
+        wait=None,
+    ),
+    left_by_the_dead("recovering from the dead", lambda elsewhere: left_to(elsewhere, recovers=True).attempt),
+    left_by_the_dead("given up when told of the dead", lambda elsewhere: left_to(elsewhere, recovers=True).give_up),
+]
+
+
 # ── flags ──
 
 
@@ -286,7 +363,13 @@ def of_flags(
 
 def when_given(it: Operation[Notification]) -> Operation[Notification]:
     """The same of a task that was given a flag which is for nobody else: it has to come back."""
-    return replace(it, wait=flags.wait_for_both, due=flags.has_both, again=flags.notify_both)
+    return replace(
+        it,
+        wait=flags.wait_for_both,
+        due=flags.has_both,
+        again=flags.notify_both,
+        unordered="whoever looks for the flag meanwhile may look in vain",
+    )
 
 
 FLAGS: list[Operation[Notification]] = [
@@ -340,4 +423,4 @@ EVENTS: list[Operation[Event]] = [
 ]
 
 
-OPERATIONS: list[AnyOperation] = [*NUMBERS, *MEETINGS, *ABSENCES, *UNITS, *FLAGS, *EVENTS]
+OPERATIONS: list[AnyOperation] = [*NUMBERS, *MEETINGS, *ABSENCES, *UNITS, *LOCKS, *FLAGS, *EVENTS]

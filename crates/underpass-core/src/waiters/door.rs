@@ -53,10 +53,12 @@ impl Waiters {
     /// Has those look again whom nobody else tells: who sleep for the lock or at the door, and who are about to sleep.
     pub fn recall_the_slotless(&self, kernel: &dyn Kernel) {
         self.words.posts.fetch_add(1, AcqRel);
-        self.open_door(kernel);
-        // A sleeper may be there though the bit is not: one that was to be told by another, who died.
-        self.words.lock.word.fetch_and(!SLEEPERS, AcqRel);
-        kernel.wake(&self.words.lock.word, u32::MAX);
+        for word in [&self.words.door, &self.words.lock.word] {
+            // Sleepers may be there though the bit is not: those that were to be told by another, who died.
+            word.fetch_and(!SLEEPERS, AcqRel);
+            // Who looks on is rung by this, too.
+            kernel.wake(word, u32::MAX);
+        }
     }
 
     /// Wakes those who found no slot, and rings for those who look on, if there are any.

@@ -19,6 +19,7 @@ use crate::kernel::{Dies, Running, ThreadKernel, Watched, World, explore, explor
 mod hearing;
 mod since;
 pub mod slots;
+mod takeover;
 
 const NONCE: u64 = 70;
 

@@ -1,14 +1,13 @@
 //! The descriptors of a handle and of its parts, for loops that are somebody else's.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use underpass_core::kernel::Kernel;
 use underpass_core::many::Ready;
 use underpass_core::outlet::Outlet;
-use underpass_core::waiters::Wish;
 use underpass_shm::forks;
 
 use super::{HEARD, Handle, OPEN};
@@ -21,8 +20,16 @@ pub enum Part {
     Whole,
     Room,
     Drained,
-    Flags(Wish),
-    Change(Wish),
+    /// One of any number, as a change from a value is: by its own number, [`Part::one_of_many`]. Its descriptor ends with it.
+    One(u64),
+}
+
+impl Part {
+    /// One that no other is.
+    pub fn one_of_many() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self::One(NEXT.fetch_add(1, Relaxed))
+    }
 }
 
 /// All that were asked for.
@@ -59,6 +66,13 @@ impl Outlets {
         let epoch = forks::epoch();
         let ours: Vec<_> = self.with(|all| all.iter().filter(|one| one.epoch == epoch).cloned().collect());
         ours.iter().try_for_each(|one| one.look(kernel))
+    }
+
+    /// Closes that of a part, if it has one.
+    pub fn end(&self, part: Part) {
+        let place =
+            |all: &mut Vec<Arc<One>>| all.iter().position(|one| one.part == part).map(|index| all.remove(index));
+        drop(self.with(place));
     }
 
     /// Closes them all.
@@ -104,5 +118,12 @@ impl Handle {
         }
         self.check_look(py)?;
         Ok(first.number)
+    }
+
+    /// That part is nobody's any more: its descriptor is closed.
+    pub fn end_part(&self, part: Part) {
+        if !self.is_plain() {
+            self.outlets.end(part);
+        }
     }
 }

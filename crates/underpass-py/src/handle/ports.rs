@@ -135,17 +135,17 @@ impl Handle {
         }
     }
 
-    /// Removes a port's name, unless somebody else has taken it over, and its socket.
+    /// Removes a port's name, unless somebody else has taken it over, and its socket. A signal does not end it: its handler runs
+    /// when that is done.
     pub fn remove_port(&self) {
         if let Some(lab) = &self.lab {
             lab.unlink_if(&self.file, |header| header.nonce == self.header.nonce);
         }
         let Some(home) = self.home.as_ref().map(|linux| linux.space()) else { return };
-        // Who takes the name over does so under the same lock. If the space is gone, so is the name.
-        let _ = home.exclusively(|| match home.map(&self.file) {
-            Ok((_, header)) if header.nonce == self.header.nonce => home.unlink(&self.file),
-            _ => Ok(()),
-        });
+        // Who takes the name over does so under the same lock. If it has been, or the space is gone, so is the name.
+        // Without the interpreter: whoever frees another may have been stopped in the middle.
+        let unlink = || home.unlink_own(&self.file, self.header.nonce);
+        while Python::attach(|py| py.detach(unlink)).is_err_and(|error| error.is_interruption()) {}
         let _ = home.unlink(&space::socket_name(&self.header));
     }
 

@@ -19,7 +19,7 @@ use underpass_shm::operation::Operation;
 use underpass_shm::poller::Polled;
 use underpass_shm::{clock, forks};
 
-use super::{NAMED, Party};
+use super::{NAMED, Party, waitable};
 use crate::error::{Context, from_shm, plain, raise};
 use crate::event_loop;
 use crate::kernel_lab;
@@ -27,9 +27,11 @@ use crate::section;
 use crate::timeout::Timeout;
 use crate::waits;
 
+mod identity;
 mod members;
 
-use members::{Found, Identity, Refused, State};
+use identity::Identity;
+use members::{Found, Refused, State};
 
 /// Many things that are waited for again and again: objects, and whatever has a descriptor.
 ///
@@ -112,12 +114,8 @@ impl WaitSet {
     /// Raises:
     ///     KeyError: It is none.
     fn remove(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<()> {
-        let identity = Identity::if_any(py, what)?;
-        let removed = {
-            let mut state = self.lock(py)?;
-            let key = state.key_of(what, identity);
-            key.and_then(|key| state.remove(key))
-        };
+        let key = self.key_of(py, what)?;
+        let removed = key.map(|key| self.lock(py).map(|mut state| state.remove(key))).transpose()?.flatten();
         removed.map(drop).ok_or_else(|| PyKeyError::new_err(format!("{what} is not in the set")))
     }
 
@@ -231,8 +229,11 @@ impl WaitSet {
 
     /// End it: its members go on without it. Whoever waits in it is told.
     fn close(&self, py: Python<'_>) {
+        if self.is_inherited() {
+            return;
+        }
         let mut state = self.whatever_state(py);
-        if state.is_closed() || self.epoch != forks::epoch() {
+        if state.is_closed() {
             return;
         }
         let members = state.close();
@@ -264,12 +265,13 @@ impl WaitSet {
     }
 
     fn __contains__(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let identity = Identity::if_any(py, what)?;
-        let state = self.lock(py)?;
-        Ok(state.key_of(what, identity).is_some())
+        Ok(self.key_of(py, what)?.is_some())
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
+        if self.is_inherited() {
+            return "<WaitSet, of another process>".into();
+        }
         let state = self.whatever_state(py);
         match (state.is_closed(), state.len()) {
             (true, _) => "<WaitSet, closed>".into(),
@@ -312,6 +314,10 @@ impl WaitSet {
             }
             self.check_nesting(what)?;
         }
+        if let (Identity::Object(_), false) = (identity, self.in_lab) {
+            // Its other descriptors are looked after, which may run the program's code, a port's admission: not under the lock.
+            waitable(what)?.0.check_look(py)?;
+        }
         let mut state = self.lock(py)?;
         let evicted = state.evict(what, identity);
         let added = state.add(py, what, identity, handler, self.in_lab);
@@ -328,21 +334,37 @@ impl WaitSet {
         })
     }
 
+    /// The key of a member: what was added, or what has its descriptor; none of what is none. What is no member itself may be asked for
+    /// its descriptor, which is anybody's code, and runs without the lock.
+    fn key_of(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+        let itself = self.lock(py)?.key_of_itself(what);
+        if itself.is_some() {
+            return Ok(itself);
+        }
+        let identity = Identity::if_any(py, what)?;
+        Ok(self.lock(py)?.key_of(what, identity))
+    }
+
+    /// Another process made it, of which this one is a forked child: a thread of that one may have had the lock.
+    fn is_inherited(&self) -> bool {
+        self.epoch != forks::epoch()
+    }
+
     /// The state, of one that is open and this process's.
     fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, State>> {
-        let state = self.whatever_state(py);
-        if state.is_closed() {
-            return Err(closed(py));
-        }
-        if self.epoch != forks::epoch() {
+        if self.is_inherited() {
             let text =
                 "a wait set belongs to the process that made it: make one here, and add what this process waits for";
             return Err(plain(py, "MisuseError", text));
         }
+        let state = self.whatever_state(py);
+        if state.is_closed() {
+            return Err(closed(py));
+        }
         Ok(state)
     }
 
-    /// The state, also of one that is closed.
+    /// The state, also of one that is closed. It is this process's.
     fn whatever_state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
         self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
@@ -401,7 +423,7 @@ impl WaitSet {
             let candidates = if glances { state.glance(py)? } else { state.hear_now(py, everything)? };
             drop(state);
             let looked = candidates.look(py);
-            let found = self.whatever_state(py).learn(py, Verb::Wait, candidates, looked)?;
+            let found = self.whatever_state(py).learn(py, Verb::Wait, &candidates, looked)?;
             if !glances || !found.is_empty() {
                 return Ok(found);
             }
@@ -445,7 +467,7 @@ impl WaitSet {
             news = state.news(verb);
             drop(state);
             let looked = candidates.look(py);
-            let found = self.whatever_state(py).learn(py, verb, candidates, looked)?;
+            let found = self.whatever_state(py).learn(py, verb, &candidates, looked)?;
             if !found.is_empty() {
                 return Ok(Ok(found));
             }
@@ -541,7 +563,7 @@ fn no_descriptors(py: Python<'_>) -> PyErr {
 
 impl Drop for WaitSet {
     fn drop(&mut self) {
-        if self.epoch == forks::epoch() {
+        if !self.is_inherited() {
             let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
             drop(state.clear());
         }

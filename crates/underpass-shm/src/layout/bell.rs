@@ -1,5 +1,6 @@
 //! The words of those who wait for many objects at once: a bell each, and in each object who is to be rung.
 
+use crate::life::Life;
 use crate::place::Shared;
 use crate::sync::Ordering::{AcqRel, Acquire};
 use crate::sync::{AtomicU32, AtomicU64};
@@ -78,11 +79,14 @@ impl BellWords {
 }
 
 impl BellWords {
-    /// Leaves word, as [`RUNG`] or [`RUNG_HERE`], that it was rung, after the marks; true if the owner has to be told: nobody
-    /// else was first since it looked. One without a socket stays so: a thread may have made it its own meanwhile.
-    pub fn strike(&self, word: u32) -> bool {
+    /// Leaves word, as [`RUNG`] or [`RUNG_HERE`], that it was rung, after the marks; the owner that has to be told, if nobody
+    /// else was first since it looked: whoever armed it, or has taken it over since. One without a socket stays so: a thread may
+    /// have made it its own meanwhile.
+    pub fn strike(&self, word: u32) -> Option<Life> {
         // SYNC(bell-1): pairs with `arm`: it is told, or its owner takes the mark that was left before.
-        self.socket.fetch_update(AcqRel, Acquire, |before| (before != 0).then_some(word)) == Ok(ARMED)
+        let before = self.socket.fetch_update(AcqRel, Acquire, |before| (before != 0).then_some(word));
+        // Not before: who has taken it over and armed it since would be deaf, and the dead be told.
+        (before == Ok(ARMED)).then(|| Life(self.owner.load(Acquire)))
     }
 
     /// Has whoever rings from now on tell: before its owner takes the marks.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::fence;
 use std::sync::{Arc, PoisonError};
 
 use super::claim::pid_namespace;
@@ -50,7 +51,8 @@ impl Lives {
                     && bell.owner.compare_exchange(owner, me.0, AcqRel, Relaxed).is_ok()
             });
             if let Some(index) = claimed {
-                bells[index].socket.store(0, Release);
+                // SYNC(bell-1): what was left for the dead, and told to nobody, is seen by the new owner.
+                bells[index].socket.swap(0, AcqRel);
                 return Ok(index);
             }
             if known == BELLS {
@@ -83,17 +85,19 @@ impl Lives {
     /// Tells the owner of a bell with a socket that it was rung, unless somebody has since it looked; false if it is dead.
     #[cold]
     pub fn knock(&self, number: usize, bell: &BellWords) -> bool {
-        let owner = Life(bell.owner.load(Relaxed));
+        let known = Life(bell.owner.load(Relaxed));
         // Not by `me()`: a newcomer knocks while it claims its own life, and would claim a second one.
-        if self.claimed() == Some(owner) && self.knock_here(number, owner, bell) {
-            return true;
-        }
-        if !bell.strike(RUNG) {
+        let pollers = if self.claimed() == Some(known) { self.heard_here(number, known) } else { Vec::new() };
+        let Some(owner) = bell.strike(if pollers.is_empty() { RUNG } else { RUNG_HERE }) else {
             if bell.socket.load(Acquire) == 0 {
                 // A thread's by now, which sleeps on the word.
                 futex::wake(&bell.rings, 1);
             }
-            return self.alive(owner);
+            return self.alive(known);
+        };
+        if owner == known && !pollers.is_empty() {
+            pollers.iter().for_each(|poller| poller.remind());
+            return true;
         }
         let directory = Path::new(&self.what).parent().unwrap_or(Path::new("/"));
         knock::knock(directory, &socket_name(owner, number)) || self.alive(owner)
@@ -107,23 +111,19 @@ impl Lives {
         heard.push((number, owner, Arc::downgrade(poller)));
     }
 
-    /// Tells the pollers of a bell that this process hears itself; false if there are none. A fork's copy is not the owner's.
-    fn knock_here(&self, number: usize, owner: Life, bell: &BellWords) -> bool {
+    /// The pollers of a bell that this process hears itself. A fork's copy is not the owner's.
+    fn heard_here(&self, number: usize, owner: Life) -> Vec<Arc<Poller>> {
         let _unforked = forks::unforked();
         let heard = self.heard_here.lock().unwrap_or_else(PoisonError::into_inner);
         let those = heard.iter().filter(|(other, life, _)| (*other, *life) == (number, owner));
-        let mut pollers = those.filter_map(|(_, _, poller)| poller.upgrade());
-        let Some(first) = pollers.next() else { return false };
-        if bell.strike(RUNG_HERE) {
-            first.remind();
-            pollers.for_each(|poller| poller.remind());
-        }
-        true
+        those.filter_map(|(_, _, poller)| poller.upgrade()).collect()
     }
 
     /// Tells all who hear their bells at sockets that a process is new here: they watch the ends of all. The bells of the dead
     /// are nobody's from here on.
     pub(super) fn announce_newcomer(&self) {
+        // SYNC(bell-2): pairs with `Bell::claim`: its owner is told, or finds the newcomer among those who live.
+        fence(SeqCst);
         for (number, bell) in self.known_bells().iter().enumerate() {
             let owner = bell.owner.load(Relaxed);
             if owner != 0 && bell.socket.load(Acquire) != 0 {

@@ -21,8 +21,8 @@ impl Space {
     ///
     /// Looks and removes in one turn, and all who free a name take turns, so it cannot become another's in between.
     pub fn unlink_own(&self, file: &str, nonce: u64) -> Result<()> {
-        self.exclusively(|| match self.map(file) {
-            Ok((_, header)) if header.nonce == nonce => self.unlink(file),
+        self.exclusively(|| match self.header_of(file) {
+            Ok(header) if header.nonce == nonce => self.unlink(file),
             Ok(_) => {
                 let named = self.describe(&object_name(file));
                 let what = format!("{named} is another object's name by now: the one of this handle");

@@ -23,7 +23,7 @@ _LIVELOCK_ROWS, _LIVELOCK_FIRST, _LIVELOCK_LAST = 60, 20, 36
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What is shown in one piece: a moment, a call and what it returned at once, or steps of one line that change nothing but at the last."""
+    """What is shown in one piece: a moment, a call and its outcome, or steps of one line of which only the last changes anything."""
 
     first: int
     last: int

@@ -137,7 +137,7 @@ impl Set {
 
     /// `Lives::knock`.
     fn knock(&self, kernel: &dyn Kernel, word: u32) {
-        if !self.bell.strike(word) {
+        if self.bell.strike(word).is_none() {
             return;
         }
         if word == RUNG {

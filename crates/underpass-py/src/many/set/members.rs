@@ -7,10 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyType};
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::types::PyInt;
+use pyo3::{PyTraverseError, PyVisit};
 use underpass_core::Error;
 use underpass_core::hearing::{Heard, Hearing, Verb};
 use underpass_core::kernel::Watch;
@@ -21,10 +20,8 @@ use underpass_shm::place::Placed;
 use underpass_shm::poller::{OWN, Polled, Poller};
 
 use super::super::{waitable, watchers};
-use super::WaitSet;
+use super::identity::Identity;
 use crate::error::{Context, from_shm, raise};
-use crate::news::News;
-use crate::object::SharedObject;
 
 /// The members, and who sleeps for them.
 #[derive(Debug, Default)]
@@ -42,6 +39,8 @@ pub struct State {
     descriptors: usize,
     /// Objects that may be ready.
     candidates: BTreeSet<u64>,
+    /// Descriptors that were told of, by verb, while their numbers stood for other files: closed, or for a moment only.
+    strayed: [BTreeSet<u64>; 2],
     /// Threads that sleep here to wait.
     waiting: usize,
     /// Threads that sleep here to dispatch.
@@ -62,13 +61,6 @@ enum Listener {
     OfOne,
     /// Somebody has both, and looks by itself when something was added.
     OfTwo,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Identity {
-    /// By the address of what was given.
-    Object(usize),
-    Descriptor(RawFd),
 }
 
 #[derive(Debug)]
@@ -112,53 +104,6 @@ impl From<PyErr> for Refused {
 /// Members that are ready: the key, what it is, its handler.
 pub type Found = Vec<(u64, Py<PyAny>, Option<Py<PyAny>>)>;
 
-impl Identity {
-    /// Of something that can be waited for.
-    pub fn of(py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let refused = match waitable(what) {
-            Ok(_) => return Ok(Self::itself(what)),
-            Err(error) if what.is_instance_of::<SharedObject>() => return Err(error),
-            Err(error) => error,
-        };
-        if WaitSet::is_simulated(what) || News::in_lab(what).is_some() {
-            return Ok(Self::itself(what));
-        }
-        if let Ok(number) = what.extract::<i64>() {
-            return Self::numbered(what, number);
-        }
-        // A class has the method, and no descriptor.
-        if what.is_instance_of::<PyType>() {
-            return Err(refused);
-        }
-        let fileno = what.getattr_opt(intern!(py, "fileno"))?.ok_or(refused)?;
-        Self::numbered(what, fileno.call0()?.extract()?)
-    }
-
-    /// The same; none of what cannot be waited for, or not any more.
-    pub fn if_any(py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
-        match Self::of(py, what) {
-            Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
-            identity => Ok(identity.ok()),
-        }
-    }
-
-    /// What has the descriptor of that number; -1 is how a closed one tells.
-    fn numbered(what: &Bound<'_, PyAny>, number: i64) -> PyResult<Self> {
-        let known = RawFd::try_from(number).ok().filter(|number| *number >= 0);
-        let refused = || {
-            PyValueError::new_err(format!(
-                "{what} has no descriptor that could be waited for, its number is {number}: it was closed; open it anew"
-            ))
-        };
-        known.map(Self::Descriptor).ok_or_else(refused)
-    }
-
-    /// What was given, whatever it is.
-    fn itself(what: &Bound<'_, PyAny>) -> Self {
-        Self::Object(what.as_ptr().addr())
-    }
-}
-
 impl Member {
     fn found(&self, py: Python<'_>, key: u64) -> (u64, Py<PyAny>, Option<Py<PyAny>>) {
         (key, self.what.clone_ref(py), self.handler.as_ref().map(|handler| handler.clone_ref(py)))
@@ -179,12 +124,15 @@ impl State {
         self.members.len()
     }
 
-    /// The key of a member: of what was given itself, also when its descriptor was closed since, or of who has its descriptor. A number
-    /// stands for whoever was added with it.
+    /// The key of a member that was given itself, also when its descriptor was closed since.
+    pub fn key_of_itself(&self, what: &Bound<'_, PyAny>) -> Option<u64> {
+        self.known.get(&Identity::itself(what)).copied()
+    }
+
+    /// The same, or that of who has its descriptor. A number stands for whoever was added with it.
     pub fn key_of(&self, what: &Bound<'_, PyAny>, identity: Option<Identity>) -> Option<u64> {
-        let known = |identity| self.known.get(&identity).copied();
         let same = |key: &u64| what.is_instance_of::<PyInt>() || self.is_open(*key);
-        known(Identity::itself(what)).or_else(|| known(identity?).filter(same))
+        self.key_of_itself(what).or_else(|| self.known.get(&identity?).copied().filter(same))
     }
 
     /// Takes out who was closed without being removed, and whose number, or whose place, something has by now that is to be added.
@@ -204,13 +152,29 @@ impl State {
     }
 
     /// Which of those that the poller told are the program's, and open still: it tells of these again.
-    fn renew(&self, verb: Verb, told: &[u64]) -> Vec<u64> {
+    fn renew(&mut self, verb: Verb, told: &[u64]) -> Vec<u64> {
         let Some(hearing) = &self.hearing else { return Vec::new() };
-        let is_open = |key: &u64| match self.members.get(key).map(|member| &member.source) {
-            Some(Source::Descriptor(number)) => hearing.renew(verb, borrow(*number), *key),
+        let (mut open, strayed) = (Vec::new(), &mut self.strayed[verb as usize]);
+        for key in told {
+            match self.members.get(key).map(|member| &member.source) {
+                Some(Source::Descriptor(number)) if hearing.renew(verb, borrow(*number), *key) => open.push(*key),
+                Some(Source::Descriptor(_)) => {
+                    strayed.insert(*key);
+                }
+                _ => {}
+            }
+        }
+        open
+    }
+
+    /// Has the poller tell again of those whose numbers have come back, before it is asked.
+    fn recall(&mut self, verb: Verb) {
+        let Some(hearing) = &self.hearing else { return };
+        let members = &self.members;
+        self.strayed[verb as usize].retain(|key| match members.get(key).map(|member| &member.source) {
+            Some(Source::Descriptor(number)) => !hearing.renew(verb, borrow(*number), *key),
             _ => false,
-        };
-        told.iter().copied().filter(is_open).collect()
+        });
     }
 
     /// The first members, for errors.
@@ -280,6 +244,9 @@ impl State {
             }
             Source::Descriptor(descriptor) => {
                 self.descriptors -= 1;
+                for strayed in &mut self.strayed {
+                    strayed.remove(&key);
+                }
                 if let Some(hearing) = &self.hearing {
                     hearing.remove(borrow(*descriptor));
                 }
@@ -334,11 +301,12 @@ impl State {
         Ok(both)
     }
 
-    /// Has those who poll look at all from time to time, while there is a member: what a wait does that hears nothing for long.
+    /// Has those who poll look at all from time to time, while there is a member that may be silent: what a wait does that hears nothing
+    /// for long.
     fn keep_time(&mut self, py: Python<'_>) -> PyResult<()> {
         let recheck = linux::recheck();
-        let has_objects = self.members.len() > self.descriptors;
-        if let (true, Some(hearing)) = (has_objects && recheck != u64::MAX, &mut self.hearing) {
+        let may_be_silent = self.members.len() > self.descriptors || !self.strayed[Verb::Wait as usize].is_empty();
+        if let (true, Some(hearing)) = (may_be_silent && recheck != u64::MAX, &mut self.hearing) {
             hearing.set_alarm(recheck).map_err(|error| unmade(py, error))?;
         }
         Ok(())
@@ -362,7 +330,12 @@ impl State {
             _ => None,
         });
         let hearing = self.hearing.as_mut().expect("it was made above");
+        if verb == Verb::Dispatch && !hearing.is_dispatched() {
+            // All that are to be heard there, and those whose numbers are another's now once they are back.
+            self.strayed[verb as usize] = handled.clone().map(|(key, _)| key).collect();
+        }
         let poller = hearing.poller(verb, handled).map_err(|error| unmade(py, error))?;
+        self.recall(verb);
         *self.sleepers(verb) += 1;
         Ok(poller)
     }
@@ -404,6 +377,7 @@ impl State {
 
     /// Takes those who may be ready, by what is told now; what told of it is forgotten.
     pub fn hear_now(&mut self, py: Python<'_>, everything: bool) -> PyResult<Candidates> {
+        self.recall(Verb::Wait);
         let polled = self.hearing(py)?.waiting().wait(0).map_err(|error| from_shm(py, error))?;
         let mut told = match polled {
             Polled::Keys(keys) => keys,
@@ -420,8 +394,14 @@ impl State {
         let failed = |error| raise(py, &Context::of("a wait set", "not heard"), error);
         // First: what was told is told again, whatever fails.
         let readable = self.renew(verb, told);
-        self.hearing(py)?.hear(verb, told, heard).map_err(failed)?;
         self.glanced = false;
+        if let Err(error) = self.hearing(py)?.hear(verb, told, heard) {
+            // What it has heard until then is nobody else's to hear.
+            let objects = self.members.iter().filter(|(_, member)| matches!(member.source, Source::Object { .. }));
+            self.candidates.extend(objects.map(|(key, _)| *key));
+            self.call([true; 2], self.listener != Listener::Nobody);
+            return Err(failed(error));
+        }
         if std::mem::take(&mut heard.all) {
             for (key, member) in &self.members {
                 if let Source::Object { watchers, bell, .. } = &member.source {
@@ -451,7 +431,7 @@ impl State {
         &mut self,
         py: Python<'_>,
         verb: Verb,
-        candidates: Candidates,
+        candidates: &Candidates,
         looked: PyResult<Vec<u64>>,
     ) -> PyResult<Found> {
         let mut ready = match looked {
@@ -465,7 +445,7 @@ impl State {
         };
         // It stays so until somebody has taken it.
         self.candidates.extend(ready.iter().filter(|key| self.members.contains_key(key)));
-        ready.extend(candidates.readable);
+        ready.extend(&candidates.readable);
         ready.sort_unstable();
         ready.dedup();
         // Who looked may have heard in another's place.
@@ -544,7 +524,7 @@ impl State {
     /// Makes a new object known to those who ring for it.
     fn take_in(&mut self, py: Python<'_>, what: &Bound<'_, PyAny>, key: u64) -> PyResult<Source> {
         let (handle, _) = waitable(what)?;
-        handle.check_look(py)?;
+        handle.refuse_closed(py)?;
         let watchers = watchers(py, handle)?;
         let space = handle.home(py)?.space().clone();
         let placed = self.hearing(py)?.place(&space);
