@@ -198,6 +198,7 @@ impl Queue {
     /// Make a named queue. Raises ExistsError if the name is taken.
     #[staticmethod]
     #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", max_deliveries=None, space=None, mode=None))]
+    #[expect(clippy::too_many_arguments, reason = "the constructor's, with a name and a place")]
     fn create(
         py: Python<'_>,
         name: &str,
@@ -230,6 +231,7 @@ impl Queue {
     /// Open the queue of that name, or make it. Raises MismatchError if it exists with other parameters.
     #[staticmethod]
     #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", max_deliveries=None, space=None, mode=None))]
+    #[expect(clippy::too_many_arguments, reason = "the constructor's, with a name and a place")]
     fn open_or_create(
         py: Python<'_>,
         name: &str,

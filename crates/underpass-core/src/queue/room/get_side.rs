@@ -16,8 +16,8 @@ impl Room {
     /// The slot of the message at `index` from the front, if there is one.
     #[inline]
     pub fn front(&self, index: u32) -> Result<Option<usize>> {
-        if let Some(shelf) = &self.shelf {
-            return self.front_of(shelf, index);
+        if let Some(ordered) = &self.shelf {
+            return self.front_of(ordered, index);
         }
         let get = &self.words.get;
         let head = get.head.load(Relaxed);
@@ -38,28 +38,28 @@ impl Room {
     pub fn queued(&self) -> Result<u32> {
         match &self.shelf {
             None => Ok(self.depth()),
-            Some(shelf) => {
-                self.sort_in(shelf)?;
-                self.shelved(shelf).map(|count| count as u32)
+            Some(ordered) => {
+                self.sort_in(ordered)?;
+                self.shelved(ordered).map(|count| count as u32)
             }
         }
     }
 
-    fn front_of(&self, shelf: &Shelf, index: u32) -> Result<Option<usize>> {
-        self.sort_in(shelf)?;
-        let count = self.shelved(shelf)?;
+    fn front_of(&self, ordered: &Shelf, index: u32) -> Result<Option<usize>> {
+        self.sort_in(ordered)?;
+        let count = self.shelved(ordered)?;
         if index as usize >= count {
             return Ok(None);
         }
-        let slot = shelf.nth(index as usize, count);
+        let slot = ordered.nth(index as usize, count);
         if slot < self.slots.len() { Ok(Some(slot)) } else { Err(self.no_slot(slot)) }
     }
 
     /// Puts all that has arrived on the shelf.
-    fn sort_in(&self, shelf: &Shelf) -> Result<()> {
+    fn sort_in(&self, ordered: &Shelf) -> Result<()> {
         // SYNC(queue-2): pairs with `arrive`.
         let tail = self.words.tail.word.load(Acquire) & COUNT;
-        let mut sorted = shelf.words.sorted.load(Relaxed);
+        let mut sorted = ordered.words.sorted.load(Relaxed);
         if sorted == tail {
             return Ok(());
         }
@@ -69,17 +69,17 @@ impl Room {
             if count >= self.capacity() {
                 return Err(Error::Corrupted(format!("{count} of {} messages are on the shelf", self.capacity())));
             }
-            shelf.add(slot, End::Arriving, count as usize);
+            ordered.add(slot, End::Arriving, count as usize);
             sorted = plus(sorted, 1);
-            shelf.words.sorted.store(sorted, Release);
+            ordered.words.sorted.store(sorted, Release);
         }
         self.words.get.intent.step.store(0, Release);
         Ok(())
     }
 
     /// Messages on the shelf.
-    pub(super) fn shelved(&self, shelf: &Shelf) -> Result<usize> {
-        let count = minus(shelf.words.sorted.load(Relaxed), self.words.get.head.load(Relaxed));
+    pub(super) fn shelved(&self, ordered: &Shelf) -> Result<usize> {
+        let count = minus(ordered.words.sorted.load(Relaxed), self.words.get.head.load(Relaxed));
         if count <= self.capacity() {
             return Ok(count as usize);
         }
@@ -93,32 +93,32 @@ impl Room {
         let asleep = self.words.freed.word.load(Relaxed) & !COUNT != 0;
         let _owed = asleep.then(|| Owed::name(kernel, &self.words.baton));
         let head = self.announce(GETTING, count);
-        if let Some(shelf) = &self.shelf {
-            return self.drop_first(kernel, shelf, head, count);
+        if let Some(ordered) = &self.shelf {
+            return self.drop_first(kernel, ordered, head, count);
         }
         self.words.get.head.store(plus(head, count), Release);
         self.free_dropped(kernel, head, count);
     }
 
     /// The same from a shelf: what leaves it is written into the ring, and ends as there.
-    fn drop_first(&self, kernel: &dyn Kernel, shelf: &Shelf, head: u32, count: u32) {
-        let there = minus(shelf.words.sorted.load(Relaxed), head);
+    fn drop_first(&self, kernel: &dyn Kernel, ordered: &Shelf, head: u32, count: u32) {
+        let there = minus(ordered.words.sorted.load(Relaxed), head);
         for index in 0..count {
-            let slot = shelf.at(index as usize);
+            let slot = ordered.at(index as usize);
             self.ring[self.position(plus(head, index))].store(slot as u32, Relaxed);
         }
         if count < there {
-            shelf.remove_first(there as usize);
+            ordered.remove_first(there as usize);
         }
         self.words.get.head.store(plus(head, count), Release);
-        self.forget_dropped(shelf, head, count);
+        self.forget_dropped(ordered, head, count);
         self.free_dropped(kernel, head, count);
     }
 
     /// The messages that left the front are not on the shelf any more.
-    pub(super) fn forget_dropped(&self, shelf: &Shelf, head: u32, count: u32) {
+    pub(super) fn forget_dropped(&self, ordered: &Shelf, head: u32, count: u32) {
         for index in 0..count {
-            shelf.forget(self.ring[self.position(plus(head, index))].load(Relaxed) as usize);
+            ordered.forget(self.ring[self.position(plus(head, index))].load(Relaxed) as usize);
         }
     }
 
@@ -127,16 +127,16 @@ impl Room {
         let words = &self.slots[slot];
         let lease = self.number();
         let head = self.announce(TAKING, slot as u32);
-        if let Some(shelf) = &self.shelf {
-            shelf.remove_first(minus(shelf.words.sorted.load(Relaxed), head) as usize);
+        if let Some(ordered) = &self.shelf {
+            ordered.remove_first(minus(ordered.words.sorted.load(Relaxed), head) as usize);
         }
         words.delivery.store(delivery, Relaxed);
         words.lease.store(lease, Relaxed);
         words.since.store(kernel.now(), Relaxed);
         words.owner.store(owner.0, Release);
         self.words.get.head.store(plus(head, 1), Release);
-        if let Some(shelf) = &self.shelf {
-            shelf.forget(slot);
+        if let Some(ordered) = &self.shelf {
+            ordered.forget(slot);
         }
         self.words.get.intent.step.store(0, Release);
         lease
@@ -152,9 +152,9 @@ impl Room {
     /// Makes an owned slot a message again, or for the first time: in front, or on the shelf at that end of its equals. The caller
     /// tells the getters with [`Self::tell_getters`].
     pub fn return_owned(&self, slot: usize, end: End) -> Result<()> {
-        if let Some(shelf) = &self.shelf {
+        if let Some(ordered) = &self.shelf {
             // What arrived before it takes its place before it.
-            self.sort_in(shelf)?;
+            self.sort_in(ordered)?;
         }
         let words = &self.slots[slot];
         words.returns.store(words.delivery.load(Relaxed), Relaxed);
@@ -162,7 +162,7 @@ impl Room {
         let front = minus(head, 1);
         match &self.shelf {
             None => self.ring[self.position(front)].store(slot as u32, Relaxed),
-            Some(shelf) => shelf.add(slot, end, minus(shelf.words.sorted.load(Relaxed), head) as usize),
+            Some(ordered) => ordered.add(slot, end, minus(ordered.words.sorted.load(Relaxed), head) as usize),
         }
         self.words.get.head.store(front, Release);
         words.owner.store(0, Release);

@@ -51,8 +51,8 @@ impl Room {
         let words = &self.slots[slot];
         words.length.store(length as u32, Relaxed);
         words.returns.store(0, Relaxed);
-        if let Some(shelf) = &self.shelf {
-            shelf.rank(slot, priority);
+        if let Some(ordered) = &self.shelf {
+            ordered.rank(slot, priority);
         }
     }
 

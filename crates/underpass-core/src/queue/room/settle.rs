@@ -39,8 +39,8 @@ impl Room {
             return Err(Error::Corrupted(format!("{operand} of {} slots are under way", self.capacity())));
         }
         let left = Left { step, operand, head, moved, freed };
-        if let Some(shelf) = &self.shelf {
-            self.settle_shelf(shelf, left)?;
+        if let Some(ordered) = &self.shelf {
+            self.settle_shelf(ordered, left)?;
         }
         let words = &self.slots[operand as usize % self.slots.len()];
         match step {
@@ -60,16 +60,17 @@ impl Room {
     }
 
     /// The keys agree with `head` again, and the heap with the keys. Before anything that says that the step is over.
-    fn settle_shelf(&self, shelf: &Shelf, left: Left) -> Result<()> {
+    fn settle_shelf(&self, ordered: &Shelf, left: Left) -> Result<()> {
         match left.step {
-            GETTING if left.moved && !left.freed => self.forget_dropped(shelf, left.head, left.operand),
-            TAKING if left.moved => shelf.forget(left.operand as usize),
-            RETURNING if !left.moved => shelf.forget(left.operand as usize),
+            GETTING if left.moved && !left.freed => self.forget_dropped(ordered, left.head, left.operand),
+            TAKING if left.moved => ordered.forget(left.operand as usize),
+            RETURNING if !left.moved => ordered.forget(left.operand as usize),
             SORTING => {
-                let sorted = shelf.words.sorted.load(Relaxed);
-                if sorted != self.words.tail.word.load(Acquire) & COUNT && shelf.has(self.slot_in(&self.ring, sorted)?)
+                let sorted = ordered.words.sorted.load(Relaxed);
+                if sorted != self.words.tail.word.load(Acquire) & COUNT
+                    && ordered.has(self.slot_in(&self.ring, sorted)?)
                 {
-                    shelf.words.sorted.store(plus(sorted, 1), Release);
+                    ordered.words.sorted.store(plus(sorted, 1), Release);
                 }
             }
             _ => {}
@@ -77,7 +78,7 @@ impl Room {
         if planted(Fault::StaleShelf) {
             return Ok(());
         }
-        let (kept, count) = (shelf.rebuild(), self.shelved(shelf)?);
+        let (kept, count) = (ordered.rebuild(), self.shelved(ordered)?);
         if kept == count {
             return Ok(());
         }

@@ -97,6 +97,7 @@ impl Shelf {
     }
 
     /// Builds the heap from the keys; how many there are.
+    #[must_use]
     pub fn rebuild(&self) -> usize {
         let keys = self.entries.iter().enumerate().map(|(slot, entry)| (entry.key.load(Relaxed), slot));
         let mut kept: Vec<_> = keys.filter(|(key, _)| *key != 0).collect();
