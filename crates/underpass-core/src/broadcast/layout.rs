@@ -55,7 +55,7 @@ impl Shape {
         Ok(Broadcast::new(words, ring))
     }
 
-    fn ring(&self) -> usize {
+    fn ring(self) -> usize {
         self.capacity.next_multiple_of(LINE) as usize
     }
 }
