@@ -1,6 +1,6 @@
 """IPC between the processes of one machine, at the speed of shared memory: it enters the kernel only when somebody sleeps."""
 
-from underpass.data import Lease, Loan, Queue
+from underpass.data import Lease, Loan, Pipe, Queue
 from underpass.errors import (
     AccessDeniedError,
     BrokenBarrierError,
@@ -63,6 +63,7 @@ __all__ = [
     "OwnerDiedError",
     "Peer",
     "PeerDiedError",
+    "Pipe",
     "Port",
     "Queue",
     "RWLock",

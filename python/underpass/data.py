@@ -1,5 +1,5 @@
 """Data between processes."""
 
-from underpass._core import Holding, Lease, Loan, Queue, QueueStatistics
+from underpass._core import Holding, Lease, Loan, Pipe, PipeStatistics, Queue, QueueStatistics
 
-__all__ = ["Holding", "Lease", "Loan", "Queue", "QueueStatistics"]
+__all__ = ["Holding", "Lease", "Loan", "Pipe", "PipeStatistics", "Queue", "QueueStatistics"]

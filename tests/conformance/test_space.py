@@ -313,7 +313,9 @@ def freed_by_another(private_space: Path) -> Iterator[int]:
     os.close(directory)
 
 
-@pytest.mark.parametrize("free", [lambda it: it.unlink(), lambda _: Space.default().unlink("later")], ids=["own", "any"])
+@pytest.mark.parametrize(
+    "free", [lambda it: it.unlink(), lambda _: Space.default().unlink("later")], ids=["own", "any"]
+)
 def test_who_waits_to_free_a_name_keeps_nobody(
     threads: Threads, freed_by_another: int, free: Callable[[Semaphore], None]
 ) -> None:

@@ -9,6 +9,8 @@ use underpass_shm::place::Blocks;
 
 /// For whoever passes an object to a queue.
 pub const QUEUE: &str = "Queue carries bytes: encode text, and pack or pickle objects: ";
+/// For whoever passes an object to a pipe.
+pub const PIPE: &str = "Pipe carries bytes: encode text, and pack or pickle objects: ";
 /// For whoever passes an object to a gate or a port.
 pub const CALL: &str = "Gate and Port carry bytes; an Interface carries objects: ";
 

@@ -58,9 +58,11 @@ pub enum Kind {
     Latch = 14,
     /// A lock to spin for.
     SpinLock = 15,
+    /// A stream of bytes.
+    Pipe = 16,
 }
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 16] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -76,6 +78,7 @@ const KINDS: [Kind; 15] = [
     Kind::RWLock,
     Kind::Latch,
     Kind::SpinLock,
+    Kind::Pipe,
 ];
 
 impl Kind {
@@ -104,6 +107,7 @@ impl Kind {
             Self::RWLock => "RWLock",
             Self::Latch => "Latch",
             Self::SpinLock => "SpinLock",
+            Self::Pipe => "Pipe",
         }
     }
 
