@@ -19,6 +19,9 @@ export PYO3_PYTHON := $(abspath $(BIN)/python)
 CARGO_TEST := cargo test --quiet --no-fail-fast --workspace --exclude underpass-py
 LOOM       := RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --quiet --release -p underpass-core --test loom
 
+# Tests run side by side, a file in one process: as many as there are processors, but no more than four, since most tests start processes of their own.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 # Arguments for the program that a target runs: make test ARGS="-k queue -x", make demo ARGS="--seed 7".
 ARGS ?=
 
@@ -81,7 +84,7 @@ demo: build ## index real text with workers, one of them killed, and prove that 
 
 test: build $(STEPPER) $(PLANTED) ## cargo test, then pytest
 	$(call say,cargo test; then pytest on $(BIN)/python)
-	@failed=0; $(CARGO_TEST) || failed=1; $(BIN)/python -m pytest $(ARGS) || failed=1; exit $$failed
+	@failed=0; $(CARGO_TEST) || failed=1; $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS) || failed=1; exit $$failed
 
 check: build ## linters, types, stubs, formats, layers
 	@BIN=$(BIN) tools/check

@@ -24,8 +24,6 @@ HOUSEKEEPING = frozenset({".lives"})
 SERVANTS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
 _failed = pytest.StashKey[bool]()
-_skipped = pytest.StashKey[dict[str, str]]()
-_collected = pytest.StashKey[list[str]]()
 _session_space = pytest.StashKey[str]()
 
 
@@ -140,8 +138,8 @@ def _is_sender(number: int) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep fixtures of wider scope out of the user's own space, and Ctrl-C working where a shell had it ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.stash[_skipped] = {}
-    config.stash[_collected] = []
+    if not hasattr(config, "workerinput"):  # a worker of pytest-xdist tells the process that started it
+        config.pluginmanager.register(Reported(), "reported")
     config.stash[_session_space] = tempfile.mkdtemp(prefix="underpass-test-session-", dir=MEMORY)
     os.environ["UNDERPASS_DIR"] = config.stash[_session_space]
 
@@ -149,11 +147,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the session's space."""
     shutil.rmtree(config.stash[_session_space], ignore_errors=True)
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Remember every test, also those that will be deselected."""
-    item.config.stash[_collected].append(item.nodeid)
 
 
 @pytest.hookimpl(trylast=True)
@@ -173,25 +166,57 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(
-    collector: pytest.Collector,
-) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Count a module that skips itself whole."""
-    report = yield
-    if report.skipped:
-        collector.config.stash[_skipped][report.nodeid] = _reason(report)
-    return report
-
-
-@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note failures for the fixture above, and skips for the summary."""
+    """Note failures for the fixture above."""
     report = yield
     if report.failed:
         item.stash[_failed] = True
-    if report.skipped and not hasattr(report, "wasxfail"):
-        item.config.stash[_skipped][report.nodeid] = _reason(report)
     return report
+
+
+class Reported:
+    """What the reports of a run say, wherever its tests ran: in this process, or in several."""
+
+    def __init__(self) -> None:
+        """Know of no test."""
+        self.seen: set[str] = set()
+        self.skipped: dict[str, str] = {}
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Count a module that skips itself whole."""
+        if report.skipped:
+            self.skipped[report.nodeid] = _reason(report)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a test that ran, or was skipped."""
+        self.seen.add(report.nodeid)
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.skipped[report.nodeid] = _reason(report)
+
+    def lapses(self) -> list[str]:
+        """Return what breaks the promise of required.txt: in CI only, where everything is there to run them."""
+        if os.environ.get("UNDERPASS_CI") != "1" or not REQUIRED.exists():
+            return []
+        lines = (line.split("#")[0].strip() for line in REQUIRED.read_text().splitlines())
+        required = tuple(line for line in lines if line)
+        lapses = [f"{node} is required and was skipped" for node in self.skipped if node.startswith(required)]
+        missing = [prefix for prefix in required if not any(node.startswith(prefix) for node in self.seen)]
+        return lapses + [f"{prefix} is required and did not run" for prefix in missing]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail the run for a lapse."""
+        if session.exitstatus == pytest.ExitCode.OK and self.lapses():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name what was skipped, and what should not have been."""
+        if self.skipped:
+            terminalreporter.section(f"{len(self.skipped)} skipped")
+        for node, reason in sorted(self.skipped.items()):
+            terminalreporter.line(f"{node}: {reason}")
+        for lapse in self.lapses():
+            terminalreporter.line(f"REQUIRED: {lapse}", red=True)
 
 
 def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
@@ -200,35 +225,6 @@ def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
             return reason.removeprefix("Skipped: ")
         case _:
             return "no reason given"
-
-
-def _lapses(config: pytest.Config) -> list[str]:
-    """Return what breaks the promise of required.txt: in CI only, where everything is there to run them."""
-    if os.environ.get("UNDERPASS_CI") != "1" or not REQUIRED.exists():
-        return []
-    lines = (line.split("#")[0].strip() for line in REQUIRED.read_text().splitlines())
-    required = tuple(line for line in lines if line)
-    lapses = [f"{node} is required and was skipped" for node in config.stash[_skipped] if node.startswith(required)]
-    missing = [prefix for prefix in required if not any(node.startswith(prefix) for node in config.stash[_collected])]
-    return lapses + [f"{prefix} is required and does not exist" for prefix in missing]
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run for a lapse."""
-    if session.exitstatus == pytest.ExitCode.OK and _lapses(session.config):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name what was skipped, and what should not have been."""
-    skipped = config.stash[_skipped]
-    if skipped:
-        terminalreporter.section(f"{len(skipped)} skipped")
-    for node, reason in sorted(skipped.items()):
-        terminalreporter.line(f"{node}: {reason}")
-    for lapse in _lapses(config):
-        terminalreporter.line(f"REQUIRED: {lapse}", red=True)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conformance.backends import Processes, Threads
 from tests.conformance.loops import EventLoop, until, until_waiting, waiting
-from underpass import Barrier, ClosedError, Event, Mutex, Queue, RWLock, Semaphore, aio, process
+from underpass import Barrier, ClosedError, Event, Queue, RWLock, Semaphore, aio, process
 
 World = Threads | Processes
 
@@ -234,9 +234,7 @@ def test_what_cannot_be_waited_for_is_refused() -> None:
         with pytest.raises(ValueError, match="of nothing"):
             await aio.wait_any()
         for verb in (
-            Mutex().aio.acquire,
             RWLock().aio.reading,
-            Semaphore(1).aio.holding,
             Semaphore(1).acquire,
             aio.Once().call,
             len,

@@ -407,3 +407,51 @@ def test_a_blocking_verb_does_not_wait_behind_its_own_thread_s_tasks(
     loop.run(main)
     assert owner.result()
     assert mutex.owner is None
+
+
+@FAIRNESS
+@pytest.mark.filterwarnings("ignore:.* blocks this thread:RuntimeWarning")
+def test_a_blocking_wait_for_a_condition_does_not_give_its_mutex_to_its_own_thread_s_tasks(
+    loop: EventLoop, fairness: Any
+) -> None:
+    async def main() -> None:
+        mutex, went = Mutex(fairness=fairness), list[object]()
+        condition = Condition(mutex)
+        async with anyio.create_task_group() as group:
+            await mutex.aio.acquire()
+            group.start_soon(hold, mutex, went, "task")
+            await until_waiting(1)
+            with pytest.raises(MisuseError, match=r"await the verb of its \.aio"):
+                condition.wait(timeout=5)
+            # It holds the mutex still, and waits no more.
+            assert mutex.owner is not None
+            assert (went, condition.statistics().n_waiting) == ([], 0)
+            mutex.aio.release()
+        assert went == ["task"]
+
+    loop.run(main)
+
+
+@FAIRNESS
+@pytest.mark.filterwarnings("ignore:.* blocks this thread:RuntimeWarning")
+def test_a_blocking_wait_for_a_condition_takes_a_mutex_back_for_which_no_task_waits(
+    loop: EventLoop, world: World, fairness: Any
+) -> None:
+    mutex = Mutex(fairness=fairness)
+    condition = Condition(mutex)
+    go = world.flag()
+
+    def notify() -> bool:
+        go.wait()
+        with mutex:
+            return condition.notify() == 1
+
+    notifier = world.start(notify)
+
+    async def main() -> None:
+        with mutex:
+            go.raise_()
+            condition.wait()
+
+    loop.run(main)
+    assert notifier.result()

@@ -13,8 +13,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from tests.conformance.backends import Processes, Threads
+from tests.conformance.backends import until as until_so
 from tests.conformance.loops import EventLoop, ended, later, until, until_waiting, waiting
-from underpass import AtomicInt, ClosedError, ResetError, Semaphore, Space, WouldBlock, aio
+from underpass import AtomicInt, ClosedError, MisuseError, ResetError, Semaphore, Space, WouldBlock, aio
 from underpass.sync import priority
 
 World = Threads | Processes
@@ -413,3 +414,102 @@ def test_no_unit_is_lost_or_made_by_tasks_that_come_go_and_are_cancelled(loop: E
         actor.result()
     assert went.load() == 200
     assert (units.value, inside.load()) == (2, 0)
+
+
+# ── blocking verbs beside ───────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.filterwarnings("ignore:.* blocks this thread:RuntimeWarning")
+@HANDED_OVER
+def test_a_blocking_verb_does_not_wait_behind_its_own_thread_s_tasks(loop: EventLoop, kind: str) -> None:
+    units = FAIR[kind]()
+
+    async def main() -> None:
+        went: list[str] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(ended, units.aio.acquire, went, "task")
+            await until_waiting(1)
+            with pytest.raises(MisuseError, match=r"await the verb of its \.aio"):
+                units.acquire()
+            with pytest.raises(MisuseError, match=r"await the verb of its \.aio"):
+                units.acquire(timeout=5)
+            units.release()
+            # Handed to the task, which has not come for it.
+            with pytest.raises(MisuseError, match=r"await the verb of its \.aio"):
+                units.acquire()
+            with pytest.raises(WouldBlock):
+                units.acquire_nowait()
+        assert (went, units.value, units.statistics().waiters) == (["task"], 0, 0)
+
+    loop.run(main)
+
+
+@pytest.mark.filterwarnings("ignore:.* blocks this thread:RuntimeWarning")
+def test_a_blocking_verb_waits_where_it_goes_before_the_tasks_of_its_thread(loop: EventLoop, world: World) -> None:
+    units = Semaphore(0, fairness="priority")
+    go, giver = later(world, lambda: [until_so(lambda: units.statistics().waiters == 2), units.release()])
+
+    async def main() -> None:
+        went: list[str] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(ended, units.aio.acquire, went, "task")
+            await until_waiting(1)
+            go.raise_()
+            with priority(1):
+                units.acquire()
+            assert not went
+            units.release()
+        assert went == ["task"]
+
+    loop.run(main)
+    giver.result()
+
+
+# ── a task's own priority ───────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_priority_is_of_the_task_that_chose_it(loop: EventLoop) -> None:
+    units = Semaphore(0, fairness="priority")
+
+    async def main() -> None:
+        went: list[str] = []
+
+        async def urgent() -> None:
+            with priority(2):
+                await checkpoint()
+                await ended(units.aio.acquire, went, "urgent")
+                await ended(units.aio.acquire, went, "urgent again")
+            await ended(units.aio.acquire, went, "calm")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(urgent)
+            await until_waiting(1)
+            # Its block is open in the same thread.
+            group.start_soon(ended, units.aio.acquire, went, "other")
+            await until_waiting(2)
+            for turn in range(4):
+                units.release()
+                await until(lambda turn=turn: len(went) == turn + 1 and waiting() == min(2, 3 - turn))
+        assert went == ["urgent", "urgent again", "other", "calm"]
+
+    loop.run(main)
+
+
+def test_a_task_that_is_started_in_a_block_waits_with_its_priority(loop: EventLoop, threads: Threads) -> None:
+    units = Semaphore(0, fairness="priority")
+
+    async def main() -> None:
+        went: list[str] = []
+        async with anyio.create_task_group() as group:
+            with priority(1):
+                group.start_soon(ended, units.aio.acquire, went, "inside")
+            await until_waiting(1)
+            group.start_soon(ended, units.aio.acquire, went, "outside")
+            await until_waiting(2)
+            thread = threads.start(lambda: [units.acquire(), went.append("thread")])
+            await until(lambda: thread.asleep)
+            with priority(3):
+                group.start_soon(ended, units.aio.acquire, went, "urgent")
+            await until_waiting(3)
+            for turn in range(4):
+                units.release()
+                await until(lambda turn=turn: len(went) == turn + 1)
+        assert went == ["urgent", "inside", "outside", "thread"]
+
+    loop.run(main)

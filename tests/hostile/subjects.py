@@ -5,8 +5,9 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from tests.hostile.mutations import HEADER, Verbs
-from underpass import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, Pipe, Queue, RWLock, Semaphore
+from tests.hostile.mutations import HEADER, Verbs, in_any_order
+from tests.hostile.pipes import Pipes
+from underpass import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, Queue, Region, RWLock, Semaphore
 from underpass.sync import Latch, SpinLock
 
 if TYPE_CHECKING:
@@ -36,12 +37,6 @@ class Subject(Protocol):
     def use(self, it: Any, dice: random.Random, verbs: Verbs) -> None:
         """Use every operation once, in any order."""
         ...
-
-
-def in_any_order(dice: random.Random, verbs: Verbs, operations: list[Callable[[], object]]) -> None:
-    dice.shuffle(operations)
-    for operation in operations:
-        verbs(operation, IndexError)
 
 
 class Semaphores:
@@ -352,6 +347,38 @@ class Latches:
         )
 
 
+class Regions:
+    name = "region"
+
+    def make(self) -> None:
+        Region.create(self.name, 4 * HEADER)[0] = 7
+
+    def open(self) -> Region:
+        return Region.open(self.name)
+
+    def locks(self, size: int) -> list[int]:
+        assert size == 4096 + 4 * HEADER
+        return []
+
+    def use(self, it: Region, dice: random.Random, verbs: Verbs) -> None:
+        def look() -> bytes:
+            with memoryview(it) as view:
+                return bytes(view[: dice.choice((1, 4 * HEADER))]) + bytes(view[-1:])
+
+        in_any_order(
+            dice,
+            verbs,
+            [
+                look,
+                look,
+                lambda: len(it),
+                lambda: it.array(1, "uint8").sum(),
+                lambda: (it.sealed, it.readonly, it.statistics(), repr(it)),
+                lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+            ],
+        )
+
+
 class Barriers:
     name = "barrier"
 
@@ -539,44 +566,6 @@ class Queues:
         ]
 
 
-class Pipes:
-    name = "pipe"
-
-    def make(self) -> None:
-        pipe = Pipe.create(self.name, 100)
-        pipe.write(b"x" * 90)
-        pipe.read(70)
-        pipe.write(b"y" * 50)
-
-    def open(self) -> Pipe:
-        return Pipe.open(self.name)
-
-    def locks(self, _size: int) -> list[int]:
-        return [HEADER, HEADER + 128]  # the writers', the readers': layout/pipe.rs
-
-    def use(self, it: Pipe, dice: random.Random, verbs: Verbs) -> None:
-        pause = dice.choice((0, 0, 0, SHORT))
-
-        def putting() -> None:
-            with it.putting():
-                it.write(b"from a registered writer", timeout=0)
-
-        operations: list[Callable[[], object]] = [
-            lambda: it.write(b"z" * dice.randrange(200), timeout=pause),
-            lambda: it.read(dice.randrange(200), timeout=pause),
-            lambda: it.read_into(bytearray(60), timeout=pause),
-            lambda: it.read_some(1000, timeout=pause),
-            putting,
-            it.reset if dice.random() < 0.2 else it.statistics,
-            lambda: (it.depth, it.capacity, it.statistics(), repr(it)),
-            lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
-        ]
-        in_any_order(dice, verbs, operations)
-        if dice.random() < 0.2:
-            verbs(it.shutdown)
-            in_any_order(dice, verbs, operations)
-
-
 SUBJECTS: list[Subject] = [
     Semaphores(),
     HandingOver(),
@@ -591,6 +580,7 @@ SUBJECTS: list[Subject] = [
     AtomicInts(),
     Onces(),
     Latches(),
+    Regions(),
     Barriers(),
     Conditions(),
     RWLocks(),

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from underpass import (
     Queue,
     RWLock,
     Semaphore,
+    aio,
     lab,
 )
 from underpass.lab import Diverged, Failure, World
@@ -106,6 +108,59 @@ def test_a_block_is_told_as_it_stands_and_a_wait_for_a_task_as_that() -> None:
     told = " ".join(str(fails(program)).split())
     assert "main() of main waits for another task, or a time: in create_task (" in told
     assert "write() of main waits for rwlock @1: in async with table.aio.writing() (" in told
+
+
+def test_a_task_that_is_cancelled_is_told_as_that() -> None:
+    def program(world: World) -> None:
+        jobs = Queue.create("jobs", 1, 8)
+
+        async def fetch() -> None:
+            await jobs.aio.get()
+
+        async def main() -> None:
+            async with aio.finish() as block:
+                block.start(fetch)
+                await asyncio.sleep(0)
+                block.cancel()
+            task = asyncio.create_task(fetch())
+            await asyncio.sleep(0)
+            task.cancel()
+            # It knows by now.
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await fetch()
+            raise LookupError("all are told")
+
+        world.process(main)
+
+    failure = fails(program)
+    told = [(one.value, one.object, one.source) for one in failure.trace.moments if one.what == "is cancelled"]
+    line = "await jobs.aio.get()"
+    assert [(value, where) for value, where, _ in told if value != "main"] == [("fetch", "queue 'jobs'")] * 2
+    # At the deadline it is the one that called.
+    assert told[-1] == ("main", "queue 'jobs'", line)
+    text = " ".join(str(failure).split())
+    assert "× fetch() is cancelled, waiting for queue 'jobs'" in text
+    assert "× main() is cancelled, waiting for queue 'jobs'" in text
+
+
+def test_steps_of_one_line_that_change_nothing_are_one_row() -> None:
+    def program(world: World) -> None:
+        jobs = Queue.create("jobs", 1, 8)
+
+        async def fetch() -> None:
+            await jobs.aio.get()
+
+        world.process(fetch)
+
+    failure = fails(program)
+    rows = [line for line in str(failure).splitlines() if "await jobs.aio.get()" in line and "●" in line]
+    steps = [moment for moment in failure.trace.moments if moment.what == "runs" and moment.where]
+    assert len(rows) == 1 < len(steps)
+    assert f"× {len(steps)}" in str(failure)
 
 
 def test_what_asyncio_would_only_log_fails_the_schedule() -> None:

@@ -24,8 +24,15 @@ SKIPS = "import pytest\ndef test_it(): pytest.skip('no such kernel')"
 SKIPS_WHOLE = "import pytest\npytest.skip('no such kernel', allow_module_level=True)"
 
 
-def outcome(directory: Path, source: str, *, required: str = "", ci: str = "0") -> tuple[int, str]:
-    """Run one test file under the project's conftest, in a process of its own."""
+IN_ONE_PROCESS = ()
+IN_WORKERS = ("-p", "xdist", "-n", "1")
+EITHER_WAY = pytest.mark.parametrize("processes", [IN_ONE_PROCESS, IN_WORKERS], ids=["one process", "workers"])
+
+
+def outcome(
+    directory: Path, source: str, *, required: str = "", ci: str = "0", processes: tuple[str, ...] = IN_ONE_PROCESS
+) -> tuple[int, str]:
+    """Run one test file under the project's conftest, in a process of its own, or in workers of it."""
     shutil.copy(TESTS / "conftest.py", directory)
     (directory / "required.txt").write_text(f"# a comment\n\n{required}\n")
     (directory / "test_planted.py").write_text(source)
@@ -41,6 +48,7 @@ def outcome(directory: Path, source: str, *, required: str = "", ci: str = "0") 
         "ignore",
         "--rootdir",
         ".",
+        *processes,
         ".",
     ]
     # Its own hooks are what is tested: no plugin is asked.
@@ -69,20 +77,25 @@ def test_the_table_of_lives_may_stay(tmp_path: Path) -> None:
     assert code == pytest.ExitCode.OK, output
 
 
+@EITHER_WAY
 @pytest.mark.parametrize(("source", "node"), [(SKIPS, "test_planted.py::test_it"), (SKIPS_WHOLE, "test_planted.py")])
-def test_skips_are_named_and_counted(tmp_path: Path, source: str, node: str) -> None:
-    _, output = outcome(tmp_path, source)
+def test_skips_are_named_and_counted(tmp_path: Path, source: str, node: str, processes: tuple[str, ...]) -> None:
+    _, output = outcome(tmp_path, source, processes=processes)
     assert "1 skipped" in output
     assert f"{node}: no such kernel" in output
 
 
+@EITHER_WAY
 @pytest.mark.parametrize(("ci", "expected"), [("0", pytest.ExitCode.OK), ("1", pytest.ExitCode.TESTS_FAILED)])
-def test_a_required_test_may_not_be_skipped_in_ci(tmp_path: Path, ci: str, expected: pytest.ExitCode) -> None:
-    code, output = outcome(tmp_path, SKIPS, required="test_planted.py::test_it", ci=ci)
+def test_a_required_test_may_not_be_skipped_in_ci(
+    tmp_path: Path, ci: str, expected: pytest.ExitCode, processes: tuple[str, ...]
+) -> None:
+    code, output = outcome(tmp_path, SKIPS, required="test_planted.py::test_it", ci=ci, processes=processes)
     assert code == expected, output
 
 
-def test_a_required_test_must_exist_in_ci(tmp_path: Path) -> None:
-    code, output = outcome(tmp_path, LEAVES_NOTHING, required="test_vanished.py", ci="1")
+@EITHER_WAY
+def test_a_required_test_must_run_in_ci(tmp_path: Path, processes: tuple[str, ...]) -> None:
+    code, output = outcome(tmp_path, LEAVES_NOTHING, required="test_vanished.py", ci="1", processes=processes)
     assert code == pytest.ExitCode.TESTS_FAILED
-    assert "test_vanished.py is required and does not exist" in output
+    assert "test_vanished.py is required and did not run" in output

@@ -42,6 +42,8 @@ pub trait Under {
     fn give(&self) -> Result<()>;
     /// Takes it again, as long as that takes: whatever interrupts is remembered.
     fn take(&self) -> Result<()>;
+    /// Refuses a thread that could not take it again, since tasks of its own event loop would have it first. It is held.
+    fn refuse_behind_its_tasks(&self) -> Result<()>;
     /// Its owner has died, and nobody has repaired what it protects.
     fn is_orphaned(&self) -> bool;
     /// A signal handler of the interpreter raised: what it raised is remembered. True: go on with what has to be ended.
@@ -130,6 +132,8 @@ impl Condition {
         if deadline == Deadline::NoWait {
             return Err(Error::WouldBlock);
         }
+        // None of them comes while this thread waits: whom it would find in line then is there now.
+        under.refuse_behind_its_tasks()?;
         let caller = Caller::new(me, under);
         let late = planted(Fault::LateSeat);
         if late {

@@ -84,6 +84,7 @@ pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels
         | Kind::AtomicInt
         | Kind::Barrier
         | Kind::Latch
+        | Kind::Region
         | Kind::Lives
         | Kind::Channel => Vec::new(),
     }

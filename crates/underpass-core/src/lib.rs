@@ -27,6 +27,8 @@ pub mod pipe;
 pub mod planted;
 pub mod port;
 pub mod queue;
+#[cfg(not(loom))]
+pub mod region;
 pub mod rwlock;
 pub mod semaphore;
 pub mod since;

@@ -159,6 +159,8 @@ pub trait Host: Send + Sync + std::fmt::Debug {
     fn still_waiting(&self, waiting: &StillWaiting<'_>) -> bool;
     /// Is told before the first sleep of an operation, which blocks whatever else the thread runs; true if that raised.
     fn blocks(&self, object: &str, verb: &str) -> bool;
+    /// With which priority the caller has said that it waits, if it has.
+    fn priority(&self) -> Option<i32>;
     /// How long a thread may spin while it keeps the interpreter from others, in nanoseconds.
     fn longest_spin(&self) -> u64;
 }
@@ -182,6 +184,10 @@ impl Host for NoHost {
 
     fn blocks(&self, _object: &str, _verb: &str) -> bool {
         false
+    }
+
+    fn priority(&self) -> Option<i32> {
+        None
     }
 
     fn longest_spin(&self) -> u64 {
@@ -513,7 +519,7 @@ impl Kernel for Linux {
     }
 
     fn priority(&self) -> i32 {
-        priority::mine()
+        self.host.priority().unwrap_or_else(priority::real_time)
     }
 
     fn cpus(&self) -> u64 {

@@ -185,6 +185,15 @@ impl Mutex {
         Ok(())
     }
 
+    /// Refuses its owner, a thread, to give it back and take it again where tasks of that thread's event loop wait in line: it
+    /// would be handed to one of them, which cannot run until the thread has it.
+    pub fn refuse_behind_its_tasks(&self, kernel: &dyn Kernel) -> Result<()> {
+        match &self.way {
+            Way::Fair(fair) => fair.refuse_behind_its_tasks(kernel.me()?),
+            Way::Barging(_) | Way::Lending => Ok(()),
+        }
+    }
+
     /// Gives it back, or one level of it.
     #[inline]
     pub fn release(&self, kernel: &dyn Kernel) -> Result<()> {

@@ -16,7 +16,7 @@ use underpass_shm::sync::{AtomicU32, AtomicU64};
 
 use crate::error::Phase;
 use crate::kernel::{Kernel, Owed, Watch};
-use crate::lock::{Held, Lock};
+use crate::lock::{BEHIND_ITS_TASKS, Held, Lock};
 use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Sleepers, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
@@ -120,10 +120,19 @@ impl Waiters {
         self.in_state(WAITING).map(|index| (index, self.wish(index)))
     }
 
-    /// Tasks of that thread are in line, or were granted something that they have not come for.
-    pub fn awaits_with_tasks_of(&self, thread: Life) -> bool {
-        let mut in_line = self.in_state(WAITING).chain(self.in_state(GRANTED));
-        in_line.any(|index| self.wish(index).how & AWAITS != 0 && self.life(index) == thread)
+    /// The slots of that thread's own that are in line, or were granted something that it has not come for: the tasks of its
+    /// event loop, if it is none of them that asks. Of two looks the one who was granted something meanwhile is in the second.
+    pub fn in_line_of(&self, thread: Life) -> impl Iterator<Item = usize> + '_ {
+        self.in_state(WAITING).chain(self.in_state(GRANTED)).filter(move |index| self.life(*index) == thread)
+    }
+
+    /// Refuses a thread that would wait for a task of its own event loop, which cannot run meanwhile. The lock is held.
+    pub fn refuse_behind_its_tasks(&self, kernel: &dyn Kernel, room: &dyn Room, comes: Wish) -> Result<()> {
+        let thread = kernel.me()?.thread;
+        if self.in_line_of(thread).any(|index| room.goes_before(kernel, index, comes)) {
+            return Err(Error::Misuse(BEHIND_ITS_TASKS.into()));
+        }
+        Ok(())
     }
 
     /// What returned slots were given: it belongs to whoever comes next.
@@ -404,6 +413,9 @@ impl Waiters {
             return Ok(Some(given));
         }
         let Some(watch) = watch else { return Ok(None) };
+        if wish.how & AWAITS == 0 {
+            self.refuse_behind_its_tasks(kernel, room, wish)?;
+        }
         room.watch(wish, watch);
         if self.vacant().is_none() {
             self.sweep(kernel, room, &[GRANTED, WAITING]);

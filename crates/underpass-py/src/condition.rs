@@ -316,7 +316,7 @@ impl Condition {
     ///     OwnerDiedError: An owner of the mutex died, and nobody has repaired what it protects. The mutex is *not* held, as
     ///         after ``acquire``: enter it with ``recovering``.
     ///     MisuseError: This thread does not hold the mutex (the text names who does), holds it more than once, or holds it
-    ///         to repair what a dead owner left. Nothing was changed.
+    ///         to repair what a dead owner left; or tasks of its event loop are in line for the mutex. Nothing was changed.
     #[pyo3(signature = (*, timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let timeout = Timeout::new(timeout)?;

@@ -292,6 +292,17 @@ impl Handle {
         fence(SeqCst);
     }
 
+    /// It is this handle's own in this process, and somebody may still come to open it.
+    pub fn is_awaited(&self) -> bool {
+        self.owned_in == Some(forks::epoch()) && self.kept.load(Relaxed)
+    }
+
+    /// Finds room for more bytes in the object's file.
+    pub fn lengthen(&self, py: Python<'_>, length: u64) -> PyResult<underpass_core::Result<()>> {
+        let home = self.home(py)?.space();
+        Ok(home.lengthen(&self.file, self.header.nonce, length).map_err(Error::from))
+    }
+
     /// The user whom the object's file belongs to, while it has one.
     pub fn owner(&self) -> Option<u32> {
         self.home.as_ref().and_then(|linux| linux.space().owner_of(&self.file))
@@ -345,7 +356,8 @@ impl Handle {
         again.of_part(part)
     }
 
-    fn of_part(mut self, part: &'static str) -> Self {
+    /// The same handle, of a part of its object.
+    pub fn of_part(mut self, part: &'static str) -> Self {
         if !part.is_empty() {
             self.title = format!("{} of {}", part.replace('_', " "), self.title);
             self.part = part;

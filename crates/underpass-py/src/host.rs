@@ -6,7 +6,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use underpass_core::linux::{Host, StillWaiting};
 
-use crate::{event_loop, waits};
+use crate::{event_loop, priority, waits};
 
 /// Spins of a process in which other threads may want the interpreter.
 const SPIN_SHARED: u64 = 5_000;
@@ -55,6 +55,10 @@ impl Host for Python {
         pyo3::Python::attach(|py| {
             event_loop::warn(py, verb, || object.to_owned()).map_err(|error| error.restore(py)).is_err()
         })
+    }
+
+    fn priority(&self) -> Option<i32> {
+        priority::chosen()
     }
 
     fn longest_spin(&self) -> u64 {

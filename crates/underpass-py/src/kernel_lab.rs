@@ -12,8 +12,6 @@ mod objects;
 mod turns;
 mod views;
 
-use std::collections::HashMap;
-use std::sync::atomic::AtomicU32 as Word;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -34,8 +32,11 @@ use underpass_shm::sync::AtomicU32;
 
 use crate::error::plain;
 use crate::kernel_conducted;
+use crate::priority;
 use crate::rendezvous_lab::Doors;
 use crate::section;
+pub use names::NewNames;
+use names::Names;
 use objects::Objects;
 pub use turns::point_name;
 use turns::{Greenlets, Nudge};
@@ -77,11 +78,8 @@ pub struct LabKernel {
     pub doors: Doors,
     pub views: Views,
     bells: OnceLock<PlacedSlice<BellWords>>,
-    /// Changes with every name.
-    names: Word,
+    names: Names,
     nudge: Mutex<Nudge>,
-    /// What tasks have said of how urgently they wait.
-    priorities: Mutex<HashMap<Task, i32>>,
 }
 
 fn address(word: *const AtomicU32) -> usize {
@@ -107,9 +105,8 @@ impl LabKernel {
             doors: Doors::default(),
             views: Views::default(),
             bells: OnceLock::new(),
-            names: Word::new(0),
+            names: Names::default(),
             nudge: Mutex::default(),
-            priorities: Mutex::default(),
         }
     }
 
@@ -128,10 +125,10 @@ impl LabKernel {
         section::forget_simulated();
         self.doors.clear();
         self.clear_bells();
+        self.clear_names();
         self.views.clear();
         locked(&self.objects).clear();
         self.greenlets().tasks.clear();
-        locked(&self.priorities).clear();
         self.schedule().begin()
     }
 
@@ -145,22 +142,6 @@ impl LabKernel {
     pub fn simulated(&self) -> Option<Life> {
         let schedule = self.schedule();
         schedule.running().map(|task| Life(schedule.world.process_life(Some(task))))
-    }
-
-    /// With which priority the running task has said that it waits.
-    fn chosen_priority(&self) -> Option<i32> {
-        let task = self.schedule().running()?;
-        locked(&self.priorities).get(&task).copied()
-    }
-
-    /// The running task waits with this priority from now on; what it was before. Who only unwinds says nothing.
-    pub fn choose_priority(&self, priority: Option<i32>) -> Option<i32> {
-        let task = self.schedule().running()?;
-        let mut priorities = locked(&self.priorities);
-        match priority {
-            Some(priority) => priorities.insert(task, priority),
-            None => priorities.remove(&task),
-        }
     }
 
     /// Sleeps until a task's life has ended.
@@ -289,7 +270,7 @@ impl Kernel for LabKernel {
     }
 
     fn priority(&self) -> i32 {
-        self.chosen_priority().unwrap_or(0)
+        priority::chosen().unwrap_or(0)
     }
 
     fn cpus(&self) -> u64 {

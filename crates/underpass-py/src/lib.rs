@@ -32,6 +32,7 @@ mod port;
 mod priority;
 mod queue;
 mod refusal;
+mod region;
 mod rendezvous_lab;
 mod request;
 mod rwlock;
@@ -110,6 +111,8 @@ mod _core {
     use crate::priority::{Priority, priority};
     #[pymodule_export]
     use crate::queue::{Holding, Queue, QueueStatistics};
+    #[pymodule_export]
+    use crate::region::{Region, RegionStatistics};
     #[pymodule_export]
     use crate::request::{Notified, Request};
     #[pymodule_export]

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use underpass_core::many::{self as core, Enough, Member, Ready};
 use underpass_core::queue::{ForJoining, ForPutting};
-use underpass_core::{Deadline, Error};
+use underpass_core::{Deadline, Error, Kernel};
 use underpass_shm::header;
 use underpass_shm::layout::bell::WatchersWords;
 use underpass_shm::operation::Operation;
@@ -19,9 +19,10 @@ use crate::error::{Context, raise};
 use crate::event::Event;
 use crate::gate_call::{GateCall, GateRoom};
 use crate::handle::{Handle, Part};
-use crate::kernel_lab;
+use crate::kernel_lab::{self, NewNames};
 use crate::latch::Latch;
 use crate::mutex::Mutex;
+use crate::news::News;
 use crate::notification::{Notification, NotificationFlags};
 use crate::object::Pickled;
 use crate::once::Once;
@@ -236,11 +237,34 @@ pub fn watchers(py: Python<'_>, handle: &Handle) -> PyResult<Placed<WatchersWord
     words.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))
 }
 
-/// What a verb was given, ready to be waited for.
-struct Party<'a> {
-    found: Vec<(&'a Arc<Handle>, &'a dyn Ready)>,
-    watchers: Vec<Placed<WatchersWords>>,
+/// One of those that a verb was given.
+struct Guest<'a> {
+    title: &'a str,
+    object: &'a dyn Ready,
+    kernel: &'a dyn Kernel,
+    nonce: u64,
+    watchers: Placed<WatchersWords>,
 }
+
+impl<'a> Guest<'a> {
+    fn new(py: Python<'_>, what: &'a Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Some(names) = News::in_lab(what) {
+            let (title, nonce) = (NewNames::TITLE, NewNames::NONCE);
+            let watchers = names.watchers().map_err(|error| raise(py, &Context::of(title, "not waited for"), error))?;
+            return Ok(Self { title, object: names, kernel: names.kernel(), nonce, watchers });
+        }
+        let (handle, object) = waitable(what)?;
+        handle.check_look(py)?;
+        let watchers = watchers(py, handle)?;
+        if let Some(lab) = handle.lab() {
+            lab.touch(&handle.region);
+        }
+        Ok(Self { title: &handle.title, object, kernel: handle.kernel(), nonce: handle.header.nonce, watchers })
+    }
+}
+
+/// What a verb was given, ready to be waited for.
+struct Party<'a>(Vec<Guest<'a>>);
 
 impl<'a> Party<'a> {
     /// Of what `verb` was given.
@@ -248,16 +272,7 @@ impl<'a> Party<'a> {
         if all.is_empty() {
             return Err(PyValueError::new_err(format!("{verb}() of nothing: pass what to wait for")));
         }
-        let found = all.iter().map(waitable).collect::<PyResult<Vec<_>>>()?;
-        let mut watchers = Vec::with_capacity(found.len());
-        for (handle, _) in &found {
-            handle.check_look(py)?;
-            watchers.push(self::watchers(py, handle)?);
-            if let Some(lab) = handle.lab() {
-                lab.touch(&handle.region);
-            }
-        }
-        Ok(Self { found, watchers })
+        all.iter().map(|what| Guest::new(py, what)).collect::<PyResult<_>>().map(Self)
     }
 
     fn wait(&self, py: Python<'_>, verb: &str, enough: Enough, timeout: Option<f64>) -> PyResult<Vec<usize>> {
@@ -269,24 +284,23 @@ impl<'a> Party<'a> {
 
     fn wait_until(&self, operation: Operation, enough: Enough, deadline: Deadline) -> Result<Vec<usize>, Error> {
         let members: Vec<Member<'_>> = self
-            .found
+            .0
             .iter()
-            .zip(&self.watchers)
-            .map(|((handle, object), watchers)| Member {
+            .map(|Guest { object, kernel, watchers, nonce, .. }| Member {
                 object: *object,
-                kernel: handle.kernel(),
+                kernel: *kernel,
                 watchers,
-                nonce: handle.header.nonce,
+                nonce: *nonce,
             })
             .collect();
         core::wait_in(operation, &members, enough, deadline)
     }
 
     fn unready(&self, py: Python<'_>, enough: Enough, timeout: Timeout, error: Error) -> PyErr {
-        let titles: Vec<&str> = self.found.iter().take(NAMED).map(|(handle, _)| handle.title.as_str()).collect();
-        let more = self.found.len() - titles.len();
+        let titles: Vec<&str> = self.0.iter().take(NAMED).map(|guest| guest.title).collect();
+        let more = self.0.len() - titles.len();
         let titles = titles.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
-        let object = match (self.found.len(), enough) {
+        let object = match (self.0.len(), enough) {
             (1, _) => titles,
             (_, Enough::Any) => format!("any of {titles}"),
             (_, Enough::All) => format!("all of {titles}"),
@@ -356,8 +370,8 @@ pub fn wait_any<'py>(
     timeout: Option<f64>,
 ) -> PyResult<Bound<'py, PyList>> {
     let all: Vec<Bound<'_, PyAny>> = what.iter().collect();
-    let sleeps_on_words = all.len() <= MOST_BATONS && all.iter().all(|one| waitable(one).is_ok());
-    if all.is_empty() || sleeps_on_words || kernel_lab::current().is_some() {
+    let fit = all.len() <= MOST_BATONS || kernel_lab::current().is_some();
+    if all.is_empty() || fit && all.iter().all(|one| waitable(one).is_ok()) {
         let ready = Party::new(py, "wait_any", &all)?.wait(py, "wait_any", Enough::Any, timeout)?;
         return PyList::new(py, ready.into_iter().map(|index| &all[index]));
     }

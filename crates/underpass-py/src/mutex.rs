@@ -310,7 +310,8 @@ impl Mutex {
     ///     OwnerDiedError: Its owner died, before or during the call, and nobody has repaired what it protects. It is
     ///         not held: enter it with ``recovering``.
     ///     MisuseError: This thread holds it already, and it is not recursive. With ``inherit_priority``: its owner waits,
-    ///         itself or through others, for a mutex that this thread holds; or it is used in another pid namespace.
+    ///         itself or through others, for a mutex that this thread holds; or it is used in another pid namespace. With
+    ///         "arrival" and "priority": a task of this thread's event loop is before it in line.
     #[pyo3(signature = (*, timeout=None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         self.acquire_for(py, Timeout::new(timeout)?)

@@ -443,7 +443,8 @@ impl Semaphore {
     /// Raises:
     ///     TimedOut: No unit within ``timeout`` seconds; of a leased one the text names who holds them.
     ///     ResetError: It was reset meanwhile.
-    ///     MisuseError: 1024 other processes hold units of a leased one.
+    ///     MisuseError: 1024 other processes hold units of a leased one. Or a task of this thread's event loop is before it in
+    ///         line, which cannot run meanwhile: await the verb of its ``.aio``.
     #[pyo3(signature = (*, timeout=None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         self.acquire_for(py, Timeout::new(timeout)?)

@@ -92,6 +92,10 @@ impl Under for Holding<'_, '_> {
         }
     }
 
+    fn refuse_behind_its_tasks(&self) -> Result<()> {
+        self.mutex.core().refuse_behind_its_tasks(self.mutex.handle().kernel())
+    }
+
     fn is_orphaned(&self) -> bool {
         self.mutex.core().holder(self.mutex.handle().kernel()).is_some_and(|holder| holder.dead)
     }

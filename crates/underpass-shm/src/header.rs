@@ -21,6 +21,8 @@ pub const WORDS: usize = 384;
 pub const WATCHERS: usize = 128;
 /// Where it stands on which line of a program the object was taken.
 pub const SITE: usize = 256;
+/// A region's card: its header and its words, and nothing of its bytes.
+pub const CARD: usize = 4096;
 /// Parameters a kind can have.
 pub const PARAMETERS: usize = 8;
 
@@ -58,11 +60,13 @@ pub enum Kind {
     Latch = 14,
     /// A lock to spin for.
     SpinLock = 15,
+    /// Memory.
+    Region = 16,
     /// A stream of bytes.
-    Pipe = 16,
+    Pipe = 17,
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 17] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -78,6 +82,7 @@ const KINDS: [Kind; 16] = [
     Kind::RWLock,
     Kind::Latch,
     Kind::SpinLock,
+    Kind::Region,
     Kind::Pipe,
 ];
 
@@ -107,6 +112,7 @@ impl Kind {
             Self::RWLock => "RWLock",
             Self::Latch => "Latch",
             Self::SpinLock => "SpinLock",
+            Self::Region => "Region",
             Self::Pipe => "Pipe",
         }
     }
@@ -114,7 +120,13 @@ impl Kind {
     /// The article in front of its name.
     #[must_use]
     pub fn article(self) -> &'static str {
-        if self.name().starts_with(['A', 'E', 'R']) { "an" } else { "a" }
+        if self.name().starts_with(['A', 'E']) || self == Self::RWLock { "an" } else { "a" }
+    }
+
+    /// How much of a file of so many bytes a handle maps: of a region its card alone, since its bytes are mapped apart.
+    #[must_use]
+    pub fn mapped(self, length: usize) -> usize {
+        if self == Self::Region { length.min(CARD) } else { length }
     }
 }
 

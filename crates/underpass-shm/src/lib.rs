@@ -40,6 +40,8 @@ pub mod limits;
 #[cfg(not(loom))]
 pub mod lives;
 #[cfg(not(loom))]
+pub mod memfd;
+#[cfg(not(loom))]
 pub mod poller;
 #[cfg(not(loom))]
 pub mod priority;

@@ -64,6 +64,38 @@ impl Lack {
         Self { unit: "bytes", need, free: 0, limit: 0, remedy: remedy.into(), errno: Errno::NOSPC }
     }
 
+    /// The memory of the machine, if it has not so much to spare.
+    #[must_use]
+    pub fn of_memory(need: u64) -> Option<Self> {
+        let [total, available, swap] = meminfo(["MemTotal", "MemAvailable", "SwapFree"]).map(|kib| kib * 1024);
+        let free = available + swap;
+        if total == 0 || need <= free {
+            return None;
+        }
+        let remedy = "close regions that are not used, or end processes that take much memory".into();
+        Some(Self { unit: "bytes of memory", need, free, limit: total, remedy, errno: Errno::NOMEM })
+    }
+
+    /// Memory that the kernel did not give.
+    #[must_use]
+    pub fn of_refused_memory(need: u64, errno: Errno) -> Self {
+        let remedy =
+            "close regions that are not used, or raise the limit (ulimit -f, or the group's memory.max)".into();
+        Self { unit: "bytes of memory", need, free: 0, limit: 0, remedy, errno }
+    }
+
+    /// The machine's reserve of huge pages of that many bytes.
+    #[must_use]
+    pub fn of_huge_pages(need: u64, page: u64, errno: Errno) -> Self {
+        let [limit, free] = meminfo(["HugePages_Total", "HugePages_Free"]);
+        let remedy = format!(
+            "reserve some (sysctl vm.nr_hugepages={}, of {} KiB each), or do without: huge=False",
+            limit + need.saturating_sub(free),
+            page / 1024
+        );
+        Self { unit: "huge pages", need, free, limit, remedy, errno }
+    }
+
     /// The file system that holds a directory has no room for one more file: no bytes for it, or no number.
     #[must_use]
     pub fn of_files(directory: impl AsFd) -> Self {
@@ -134,6 +166,15 @@ fn singular(unit: &str) -> String {
 fn mappings() -> u64 {
     let Ok(maps) = std::fs::File::open("/proc/self/maps") else { return 0 };
     std::io::BufReader::new(maps).split(b'\n').map_while(std::io::Result::ok).count() as u64
+}
+
+/// Lines of `/proc/meminfo`; 0 for what it has not.
+fn meminfo<const N: usize>(names: [&str; N]) -> [u64; N] {
+    let lines = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    names.map(|name| {
+        let value = lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    })
 }
 
 fn number(path: &str) -> u64 {

@@ -75,6 +75,39 @@ impl Region {
         Self::new(start.map_err(|errno| refused(what, length, errno))?, Extent::whole(length))
     }
 
+    /// Another mapping of the same file from its beginning, as long as it is by now: for that neither a descriptor nor a name is
+    /// needed. It may be written if this one may, unless it is asked for to be read.
+    pub fn again(&self, length: usize, to_read: bool, what: &str) -> Result<Arc<Self>> {
+        use rustix::mm::{MprotectFlags, MremapFlags};
+        // SAFETY: S2, with an old length of 0 the mapping stays where it is, and a second one of its pages is made elsewhere.
+        let start = unsafe { rustix::mm::mremap(self.start.as_ptr().cast(), 0, length, MremapFlags::MAYMOVE) };
+        let start = start.map_err(|errno| refused(what, length, errno))?;
+        let again = Self::new(start, Extent::whole(length))?;
+        if to_read {
+            // SAFETY: S2, nobody has a view of it yet.
+            let protected = unsafe { rustix::mm::mprotect(start, length, MprotectFlags::READ) };
+            protected.map_err(|errno| Error::system("protect", what, errno))?;
+        }
+        again.reaches_its_end(what)?;
+        Ok(again)
+    }
+
+    /// Refuses a mapping of more than there is of the file: its last bytes would be SIGBUS.
+    fn reaches_its_end(&self, what: &str) -> Result<()> {
+        let page = rustix::param::page_size();
+        let last = (self.length - 1) / page * page;
+        // SAFETY: S2, inside the mapping, whose bytes stay what they are.
+        let there =
+            unsafe { rustix::mm::madvise(self.start.add(last).as_ptr().cast(), page, Advice::LinuxPopulateRead) };
+        there.map_err(|errno| match errno {
+            Errno::FAULT => Error::Corrupted {
+                what: what.into(),
+                why: format!("its file has fewer than the {} bytes that its words say", self.length),
+            },
+            _ => Error::system("read", what, errno),
+        })
+    }
+
     /// Zeroed memory that children of this process share: for the lab and for tests.
     pub fn anonymous(extent: Extent) -> Result<Arc<Self>> {
         let length = extent.length;
@@ -146,6 +179,16 @@ impl Region {
             Errno::FAULT | Errno::NOMEM => Error::OutOfSpace { what: what.into(), lack: Lack::of_a_hole(end - first) },
             _ => Error::system("find room for", what, errno),
         })
+    }
+
+    /// Where the bytes behind `offset` start, for a buffer that Python reads or writes in place while it holds the region.
+    ///
+    /// # Panics
+    /// If the region is shorter than that.
+    #[must_use]
+    pub fn bytes(&self, offset: usize, length: usize) -> *mut u8 {
+        assert!(offset.checked_add(length).is_some_and(|end| end <= self.length));
+        self.pointer(offset).as_ptr()
     }
 
     /// The address of a byte; callers have checked the offset.

@@ -199,7 +199,7 @@ impl Space {
             rustix::fs::ftruncate(&file, extent.length as u64)
                 .map_err(|errno| Error::system("lengthen", &what, errno))?;
         }
-        let region = Region::map(&file, extent.length, &what)?;
+        let region = Region::map(&file, kind.mapped(extent.length), &what)?;
         let header = Header {
             kind,
             space: self.lives.nonce(),
@@ -251,7 +251,29 @@ impl Space {
         let map = if self.lives.is_onlooker() { Region::map_to_read } else { Region::map };
         let region = map(&opened, size, &what)?;
         let header = Header::read(&region, &what)?;
+        if header.kind.mapped(size) < size {
+            return Ok((map(&opened, header.kind.mapped(size), &what)?, header));
+        }
         Ok((region, header))
+    }
+
+    /// Finds room for more bytes in the file of that object, if it still has its name.
+    pub fn lengthen(&self, file: &str, nonce: u64, length: u64) -> Result<()> {
+        let what = self.describe(&object_name(file));
+        let missing = || Error::NotFound { what: format!("the name of {what}"), path: self.path_of(file) };
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let opened =
+            rustix::fs::openat(self.directory()?, file, flags, Mode::empty()).map_err(|errno| match errno {
+                Errno::NOENT => self.blame(missing()),
+                Errno::ACCESS => self.denied("open", file, errno),
+                _ => Error::system("open", &what, errno),
+            })?;
+        // The descriptor decides which object it is; whoever takes the name meanwhile has another file.
+        let there = Header::read(&Region::map(&opened, crate::header::WORDS, &what)?, &what)?;
+        if there.nonce != nonce {
+            return Err(missing());
+        }
+        reserve(&opened, 0, length, &what)
     }
 
     /// The user whom a file belongs to.

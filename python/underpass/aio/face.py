@@ -4,9 +4,8 @@ from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
 
 from underpass.aio import running
-from underpass.aio.names import Names
 from underpass.errors import NotFoundError, WouldBlock
-from underpass.memory import SharedObject, Space
+from underpass.memory import News, SharedObject, Space
 
 Plain = TypeVar("Plain", bound=SharedObject)
 
@@ -45,7 +44,7 @@ class Face(Generic[Plain]):
         Raises:
             MismatchError: Something else has that name, or another layout version.
             OutOfSpaceError: No descriptor, or no watch of inotify, is left.
-            MisuseError: It would live in the lab, where no coroutine waits for a name.
+            MisuseError: In the lab, for a name of a space: of those only a directory tells, and nothing there reads one.
 
         Example:
             >>> import asyncio, underpass.aio
@@ -58,7 +57,7 @@ class Face(Generic[Plain]):
             >>> asyncio.run(main())
         """
         # Listens before it looks, so that a name that comes in between is not missed.
-        where, names = running.reactor(), Names(space)
+        where, names = running.reactor(), News(space)
 
         def attempt() -> Self:
             names.take()

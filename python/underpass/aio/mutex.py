@@ -21,11 +21,12 @@ class Mutex(Face[sync.Mutex]):
 
     Its owner is the task that took it: another task of the same thread waits, in order of arrival, and may not release it. With
     ``fairness="arrival"`` and ``"priority"`` a task waits in a place of its own, as a thread does, and is handed the mutex in its turn
-    among the tasks and threads of all processes; its priority is that of the loop's thread. One that is cancelled, or whose process dies,
-    before it has taken the mutex leaves it to the next. With "barging" whoever is first among loops and threads takes it. For everybody
-    else the owner is the thread of the loop; when that dies, waiters are told as by the blocking verbs. Within one loop use the face
-    throughout: the blocking verbs know the thread, and not which task runs. A task that ends while it holds the mutex leaves it held; one
-    that waits lends no priority to its owner, also where ``inherit_priority`` was asked for.
+    among the tasks and threads of all processes; its priority is what `underpass.sync.priority` says in it, or its thread's. One that
+    is cancelled, or whose process dies, before it has taken the mutex leaves it to the next. With "barging" whoever is first among
+    loops and threads takes it. For everybody else the owner is the thread of the loop; when that dies, waiters are told as by the
+    blocking verbs. Within one loop use the face throughout: the blocking verbs know the thread, and not which task runs. A task that
+    ends while it holds the mutex leaves it held; one that waits lends no priority to its owner, also where ``inherit_priority`` was
+    asked for.
 
     Example:
         >>> import asyncio, underpass.aio
@@ -156,11 +157,5 @@ class Mutex(Face[sync.Mutex]):
         self._end(self.sync.release, error)
 
     def _end(self, release: Callable[[], None], error: BaseException | None) -> None:
-        """End a block that holds it, with the seat of now: a wait inside gave it up and came back to another one.
-
-        One that ended by the death of an owner has not come back, and does not hold it any more: what it raised goes on. A generator
-        that is closed by another task than entered it does not hold it either, but nobody would hear of that.
-        """
-        seat = Seat.of(self.sync)
-        if error is None or isinstance(error, GeneratorExit) or seat.is_mine():
-            seat.give(release)
+        """End a block that holds it, with the seat of now: a wait inside gave it up and came back to another one."""
+        Seat.of(self.sync).end(release, error)

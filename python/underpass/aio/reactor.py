@@ -182,6 +182,12 @@ class Reactor:
         if not self.closed:
             self.look()
 
+    def wake(self, key: object) -> None:
+        """Have who waits for what ``key`` stands for attempt it again, as if it were ready."""
+        line = self._lines.get(key)
+        if line is not None and line.sleepers:
+            next(iter(line.sleepers)).wake()
+
     def let_go(self, key: object) -> None:
         """Have nothing to do any more with what ``key`` stands for, and nobody waits for: others wait as long until the next look."""
         line = self._lines.get(key)

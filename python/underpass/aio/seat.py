@@ -3,7 +3,9 @@
 They know threads, and all tasks of a loop are one thread. So among them a seat decides: its task alone goes for the mutex itself. A mutex
 that is handed over decides itself, since each task has a place of its own in its line: whom it is handed to has the seat.
 
-Invariant: a seat that nobody has and for which tasks wait has woken the first of them.
+Who waits for many things looks on: it takes the mutex only while the seat is open to it, and is told when nobody has it any more.
+
+Invariant: a seat that nobody has and for which tasks wait has woken the first of them; or, if none waits, has told all who look on.
 """
 
 from collections.abc import Callable
@@ -23,12 +25,13 @@ T = TypeVar("T")
 class Seat:
     """One mutex, as the tasks of one loop share it."""
 
-    __slots__ = ("_line", "_mutex", "_reactor", "depth", "owner")
+    __slots__ = ("_line", "_mutex", "_onlookers", "_reactor", "depth", "owner")
 
     def __init__(self, where: Reactor, mutex: SharedObject) -> None:
         self._reactor = where
         self._mutex = mutex
         self._line = Line(None, None, together=False)
+        self._onlookers: dict[Callable[[], object], None] = {}
         self.owner: object = None
         self.depth: int = 0
 
@@ -47,6 +50,25 @@ class Seat:
     def is_mine(self) -> bool:
         """Say whether the running task has it."""
         return self.owner is not None and self.owner is self._reactor.loop.task()
+
+    def is_open(self) -> bool:
+        """Say whether the running task may try to take the mutex: it has the seat, or nobody has, and none waits for it."""
+        return self.is_mine() or (self.owner is None and not self._line.sleepers)
+
+    def taken(self) -> None:
+        """Have the running task, which has taken the mutex while the seat was open to it, sit."""
+        self._sit(self._reactor.loop.task())
+        self.depth += 1
+
+    def look_on(self, tell: Callable[[], object]) -> None:
+        """Have ``tell`` called whenever nobody has the seat any more, and none waits for it."""
+        self._onlookers[tell] = None
+        self._reactor.seats[self._mutex._nonce] = self  # noqa: SLF001 - as above
+
+    def look_away(self, tell: Callable[[], object]) -> None:
+        """Have it called no more."""
+        self._onlookers.pop(tell, None)
+        self._forget_if_deserted()
 
     async def take(
         self, mutex: SharedObject, attempt: Callable[[], T], stay: Stay[T] | None = None, *, cancellable: bool = True
@@ -79,15 +101,10 @@ class Seat:
 
     def take_nowait(self, attempt: Callable[[], T]) -> T:
         """Have the running task take the mutex, or raise WouldBlock."""
-        task = self._reactor.loop.task()
-        if self.owner is task:
-            taken = attempt()
-        elif self.owner is not None or self._line.sleepers:
+        if not self.is_open():
             raise WouldBlock(f"{self._mutex!r} not acquired: another task of this loop has it, or is before this one")
-        else:
-            taken = attempt()
-            self._sit(task)
-        self.depth += 1
+        taken = attempt()
+        self.taken()
         return taken
 
     def give(self, release: Callable[[], None]) -> None:
@@ -110,6 +127,15 @@ class Seat:
             self._given()
             raise
         self._given()
+
+    def end(self, release: Callable[[], None], error: BaseException | None) -> None:
+        """End a block that holds the mutex.
+
+        One that ended by the death of an owner, in a wait inside, has not come back, and does not hold it any more: what it raised goes
+        on. A generator that is closed by another task than entered it does not hold it either, but nobody would hear of that.
+        """
+        if error is None or isinstance(error, GeneratorExit) or self.is_mine():
+            self.give(release)
 
     def _given(self) -> None:
         self.depth -= 1
@@ -146,5 +172,11 @@ class Seat:
             return
         if self._line.sleepers:
             next(iter(self._line.sleepers)).wake()
-        else:
+            return
+        for tell in list(self._onlookers):
+            tell()
+        self._forget_if_deserted()
+
+    def _forget_if_deserted(self) -> None:
+        if self.owner is None and not self._line.sleepers and not self._onlookers:
             self._reactor.seats.pop(self._mutex._nonce, None)  # noqa: SLF001 - as above

@@ -18,9 +18,9 @@ class Semaphore(Face[sync.Semaphore]):
     """A semaphore for coroutines: ``aio.Semaphore(2)``, or ``semaphore.aio``.
 
     With ``fairness="arrival"`` and ``"priority"`` a task waits in a place of its own, as a thread does, and is handed a unit in its
-    turn among the tasks and threads of all processes; its priority is that of the loop's thread. One that is cancelled, or whose process
-    dies, before it has taken the unit leaves it to the next. With "barging" tasks of one loop get units in order of arrival, and among
-    loops and threads whoever is first when a unit is free takes it.
+    turn among the tasks and threads of all processes; its priority is what `underpass.sync.priority` says in it, or its thread's. One
+    that is cancelled, or whose process dies, before it has taken the unit leaves it to the next. With "barging" tasks of one loop get
+    units in order of arrival, and among loops and threads whoever is first when a unit is free takes it.
 
     Example:
         >>> import asyncio, underpass.aio

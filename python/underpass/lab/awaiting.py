@@ -26,6 +26,7 @@ from underpass._core import Lab
 from underpass.lab.event_loop import EventLoop
 from underpass.lab.line_events import is_own
 from underpass.lab.verdict import Verdict
+from underpass.waiting import WaitSet
 
 T = TypeVar("T")
 
@@ -66,9 +67,16 @@ class Await(NamedTuple):
     @property
     def told(self) -> str:
         """In words: ``fetch() awaits <Queue 'jobs', 0 of 64 queued> at jobs.py:12: job = await jobs.get()``."""
-        what = "a task or a time" if self.about is None else str(self.about)
+        what = "a task or a time" if self.about is None else _described(self.about)
         line = f" at {self.where}: {self.source}" if self.where else ""
         return f"{self.task}() awaits {what}{line}"
+
+
+def _described(what: Any) -> str:
+    if not isinstance(what, WaitSet):
+        return str(what)
+    members = what._members
+    return _described(members[0]) if len(members) == 1 else f"any of {', '.join(map(_described, members))}"
 
 
 @final
@@ -77,6 +85,8 @@ class Loops:
 
     def __init__(self, lab: Lab, name: Callable[[int], str], fail: Callable[[Verdict], object]) -> None:
         self._lab, self._name, self._fail = lab, name, fail
+        #: Is told which thread's task is cancelled, where somebody looks on.
+        self.cancelled: Callable[[int, Await], object] | None = None
         self._kept: dict[greenlet.greenlet, Kept] = {}
         self._running: dict[int | None, EventLoop] = {}
         self._over: bool = False
@@ -87,7 +97,9 @@ class Loops:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine as `asyncio.run` does, in the simulated thread that calls."""
         number = self._lab.running
-        loop = EventLoop(self._lab, lambda: self._over, partial(self._told, number))
+        loop = EventLoop(
+            self._lab, lambda: self._over, partial(self._told, number), partial(self._tell_cancelled, number)
+        )
         # Not its `run`, which would take Ctrl-C for one of the processes.
         runner = asyncio.Runner(loop_factory=lambda: loop)
         self._running[number] = loop
@@ -129,7 +141,11 @@ class Loops:
         loop = self._running.get(number)
         if loop is None or not loop.sleep.asleep:
             return []
-        return [Await(_called(task), _awaited(loop, task), _place(task)) for task in loop.awaiting()]
+        return [_await(loop, task) for task in loop.awaiting()]
+
+    def _tell_cancelled(self, number: int | None, loop: EventLoop, task: asyncio.Task[Any]) -> None:
+        if self.cancelled is not None and number is not None:
+            self.cancelled(number, _await(loop, task))
 
     def _told(self, number: int | None, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -157,6 +173,10 @@ class Loops:
 def _swap_task(loop: Any, task: Any) -> Any:
     tasks: Any = asyncio.tasks
     return tasks._swap_current_task(loop, task) if _TASKS_OF_THREADS else None
+
+
+def _await(loop: EventLoop, task: asyncio.Task[Any]) -> Await:
+    return Await(_called(task), _awaited(loop, task), _place(task))
 
 
 def _called(task: asyncio.Task[Any]) -> str:

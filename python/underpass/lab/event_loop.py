@@ -97,8 +97,14 @@ class Task(asyncio.Task[Any]):
     """A task whose place in a set does not depend on its address: asyncio keeps tasks in sets, and a schedule is followed again."""
 
     def __init__(self, coroutine: Any, *, loop: "EventLoop", **others: Any) -> None:
+        self._of: EventLoop = loop
         self.number: int = next(loop.numbers)
         super().__init__(coroutine, loop=loop, **others)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel it; whoever writes the schedule down is told."""
+        self._of.tell_cancelled(self)
+        return super().cancel(msg)
 
     def set_name(self, value: object, /) -> None:
         """Call it so. Python 3.13.0 calls what has no name None, if another than the loop has made it."""
@@ -107,6 +113,29 @@ class Task(asyncio.Task[Any]):
 
     def __hash__(self) -> int:
         return self.number
+
+
+class Future(asyncio.Future[Any]):
+    """What a task waits for. Its place in a set does not depend on its address, either."""
+
+    def __init__(self, *, loop: "EventLoop") -> None:
+        self._of: EventLoop = loop
+        self.number: int = next(loop.numbers)
+        super().__init__(loop=loop)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel it, and so who waits for it: the tasks of `finish` blocks are asyncio's own, and tell of it by nothing else."""
+        for task in self._of.awaiting():
+            if not isinstance(task, Task) and _waits_for(task, self):
+                self._of.tell_cancelled(task, once=True)
+        return super().cancel(msg)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+def _waits_for(task: Any, future: Future) -> bool:
+    return getattr(task, "_fut_waiter", None) is future
 
 
 def _unwind(coroutine: Any) -> None:
@@ -126,9 +155,15 @@ def _task(loop: Any, coroutine: Any, **others: Any) -> Task:
 class EventLoop(asyncio.BaseEventLoop):
     """A loop of asyncio's in a process of the lab."""
 
-    def __init__(self, lab: Lab, is_over: Callable[[], bool], tell: Callable[[dict[str, Any]], object]) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        is_over: Callable[[], bool],
+        tell: Callable[[dict[str, Any]], object],
+        cancelled: Callable[["EventLoop", asyncio.Task[Any]], object],
+    ) -> None:
         super().__init__()
-        self._lab, self._tell = lab, tell
+        self._lab, self._tell, self._cancelled = lab, tell, cancelled
         #: Whether all that is left of the schedule unwinds.
         self.is_over: Callable[[], bool] = is_over
         #: Its process was killed, or the whole exploration interrupted.
@@ -175,6 +210,11 @@ class EventLoop(asyncio.BaseEventLoop):
         self.sleep.close()
         super().close()
 
+    def tell_cancelled(self, task: asyncio.Task[Any], *, once: bool = False) -> None:
+        """Have it known that a task is cancelled, if that is news to it; ``once``: this one is counted already."""
+        if not (self.dead or self.is_over() or task.done() or task.cancelling() > once):
+            self._cancelled(self, task)
+
     def due(self) -> float | None:
         """When the first of its timers is; None: it has none that is not over."""
         self._scheduled: Any
@@ -188,6 +228,10 @@ class EventLoop(asyncio.BaseEventLoop):
         yield from sorted(waiting, key=lambda task: (getattr(task, "number", last), task.get_name()))
 
     # ── what asyncio asks of a loop ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def create_future(self) -> Any:
+        """Make what a task waits for."""
+        return Future(loop=self)
 
     def add_reader(self, fd: Any, callback: Callable[..., object], *args: object) -> None:
         """Listen to the members of a reactor: nothing else can be read here."""

@@ -64,6 +64,8 @@ class Stage:
         #: Whether one has.
         self.awaited: bool = False
         self.watch: Callable[[int, str, int | None], None] | None = None
+        #: Is told of each cancellation: the thread, and what the task waited for.
+        self.cancelled: Callable[[int, Await], object] | None = None
 
     def on(self, lab: Lab) -> "Stage":
         """Return a stage of the same program on another lab, played by the same greenlets."""
@@ -117,6 +119,7 @@ class Stage:
             from underpass.lab.awaiting import Loops
 
             self.loops = Loops(self.lab, self.name, self._fail)
+            self.loops.cancelled = self.cancelled
             self.awaited = True
         return self.loops.run(coroutine)
 

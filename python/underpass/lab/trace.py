@@ -31,6 +31,7 @@ Happening = Literal[
     "is stopped",
     "goes on",
     "is refused",
+    "is cancelled",
     "chooses",
     "ends",
 ]
@@ -49,7 +50,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
         source: That line's text, without its indentation.
         call: The library's operation: ``Queue.put``; empty outside of any.
         object: What it acts on: ``mutex 'door'``.
-        value: The result, the argument or the error, short.
+        value: The result, the argument or the error, short; of a cancellation, the coroutine.
         partner: The column of the other one: whom it wakes, who woke it.
         holders: Who holds the object, when a process goes to sleep for it.
         state: What this moment changed: an object, and what can be said of it from now on.

@@ -1,10 +1,10 @@
 """A schedule run once more, and written down: who stood where, what changed, who woke whom."""
 
 import ast
+import dataclasses
 import inspect
 import linecache
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, final
@@ -14,6 +14,8 @@ from msgspec.structs import replace
 from underpass.lab.leaks import Held
 from underpass.lab.stage import Stage
 from underpass.lab.trace import WORLD, Happening, Moment, Wait
+from underpass.memory import News
+from underpass.waiting import WaitSet
 
 if TYPE_CHECKING:
     from underpass.lab.awaiting import Await
@@ -24,7 +26,7 @@ _AWAITABLE = str(Path(__file__).parent.parent / "aio")
 _BELOW = str(Path(__file__).parent.parent), str(_STANDARD / "asyncio"), str(_STANDARD / "contextlib.py")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Place:
     """Where a task stands."""
 
@@ -33,6 +35,8 @@ class Place:
     where: str = ""
     source: str = ""
     call: str = ""
+    #: What is waited for that is no single object.
+    beside: str = ""
 
 
 _NOWHERE = Place("start", None)
@@ -52,7 +56,9 @@ class Tracer:
         self._since: dict[int, int] = {}
         self._seen = 0
         self._taken: dict[Held, str] = {}
+        self._cancelled: list[tuple[int, Place, str]] = []
         stage.watch = self._watch
+        stage.cancelled = self._note_cancelled
 
     def _watch(self, task: int, point: str, about: int | None) -> None:
         """Note that a task has come to a scheduling point: what it did since the last one is over."""
@@ -62,7 +68,11 @@ class Tracer:
     def finish(self) -> None:
         """Note what happened after the last point: what the oracles have sleepers do from here on is no part of it."""
         self._catch_up(None, "end")
-        self._stage.watch = None
+        self._stage.watch = self._stage.cancelled = None
+
+    def _note_cancelled(self, task: int, one: "Await") -> None:
+        """Note that a task of an event loop is cancelled, in the step that is under way."""
+        self._cancelled.append((task, awaited(self._stage, one, "operation"), one.task))
 
     def taken(self, held: Held) -> str:
         """Return the line at which something that is held was taken."""
@@ -88,7 +98,7 @@ class Tracer:
         return Wait(
             who=self._stage.name(task),
             task=coroutine,
-            object=self._title(place.about),
+            object=self._title(place.about) or place.beside,
             operation=_verb_of(place),
             since=self._since.get(task, 0),
             where=place.where,
@@ -111,6 +121,9 @@ class Tracer:
                 continue  # it ends what its wake began, with nobody in between: that is told as one
             last = number == len(choices) - 1
             self._moment(number, what, which, preempts=preempts, slept=last and point == "awake" and which == arrived)
+        cancelled, self._cancelled = self._cancelled, []
+        for task, place, coroutine in cancelled:
+            self._add(len(choices) - 1, "is cancelled", task, place, value=coroutine)
         woken = (
             self._asleep
             - asleep
@@ -157,7 +170,9 @@ class Tracer:
             tasks = [task for task, cast in enumerate(self._stage.cast.tasks) if cast.process.number == which]
             self._add(number, fates[what], tasks[0], self._at(tasks[0]))
 
-    def _add(self, number: int, what: Happening, task: int, place: Place, *, preempts: bool = False) -> None:
+    def _add(  # noqa: PLR0913 - a moment has so many parts
+        self, number: int, what: Happening, task: int, place: Place, *, preempts: bool = False, value: str = ""
+    ) -> None:
         if what == "runs" and place.point in {"start", "line"} and not place.where:
             return
         holders = self._holders(place.about) if what == "sleeps" else ()
@@ -171,7 +186,8 @@ class Tracer:
                 where=place.where,
                 source=place.source,
                 call=place.call,
-                object=self._title(place.about),
+                object=self._title(place.about) or place.beside,
+                value=value,
                 holders=holders,
                 preempts=preempts,
             )
@@ -268,7 +284,21 @@ def awaited(stage: Stage, one: "Await", point: str) -> Place:
     """Return where a task awaits."""
     # An object of the lab is marked with its place among all.
     about: int | None = getattr(one.about, "_nonce", None)
-    return _placed(stage, one.frame, point, about)
+    place = _placed(stage, one.frame, point, about)
+    return (
+        place if one.about is None or about is not None else dataclasses.replace(place, beside=_named(stage, one.about))
+    )
+
+
+def _named(stage: Stage, what: Any) -> str:
+    """Return what a task waits for, which may be several objects, and names."""
+    if isinstance(what, WaitSet):
+        names = [_named(stage, one) for one in what._members]  # noqa: SLF001 - made for this
+        return names[0] if len(names) == 1 else f"any of {', '.join(names)}"
+    if isinstance(what, News):
+        return "a name"
+    about: int | None = getattr(what, "_nonce", None)
+    return str(what) if about is None else stage.title(about)
 
 
 def _placed(stage: Stage, frame: FrameType | None, point: str, about: int | None) -> Place:

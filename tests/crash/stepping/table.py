@@ -17,6 +17,7 @@ from tests.crash.stepping import (
     ports,
     queue_sides,
     queues,
+    regions,
     rwlocks,
     semaphores,
     several,
@@ -48,5 +49,6 @@ OPERATIONS: list[AnyOperation] = [
     *outlets.OPERATIONS,
     *urgencies.OPERATIONS,
     *spaces.OPERATIONS,
+    *regions.OPERATIONS,
     *tasks.OPERATIONS,
 ]

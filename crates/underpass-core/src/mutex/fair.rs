@@ -58,9 +58,6 @@ impl Fair {
         if mutex.lock().owner() == me.thread {
             return Err(Error::Misuse(TWICE.into()));
         }
-        if deadline != Deadline::NoWait && self.waiters.awaits_with_tasks_of(me.thread) {
-            return Err(Error::Misuse(BEHIND_ITS_TASKS.into()));
-        }
         // Until another watches this one.
         let _owed = self.waiters.owe(kernel);
         let line = self.line(mutex, kernel, me);
@@ -132,6 +129,15 @@ impl Fair {
             watch.life(Life(word & !SLEEPERS));
         }
         Ok(is_ready())
+    }
+
+    /// See [`Mutex::refuse_behind_its_tasks`]. Without the lock: only its own thread fills a task's slot.
+    pub(super) fn refuse_behind_its_tasks(&self, me: Me) -> Result<()> {
+        let is_task = |index: usize| self.waiters.wish(index).how & AWAITS != 0;
+        if self.waiters.in_line_of(me.thread).any(is_task) {
+            return Err(Error::Misuse(BEHIND_ITS_TASKS.into()));
+        }
+        Ok(())
     }
 
     /// Who was given the mutex, and has not come for it.
@@ -245,6 +251,10 @@ impl Line<'_> {
 impl Room for Line<'_> {
     fn operation(&self) -> Operation {
         Operation::Acquire
+    }
+
+    fn goes_before(&self, kernel: &dyn Kernel, index: usize, _comes: Wish) -> bool {
+        self.fair.waiters.is_a_task_before(kernel, index, self.fair.order)
     }
 
     fn ready(&self, _wish: Wish) -> bool {

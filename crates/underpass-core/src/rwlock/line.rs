@@ -92,10 +92,10 @@ impl RWLock {
 
     /// Somebody waits who goes before one that comes now.
     fn is_behind(&self, how: u32) -> bool {
-        self.waiters.waiting().any(|(_, wish)| self.goes_before(wish, how))
+        self.waiters.waiting().any(|(_, wish)| self.comes_before(wish, how))
     }
 
-    fn goes_before(&self, waiting: Wish, how: u32) -> bool {
+    fn comes_before(&self, waiting: Wish, how: u32) -> bool {
         match (self.prefer, how) {
             (_, UPGRADE) => false,
             (Prefer::Readers, READ) => waiting.how == READ,
@@ -132,15 +132,16 @@ impl RWLock {
         }
     }
 
-    /// A thread would wait for a task that it keeps from running.
-    pub(super) fn refuse_to_wait_for_its_own_tasks(&self, me: Owner, how: u32) -> Result<()> {
-        let ahead =
-            self.waiters.waiting().map(|(_, wish)| wish).filter(|wish| self.goes_before(*wish, how)).map(owner_of);
+    /// A thread would wait for a task that it keeps from running: one that is inside, or goes before it. The lock is held.
+    pub(super) fn refuse_to_wait_for_its_own_tasks(&self, kernel: &dyn Kernel, me: Owner, how: u32) -> Result<()> {
         let is_mine = |owner: Owner| owner.thread == me.thread && owner.task != THREAD;
-        if me.task == THREAD && self.places.readers().chain([self.writer()]).chain(ahead).any(is_mine) {
+        if me.task != THREAD {
+            return Ok(());
+        }
+        if self.places.readers().chain([self.writer()]).any(is_mine) {
             return Err(Error::Misuse(BEHIND_ITS_TASKS.into()));
         }
-        Ok(())
+        self.waiters.refuse_behind_its_tasks(kernel, self, Wish { value: me.word(), how })
     }
 
     pub(super) fn hand_on(&self, kernel: &dyn Kernel) {
@@ -260,6 +261,11 @@ impl RWLock {
 }
 
 impl Room for RWLock {
+    fn goes_before(&self, _kernel: &dyn Kernel, index: usize, comes: Wish) -> bool {
+        let waiting = self.waiters.wish(index);
+        self.is_task(waiting) && self.comes_before(waiting, comes.how)
+    }
+
     fn ready(&self, _wish: Wish) -> bool {
         false
     }

@@ -289,7 +289,7 @@ impl RWLock {
                 return self.judge(wish, way.word());
             }
             if !try_once {
-                self.refuse_to_wait_for_its_own_tasks(me, how)?;
+                self.refuse_to_wait_for_its_own_tasks(kernel, me, how)?;
             }
         }
         if try_once {

@@ -233,6 +233,10 @@ impl Room for Fair {
         Operation::Acquire
     }
 
+    fn goes_before(&self, kernel: &dyn Kernel, index: usize, _comes: Wish) -> bool {
+        self.waiters.is_a_task_before(kernel, index, self.order)
+    }
+
     fn ready(&self, wish: Wish) -> bool {
         self.words.word.load(Relaxed) & !QUEUED != 0 || u64::from(self.words.resets.load(Relaxed)) != wish.value
     }

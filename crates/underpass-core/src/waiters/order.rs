@@ -25,6 +25,17 @@ impl Waiters {
         }
     }
 
+    /// Who waits in that slot, as a task does, is served before one that comes now, in that order: a [`Room::goes_before`].
+    #[must_use]
+    pub fn is_a_task_before(&self, kernel: &dyn Kernel, index: usize, order: Order) -> bool {
+        let is_next = order == Order::Arrival || self.is_granted(index) || self.priority(index) >= kernel.priority();
+        self.wish(index).how & AWAITS != 0 && is_next
+    }
+
+    fn priority(&self, index: usize) -> i32 {
+        self.slots[index].priority.load(Relaxed).cast_signed()
+    }
+
     /// Who waits for longest. The lock is held.
     #[must_use]
     pub fn first(&self) -> Option<usize> {
@@ -34,8 +45,7 @@ impl Waiters {
     /// Who waits most urgently, and of those for longest. The lock is held.
     #[must_use]
     pub fn first_by_priority(&self) -> Option<usize> {
-        let priority = |index: usize| self.slots[index].priority.load(Relaxed).cast_signed();
-        self.in_state(WAITING).max_by_key(|index| (priority(*index), self.age(*index)))
+        self.in_state(WAITING).max_by_key(|index| (self.priority(*index), self.age(*index)))
     }
 
     /// Who waits for longest of those whose wish is of that kind. The lock is held.

@@ -26,6 +26,12 @@ pub trait Room {
         Operation::Wait
     }
 
+    /// Whoever waits, or was granted something, in that slot is served before one that comes now with that wish, which waits
+    /// until that one has had its turn. Nobody does where nobody holds others up. The lock is held.
+    fn goes_before(&self, _kernel: &dyn Kernel, _index: usize, _comes: Wish) -> bool {
+        false
+    }
+
     /// Somebody is about to wait, in a slot or at the door, and looks once more. The lock is held.
     fn queued(&self) {}
 
@@ -57,6 +63,10 @@ impl<R: Room + ?Sized> Room for &R {
 
     fn operation(&self) -> Operation {
         (**self).operation()
+    }
+
+    fn goes_before(&self, kernel: &dyn Kernel, index: usize, comes: Wish) -> bool {
+        (**self).goes_before(kernel, index, comes)
     }
 
     fn queued(&self) {

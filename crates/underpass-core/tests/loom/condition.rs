@@ -45,6 +45,10 @@ impl Under for Holding<'_> {
         self.0.acquire(self.1, Deadline::Never)
     }
 
+    fn refuse_behind_its_tasks(&self) -> Result<()> {
+        self.0.refuse_behind_its_tasks(self.1)
+    }
+
     fn is_orphaned(&self) -> bool {
         self.0.holder(self.1).is_some_and(|holder| holder.dead)
     }

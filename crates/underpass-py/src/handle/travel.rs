@@ -26,6 +26,7 @@ use crate::object::opened;
 use crate::once::Once;
 use crate::pipe::Pipe;
 use crate::queue::{LETTERS, Queue};
+use crate::region::Region;
 use crate::rwlock::RWLock;
 use crate::semaphore::Semaphore;
 use crate::space::Space;
@@ -163,6 +164,7 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::SpinLock => Ok(opened::<SpinLock>(py, handle)?.into_any()),
         Kind::Once => Ok(opened::<Once>(py, handle)?.into_any()),
         Kind::RWLock => Ok(opened::<RWLock>(py, handle)?.into_any()),
+        Kind::Region => Ok(Region::arrived(py, handle, part)?.into_any()),
         Kind::Lives | Kind::Channel => Err(PyValueError::new_err(format!("no handle opens a {}", kind.name()))),
     }
 }

@@ -6,7 +6,7 @@ use underpass_core::many;
 use underpass_core::{Error, Result};
 use underpass_lab::choice::Object;
 use underpass_shm::header;
-use underpass_shm::layout::bell::{BELLS, BellWords};
+use underpass_shm::layout::bell::{BELLS, BellWords, WatchersWords};
 use underpass_shm::place::PlacedSlice;
 use underpass_shm::region::{Extent, Region};
 
@@ -34,16 +34,22 @@ impl LabKernel {
 
     /// Rings for an object whose sleepers were woken; how many were asleep.
     pub(super) fn ring(&self, object: Option<Object>) -> u32 {
-        let (Some(object), Some(bells)) = (object, self.bells.get()) else { return 0 };
+        let Some(object) = object else { return 0 };
         let region = locked(&self.objects).made.get(object.0 as usize).map(|made| made.region.clone());
-        let Some(watchers) = region.as_ref().and_then(header::watchers) else { return 0 };
+        let watchers = region.as_ref().and_then(header::watchers);
+        watchers.map_or(0, |watchers| self.ring_for(&watchers, u64::from(object.0)))
+    }
+
+    /// Rings for what those watch, which is known by `nonce`; how many were asleep.
+    pub(super) fn ring_for(&self, watchers: &WatchersWords, nonce: u64) -> u32 {
+        let Some(bells) = self.bells.get() else { return 0 };
         let woken = std::cell::Cell::new(0);
         let bell = |number: usize| bells.get(number).filter(|bell| bell.owner.load(Relaxed) != 0);
         let rung = |_, bell: &BellWords| {
             woken.set(woken.get() + self.schedule().wake(address(&raw const bell.rings), 1));
             self.schedule().alive(bell.owner.load(Relaxed))
         };
-        many::ring(&watchers, u64::from(object.0), bell, rung);
+        many::ring(watchers, nonce, bell, rung);
         woken.get()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyList, PyTuple};
@@ -223,6 +223,12 @@ impl WaitSet {
         state.part(py).map(|[own, others]| (own, others))
     }
 
+    /// All members, in the order in which they were added; none of one that was closed.
+    #[getter]
+    fn _members(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.whatever_state(py).all(py, Verb::Wait).into_iter().map(|(_, what, _)| what).collect()
+    }
+
     /// End it: its members go on without it. Whoever waits in it is told.
     fn close(&self, py: Python<'_>) {
         let mut state = self.whatever_state(py);
@@ -274,6 +280,11 @@ impl WaitSet {
 }
 
 impl WaitSet {
+    /// It was made in the lab, and is a member of others there without a descriptor; not once it was closed.
+    fn is_simulated(what: &Bound<'_, PyAny>) -> bool {
+        what.cast::<Self>().is_ok_and(|set| set.get().in_lab && !set.get().whatever_state(what.py()).is_closed())
+    }
+
     /// One for a single wait, and the key of each; what is given twice, or has the descriptor of another, is a member once.
     pub fn of(py: Python<'_>, all: &[Bound<'_, PyAny>]) -> PyResult<(Self, Vec<u64>)> {
         let set = Self::new();
@@ -295,8 +306,11 @@ impl WaitSet {
     /// Adds a member, and says its key. Who was closed and left its number to this one is a member no more.
     fn take_in(&self, py: Python<'_>, what: &Bound<'_, PyAny>, handler: Option<Py<PyAny>>) -> PyResult<u64> {
         let identity = Identity::of(py, what)?;
-        if self.in_lab && matches!(identity, Identity::Descriptor(_)) {
-            return Err(no_descriptors(py));
+        if self.in_lab {
+            if matches!(identity, Identity::Descriptor(_)) {
+                return Err(no_descriptors(py));
+            }
+            self.check_nesting(what)?;
         }
         let mut state = self.lock(py)?;
         let evicted = state.evict(what, identity);
@@ -457,18 +471,44 @@ impl WaitSet {
         verb: Verb,
     ) -> PyResult<Result<Found, Error>> {
         let all = self.lock(py)?.all(py, verb);
-        if all.is_empty() {
+        let mut objects = Vec::with_capacity(all.len());
+        let mut members = Vec::with_capacity(all.len());
+        for (member, (_, what, _)) in all.iter().enumerate() {
+            spread(what.bind(py), &mut objects);
+            members.resize(objects.len(), member);
+        }
+        if objects.is_empty() {
             return sleep_in_lab(py, name, deadline).map(Err);
         }
-        let objects: Vec<Bound<'_, PyAny>> = all.iter().map(|(_, what, _)| what.bind(py).clone()).collect();
         let party = Party::new(py, name, &objects)?;
         Ok(party.wait_until(Operation::Any, Enough::Any, deadline).map(|ready| {
-            let one = |index: usize| {
-                let (key, member, call) = &all[index];
-                (*key, member.clone_ref(py), call.as_ref().map(|call| call.clone_ref(py)))
+            let mut found: Vec<usize> = ready.into_iter().map(|object| members[object]).collect();
+            found.dedup();
+            let one = |member: usize| {
+                let (key, what, handler) = &all[member];
+                (*key, what.clone_ref(py), handler.as_ref().map(|handler| handler.clone_ref(py)))
             };
-            ready.into_iter().map(one).collect()
+            found.into_iter().map(one).collect()
         }))
+    }
+
+    /// A set of the lab is a member of another as long as that is not a member of it.
+    fn check_nesting(&self, what: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Ok(set) = what.cast::<Self>() else { return Ok(()) };
+        if std::ptr::eq(set.get(), self) {
+            let text = format!("{what} cannot be a member of itself, nor of one of its members");
+            return Err(PyOSError::new_err(text));
+        }
+        let inside = set.get().whatever_state(what.py()).all(what.py(), Verb::Wait);
+        inside.iter().try_for_each(|(_, what_is_in, _)| self.check_nesting(what_is_in.bind(what.py())))
+    }
+}
+
+/// Adds what a member of a set of the lab waits for: itself, or all that a set inside does, as a descriptor of its would tell.
+fn spread<'py>(what: &Bound<'py, PyAny>, objects: &mut Vec<Bound<'py, PyAny>>) {
+    let Ok(set) = what.cast::<WaitSet>() else { return objects.push(what.clone()) };
+    for (_, member, _) in set.get().whatever_state(what.py()).all(what.py(), Verb::Wait) {
+        spread(member.bind(what.py()), objects);
     }
 }
 

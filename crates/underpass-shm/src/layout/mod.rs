@@ -13,6 +13,7 @@ pub mod once;
 pub mod pipe;
 pub mod port;
 pub mod queue;
+pub mod region;
 pub mod rwlock;
 pub mod semaphore;
 pub mod site;

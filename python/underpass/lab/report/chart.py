@@ -92,12 +92,18 @@ def _entry(trace: Trace, step: Step, width: int, *, known: bool) -> list[Line]:
     """
     moments = trace.moments[step.first : step.last + 1]
     first, last = moments[0], moments[-1]
-    texts = [(words(trace, moment), STYLES.get(moment.what, "bold")) for moment in moments]
+    if len(moments) > 1 and last.what == "runs":
+        texts = [(" ".join(text for text in (words(trace, first), f"× {len(moments)}") if text), "dim")]
+    else:
+        texts = [(words(trace, moment), STYLES.get(moment.what, "bold")) for moment in moments]
     said: list[Line] = [[(line, style)] for text, style in texts if text for line in wrap(text, width, 3)]
     source = clean("" if known and last.what != "runs" else first.source or first.call)
     place = _place(first, source, width)
     # What happens to a process is the news; of a call, the line of the program is.
-    lines = [*place, *said] if first.what in {"runs", "returns"} else _joined(said, place, width)
+    if len(moments) > 1 and last.what == "runs":
+        lines = _joined(place, said, width)
+    else:
+        lines = [*place, *said] if first.what in {"runs", "returns"} else _joined(said, place, width)
     if first.thread:
         lines = _joined([[(shorten(f"‹{clean(first.thread)}›", width), "dim")]], lines[:1], width, " ") + lines[1:]
     changes = [f"{clean(name)}: {clean(value)}" for moment in moments for name, value in moment.state]

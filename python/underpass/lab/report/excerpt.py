@@ -23,7 +23,7 @@ _LIVELOCK_ROWS, _LIVELOCK_FIRST, _LIVELOCK_LAST = 60, 20, 36
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What is shown in one piece: a moment, or a call and what it returned at once."""
+    """What is shown in one piece: a moment, a call and what it returned at once, or steps of one line that change nothing but at the last."""
 
     first: int
     last: int
@@ -54,8 +54,10 @@ class Repeat(msgspec.Struct, frozen=True):
 
 
 def excerpt(trace: Trace) -> list[Step | Gap | Repeat]:
-    """Return what is shown, in order: everything of a short trace."""
+    """Return what is shown, in order: everything of a short trace, what repeats itself in one row."""
     steps = list(_steps(trace.moments))
+    if trace.kind != "livelock":
+        steps = list(_joined(trace.moments, steps))
     if len(trace.moments) <= _SHORT:
         return [*steps]
     if trace.kind == "livelock":
@@ -93,6 +95,32 @@ def _steps(moments: tuple[Moment, ...]) -> Iterator[Step]:
         last = index + (index + 1 < len(moments) and _outcome(moments[index], moments[index + 1]))
         yield Step(index, last)
         index = last + 1
+
+
+def _joined(moments: tuple[Moment, ...], steps: list[Step]) -> Iterator[Step]:
+    """Take steps together that come in a row, and of which only the last says something new."""
+
+    def again(step: Step, following: Step) -> bool:
+        one, other = moments[step.last], moments[following.first]
+        same = ("process", "thread", "what", "where", "source", "call", "object", "value")
+        return (
+            one.what == "runs"
+            and bool(one.where)
+            and not (one.state or other.preempts)
+            and following.first == following.last
+            and all(getattr(one, field) == getattr(other, field) for field in same)
+        )
+
+    before: Step | None = None
+    for step in steps:
+        if before is not None and again(before, step):
+            before = Step(before.first, step.last)
+            continue
+        if before is not None:
+            yield before
+        before = step
+    if before is not None:
+        yield before
 
 
 def _outcome(call: Moment, moment: Moment) -> bool:

@@ -22,6 +22,7 @@ SIGNS: dict[Happening, str] = {
     "is stopped": "‖",
     "goes on": "▸",
     "is refused": "⊘",
+    "is cancelled": "×",
     "chooses": "◆",
     "ends": "■",
 }
@@ -43,6 +44,7 @@ STYLES: dict[Happening, str] = {
     "dies": "bold red",
     "is stopped": "bold yellow",
     "is refused": "bold yellow",
+    "is cancelled": "bold yellow",
     "chooses": "magenta",
     "ends": "dim",
 }
@@ -71,6 +73,8 @@ def words(trace: Trace, moment: Moment) -> str:
             return "times out" + (f" on {name}" if name else "")
         case "is refused":
             return f"is refused: {value}" if value else what
+        case "is cancelled":
+            return f"{value}() is cancelled" + (f", waiting for {name}" if name else "")
         case _:
             return f"{what} {value}" if value else what
 

@@ -31,6 +31,10 @@ impl Room for Turn<'_> {
         Operation::Acquire
     }
 
+    fn goes_before(&self, kernel: &dyn Kernel, index: usize, _comes: Wish) -> bool {
+        self.leased.order.is_some_and(|order| self.leased.waiters.is_a_task_before(kernel, index, order))
+    }
+
     fn ready(&self, wish: Wish) -> bool {
         self.leased.free() > 0 || self.leased.is_stale(wish)
     }

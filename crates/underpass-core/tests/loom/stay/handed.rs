@@ -1,9 +1,10 @@
 //! Tasks that are handed units of a semaphore, in their turn, beside sleepers.
 
+use underpass_core::kernel::Watch;
 use underpass_core::semaphore::fair::Fair;
 use underpass_core::semaphore::leased::Leased;
 use underpass_core::semaphore::{self, MOST};
-use underpass_core::waiters::Order;
+use underpass_core::waiters::{Order, Room};
 use underpass_shm::layout::semaphore::{FairWords, HOLDERS, HolderWords, LeasedWords};
 use underpass_shm::place::PlacedSlice;
 
@@ -141,4 +142,76 @@ fn test_the_leased_unit_of_a_task_that_dies_is_the_sleepers() {
         assert_eq!(sleeper.join(), Ok(()));
         assert_eq!(task.end(), None);
     });
+}
+
+/// The thread of a task that waits would wait for itself: it is refused, has left nothing, and the task has its unit.
+#[test]
+fn test_a_thread_is_refused_to_wait_behind_its_task() {
+    explore(|| {
+        let (world, semaphore) = (world(true), semaphore(2));
+        let releaser = world.spawn(2, {
+            let semaphore = semaphore.clone();
+            move |kernel| sure(semaphore.release(kernel, 1))
+        });
+        world.run(1, |kernel| {
+            let stay = Stay::new(semaphore.clone(), semaphore.wish());
+            if stay.step(kernel) == Err(Error::WouldBlock) {
+                let refused = semaphore.acquire(kernel, Deadline::Never);
+                assert!(matches!(refused, Err(Error::Misuse(_))), "{refused:?}");
+                assert!(semaphore.waiting() <= 1);
+                until(|| semaphore.waiters().is_granted(0));
+                assert!(stay.step(kernel).is_ok());
+            }
+        });
+        releaser.join();
+        assert_eq!((semaphore.value(), semaphore.waiting()), (0, 0));
+    });
+}
+
+/// The same semaphore, at which nobody goes before anybody: the thread falls asleep behind its task.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn test_a_thread_that_waits_behind_its_task_is_found() {
+    explore(|| {
+        let (world, semaphore) = (world(true), semaphore(2));
+        let releaser = world.spawn(2, {
+            let semaphore = semaphore.clone();
+            move |kernel| sure(semaphore.release(kernel, 1))
+        });
+        world.run(1, |kernel| {
+            let stay = seated(kernel, &semaphore, semaphore.wish());
+            let careless = Careless(&semaphore);
+            sure(semaphore.waiters().wait(kernel, &careless, semaphore.wish(), Deadline::Never));
+            sure(stay.step(kernel));
+        });
+        releaser.join();
+    });
+}
+
+struct Careless<'a>(&'a Fair);
+
+impl Room for Careless<'_> {
+    fn ready(&self, wish: Wish) -> bool {
+        self.0.ready(wish)
+    }
+
+    fn queued(&self) {
+        self.0.queued();
+    }
+
+    fn now(&self, wish: Wish) -> Option<u64> {
+        self.0.now(wish)
+    }
+
+    fn watch<'a>(&'a self, wish: Wish, watch: &mut Watch<'a>) {
+        self.0.watch(wish, watch);
+    }
+
+    fn mend(&self, kernel: &dyn Kernel) {
+        self.0.mend(kernel);
+    }
+
+    fn take_back(&self, kernel: &dyn Kernel, index: usize, given: u64) {
+        self.0.take_back(kernel, index, given);
+    }
 }

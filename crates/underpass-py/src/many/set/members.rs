@@ -21,7 +21,9 @@ use underpass_shm::place::Placed;
 use underpass_shm::poller::{OWN, Polled, Poller};
 
 use super::super::{waitable, watchers};
+use super::WaitSet;
 use crate::error::{Context, from_shm, raise};
+use crate::news::News;
 use crate::object::SharedObject;
 
 /// The members, and who sleeps for them.
@@ -118,6 +120,9 @@ impl Identity {
             Err(error) if what.is_instance_of::<SharedObject>() => return Err(error),
             Err(error) => error,
         };
+        if WaitSet::is_simulated(what) || News::in_lab(what).is_some() {
+            return Ok(Self::itself(what));
+        }
         if let Ok(number) = what.extract::<i64>() {
             return Self::numbered(what, number);
         }
