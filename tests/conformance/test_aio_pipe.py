@@ -91,12 +91,13 @@ def test_reset_and_shutdown_end_the_waits(loop: EventLoop) -> None:
 
 def test_the_rest_of_the_face(loop: EventLoop) -> None:
     async def main() -> None:
-        pipe = loop_made = Pipe(4).aio
+        pipe = Pipe(4).aio
         with pipe.putting():
             assert (pipe.capacity, pipe.depth, pipe.statistics().writers) == (4, 0, 1)
         await pipe.write(b"")
+        pipe.write_nowait(b"1234")
         with pytest.raises(WouldBlock):
-            loop_made.sync.aio.write_nowait(b"1234") or loop_made.write_nowait(b"5")
-        assert loop_made.read_nowait(4) == b"1234"
+            pipe.write_nowait(b"5")
+        assert pipe.read_nowait(4) == b"1234"
 
     loop.run(main)

@@ -1,5 +1,6 @@
 """Region: shared memory as buffers and arrays, which views pin and which one process can seal."""
 
+import ctypes
 import errno
 import gc
 import mmap

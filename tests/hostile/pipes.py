@@ -27,7 +27,8 @@ class Pipes:
     def open(self) -> Pipe:
         return Pipe.open(self.name)
 
-    def locks(self, _size: int) -> list[int]:
+    def locks(self, size: int) -> list[int]:
+        assert size > HEADER
         return [HEADER, HEADER + 128]  # the writers', the readers': layout/pipe.rs
 
     def use(self, it: Pipe, dice: random.Random, verbs: Verbs) -> None:

@@ -410,7 +410,7 @@ async def forgets_what_it_waited_for(what: list[Any], attempt: Callable[[], Any]
     return await waits_as_it_is(what[:1], attempt)
 
 
-waits_as_it_is: Callable[..., Awaitable[Any]] = many._wait
+waits_as_it_is: Callable[..., Awaitable[Any]] = many._wait  # noqa: SLF001 - done wrong here
 
 
 def a_name_comes(world: World) -> None:
@@ -456,13 +456,7 @@ FAULTS = [
 faults = pytest.mark.parametrize(
     ("where", "name", "wrong", "program", "kind"),
     FAULTS,
-    ids=[
-        "looks_before_it_listens",
-        "takes_notice_after_its_look",
-        "trusts_what_it_was_told",
-        "takes_and_lets_others_run",
-        "forgets",
-    ],
+    ids=["looks_before_it_listens", "takes_notice_after_its_look", "trusts_what_it_was_told", "takes_and_lets_others_run", "forgets"],
 )
 
 

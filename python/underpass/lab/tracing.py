@@ -285,9 +285,7 @@ def awaited(stage: Stage, one: "Await", point: str) -> Place:
     # An object of the lab is marked with its place among all.
     about: int | None = getattr(one.about, "_nonce", None)
     place = _placed(stage, one.frame, point, about)
-    return (
-        place if one.about is None or about is not None else dataclasses.replace(place, beside=_named(stage, one.about))
-    )
+    return place if one.about is None or about is not None else dataclasses.replace(place, beside=_named(stage, one.about))
 
 
 def _named(stage: Stage, what: Any) -> str:

@@ -49,7 +49,7 @@ impl Shape {
         Ok(Pipe::new(words, bytes, self.capacity))
     }
 
-    fn ring(&self) -> usize {
+    fn ring(self) -> usize {
         (self.capacity as usize).next_power_of_two()
     }
 }
