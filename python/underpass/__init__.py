@@ -1,6 +1,6 @@
 """IPC between the processes of one machine, at the speed of shared memory: it enters the kernel only when somebody sleeps."""
 
-from underpass.data import Broadcast, Lease, Loan, Queue, Subscription
+from underpass.data import Broadcast, Lease, Loan, Pipe, Queue, Subscription
 from underpass.errors import (
     AccessDeniedError,
     BrokenBarrierError,
@@ -64,6 +64,7 @@ __all__ = [
     "OwnerDiedError",
     "Peer",
     "PeerDiedError",
+    "Pipe",
     "Port",
     "Queue",
     "RWLock",

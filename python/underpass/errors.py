@@ -95,11 +95,13 @@ class TimedOut(UnderpassError, TimeoutError):
     Attributes:
         phase: What the operation was doing: ``"wait"`` for an object, ``"send"`` or ``"receive"`` in a call, ``"transfer"`` of data.
         transferred: How many messages (or bytes of a stream) had been moved by then.
+        data: What a `Pipe`'s reader had read by then: those bytes are no longer in the pipe.
     """
 
     _errno = errno.ETIMEDOUT
     phase: Literal["wait", "send", "receive", "transfer"] = "wait"
     transferred: int = 0
+    data: bytes = b""
 
 
 class EndOfStream(UnderpassError):
@@ -109,9 +111,11 @@ class EndOfStream(UnderpassError):
 
     Attributes:
         transferred: How many messages (or bytes of a stream) had been moved before the end.
+        data: What a `Pipe`'s reader had read before the end.
     """
 
     transferred: int = 0
+    data: bytes = b""
 
 
 # ── what this process did ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,9 +161,11 @@ class ResetError(UnderpassError):
 
     Attributes:
         transferred: How many messages (or bytes of a stream) had been moved by then.
+        data: What a `Pipe`'s reader had read by then.
     """
 
     transferred: int = 0
+    data: bytes = b""
 
 
 class DiedError(UnderpassError):
@@ -170,12 +176,14 @@ class DiedError(UnderpassError):
         name: What it held or served: the object's name.
         held_for: For how long, in seconds, as far as it is known.
         transferred: How many messages (or bytes of a stream) had been moved by then.
+        data: What a `Pipe`'s reader had read by then.
     """
 
     pid: int = 0
     name: str = ""
     held_for: float | None = None
     transferred: int = 0
+    data: bytes = b""
 
 
 class PeerDiedError(DiedError, ConnectionError):

@@ -7,6 +7,7 @@ from typing import NoReturn, Self
 from underpass._core import (
     Holder,
     NotificationFlags,
+    PipeRoom,
     QueueDrained,
     QueueRoom,
     Waiter,
@@ -22,6 +23,7 @@ from underpass.errors import NotFoundError
 __all__ = [
     "Holder",
     "NotificationFlags",
+    "PipeRoom",
     "ProcessEnd",
     "QueueDrained",
     "QueueRoom",

@@ -40,6 +40,7 @@ IN_THE_LAB = {
     "test_mutex_lending_deaths",
     "test_notification",
     "test_once",
+    "test_pipe",
     "test_queue_leases",
     "test_queue_orders",
     "test_queue_waiting",

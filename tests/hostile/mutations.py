@@ -155,3 +155,10 @@ def _be_attacked(attack: Callable[[int, Verbs], None], seeds: range, shared: mma
         shared[32 : 32 + len(text)] = text
         os._exit(1)
     os._exit(0)
+
+
+def in_any_order(dice: random.Random, verbs: Verbs, operations: list[Callable[[], object]]) -> None:
+    """Do all of them, in an order that is drawn."""
+    dice.shuffle(operations)
+    for operation in operations:
+        verbs(operation, IndexError)

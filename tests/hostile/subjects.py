@@ -5,20 +5,9 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from tests.hostile.mutations import HEADER, Verbs
-from underpass import (
-    AtomicInt,
-    Barrier,
-    Condition,
-    Event,
-    Mutex,
-    Notification,
-    Once,
-    Queue,
-    Region,
-    RWLock,
-    Semaphore,
-)
+from tests.hostile.mutations import HEADER, Verbs, in_any_order
+from tests.hostile.pipes import Pipes
+from underpass import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, Queue, Region, RWLock, Semaphore
 from underpass.sync import Latch, SpinLock
 
 if TYPE_CHECKING:
@@ -48,12 +37,6 @@ class Subject(Protocol):
     def use(self, it: Any, dice: random.Random, verbs: Verbs) -> None:
         """Use every operation once, in any order."""
         ...
-
-
-def in_any_order(dice: random.Random, verbs: Verbs, operations: list[Callable[[], object]]) -> None:
-    dice.shuffle(operations)
-    for operation in operations:
-        verbs(operation, IndexError)
 
 
 class Semaphores:
@@ -603,4 +586,5 @@ SUBJECTS: list[Subject] = [
     RWLocks(),
     Queues("queue", None),
     Queues("letters", 2),
+    Pipes(),
 ]

@@ -10,6 +10,7 @@ use underpass_shm::region::Region;
 
 use crate::kernel::Kernel;
 use crate::mutex::Mutex;
+use crate::pipe;
 use crate::port::{Channel, STACKS};
 use crate::queue::Shape;
 use crate::rwlock::{Prefer, RWLock};
@@ -29,7 +30,7 @@ pub enum Hold {
     Lease,
     /// A slot of a queue to write a message in, by a process.
     Loan,
-    /// The registration of a process as a putter of a queue.
+    /// The registration of a process as a putter of a queue, or a writer of a pipe.
     Registration,
     /// A call that was received at a port and not answered, by the process that receives there.
     Call,
@@ -74,6 +75,7 @@ pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels
             lock(kernel, header, region).into_iter().collect()
         }
         Kind::Queue => slots(header, region),
+        Kind::Pipe => writers(header, region),
         Kind::Port => calls(header, channels),
         Kind::RWLock => readers_and_writer(kernel, region),
         Kind::Semaphore => units(header, region),
@@ -124,6 +126,12 @@ fn slots(header: &Header, region: &Arc<Region>) -> Vec<Held> {
     });
     let registered = queue.registered().map(|life| Held { life, hold: Hold::Registration, number: 0 });
     holdings.chain(registered).collect()
+}
+
+fn writers(header: &Header, region: &Arc<Region>) -> Vec<Held> {
+    let pipe = pipe::Shape::read(header.parameters).and_then(|shape| shape.pipe(region));
+    let Ok(pipe) = pipe else { return Vec::new() };
+    pipe.registered().map(|life| Held { life, hold: Hold::Registration, number: 0 }).collect()
 }
 
 fn calls(header: &Header, channels: &[Arc<Region>]) -> Vec<Held> {

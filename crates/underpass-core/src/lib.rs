@@ -24,6 +24,7 @@ pub mod once;
 pub mod outlet;
 #[cfg(not(loom))]
 pub mod outsider;
+pub mod pipe;
 pub mod planted;
 pub mod port;
 pub mod queue;

@@ -30,7 +30,11 @@ pub struct Python;
 
 impl Host for Python {
     fn detached(&self, sleep: &mut dyn FnMut()) {
-        // SAFETY: S8, whoever parks is attached: only entry points of this module call the objects.
+        // SAFETY: S8, it only asks. A long copy is not attached, and parks as it is.
+        if unsafe { ffi::PyGILState_Check() } == 0 {
+            return sleep();
+        }
+        // SAFETY: S8, this thread is attached.
         let state = unsafe { ffi::PyEval_SaveThread() };
         sleep();
         // SAFETY: S8, the state is the one that was just saved, on the same thread.
@@ -38,8 +42,9 @@ impl Host for Python {
     }
 
     fn signals(&self) -> bool {
-        // SAFETY: S8. The exception stays set until the entry point fetches it.
-        unsafe { ffi::PyErr_CheckSignals() != 0 }
+        // The exception stays set until the entry point fetches it.
+        // SAFETY: S8, it is attached here.
+        pyo3::Python::attach(|_| unsafe { ffi::PyErr_CheckSignals() != 0 })
     }
 
     fn still_waiting(&self, waiting: &StillWaiting<'_>) -> bool {
@@ -58,6 +63,10 @@ impl Host for Python {
 
     fn longest_spin(&self) -> u64 {
         if FREE_THREADED.load(Relaxed) {
+            return SPIN_ALONE;
+        }
+        // SAFETY: S8, it only asks. Who is not attached keeps nobody out.
+        if unsafe { ffi::PyGILState_Check() } == 0 {
             return SPIN_ALONE;
         }
         // SAFETY: S8, the list of threads does not change while this thread is attached, or only grows.

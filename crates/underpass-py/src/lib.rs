@@ -28,6 +28,7 @@ mod number;
 mod object;
 mod once;
 mod peer;
+mod pipe;
 mod port;
 mod priority;
 mod queue;
@@ -105,6 +106,8 @@ mod _core {
     use crate::once::{Once, OnceStatistics, OnceTurn};
     #[pymodule_export]
     use crate::peer::Peer;
+    #[pymodule_export]
+    use crate::pipe::{Pipe, PipeRoom, PipeStatistics};
     #[pymodule_export]
     use crate::port::{Port, PortStatistics};
     #[pymodule_export]

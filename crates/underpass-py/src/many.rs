@@ -29,6 +29,7 @@ use crate::news::News;
 use crate::notification::{Notification, NotificationFlags};
 use crate::object::Pickled;
 use crate::once::Once;
+use crate::pipe::{Pipe, PipeRoom};
 use crate::port::Port;
 use crate::queue::Queue;
 use crate::rwlock::{RWLock, RWLockReading, RWLockUpgrade, RWLockWriting};
@@ -154,6 +155,8 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         QueueRoom |it: &'a QueueRoom| &it.core as &dyn Ready,
         QueueDrained |it: &'a QueueDrained| &it.core as &dyn Ready,
         Subscription |it: &'a Subscription| &*it.core as &dyn Ready,
+        Pipe |it: &'a Pipe| &*it.core as &dyn Ready,
+        PipeRoom |it: &'a PipeRoom| &it.core as &dyn Ready,
         GateCall |it: &'a GateCall| it as &dyn Ready,
         GateRoom |it: &'a GateRoom| it as &dyn Ready,
         ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
@@ -194,7 +197,7 @@ fn unwaitable(what: &Bound<'_, PyAny>) -> PyErr {
         }
         _ => {
             "a Semaphore, Mutex, SpinLock, RWLock, its reading() and writing(), Notification, its flags, AtomicInt.change_from, Event, \
-             Latch, Once, Queue, Queue.room, Queue.drained, Subscription or Port can"
+             Latch, Once, Queue, Queue.room, Queue.drained, Pipe, Pipe.room, Subscription or Port can"
         }
     };
     PyTypeError::new_err(format!("{name} cannot be waited for beside others: {why}"))
@@ -226,6 +229,8 @@ pub fn fileno(what: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         QueueRoom |_| Part::Room, |it: &QueueRoom| Arc::new(it.core.clone());
         QueueDrained |_| Part::Drained, |it: &QueueDrained| Arc::new(it.core.clone());
         Subscription |_| Part::Whole, |it: &Subscription| it.core.clone();
+        Pipe |_| Part::Whole, |it: &Pipe| it.core.clone();
+        PipeRoom |_| Part::Room, |it: &PipeRoom| Arc::new(it.core.clone());
         Port |_| Part::Whole, |it: &Port| it.server.clone();
     );
     Err(unwaitable(what))
@@ -348,6 +353,8 @@ impl<'a> Party<'a> {
 /// ``Queue.room``              of a queue with a free slot, or that was shut down
 /// ``Queue.drained``           of a queue in which nothing is queued or leased
 /// `Subscription`              with a message, or to which none will come any more
+/// `Pipe`                      with a byte, or from which none will come any more
+/// ``Pipe.room``               of a pipe with room for a byte, or that was shut down
 /// `Port`                      with a call or notified bits, or that was closed
 /// a descriptor                that can be read, or whose other end is gone
 /// `process`                   that has ended

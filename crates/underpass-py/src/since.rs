@@ -9,7 +9,8 @@ use underpass_core::since::{self as core, Resets};
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 
-/// An object, as those wait for it who came since a certain reset: two of them are equal if nothing was reset in between.
+/// An object, as those wait for it who came since a certain reset: two of them are equal if nothing was reset in between and they wait for
+/// the same.
 ///
 /// Ready once the object is, and for good once it was reset. For `underpass.aio`.
 #[pyclass(frozen, module = "underpass")]
@@ -19,16 +20,27 @@ pub struct Since {
     pub core: core::Since,
     /// What is said not to have happened then.
     failed: &'static str,
+    /// Of a stream, for how many bytes; else 0.
+    least: usize,
 }
 
 impl Since {
     pub fn now(handle: &Arc<Handle>, object: Arc<dyn Resets + Send + Sync>, failed: &'static str) -> Self {
-        Self { handle: handle.clone(), core: core::Since::now(object), failed }
+        Self::for_bytes(handle, object, failed, 0)
+    }
+
+    pub fn for_bytes(
+        handle: &Arc<Handle>,
+        object: Arc<dyn Resets + Send + Sync>,
+        failed: &'static str,
+        least: usize,
+    ) -> Self {
+        Self { handle: handle.clone(), core: core::Since::now(object), failed, least }
     }
 
     /// Handles of one object have one count, but each a member of its own.
-    fn key(&self) -> (usize, u32) {
-        (Arc::as_ptr(&self.handle).addr(), self.core.resets())
+    fn key(&self) -> (usize, u32, &'static str, usize) {
+        (Arc::as_ptr(&self.handle).addr(), self.core.resets(), self.failed, self.least)
     }
 }
 

@@ -63,11 +63,13 @@ pub enum Kind {
     SpinLock = 15,
     /// Memory.
     Region = 16,
+    /// A stream of bytes.
+    Pipe = 17,
     /// Messages of one writer for many readers.
     Broadcast = 18,
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 18] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -83,8 +85,9 @@ const KINDS: [Kind; 17] = [
     Kind::RWLock,
     Kind::Latch,
     Kind::SpinLock,
-    Kind::Broadcast,
     Kind::Region,
+    Kind::Pipe,
+    Kind::Broadcast,
 ];
 
 impl Kind {
@@ -113,8 +116,9 @@ impl Kind {
             Self::RWLock => "RWLock",
             Self::Latch => "Latch",
             Self::SpinLock => "SpinLock",
-            Self::Broadcast => "Broadcast",
             Self::Region => "Region",
+            Self::Pipe => "Pipe",
+            Self::Broadcast => "Broadcast",
         }
     }
 

@@ -231,6 +231,52 @@ impl Blocks {
         self.cells[block].with(|cell| unsafe { out.copy_from_slice(&(&(*cell))[..out.len()]) });
     }
 
+    /// Copies `data` over blocks in a row, from the start of `first` on.
+    ///
+    /// # Panics
+    /// If they are not that many bytes: callers check what they read from shared memory.
+    #[inline]
+    pub fn write_across(&self, first: usize, data: &[u8]) {
+        #[cfg(not(loom))]
+        // SAFETY: S3, `across` checked the bounds; who may write the blocks is the object's protocol.
+        unsafe {
+            std::ptr::copy_nonoverlapping(data.as_ptr(), self.across(first, data.len()), data.len());
+        }
+        #[cfg(loom)]
+        for (cell, piece) in self.cells[first..].iter().zip(data.chunks(self.block)) {
+            // SAFETY: S3.
+            cell.with_mut(|cell| unsafe { (&mut (*cell))[..piece.len()].copy_from_slice(piece) });
+        }
+    }
+
+    /// Copies blocks in a row to `out`, from the start of `first` on.
+    ///
+    /// # Panics
+    /// If they are not that many bytes: callers check what they read from shared memory.
+    #[inline]
+    pub fn read_across(&self, first: usize, out: &mut [u8]) {
+        #[cfg(not(loom))]
+        // SAFETY: S3.
+        unsafe {
+            std::ptr::copy_nonoverlapping(self.across(first, out.len()), out.as_mut_ptr(), out.len());
+        }
+        #[cfg(loom)]
+        for (cell, piece) in self.cells[first..].iter().zip(out.chunks_mut(self.block)) {
+            // SAFETY: S3.
+            cell.with(|cell| unsafe { piece.copy_from_slice(&(&(*cell))[..piece.len()]) });
+        }
+    }
+
+    /// Where so many bytes from the start of a block on are.
+    #[cfg(not(loom))]
+    #[inline]
+    fn across(&self, first: usize, length: usize) -> *mut u8 {
+        let offset = first.checked_mul(self.block).expect("a block index that was checked");
+        assert!(length <= self.bytes.len().saturating_sub(offset), "a length that was checked");
+        // SAFETY: S2, just checked.
+        unsafe { self.bytes.first.as_ptr().cast::<u8>().add(offset) }
+    }
+
     /// Where a block starts, for a buffer that Python reads or writes in place while it holds the block.
     ///
     /// # Panics

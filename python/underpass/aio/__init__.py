@@ -26,6 +26,7 @@ from underpass.aio.many import select, wait_all, wait_any
 from underpass.aio.mutex import Mutex
 from underpass.aio.notification import Notification
 from underpass.aio.once import Once
+from underpass.aio.pipe import Pipe
 from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.rwlock import RWLock
@@ -47,6 +48,7 @@ __all__ = [
     "Mutex",
     "Notification",
     "Once",
+    "Pipe",
     "Port",
     "Queue",
     "RWLock",

@@ -14,6 +14,7 @@ from underpass.aio.latch import Latch
 from underpass.aio.mutex import Mutex
 from underpass.aio.notification import Notification
 from underpass.aio.once import Once
+from underpass.aio.pipe import Pipe
 from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.rwlock import RWLock
@@ -34,6 +35,7 @@ _FACES: dict[type, type[Face[Any]]] = {
     data.Queue: Queue,
     data.Broadcast: Broadcast,
     data.Subscription: Subscription,
+    data.Pipe: Pipe,
     ports.Port: Port,
     ports.Gate: Gate,
 }

@@ -14,7 +14,7 @@ mod lease;
 mod put;
 mod ready;
 mod room;
-mod roster;
+pub(crate) mod roster;
 
 #[cfg(not(loom))]
 use underpass_shm::life::Life;

@@ -15,6 +15,7 @@ mod many;
 mod mutex;
 mod notification;
 mod once;
+mod pipe;
 mod port;
 mod queue;
 mod rwlock;

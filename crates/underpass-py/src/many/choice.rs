@@ -13,6 +13,7 @@ use crate::atomic::AtomicInt;
 use crate::error;
 use crate::kernel_lab;
 use crate::notification::Notification;
+use crate::pipe::Pipe;
 use crate::timeout::Timeout;
 
 /// Do the first of these operations that need not wait, and no other; return its place and what it returned.
@@ -117,6 +118,8 @@ impl<'py> Offer<'py> {
         let has_arguments = !arguments.is_empty() || !keywords.is_empty();
         let party = match &*name {
             "put" => object.getattr("room")?,
+            // Any byte is enough for it.
+            "read_some" if object.is_instance_of::<Pipe>() => object.clone(),
             "wait" if object.is_instance_of::<AtomicInt>() => {
                 if !has_arguments {
                     return Err(refuse(
@@ -139,7 +142,9 @@ impl<'py> Offer<'py> {
             "upgrade" if waitable(&object).is_ok() => object.getattr("_upgrade")?,
             _ if has_arguments => {
                 // It might wait for more than what makes the object ready.
-                return Err(refuse("functools.partial is for put, Notification.wait and AtomicInt.wait"));
+                return Err(refuse(
+                    "functools.partial is for put, Pipe.read_some, Notification.wait and AtomicInt.wait",
+                ));
             }
             _ => object.clone(),
         };

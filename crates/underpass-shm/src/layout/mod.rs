@@ -11,6 +11,7 @@ pub mod lock;
 pub mod mutex;
 pub mod notification;
 pub mod once;
+pub mod pipe;
 pub mod port;
 pub mod queue;
 pub mod region;

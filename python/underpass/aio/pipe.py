@@ -1,0 +1,162 @@
+"""`underpass.Pipe`, awaitable."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from underpass import data
+from underpass.aio.face import Face
+from underpass.aio.running import reactor
+from underpass.errors import DiedError, EndOfStream, ResetError
+from underpass.memory import Space
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+T = TypeVar("T")
+
+
+def _same(it: T) -> T:
+    return it
+
+
+class Pipe(Face[data.Pipe]):
+    """A pipe for coroutines: ``aio.Pipe()``, or ``pipe.aio``.
+
+    Tasks of one loop that wait for equally many bytes are served in order of arrival. A cancelled task has read or written all of a
+    piece (at most half the capacity) or none; what it had read of a longer one is lost, so bound that by `read_some`.
+
+    Example:
+        >>> import asyncio, underpass.aio
+        >>> async def main():
+        ...     pipe = underpass.aio.Pipe()
+        ...     await pipe.write(b"a line")
+        ...     return await pipe.read(6)
+        >>> asyncio.run(main())
+        b'a line'
+    """
+
+    __slots__ = ()
+
+    def __init__(self, capacity: int = 65536) -> None:
+        super().__init__(data.Pipe(capacity))
+
+    @classmethod
+    def create(cls, name: str, capacity: int = 65536, *, space: Space | None = None, mode: int | None = None) -> "Pipe":
+        """Make a named pipe. Raises ExistsError if the name is taken."""
+        return cls.over(data.Pipe.create(name, capacity, space=space, mode=mode))
+
+    @classmethod
+    def open(cls, name: str, *, space: Space | None = None) -> "Pipe":
+        """Open a named pipe. Raises NotFoundError."""
+        return cls.over(data.Pipe.open(name, space=space))
+
+    @classmethod
+    def open_or_create(
+        cls, name: str, capacity: int = 65536, *, space: Space | None = None, mode: int | None = None
+    ) -> "Pipe":
+        """Open the pipe of that name, or make it. Raises MismatchError if it exists with another capacity."""
+        return cls.over(data.Pipe.open_or_create(name, capacity, space=space, mode=mode))
+
+    async def write(self, data: "Buffer") -> None:
+        """Write all the bytes, waiting for room.
+
+        Raises:
+            EndOfStream: The pipe was shut down; ``transferred`` says how many bytes were written before.
+            ResetError: It was reset meanwhile.
+        """
+        view = memoryview(data).cast("B")
+        chunk = max(len(view), 1) if len(view) <= self.capacity // 2 else max(self.capacity // 4, 1)
+        # Both know of every reset since now.
+        sizes, room = (chunk, len(view) % chunk or chunk), self.sync.room
+        sinces = {size: room._since(size) for size in sizes}  # noqa: SLF001 - made for this
+        done = 0
+        try:
+            while True:
+                part = view[done : done + chunk]
+                since = sinces[len(part) or chunk]
+                attempt = partial(since.attempt, partial(self.sync.write_nowait, part))
+                await reactor().wait(since, partial(_same, since), attempt)
+                done += len(part)
+                if done == len(view):
+                    return
+        except (EndOfStream, ResetError, DiedError) as error:
+            error.transferred = done
+            raise
+
+    def write_nowait(self, data: "Buffer") -> None:
+        """Write all the bytes at once, or none and raise WouldBlock."""
+        self.sync.write_nowait(data)
+
+    async def read(self, size: int) -> bytes:
+        """Read ``size`` bytes, waiting for all of them.
+
+        Raises:
+            EndOfStream: The pipe was shut down, or its last registered writer left, and fewer are left.
+            PeerDiedError: The last registered writer died, and fewer are left.
+            ResetError: It was reset meanwhile. Each has in ``data`` what was read of more than half the capacity.
+        """
+        if size <= self.capacity // 2:
+            return await self._with_bytes(size, partial(self.sync.read_nowait, size))
+        read, since = bytearray(), self.sync._since(1)  # noqa: SLF001 - made for this
+        try:
+            while len(read) < size:
+                attempt = partial(self.sync.read_some_nowait, size - len(read))
+                read += await reactor().wait(since, lambda: since, partial(since.attempt, attempt))
+        except (EndOfStream, ResetError, DiedError) as error:
+            error.transferred, error.data = len(read), bytes(read)
+            raise
+        return bytes(read)
+
+    def read_nowait(self, size: int) -> bytes:
+        """Read ``size`` bytes at once, or none and raise WouldBlock."""
+        return self.sync.read_nowait(size)
+
+    async def read_into(self, buffer: "Buffer") -> int:
+        """Fill a writable buffer as `read` does, and return how many bytes that are: all it has."""
+        view = memoryview(buffer).cast("B")
+        try:
+            view[:] = await self.read(len(view))
+        except (EndOfStream, ResetError, DiedError) as error:
+            view[: len(error.data)] = error.data
+            raise
+        return len(view)
+
+    async def read_some(self, limit: int) -> bytes:
+        """Read what is there, at least one byte and at most ``limit``, waiting for the first. A cancelled task has read none."""
+        return await self._with_bytes(1, partial(self.sync.read_some_nowait, limit))
+
+    def read_some_nowait(self, limit: int) -> bytes:
+        """Read what is there, at most ``limit`` bytes, or raise WouldBlock at once."""
+        return self.sync.read_some_nowait(limit)
+
+    def putting(self) -> AbstractContextManager[None, None]:
+        """Register this process as a writer for the length of a ``with`` block."""
+        return self.sync.putting()
+
+    def reset(self) -> None:
+        """Throw away what is in it. Who waits leaves with ResetError."""
+        self.sync.reset()
+
+    def shutdown(self) -> None:
+        """Refuse further writes, for good; readers drain what is left."""
+        self.sync.shutdown()
+
+    @property
+    def depth(self) -> int:
+        """Bytes in it now."""
+        return self.sync.depth
+
+    @property
+    def capacity(self) -> int:
+        """How many bytes it can hold."""
+        return self.sync.capacity
+
+    def statistics(self) -> data.PipeStatistics:
+        """Return a frozen snapshot."""
+        return self.sync.statistics()
+
+    async def _with_bytes(self, least: int, attempt: Callable[[], T]) -> T:
+        since = self.sync._since(least)  # noqa: SLF001 - made for this
+        return await reactor().wait(since, lambda: since, partial(since.attempt, attempt))

@@ -1,0 +1,103 @@
+"""Pipe in coroutines: pieces and streams, cancelled, reset, ended; beside real processes."""
+
+import anyio
+import pytest
+
+from tests.conformance.backends import Processes, Threads
+from tests.conformance.loops import EventLoop, until_waiting
+from underpass import EndOfStream, Pipe, ResetError, WouldBlock
+
+World = Threads | Processes
+
+
+def test_a_stream_goes_both_ways(loop: EventLoop, machine: World) -> None:
+    pipe, data = Pipe(64), bytes(range(256)) * 3
+    writer = machine.start(pipe.write, data)
+
+    async def main() -> None:
+        assert await pipe.aio.read(len(data)) == data
+
+    loop.run(main)
+    writer.result()
+    reader = machine.start(pipe.read, len(data))
+
+    async def back() -> None:
+        await pipe.aio.write(data)
+
+    loop.run(back)
+    assert reader.result() == data
+
+
+def test_a_cancelled_task_has_read_and_written_nothing(loop: EventLoop) -> None:
+    pipe = Pipe(8)
+
+    async def main() -> None:
+        pipe.write(b"abc")
+        with anyio.move_on_after(0.01):
+            await pipe.aio.read(4)
+        assert pipe.depth == 3
+        pipe.write(b"def")
+        with anyio.move_on_after(0.01):
+            await pipe.aio.write(b"wxyz")
+        assert await pipe.aio.read_some(100) == b"abcdef"
+
+    loop.run(main)
+
+
+def test_tasks_wait_for_as_much_as_each_needs(loop: EventLoop) -> None:
+    pipe, got = Pipe(64), list[bytes]()
+
+    async def read(size: int) -> None:
+        got.append(await pipe.aio.read(size))
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read, 20)
+            tasks.start_soon(read, 2)
+            await until_waiting(2)
+            await pipe.aio.write(b"ab")
+            await until_waiting(1)
+            pipe.aio.write_nowait(b"x" * 20)
+
+    loop.run(main)
+    assert got == [b"ab", b"x" * 20]
+
+
+def test_reset_and_shutdown_end_the_waits(loop: EventLoop) -> None:
+    pipe, ends = Pipe(8), list[tuple[type, bytes]]()
+
+    async def read() -> None:
+        buffer = bytearray(50)
+        try:
+            await pipe.aio.read_into(buffer)
+        except (ResetError, EndOfStream) as error:
+            ends.append((type(error), bytes(buffer[: error.transferred]) + error.data))
+
+    async def main() -> None:
+        for end in (pipe.aio.reset, pipe.aio.shutdown):
+            async with anyio.create_task_group() as tasks:
+                pipe.write(b"abc")
+                tasks.start_soon(read)
+                await until_waiting(1)
+                end()
+        with pytest.raises(EndOfStream):
+            await pipe.aio.write(b"x" * 100)
+        with pytest.raises(EndOfStream):
+            pipe.aio.read_some_nowait(1)
+
+    loop.run(main)
+    assert ends == [(ResetError, b"abcabc"), (EndOfStream, b"abcabc")]
+
+
+def test_the_rest_of_the_face(loop: EventLoop) -> None:
+    async def main() -> None:
+        pipe = Pipe(4).aio
+        with pipe.putting():
+            assert (pipe.capacity, pipe.depth, pipe.statistics().writers) == (4, 0, 1)
+        await pipe.write(b"")
+        pipe.write_nowait(b"1234")
+        with pytest.raises(WouldBlock):
+            pipe.write_nowait(b"5")
+        assert pipe.read_nowait(4) == b"1234"
+
+    loop.run(main)
