@@ -19,7 +19,6 @@ from underpass import (
     Condition,
     Event,
     MismatchError,
-    MisuseError,
     Mutex,
     Notification,
     Once,
@@ -29,7 +28,6 @@ from underpass import (
     Semaphore,
     Space,
     aio,
-    lab,
 )
 from underpass.sync import Latch
 
@@ -235,16 +233,3 @@ def test_what_else_has_the_name_is_told(loop: EventLoop) -> None:
 def test_a_port_is_not_opened_by_its_name() -> None:
     with pytest.raises(TypeError, match=r"Port 'served' .* cannot be opened by its name"):
         aio.Port.open("served")
-
-
-def test_in_the_lab_no_coroutine_waits_for_a_name() -> None:
-    pytest.importorskip("greenlet")
-
-    def program(world: lab.World) -> None:
-        async def find() -> None:
-            with pytest.raises(MisuseError, match="in the lab"):
-                await aio.Queue.open_when_there("jobs")
-
-        world.process(find)
-
-    lab.explore(program, schedules=3, seed=1, jobs=1)

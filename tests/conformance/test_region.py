@@ -164,17 +164,6 @@ def test_huge_pages_or_what_helps() -> None:
     assert not descriptors()
 
 
-def test_a_region_of_huge_pages() -> None:
-    try:
-        region = Region(3 << 20, huge=True)
-    except OutOfSpaceError as error:
-        pytest.skip(f"no huge pages on this machine: {error.remedy}")
-    region[0:2], region[-1] = b"ab", 7
-    assert (len(region), region.statistics().huge, region[0:2]) == (3 << 20, True, b"ab")
-    with pytest.raises(MisuseError, match="huge pages"):
-        region.resize(8 << 20)
-
-
 def test_a_full_tmpfs_is_told(processes: Processes, tmp_path: Path) -> None:
     def fill() -> None:
         space = Space(Path.cwd() / "space")

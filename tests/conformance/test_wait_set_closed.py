@@ -4,7 +4,7 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -200,7 +200,7 @@ def moved() -> Iterator[Callable[[], AbstractContextManager[int]]]:
     saved, other = os.dup(readable), os.open("/dev/zero", os.O_RDONLY)
 
     @contextmanager
-    def away() -> Iterator[int]:
+    def away() -> Generator[int]:
         os.dup2(other, readable)
         yield readable
         os.dup2(saved, readable)
@@ -290,7 +290,7 @@ def test_a_member_is_found_without_a_look_at_its_descriptor(members: WaitSet) ->
     with one, other:
         it = Numbered(one.fileno())
         members.add(it)
-        it.fileno = Broken(RuntimeError("a fault")).fileno  # type: ignore[method-assign]
+        it.fileno = Broken(RuntimeError("a fault")).fileno
         assert it in members
         members.remove(it)
         assert len(members) == 0

@@ -131,6 +131,14 @@ class Child:
         return SLEEPS.match(system_call(thread)) is not None
 
     @property
+    def processor(self) -> float:
+        """How many seconds it has had a processor; none any more if it is gone."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
+
+    @property
     def runs(self) -> bool:
         """Say whether it would go on if it had a processor."""
         return state(Path(f"/proc/{self.pid}")) == "R"
@@ -240,6 +248,14 @@ class Offspring(Child):
     @property
     def asleep(self) -> bool:
         return any(map(self._sleeps, self._threads()))
+
+    @property
+    def processor(self) -> float:
+        """How many seconds it has had a processor; none any more if it is gone."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
 
     @property
     def runs(self) -> bool:

@@ -24,10 +24,10 @@ from tests.crash.stepping.operation import AnyOperation, Company, Tally, nothing
 from tests.crash.stepping.scenario import Scenario
 from underpass import UnderpassError, _core
 
-# A fork that waits for what its own thread is about yields the processor, or sleeps for a lock of the C library's or of Rust's: after
-# so many looks it is sure. sched_yield, and futex to wait, in x86_64.
-WAITS = 200
-WAITING = re.compile(rb"24 |202 0x[0-9a-f]+ 0x8[09] ")
+# A fork that waits for what its own thread is about sleeps for a lock of the C library's or of Rust's, or yields the processor again and
+# again: it is sure after so many looks, or so many seconds of its own processor. futex to wait, in x86_64.
+WAITS, YIELDS = 200, 0.1
+WAITING = re.compile(rb"202 0x[0-9a-f]+ 0x8[09] ")
 # One that waits to be told something, and is inside nothing: read.
 READING = b"0 "
 FORKS = signal.SIGUSR2
@@ -39,12 +39,12 @@ class PutOffError(Exception):
 
 def until_born(child: Offspring, parent: Victim, *, held: bool) -> None:
     """Wait for a child, if it comes: one that was held inside an operation may have to put it off."""
-    waits = 0
+    waits, begun = 0, parent.processor
 
     def is_put_off() -> bool:
         nonlocal waits
-        waits += held and WAITING.match(parent.system_call) is not None
-        return waits > WAITS
+        waits += WAITING.match(parent.system_call) is not None
+        return held and (waits > WAITS or parent.processor > begun + YIELDS)
 
     until(lambda: child.pid != 0 or child.refused or parent.ended or is_put_off(), "the victim does not fork")
     if not child.pid:
