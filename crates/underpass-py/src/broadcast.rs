@@ -199,8 +199,8 @@ impl Broadcast {
 
     /// Publish a message; the oldest ones make room for it.
     ///
-    /// Waits for no reader: ``timeout`` bounds nothing but the message of another thread of this process. Wakes all readers that
-    /// wait, in no order that is promised. Killed inside, the message is there for all or for none.
+    /// Waits for no reader, so ``timeout`` has nothing to bound yet. Threads of the writer take turns. Wakes all readers that wait, in no
+    /// order that is promised. Killed inside, the message is there for all or for none.
     ///
     /// Raises:
     ///     MessageTooLongError: It has more than ``message_size`` bytes.
