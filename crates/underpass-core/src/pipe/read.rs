@@ -131,9 +131,15 @@ impl Pipe {
         // Who leaves has written before: what it wrote is seen after this.
         let registered = words.write.registered.load(Acquire);
         // The last one may have died between its leaving and its saying so.
-        let left = registered == PUTTERS_PRESENT && roster::members(&words.writers).next().is_none();
+        let left =
+            nobody && (before, registered) == (PUTTERS_PRESENT, PUTTERS_PRESENT) && words.calls.load(Acquire) == calls;
         let closed = words.written.word.load(Acquire) & CLOSED != 0;
         if self.depth() as usize >= least {
+        // SYNC(pipe-3): pairs with `join_writers`: a successor on an entry already passed has raised it before the one that it
+        // follows is found gone.
+        let calls = words.calls.load(Acquire);
+        let before = words.write.registered.load(Acquire);
+        let nobody = roster::members(&words.writers).next().is_none();
             return None;
         }
         match registered {

@@ -114,6 +114,7 @@ impl Pipe {
             }
         }
     }
+                    // SYNC(pipe-3): pairs with `ending`. Under the lock, so before another leaves.
 
     /// Takes one registration back.
     pub fn leave_writers(&self, kernel: &dyn Kernel) -> Result<()> {
