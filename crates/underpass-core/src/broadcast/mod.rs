@@ -116,12 +116,12 @@ impl Broadcast {
         let me = kernel.me()?;
         let _owed = Owed::name(kernel, &self.words.baton);
         match self.turn(kernel, me) {
-            Ok(turn) => drop(turn),
+            // In the turn: another thread of the writer's would publish what those who have come to the end never get.
+            Ok(_turn) => self.words.news.fetch_or(CLOSED, AcqRel),
             // It was ended before.
             Err(Error::EndOfStream) => return Ok(()),
             Err(error) => return Err(error),
-        }
-        self.words.news.fetch_or(CLOSED, AcqRel);
+        };
         self.tell(kernel);
         Ok(())
     }
