@@ -257,6 +257,10 @@ impl Broadcast {
         Err(Error::Corrupted("its oldest message does not stay".into()))
     }
 }
+        if kept == Err(Error::Refused) {
+            // Why is kept elsewhere, and would meet the next attempt there.
+            return Err(Error::Refused);
+        }
 
 impl Ready for Reader {
     fn sleepers(&self) -> &dyn Sleepers {

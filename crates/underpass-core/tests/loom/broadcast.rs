@@ -189,3 +189,20 @@ fn test_a_shutdown_ends_who_waits() {
         }
     });
 }
+
+/// What was copied is worth nothing by then, and why it was refused is known elsewhere.
+#[test]
+fn test_a_refusal_is_told_though_the_message_is_overwritten() {
+    explore(|| {
+        let (world, broadcast) = (World::new(), broadcast());
+        let reader = Reader::new(&broadcast, Start::Now).expect("it is whole");
+        world.run(1, |kernel| {
+            publish(&broadcast, kernel, 1..=1);
+            let refused = reader.get(kernel, Deadline::NoWait, |_| {
+                publish(&broadcast, kernel, 2..=4);
+                Err(Error::Refused)
+            });
+            assert_eq!(refused, Err(Error::Refused));
+        });
+    });
+}
