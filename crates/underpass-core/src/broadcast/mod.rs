@@ -181,11 +181,10 @@ impl Broadcast {
         if start > end {
             return Err(wrong(start));
         }
-        if start != before {
-            words.start.store(start, Relaxed);
-            // SYNC(broadcast-3): pairs with `is_whole`: who has read a byte that is written after this sees the new start.
-            fence(Release);
-        }
+        // Also where it stays: a writer that has died may have raised it, and published nothing since.
+        words.start.store(start, Release);
+        // SYNC(broadcast-3): pairs with `is_whole`: who has read a byte that is written after this sees the new start.
+        fence(Release);
         Ok(())
     }
 
