@@ -129,20 +129,30 @@ impl Broadcast {
     /// The turn of a thread of the writer's; whoever comes while there is none becomes it.
     fn turn<'a>(&'a self, kernel: &'a dyn Kernel, me: Me) -> Result<Held<'a>> {
         let words = &*self.words;
+        // Before the lock too: who is refused does not wait for the writer, which may be stopped in the middle of a message.
+        self.is_mine(kernel, me)?;
         let turn = Lock(&words.lock, words).acquire(kernel, &self.locking, me)?;
-        let writer = self.writer();
-        if writer != me.process {
-            if writer != Life::NOBODY && kernel.alive(writer) {
-                return Err(Error::Misuse(format!(
-                    "pid {} publishes here, and a broadcast has one writer at a time: the next may begin when that process has ended",
-                    kernel.pid(writer)
-                )));
-            }
+        if !self.is_mine(kernel, me)? {
             words.writer.store(me.process.0, Release);
             // All who sleep have to watch this one.
             self.tell(kernel);
         }
         if self.is_closed() { Err(Error::EndOfStream) } else { Ok(turn) }
+    }
+
+    /// Whether this process is the writer; an error if another is, and lives.
+    fn is_mine(&self, kernel: &dyn Kernel, me: Me) -> Result<bool> {
+        let writer = self.writer();
+        if writer == me.process {
+            return Ok(true);
+        }
+        if writer == Life::NOBODY || !kernel.alive(writer) {
+            return Ok(false);
+        }
+        Err(Error::Misuse(format!(
+            "pid {} publishes here, and a broadcast has one writer at a time: the next may begin when that process has ended",
+            kernel.pid(writer)
+        )))
     }
 
     /// Writes a record behind the last one. In the writer's turn.
