@@ -138,19 +138,17 @@ impl Pipe {
     /// Enters the writers' side.
     fn write_side<'a>(&'a self, kernel: &'a dyn Kernel, me: Me) -> Result<Held<'a>> {
         let held = Lock(&self.words.write.lock, &*self.words).acquire(kernel, &self.locking, me)?;
-        if held.inherited {
-            // Who died may have been in the middle of a reset.
+        // Who died may have been in the middle of a reset, and who inherited this lock before may have left before it was over.
+        if held.inherited || self.words.resets.load(Acquire) & 1 != 0 {
             drop(self.read_side(kernel, me)?);
         }
         Ok(held)
     }
 
-    /// Enters the readers' side; a reset that a dead one left half done is completed.
+    /// Enters the readers' side; a reset that somebody left half done is completed.
     fn read_side<'a>(&'a self, kernel: &'a dyn Kernel, me: Me) -> Result<Held<'a>> {
         let held = Lock(&self.words.read.lock, &*self.words).acquire(kernel, &self.locking, me)?;
-        if held.inherited {
-            self.settle_reset(kernel)?;
-        }
+        self.settle_reset(kernel)?;
         Ok(held)
     }
 
