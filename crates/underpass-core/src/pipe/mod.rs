@@ -114,6 +114,11 @@ impl Pipe {
         self.words.written.word.load(Acquire) & CLOSED != 0
     }
 
+    /// After how many resets an operation comes: it leaves once there is another.
+    fn resets(&self, since: Option<u32>) -> u32 {
+        since.unwrap_or_else(|| self.words.resets.load(Acquire))
+    }
+
     /// A write or a read of so many bytes is done as a whole or not at all: two of these cannot keep each other waiting.
     fn is_one_piece(&self, size: usize) -> bool {
         size <= self.capacity as usize / 2
