@@ -14,7 +14,7 @@ use underpass_core::kernel::Kernel;
 use underpass_core::pipe::{self as core, Bytes, ForReading};
 use underpass_core::{Deadline, Error, Result};
 
-use crate::bytes::{PIPE, Source, Target};
+use crate::bytes::{LONG, PIPE, Source, Target};
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::number::{Whole, count, mode, whole};
@@ -26,9 +26,6 @@ use making::{create, parameters, shape};
 use putting::Putting;
 pub use room::PipeRoom;
 pub use statistics::PipeStatistics;
-
-/// Who copies that many bytes lets other threads of the interpreter run.
-const LONG: usize = 1 << 15;
 
 /// A stream of bytes between any number of writers and readers.
 ///
@@ -380,6 +377,9 @@ impl Pipe {
     /// What tasks wait for that come now, for so many bytes: a reset ends it.
     fn _since(&self, least: usize) -> Since {
         let reading = ForReading { pipe: self.core.clone(), least };
+        Since::for_bytes(&self.handle, Arc::new(reading), "not read", least)
+    }
+
     /// As ``write_nowait``, for a task that came at ``since``: ResetError if it was reset after that.
     fn _write_since(&self, py: Python<'_>, data: &Bound<'_, PyAny>, since: &Since) -> PyResult<()> {
         self.write_for(py, data, Timeout::NoWait, Some(since.core.resets()))
@@ -393,9 +393,6 @@ impl Pipe {
     /// As ``read_some_nowait``, for a task that came at ``since``.
     fn _read_some_since<'py>(&self, py: Python<'py>, limit: Whole, since: &Since) -> PyResult<Bound<'py, PyBytes>> {
         self.read_some_for(py, limit, Timeout::NoWait, Some(since.core.resets()))
-    }
-
-        Since::for_bytes(&self.handle, Arc::new(reading), "not read", least)
     }
 
     fn __repr__(&self) -> String {
