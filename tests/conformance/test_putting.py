@@ -1,12 +1,13 @@
 """`putting` of a queue and of a pipe: what a block registers it takes back, whatever happens meanwhile."""
 
+import os
 import signal
 import threading
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.backends import Threads, until
+from tests.conformance.backends import Threads, sleeps_in_library, until
 from underpass import Mutex, Pipe, Queue
 
 # Where an object's words begin in its file; the first of a mutex names its owner, of a pipe and a queue who has the putters' side.
@@ -34,6 +35,8 @@ def test_a_registration_ends_though_a_handler_raises(
 ) -> None:
     it, other, held, over = kind.create("it", 8), Mutex.create("other"), threading.Event(), threading.Event()
 
+    me = threading.get_native_id()
+
     def hold() -> None:
         with other:
             held.set()
@@ -47,7 +50,7 @@ def test_a_registration_ends_though_a_handler_raises(
             threads.start(interrupt)
 
     def interrupt() -> None:
-        until(lambda: it.statistics().waiters == 1)
+        until(lambda: sleeps_in_library(os.getpid(), me), "the sleep of the main thread")
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     def give_back_and_raise(_number: int, _frame: object) -> None:
