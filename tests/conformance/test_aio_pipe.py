@@ -117,14 +117,23 @@ def test_who_came_before_a_reset_is_told_though_it_looks_after_it() -> None:
     assert pipe.read_some(100) == b"new"
 
 
+def swallow(*_: object) -> None:
+    """Write, where there is always room."""
+
+
+def supply(*_: object) -> bytes:
+    """Read, where there are always two bytes."""
+    return b"xy"
+
+
 @pytest.mark.parametrize("verb", ["write", "read"])
 def test_a_stream_that_never_waits_lets_other_tasks_run(
     loop: EventLoop, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     pipe, size, turns = Pipe(8), 2 * 100, list[int]()
     # The other side is always there in time.
-    monkeypatch.setattr(_loops, "write_since", lambda *_: None)
-    monkeypatch.setattr(_loops, "read_some_since", lambda *_: b"xy")
+    monkeypatch.setattr(_loops, "write_since", swallow)
+    monkeypatch.setattr(_loops, "read_some_since", supply)
 
     async def stream() -> None:
         await (pipe.aio.write(bytes(size)) if verb == "write" else pipe.aio.read(size))

@@ -25,8 +25,7 @@ def write_first_word(file: Path, word: bytes) -> None:
 
 
 def registered(it: Pipe | Queue) -> int:
-    statistics = it.statistics()
-    return statistics.putters if isinstance(it, Queue) else statistics.writers
+    return it.statistics().putters if isinstance(it, Queue) else it.statistics().writers
 
 
 @pytest.mark.parametrize("kind", [Pipe, Queue])
