@@ -102,6 +102,7 @@ impl Queue {
                 words.put.putters.store(PUTTERS_PRESENT, Release);
                 if new {
                     // Sleeping getters have to watch this process from now on.
+                    // SYNC(queue-7): pairs with `ending`. Under the lock, so before another leaves.
                     self.room.tell_all_getters(kernel);
                 }
                 Ok(())

@@ -353,3 +353,24 @@ fn test_putter_that_slept_longest_does_not_take_a_joiners_wake() {
         joiner.join();
     });
 }
+
+/// The first entry of the roster is free, and the putter stands on the second.
+#[test]
+fn test_a_putter_that_takes_over_is_not_overlooked() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        world.run(4, |kernel| sure(queue.join_putters(kernel)));
+        world.run(1, |kernel| sure(queue.join_putters(kernel)));
+        world.run(4, |kernel| sure(queue.leave_putters(kernel)));
+        let heir = {
+            let (world, queue) = (world.clone(), queue.clone());
+            world.clone().spawn(2, move |kernel| {
+                sure(queue.join_putters(kernel));
+                world.run(1, |kernel| sure(queue.leave_putters(kernel)));
+            })
+        };
+        let got = world.run(3, |kernel| get_until(kernel, &queue, Deadline::NoWait));
+        assert_eq!(got, Err(Error::WouldBlock));
+        heir.join();
+    });
+}
