@@ -34,6 +34,17 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Does what may wait, and so run signal handlers, where nobody can be told of it: an exception that is under way and one that a
+/// handler raises do not meet.
+pub fn apart(py: Python<'_>, action: impl FnOnce()) {
+    let under_way = PyErr::take(py);
+    action();
+    drop(PyErr::take(py));
+    if let Some(error) = under_way {
+        error.restore(py);
+    }
+}
+
 /// An exception of `underpass.errors`.
 pub fn exception<'py>(
     py: Python<'py>,
