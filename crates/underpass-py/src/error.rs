@@ -248,6 +248,12 @@ pub fn seconds(nanoseconds: u64) -> String {
 
 /// Says what the lowest layer found.
 pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
+    // A handler raised while the system was at work.
+    if error.is_interruption()
+        && let Some(raised) = PyErr::take(py)
+    {
+        return raised;
+    }
     match error {
         Shm::NotFound { what, path } => {
             exception(py, "NotFoundError", &format!("{what} does not exist"), |attributes| {
