@@ -358,7 +358,7 @@ impl Queue {
         result.map(|()| length).map_err(|error| self.late(py, "gave nothing", timeout, error))
     }
 
-    /// Get at least one message, waiting for it, then whatever is there, up to ``limit``.
+    /// Get at least one message, waiting for it, then those that were there beside it, up to ``limit``.
     #[pyo3(signature = (limit=None, *, timeout=None), text_signature = "($self, limit=..., *, timeout=None)")]
     fn get_many<'py>(
         &self,
