@@ -28,7 +28,7 @@ impl Queue {
         self.get_many(kernel, 1, deadline, &mut sink).map(drop)
     }
 
-    /// Hands at least one message to `sink`, then whatever is there, up to `limit`; how many.
+    /// Hands at least one message to `sink`, then those that were there beside it, up to `limit`; how many.
     #[inline]
     pub fn get_many(
         &self,
@@ -91,6 +91,8 @@ impl Queue {
         sink: &mut dyn FnMut(Message<'_>) -> Result<()>,
     ) -> Result<usize> {
         let _side = self.room.getters(kernel, &self.locking, me)?;
+        // Putters go on, and as fast as this one may: what comes from now on is the next one's.
+        let limit = if limit > 1 { limit.min(self.depth().max(1) as usize) } else { limit };
         let together = if self.room.shelf.is_some() { 1 } else { CHUNK };
         let mut got = 0;
         while got < limit {
