@@ -17,7 +17,7 @@ use underpass_core::linux;
 use underpass_core::many as core;
 use underpass_shm::layout::bell::WatchersWords;
 use underpass_shm::place::Placed;
-use underpass_shm::poller::{OWN, Polled, Poller};
+use underpass_shm::poller::{OWN, Polled, Poller, refuse_closed};
 
 use super::super::{waitable, watchers};
 use super::identity::Identity;
@@ -92,6 +92,8 @@ pub enum Refused {
     Known,
     /// A plain file is always ready.
     PlainFile,
+    /// The set itself has that descriptor.
+    ItsOwn,
     Because(PyErr),
 }
 
@@ -514,7 +516,15 @@ impl State {
 
     /// Has a new descriptor heard.
     fn poll(&mut self, py: Python<'_>, descriptor: RawFd, key: u64, handled: bool) -> Result<Source, Refused> {
-        match self.hearing(py)?.add(borrow(descriptor), key, &format!("descriptor {descriptor}"), handled) {
+        let what = format!("descriptor {descriptor}");
+        if self.hearing.is_none() {
+            refuse_closed(borrow(descriptor), &what).map_err(|error| from_shm(py, error))?;
+        }
+        let hearing = self.hearing(py)?;
+        if hearing.is_its_own(descriptor) {
+            return Err(Refused::ItsOwn);
+        }
+        match hearing.add(borrow(descriptor), key, &what, handled) {
             Ok(()) => Ok(Source::Descriptor(descriptor)),
             Err(error) if error.is_forbidden() => Err(Refused::PlainFile),
             Err(error) => Err(Refused::Because(from_shm(py, error))),
