@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.backends import Processes, Threads
-from underpass import ClosedError, Event, Peer, Port, Queue, TimedOut, WaitSet, wait_all, wait_any
+from underpass import ClosedError, Event, Peer, Port, Queue, TimedOut, WaitSet, _core, wait_all, wait_any
 from underpass import select as select_one
 
 
@@ -319,6 +319,18 @@ def test_a_number_that_comes_back_is_told_again(members: WaitSet, moved: Away, *
         else:
             assert members.wait(timeout=0) == [number]
     assert not is_quiet(members)
+
+
+def test_a_number_that_stays_away_is_asked_for_once_per_recheck(members: WaitSet, moved: Away) -> None:
+    number = number_in(moved)
+    members.add(number)
+    _core.set_recheck(3600)
+    with moved():
+        for _ in range(2):
+            assert members.ready() == []
+    assert members.ready() == []
+    _core.set_recheck(1e-9)
+    assert members.ready() == [number]
 
 
 def test_a_number_that_comes_back_is_told_to_who_dispatches(members: WaitSet, moved: Away) -> None:

@@ -15,6 +15,7 @@ use underpass_core::hearing::{Heard, Hearing, Verb};
 use underpass_core::kernel::Watch;
 use underpass_core::linux;
 use underpass_core::many as core;
+use underpass_shm::clock;
 use underpass_shm::layout::bell::WatchersWords;
 use underpass_shm::place::Placed;
 use underpass_shm::poller::{OWN, Polled, Poller, refuse_closed};
@@ -41,6 +42,8 @@ pub struct State {
     candidates: BTreeSet<u64>,
     /// Descriptors that were told of, by verb, while their numbers stood for other files: closed, or for a moment only.
     strayed: [BTreeSet<u64>; 2],
+    /// When these were asked for last, by verb.
+    recalled: [Option<u64>; 2],
     /// Threads that sleep here to wait.
     waiting: usize,
     /// Threads that sleep here to dispatch.
@@ -169,9 +172,18 @@ impl State {
         open
     }
 
-    /// Has the poller tell again of those whose numbers have come back, before it is asked.
+    /// Has the poller tell again of those whose numbers have come back, before it is asked: once per re-check, since most were closed for
+    /// good; without one each time.
     fn recall(&mut self, verb: Verb) {
         let Some(hearing) = &self.hearing else { return };
+        if self.strayed[verb as usize].is_empty() {
+            return;
+        }
+        let (now, recheck, before) = (clock::monotonic(), linux::recheck(), &mut self.recalled[verb as usize]);
+        if recheck != u64::MAX && before.is_some_and(|before| now.saturating_sub(before) < recheck) {
+            return;
+        }
+        *before = Some(now);
         let members = &self.members;
         self.strayed[verb as usize].retain(|key| match members.get(key).map(|member| &member.source) {
             Some(Source::Descriptor(number)) => !hearing.renew(verb, borrow(*number), *key),
