@@ -55,6 +55,9 @@ read_some_since = Pipe._read_some_since
 # The mutex that a condition came with.
 mutex_of: Callable[[Condition], Mutex] = attrgetter("_mutex")
 
+#: Levels at which this thread holds a mutex, or the turn of a once.
+depth: Callable[[Any], int] = attrgetter("_depth")
+
 # A task's own in a lock of readers and writers.
 leave_rwlock = RWLock._leave
 upgrade_rwlock_nowait = RWLock._upgrade_nowait
