@@ -16,6 +16,8 @@ from underpass._core import (
     Gate,
     Mutex,
     Notification,
+    Pipe,
+    PipeRoom,
     QueueRoom,
     RWLock,
     Semaphore,
@@ -42,9 +44,19 @@ stay_at_semaphore = Semaphore._stay
 # What tasks come for that barge: a unit, or room, since the last reset.
 units_since = Semaphore._since
 room_since = QueueRoom._since
+bytes_since = Pipe._since
+bytes_of_room_since = PipeRoom._since
+
+# What those do who came to a pipe, at once or not at all: an error once it was reset since.
+write_since = Pipe._write_since
+read_since = Pipe._read_since
+read_some_since = Pipe._read_some_since
 
 # The mutex that a condition came with.
 mutex_of: Callable[[Condition], Mutex] = attrgetter("_mutex")
+
+#: Levels at which this thread holds a mutex, or the turn of a once.
+depth: Callable[[Any], int] = attrgetter("_depth")
 
 # A task's own in a lock of readers and writers.
 leave_rwlock = RWLock._leave

@@ -13,8 +13,9 @@ from anyio.lowlevel import checkpoint
 from tests.conformance.backends import Actor, Processes, Threads
 from tests.conformance.backends import until as until_so
 from tests.conformance.loops import EventLoop, until, until_waiting, waiting
-from underpass import Condition, MisuseError, Mutex, OwnerDiedError, Space, WouldBlock, aio
+from underpass import Condition, MisuseError, Mutex, OwnerDiedError, Space, TimedOut, WouldBlock, aio
 from underpass.aio import running
+from underpass.aio.seat import Seat
 from underpass.sync import priority
 
 World = Threads | Processes
@@ -407,6 +408,82 @@ def test_a_blocking_verb_does_not_wait_behind_its_own_thread_s_tasks(
     loop.run(main)
     assert owner.result()
     assert mutex.owner is None
+
+
+@FAIRNESS
+@pytest.mark.filterwarnings("ignore:.* blocks this thread:RuntimeWarning")
+def test_a_task_that_was_only_told_of_a_death_holds_nobody_up(
+    loop: EventLoop, processes: Processes, threads: Threads, fairness: Any
+) -> None:
+    mutex = Mutex(fairness=fairness)
+    inside, dead, taken, back = processes.flag(), threads.flag(), threads.flag(), threads.flag()
+
+    def own() -> None:
+        with mutex:
+            inside.raise_()
+            dead.wait()
+
+    def repair() -> None:
+        dead.wait()
+        with mutex.recovering() as died:
+            assert died is not None
+            taken.raise_()
+            back.wait()
+
+    owner, repairer = processes.start(own), threads.start(repair)
+    inside.wait()
+
+    async def told(went: list[object]) -> None:
+        with pytest.raises(OwnerDiedError):
+            await mutex.aio.acquire()
+        went.append("told")
+
+    async def main() -> None:
+        went: list[object] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(told, went)
+            await until_waiting(1)
+            owner.kill()
+            dead.raise_()
+            taken.wait()
+            # The task has not come for its news.
+            with pytest.raises(TimedOut):
+                mutex.acquire(timeout=0.01)
+            back.raise_()
+        assert went == ["told"]
+
+    loop.run(main)
+    repairer.result()
+    assert mutex.owner is None
+
+
+def test_what_a_signals_handler_raises_in_a_release_is_no_refusal(loop: EventLoop) -> None:
+    """Whatever it raises: the mutex is given back by then, and the next task has it."""
+    mutex = Mutex(fairness="arrival")
+
+    def interrupted(given: Callable[[], None]) -> None:
+        given()
+        raise TimedOut("by a handler")
+
+    async def main() -> None:
+        went: list[object] = []
+        await mutex.aio.acquire()
+        seat = Seat.of(mutex)
+        async with anyio.create_task_group() as group:
+            group.start_soon(hold, mutex, went, "task")
+            await until_waiting(1)
+            with pytest.raises(TimedOut):
+                seat.give(lambda: interrupted(mutex.release))
+            assert (seat.depth, seat.is_mine()) == (0, False)
+        assert went == ["task"]
+        # What was refused is its still.
+        await mutex.aio.acquire()
+        with pytest.raises(TimedOut):
+            Seat.of(mutex).give(lambda: interrupted(lambda: None))
+        assert Seat.of(mutex).is_mine()
+        mutex.aio.release()
+
+    loop.run(main)
 
 
 @FAIRNESS

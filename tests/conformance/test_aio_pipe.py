@@ -2,10 +2,11 @@
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from tests.conformance.backends import Processes, Threads
 from tests.conformance.loops import EventLoop, until_waiting
-from underpass import EndOfStream, Pipe, ResetError, WouldBlock
+from underpass import EndOfStream, Pipe, ResetError, WouldBlock, _loops
 
 World = Threads | Processes
 
@@ -101,3 +102,52 @@ def test_the_rest_of_the_face(loop: EventLoop) -> None:
         assert pipe.read_nowait(4) == b"1234"
 
     loop.run(main)
+
+
+def test_who_came_before_a_reset_is_told_though_it_looks_after_it() -> None:
+    pipe = Pipe(8)
+    reading, writing = _loops.bytes_since(pipe, 1), _loops.bytes_of_room_since(pipe.room, 1)
+    pipe.reset()
+    pipe.write(b"new")
+    with pytest.raises(ResetError):
+        _loops.write_since(pipe, b"old", writing)
+    for read in (_loops.read_since, _loops.read_some_since):
+        with pytest.raises(ResetError):
+            read(pipe, 1, reading)
+    assert pipe.read_some(100) == b"new"
+
+
+def swallow(*_: object) -> None:
+    """Write, where there is always room."""
+
+
+def supply(*_: object) -> bytes:
+    """Read, where there are always two bytes."""
+    return b"xy"
+
+
+@pytest.mark.parametrize("verb", ["write", "read"])
+def test_a_stream_that_never_waits_lets_other_tasks_run(
+    loop: EventLoop, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    pipe, size, turns = Pipe(8), 2 * 100, list[int]()
+    # The other side is always there in time.
+    monkeypatch.setattr(_loops, "write_since", swallow)
+    monkeypatch.setattr(_loops, "read_some_since", supply)
+
+    async def stream() -> None:
+        await (pipe.aio.write(bytes(size)) if verb == "write" else pipe.aio.read(size))
+        turns.append(-1)
+
+    async def other() -> None:
+        while -1 not in turns:
+            turns.append(1)
+            await checkpoint()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream)
+            tasks.start_soon(other)
+
+    loop.run(main)
+    assert turns.index(-1) >= 5

@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 from tests.conformance.backends import Processes, Threads
 from tests.conformance.loops import EventLoop, until, until_waiting
 from tests.conformance.test_rwlock import PLACES, Inside, Prefer, any_preference, pass_through
-from underpass import ClosedError, MisuseError, OwnerDiedError, RWLock, Space, WaitSet, WouldBlock, aio
+from underpass import ClosedError, MisuseError, OwnerDiedError, RWLock, Space, TimedOut, WaitSet, WouldBlock, aio
 from underpass.aio.running import reactor
 
 World = Threads | Processes
@@ -430,6 +430,52 @@ def test_who_writes_after_a_task_that_died_writing_is_told(loop: EventLoop, proc
 
     loop.run(main)
     Space.default().sweep()
+
+
+@pytest.mark.filterwarnings("ignore:.* blocks this thread:RuntimeWarning")
+def test_a_task_that_was_only_told_of_a_death_holds_nobody_up(
+    loop: EventLoop, processes: Processes, threads: Threads
+) -> None:
+    lock, inside = RWLock(), processes.flag()
+    dead, taken, back = threads.flag(), threads.flag(), threads.flag()
+
+    def write() -> None:
+        with lock.writing():
+            inside.raise_()
+            dead.wait()
+
+    def repair() -> None:
+        dead.wait()
+        with lock.writing() as died:
+            assert died is not None
+            taken.raise_()
+            back.wait()
+
+    writer, repairer = processes.start(write), threads.start(repair)
+    inside.wait()
+
+    async def main() -> None:
+        went: list[str] = []
+
+        async def told() -> None:
+            with pytest.raises(OwnerDiedError):
+                await lock.aio.reading().__aenter__()
+            went.append("told")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(told)
+            await until_waiting(1)
+            writer.kill()
+            dead.raise_()
+            taken.wait()
+            # The task has not come for its news.
+            with pytest.raises(TimedOut), lock.reading(timeout=0.01):
+                pass
+            back.raise_()
+        assert went == ["told"]
+
+    loop.run(main)
+    repairer.result()
 
 
 @pytest.mark.parametrize("other", ["task", "thread"])

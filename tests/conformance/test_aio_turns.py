@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from tests.conformance.backends import Processes, Threads
 from tests.conformance.backends import until as until_so
 from tests.conformance.loops import EventLoop, ended, later, until, until_waiting, waiting
-from underpass import AtomicInt, ClosedError, MisuseError, ResetError, Semaphore, Space, WouldBlock, aio
+from underpass import AtomicInt, ClosedError, MisuseError, ResetError, Semaphore, Space, TimedOut, WouldBlock, aio
 from underpass.sync import priority
 
 World = Threads | Processes
@@ -438,6 +438,25 @@ def test_a_blocking_verb_does_not_wait_behind_its_own_thread_s_tasks(loop: Event
             with pytest.raises(WouldBlock):
                 units.acquire_nowait()
         assert (went, units.value, units.statistics().waiters) == (["task"], 0, 0)
+
+    loop.run(main)
+
+
+@pytest.mark.filterwarnings("ignore:.* blocks this thread:RuntimeWarning")
+@HANDED_OVER
+def test_a_task_that_was_only_told_of_a_reset_holds_nobody_up(loop: EventLoop, kind: str) -> None:
+    units = FAIR[kind]()
+
+    async def main() -> None:
+        ends: list[object] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(ended, units.aio.acquire, ends, "task")
+            await until_waiting(1)
+            units.reset()
+            # The task has not come for its news.
+            with pytest.raises(TimedOut):
+                units.acquire(timeout=0.01)
+        assert ends == [ResetError]
 
     loop.run(main)
 

@@ -6,6 +6,7 @@ import mmap
 import multiprocessing
 import os
 import pickle
+import platform
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from tests.conformance.backends import Processes
+from tests.conformance.backends import Processes, new_interpreter
 from tests.conformance.test_limits import in_tmpfs, told
 from underpass import (
     ClosedError,
@@ -119,6 +120,8 @@ def test_the_last_view_lets_the_memory_go() -> None:
 def test_close_lets_the_memory_go_where_nobody_looks() -> None:
     before = mappings()
     region = Region(PAGE)
+    region[0] = 7
+    assert region[0:2] == b"\7\0"
     region.close()
     assert (mappings(), descriptors()) == (before, set())
 
@@ -181,6 +184,78 @@ def test_a_full_tmpfs_is_told(processes: Processes, tmp_path: Path) -> None:
         region[-1] = 1
 
     in_tmpfs(processes, tmp_path / "small", fill)
+
+
+# A child in which a signal seems to end each search for so many bytes or more, as some kernels' searches end.
+INTERRUPTED = """
+import ctypes, signal, struct, sys
+from underpass import Region
+limit, named = int(sys.argv[1]), sys.argv[2] == "True"
+Region(1).close()
+FALLOCATE, EINTR, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 285, 4, 38, 22, 2
+LOAD, JUMP_IF_EQUAL, JUMP_IF_AS_MUCH, RETURN, ALLOW, ERRNO = 0x20, 0x15, 0x35, 0x06, 0x7FFF0000, 0x00050000
+program = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in [
+        (LOAD, 0, 0, 0),
+        (JUMP_IF_EQUAL, 0, 3, FALLOCATE),
+        (LOAD, 0, 0, 16 + 3 * 8),
+        (JUMP_IF_AS_MUCH, 0, 1, limit),
+        (RETURN, 0, 0, ERRNO | EINTR),
+        (RETURN, 0, 0, ALLOW),
+    ]
+)
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(Program(6, program)), 0, 0):
+    print("refused")
+    sys.exit()
+def make():
+    return Region.create("frames", 3 << 20) if named else Region(3 << 20)
+"""
+
+
+def interrupted(script: str, limit: int, *, named: bool) -> str:
+    if platform.machine() != "x86_64":
+        pytest.skip("the filter knows the numbers of x86-64")
+    told = new_interpreter(INTERRUPTED + script, str(limit), str(named))
+    if told == "refused":
+        pytest.skip("this process may not install a seccomp filter")
+    return told
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_signals_while_room_is_found(*, named: bool) -> None:
+    script = """
+region = make()
+region.resize(9 << 20)
+region[-1] = 7
+print(len(region), region[-2:])
+if named:
+    region.unlink()
+"""
+    assert interrupted(script, 1 << 20, named=named) == f"{9 << 20} b'\\x00\\x07'"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_handler_that_raises_while_room_is_found(*, named: bool) -> None:
+    """Of that room nothing is found, so it would be looked for for ever."""
+    script = """
+class Stopped(Exception):
+    pass
+def stop(*_):
+    raise Stopped
+signal.signal(signal.SIGALRM, stop)
+signal.setitimer(signal.ITIMER_REAL, 0.02)
+try:
+    make()
+except Stopped:
+    print("stopped")
+"""
+    assert interrupted(script, 1 << 16, named=named) == "stopped"
+    assert [info.name for info in Space.default() if info.name] == []
 
 
 # ── arrays ──────────────────────────────────────────────────────────────────────────────────────────────────────────

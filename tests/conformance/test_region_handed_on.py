@@ -153,6 +153,18 @@ def test_who_comes_too_late_is_told_who_has_closed_it() -> None:
     os.close(int(number))
 
 
+@pytest.mark.parametrize("of_another", [False, True])
+def test_unlinked_after_it_was_closed(*, of_another: bool) -> None:
+    region = Region(PAGE)
+    again: Region = pickle.loads(pickle.dumps(region))  # noqa: S301 - our own bytes
+    region.close()
+    assert len(descriptors()) == 1
+    (again if of_another else region).unlink()
+    del region
+    assert not descriptors()
+    again[0] = 1
+
+
 def test_a_descriptor_that_the_program_closed() -> None:
     region = Region(PAGE)
     pickled = pickle.dumps(region)
@@ -199,6 +211,8 @@ def test_one_writes_and_the_others_read(processes: Processes) -> None:
         return first, arrived[0]
 
     pickled = pickle.dumps(region)
+    late: Region = pickle.loads(pickled)  # noqa: S301 - our own bytes
+    assert late.readonly  # though this process is the writer
     reader = processes.start(read)
     seen.wait()
     region[0] = 2

@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+import stat
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.backends import Threads
-from underpass import ClosedError, Event, Peer, Port, Queue, TimedOut, WaitSet, wait_all, wait_any
+from tests.conformance.backends import Processes, Threads
+from underpass import ClosedError, Event, Peer, Port, Queue, TimedOut, WaitSet, _core, wait_all, wait_any
 from underpass import select as select_one
 
 
@@ -189,6 +190,92 @@ def test_a_descriptor_is_told_again_and_again_to_each_who_waits(members: WaitSet
         os.close(writable)
 
 
+# ── a number that the set itself has by now ──
+
+
+def told_of_what_others_put(processes: Processes, wait: Callable[[], object], queue: Queue) -> None:
+    """Hear of it by the bell's socket: the other process has no other way to tell."""
+    putter = processes.start(queue.put, b"a")
+    wait()
+    putter.result()
+    assert queue.get_nowait() == b"a"
+
+
+def polls_with_number_of(members: WaitSet, closed: int, handler: Callable[[Any], object] | None = None) -> Queue:
+    """Have the set open what it polls for objects, with a number that was closed."""
+    queue = Queue()
+    holes = [os.dup(closed)]
+    while holes[-1] < closed:
+        holes.append(os.dup(closed))
+    os.close(closed)
+    members.add(queue, handler)
+    for hole in holes:
+        os.close(hole)
+    assert stat.S_ISSOCK(os.fstat(closed).st_mode), "the bell's socket"
+    return queue
+
+
+def open_member(
+    members: WaitSet, handler: Callable[[Any], object] | None = None
+) -> tuple[socket.socket, int, socket.socket]:
+    """Add one; it, its number, and its other end."""
+    one, other = socket.socketpair()
+    members.add(one, handler)
+    return one, one.fileno(), other
+
+
+def test_removing_a_closed_member_leaves_the_set_what_has_its_number(processes: Processes, members: WaitSet) -> None:
+    closed, number, other = open_member(members)
+    with other:
+        queue = polls_with_number_of(members, number)
+        closed.detach()
+        members.remove(closed)
+        assert len(members) == 1
+        told_of_what_others_put(processes, members.wait, queue)
+
+
+def test_who_dispatches_is_not_told_of_a_closed_member_by_what_has_its_number(
+    processes: Processes, members: WaitSet
+) -> None:
+    called: list[object] = []
+    closed, number, other = open_member(members, called.append)
+    with other:
+        queue = polls_with_number_of(members, number, called.append)
+        closed.detach()
+        for _ in range(2):
+            with pytest.raises(TimedOut):
+                members.dispatch(timeout=0)
+            with pytest.raises(TimedOut):
+                members.wait(timeout=0)
+        told_of_what_others_put(processes, members.dispatch, queue)
+        assert called == [queue]
+
+
+def test_a_closed_member_that_is_open_elsewhere_is_told_by_no_number_of_the_sets(
+    processes: Processes, members: WaitSet
+) -> None:
+    closed, number, other = open_member(members)
+    with other, closed.dup():
+        queue = polls_with_number_of(members, number)
+        closed.detach()
+        other.send(b"a")
+        for _ in range(2):
+            assert members.ready() == []
+        told_of_what_others_put(processes, members.wait, queue)
+
+
+def test_a_number_that_is_the_sets_own_is_refused(processes: Processes, members: WaitSet) -> None:
+    closed, number, other = open_member(members)
+    with other:
+        members.remove(closed)
+        queue = polls_with_number_of(members, number)
+        closed.detach()
+        with pytest.raises(ValueError, match=f"{number} .* is the set's own.* open it anew"):
+            members.add(number)
+        assert len(members) == 1
+        told_of_what_others_put(processes, members.wait, queue)
+
+
 # ── a number that stands for another file for a moment ──
 
 
@@ -232,6 +319,18 @@ def test_a_number_that_comes_back_is_told_again(members: WaitSet, moved: Away, *
         else:
             assert members.wait(timeout=0) == [number]
     assert not is_quiet(members)
+
+
+def test_a_number_that_stays_away_is_asked_for_once_per_recheck(members: WaitSet, moved: Away) -> None:
+    number = number_in(moved)
+    members.add(number)
+    _core.set_recheck(3600)
+    with moved():
+        for _ in range(2):
+            assert members.ready() == []
+    assert members.ready() == []
+    _core.set_recheck(1e-9)
+    assert members.ready() == [number]
 
 
 def test_a_number_that_comes_back_is_told_to_who_dispatches(members: WaitSet, moved: Away) -> None:

@@ -19,7 +19,7 @@ use crate::kernel::{Kernel, Watch};
 use crate::planted::{Fault, planted};
 use crate::stay::Slotted;
 use crate::wait::{Patience, Waiting, wait_until};
-use crate::waiters::{AWAITS, Room, Waiters, Wish};
+use crate::waiters::{AWAITS, Room, UNRANKED, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
 /// Why nobody passes.
@@ -170,7 +170,7 @@ impl Barrier {
             return Ok(Some(broken));
         }
         if self.waiting() + 1 < self.parties as usize {
-            seat.set(self.waiters.seat(kernel, self, wish)?);
+            seat.set(self.waiters.seat(kernel, self, wish, UNRANKED)?);
             return Ok(None);
         }
         // One that died in its slot has come, but does not go on.

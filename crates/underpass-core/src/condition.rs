@@ -210,8 +210,10 @@ impl Condition {
 
     /// Takes a slot if one is free: then whoever has the mutex next finds it there.
     fn sit(&self, kernel: &dyn Kernel, caller: &Caller<'_>) -> Result<()> {
+        // Before the lock: see `Kernel::priority`.
+        let priority = kernel.priority();
         let _held = self.waiters.enter(kernel, self)?;
-        caller.seat.set(self.waiters.seat(kernel, self, WISH)?);
+        caller.seat.set(self.waiters.seat(kernel, self, WISH, priority)?);
         caller.calls.set(self.words.calls.load(Acquire));
         Ok(())
     }
@@ -295,6 +297,7 @@ impl Condition {
         watch: Option<&mut Watch<'a>>,
         slept: bool,
     ) -> Result<AtDoor> {
+        let priority = kernel.priority();
         let _held = self.waiters.enter(kernel, self)?;
         if slept {
             self.mend(kernel);
@@ -302,7 +305,7 @@ impl Condition {
         if self.words.calls.load(Acquire) != caller.calls.get() {
             return Ok(AtDoor::Called);
         }
-        if let Some(index) = self.waiters.seat(kernel, self, WISH)? {
+        if let Some(index) = self.waiters.seat(kernel, self, WISH, priority)? {
             caller.seat.set(Some(index));
             if slept {
                 // The wake of one slot can have been meant for several.

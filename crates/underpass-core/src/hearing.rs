@@ -6,9 +6,12 @@
 //!
 //! Who dispatches sleeps elsewhere than who waits: a descriptor without a handler is not polled there, since one that can be read
 //! stays so, and would wake for nothing again and again.
+//!
+//! The number of a descriptor that the program has closed may be that of one of these by now, which stands in the same `epoll`: whoever
+//! asks for the program's descriptor by such a number means one that is gone. See [`Hearing::is_its_own`].
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 
@@ -121,8 +124,10 @@ impl Hearing {
         }
         let poller = Arc::new(Poller::new()?);
         // One that was closed may be another's by now.
-        for (key, descriptor) in handled.filter(|(key, descriptor)| self.pollers.waiting.renew(descriptor, *key)) {
-            poller.add_once(descriptor, key, "a descriptor")?;
+        for (key, descriptor) in handled {
+            if self.renew(Verb::Wait, descriptor, key) {
+                poller.add_once(descriptor, key, "a descriptor")?;
+            }
         }
         for (index, place) in self.places.iter().enumerate() {
             place.bell.tell(&poller);
@@ -165,7 +170,18 @@ impl Hearing {
         Ok(())
     }
 
-    /// Tells of the program's descriptor by `key`, and those who dispatch if it is `handled`.
+    /// That number is a descriptor's that is polled here for no member's sake: the program's of that number was closed.
+    #[must_use]
+    pub fn is_its_own(&self, number: RawFd) -> bool {
+        let is = |descriptor: BorrowedFd<'_>| descriptor.as_raw_fd() == number;
+        let Pollers { waiting, dispatching } = &self.pollers;
+        let mut pollers = std::iter::once(waiting).chain(dispatching);
+        pollers.any(|poller| is(poller.as_fd()) || is(poller.own()))
+            || self.alarm.as_ref().is_some_and(|alarm| is(alarm.as_fd()))
+            || self.places.iter().any(|place| is(place.bell.as_fd()) || place.ends.values().any(|end| is(end.as_fd())))
+    }
+
+    /// Tells of the program's descriptor by `key`, and those who dispatch if it is `handled`. It is none of [`Self::is_its_own`].
     pub fn add(&self, descriptor: BorrowedFd<'_>, key: u64, what: &str, handled: bool) -> underpass_shm::Result<()> {
         self.pollers.add(descriptor, key, what, handled)
     }
@@ -174,6 +190,9 @@ impl Hearing {
     /// program's descriptors is not told again before that.
     #[must_use]
     pub fn renew(&self, verb: Verb, descriptor: BorrowedFd<'_>, key: u64) -> bool {
+        if self.is_its_own(descriptor.as_raw_fd()) {
+            return false;
+        }
         let Pollers { waiting, dispatching } = &self.pollers;
         match (verb, dispatching) {
             (Verb::Wait, _) => waiting.renew(descriptor, key),
@@ -188,7 +207,9 @@ impl Hearing {
 
     /// Tells of it no more. One that was closed is gone already.
     pub fn remove(&self, descriptor: BorrowedFd<'_>) {
-        self.pollers.remove(descriptor);
+        if !self.is_its_own(descriptor.as_raw_fd()) {
+            self.pollers.remove(descriptor);
+        }
     }
 
     /// The place of a space, and the number of the bell there.

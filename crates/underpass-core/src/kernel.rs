@@ -257,7 +257,8 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
         Ok(())
     }
 
-    /// How urgent is what I wait for; higher is more urgent. Asked before a sleep, never on a fast path.
+    /// How urgent is what I wait for; higher is more urgent. Asked before a sleep, never on a fast path, and never with an object's
+    /// lock: to ask may run the program's code, finalizers that use the object.
     fn priority(&self) -> i32;
 
     /// Which processors may I run on, a bit each: what [`Self::spin`] takes of a partner.

@@ -155,6 +155,11 @@ pub trait Host: Send + Sync + std::fmt::Debug {
     fn detached(&self, sleep: &mut dyn FnMut());
     /// Runs the interpreter's signal handlers; true if one raised.
     fn signals(&self) -> bool;
+    /// Does long work while other threads of the interpreter may run, then runs its signal handlers; true if one raised.
+    fn meanwhile(&self, work: &mut dyn FnMut()) -> bool {
+        self.detached(work);
+        self.signals()
+    }
     /// Says that the calling thread still waits; true if that raised.
     fn still_waiting(&self, waiting: &StillWaiting<'_>) -> bool;
     /// Is told before the first sleep of an operation, which blocks whatever else the thread runs; true if that raised.
@@ -512,7 +517,8 @@ impl Kernel for Linux {
     }
 
     fn memory(&self, wanted: &Wanted<'_>) -> Result<Memory> {
-        let newborn = self.space.newborn(wanted.name, wanted.kind, wanted.extent, wanted.parameters, wanted.mode)?;
+        let Wanted { name, kind, extent, parameters, mode, .. } = *wanted;
+        let newborn = self.space.newborn(name, kind, extent, parameters, mode, &|work| self.host.meanwhile(work))?;
         (wanted.format)(&newborn.region)?;
         let (region, header) = (newborn.region.clone(), newborn.header.clone());
         Ok(Memory { region, header, file: newborn.publish(false)? })

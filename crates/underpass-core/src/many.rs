@@ -9,7 +9,7 @@
 use underpass_shm::layout::bell::{BellWords, MARKS, WatchersWords};
 use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
-use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use underpass_shm::sync::fence;
 
 use crate::error::Phase;
@@ -59,7 +59,8 @@ pub fn ring<'a>(
     wake: impl Fn(usize, &'a BellWords) -> bool,
 ) {
     for (group, word) in watchers.bells.iter().enumerate() {
-        let mut left = word.load(Relaxed);
+        // SYNC(many-2): pairs with `watch`: whoever finds the bit sees the bell as its owner has set it up, with a socket or without.
+        let mut left = word.load(Acquire);
         while left != 0 {
             let bit = left.trailing_zeros() as usize;
             left &= left - 1;
@@ -94,7 +95,8 @@ pub fn mark_of(nonce: u64) -> u64 {
 
 /// From now on the bell of that number is rung for the object.
 pub fn watch(watchers: &WatchersWords, number: usize) {
-    watchers.bells[number / 64].fetch_or(1 << (number % 64), Relaxed);
+    // SYNC(many-2): pairs with `ring`.
+    watchers.bells[number / 64].fetch_or(1 << (number % 64), Release);
     // SYNC(many-1): pairs with whoever wakes, which finds somebody announced before it looks at the watchers.
     fence(SeqCst);
 }

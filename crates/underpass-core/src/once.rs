@@ -70,7 +70,7 @@ impl Once {
 
     /// Ends the caller's turn: it has run, or the next one runs it.
     pub fn end(&self, kernel: &dyn Kernel, done: bool) -> Result<()> {
-        if self.turn.depth(kernel)? == 0 {
+        if !self.is_mine(kernel)? {
             return Err(Error::NotOwner);
         }
         if done {
@@ -78,6 +78,11 @@ impl Once {
             self.words.done.store(1, Release);
         }
         self.turn.end_recovery(kernel, done)
+    }
+
+    /// The calling thread runs it.
+    pub fn is_mine(&self, kernel: &dyn Kernel) -> Result<bool> {
+        Ok(self.turn.depth(kernel)? > 0)
     }
 
     /// Who runs it, or died in the middle: a peek, not a promise.

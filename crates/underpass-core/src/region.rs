@@ -55,10 +55,14 @@ struct Mapped {
 }
 
 impl Mapped {
-    /// Another mapping, or none, takes the place of the one that is there.
-    fn replace(&mut self, next: Option<Arc<Bytes>>) {
-        let before = std::mem::replace(&mut self.now, next);
-        self.lent.extend(before.filter(|bytes| bytes.lent.load(Relaxed) != 0));
+    /// Another mapping, or none, takes the place of the one that is there: returned if nobody was given it.
+    fn replace(&mut self, next: Option<Arc<Bytes>>) -> Option<Arc<Bytes>> {
+        let before = std::mem::replace(&mut self.now, next)?;
+        if before.lent.load(Relaxed) == 0 {
+            return Some(before);
+        }
+        self.lent.push(before);
+        None
     }
 }
 
@@ -120,11 +124,7 @@ impl Region {
             // In the lab the card and the bytes are one piece of memory.
             Memory::File if card.len() > CARD => (card.clone(), CARD, None, !to_read),
             Memory::File => (card.again(CARD + size, to_read, what)?, CARD, None, !to_read),
-            Memory::Mine(memfd) => {
-                let file =
-                    memfd.place().reach().map_err(|why| Error::Corrupted(format!("its memory is lost: {why:?}")))?;
-                (shm::Region::map(&file, memfd.length(), what)?, 0, Some(memfd), true)
-            }
+            Memory::Mine(memfd) => (memfd.map(what)?, 0, Some(memfd), true),
             Memory::Reached(file) => {
                 let sealed = words.writer.load(Acquire) != 0;
                 if sealed {
@@ -175,7 +175,7 @@ impl Region {
         let Bytes { offset, writable, .. } = **bytes;
         let region = bytes.region.again(offset + size, !writable, &self.what)?;
         let longer = Bytes::new(region, offset, size, writable);
-        mapped.replace(Some(longer.clone()));
+        drop(mapped.replace(Some(longer.clone())));
         Ok(longer)
     }
 
@@ -244,15 +244,22 @@ impl Region {
         self.views.load(Relaxed)
     }
 
-    /// Lets the bytes go that nobody was ever given, and gives back the descriptor.
-    pub fn close(&self) -> Option<Memfd> {
-        self.mapped().replace(None);
-        self.memfd.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Ends this view of it. Bytes that nobody was ever given are returned, and go with that.
+    pub fn close(&self) -> Option<Arc<Bytes>> {
+        self.mapped().replace(None)
     }
 
-    /// Lets the descriptor go alone: nobody else can come any more.
-    pub fn let_go(&self) {
-        self.memfd.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// All that is mapped, to go with what is returned: nobody can look at it any more.
+    pub fn end(&mut self) -> Vec<Arc<Bytes>> {
+        let mapped = self.mapped.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut all = std::mem::take(&mut mapped.lent);
+        all.extend(mapped.now.take());
+        all
+    }
+
+    /// The descriptor alone, without which nobody else can come any more; once.
+    pub fn let_go(&self) -> Option<Memfd> {
+        self.memfd.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

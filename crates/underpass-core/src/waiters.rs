@@ -32,7 +32,7 @@ use occupancy::Occupancy;
 pub use order::Order;
 #[cfg(not(loom))]
 pub use place::extent;
-pub use room::{AWAITS, Room, Watching, Wish};
+pub use room::{AWAITS, Before, Room, UNRANKED, Watching, Wish};
 
 /// The waiters of one object.
 #[derive(Debug, Clone)]
@@ -120,16 +120,27 @@ impl Waiters {
         self.in_state(WAITING).map(|index| (index, self.wish(index)))
     }
 
-    /// The slots of that thread's own that are in line, or were granted something that it has not come for: the tasks of its
-    /// event loop, if it is none of them that asks. Of two looks the one who was granted something meanwhile is in the second.
-    pub fn in_line_of(&self, thread: Life) -> impl Iterator<Item = usize> + '_ {
-        self.in_state(WAITING).chain(self.in_state(GRANTED)).filter(move |index| self.life(*index) == thread)
+    /// The slots of that thread's own that are in line, or were granted something that it has not come for, with what it is: the tasks
+    /// of its event loop, if it is none of them that asks. Of two looks the one who was granted something meanwhile is in the second.
+    pub fn in_line_of(&self, thread: Life) -> impl Iterator<Item = (usize, Option<u64>)> + '_ {
+        let waiting = self.in_state(WAITING).map(|index| (index, None));
+        let granted = self.granted().map(|(index, given)| (index, Some(given)));
+        waiting.chain(granted).filter(move |(index, _)| self.life(*index) == thread)
     }
 
-    /// Refuses a thread that would wait for a task of its own event loop, which cannot run meanwhile. The lock is held.
-    pub fn refuse_behind_its_tasks(&self, kernel: &dyn Kernel, room: &dyn Room, comes: Wish) -> Result<()> {
+    /// Refuses a thread that would wait, with that priority, for a task of its own event loop, which cannot run meanwhile. The lock is
+    /// held.
+    pub fn refuse_behind_its_tasks(
+        &self,
+        kernel: &dyn Kernel,
+        room: &dyn Room,
+        comes: Wish,
+        priority: i32,
+    ) -> Result<()> {
         let thread = kernel.me()?.thread;
-        if self.in_line_of(thread).any(|index| room.goes_before(kernel, index, comes)) {
+        let goes_before =
+            |(index, given): (usize, Option<u64>)| room.goes_before(Before { index, given, priority }, comes);
+        if self.in_line_of(thread).any(goes_before) {
             return Err(Error::Misuse(BEHIND_ITS_TASKS.into()));
         }
         Ok(())
@@ -280,11 +291,13 @@ impl Waiters {
             }
             return Ok(given);
         }
+        // Before the lock: see `Kernel::priority`.
+        let priority = if watch.is_some() { kernel.priority() } else { UNRANKED };
         let _held = self.enter(kernel, room)?;
         if slept {
             room.mend(kernel);
         }
-        let given = self.announce(kernel, room, wish, mine, watch)?;
+        let given = self.announce(kernel, room, wish, priority, mine, watch)?;
         if slept && self.vacant().is_some() {
             // The wake of one slot can have been meant for several.
             self.open_door(kernel);
@@ -372,13 +385,14 @@ impl Waiters {
         watch.sees_to(&*self.words);
     }
 
-    /// Takes a slot for the caller, who will sleep in it, if one is free. The lock is held.
-    pub fn seat(&self, kernel: &dyn Kernel, room: &dyn Room, wish: Wish) -> Result<Option<usize>> {
+    /// Takes a slot for the caller, who will sleep in it, if one is free. Its `priority`, or [`UNRANKED`], was asked for before the
+    /// lock was taken, which is held.
+    pub fn seat(&self, kernel: &dyn Kernel, room: &dyn Room, wish: Wish, priority: i32) -> Result<Option<usize>> {
         if self.vacant().is_none() {
             self.sweep(kernel, room, &[GRANTED]);
         }
         let Some(index) = self.vacant() else { return Ok(None) };
-        self.fill(kernel, index, kernel.me()?.thread, wish)?;
+        self.fill(index, kernel.me()?.thread, wish, priority)?;
         Ok(Some(index))
     }
 
@@ -402,6 +416,7 @@ impl Waiters {
         kernel: &dyn Kernel,
         room: &'a dyn Room,
         wish: Wish,
+        priority: i32,
         mine: &mut Option<usize>,
         watch: Option<&mut Watch<'a>>,
     ) -> Result<Option<u64>> {
@@ -414,7 +429,7 @@ impl Waiters {
         }
         let Some(watch) = watch else { return Ok(None) };
         if wish.how & AWAITS == 0 {
-            self.refuse_behind_its_tasks(kernel, room, wish)?;
+            self.refuse_behind_its_tasks(kernel, room, wish, priority)?;
         }
         room.watch(wish, watch);
         if self.vacant().is_none() {
@@ -423,7 +438,7 @@ impl Waiters {
         let mut door = None;
         loop {
             if let Some(index) = self.vacant() {
-                self.fill(kernel, index, kernel.me()?.thread, wish)?;
+                self.fill(index, kernel.me()?.thread, wish, priority)?;
                 room.queued();
                 // What changes without the lock is seen now, or its author has seen this waiter.
                 if let Some(given) = room.now(wish) {
@@ -451,7 +466,7 @@ impl Waiters {
         }
     }
 
-    fn fill(&self, kernel: &dyn Kernel, index: usize, life: Life, wish: Wish) -> Result<()> {
+    fn fill(&self, index: usize, life: Life, wish: Wish, priority: i32) -> Result<()> {
         #[cfg(not(loom))]
         self.furnish(index)?;
         let slot = &self.slots[index];
@@ -459,7 +474,7 @@ impl Waiters {
         slot.wish.store(wish.value, Relaxed);
         slot.how.store(wish.how, Relaxed);
         slot.ticket.store(self.words.tickets.fetch_add(1, Relaxed), Relaxed);
-        slot.priority.store(kernel.priority().cast_unsigned(), Relaxed);
+        slot.priority.store(priority.cast_unsigned(), Relaxed);
         slot.state.store(WAITING, Release);
         self.occupancy.announce(index);
         Ok(())

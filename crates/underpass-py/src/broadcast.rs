@@ -13,7 +13,7 @@ use underpass_shm::header::{Kind, PARAMETERS};
 use underpass_shm::life::Life;
 use underpass_shm::region::Extent;
 
-use crate::bytes::{BROADCAST, Source};
+use crate::bytes::{BROADCAST, LONG, Source};
 use crate::error::{Context, exception, plain, raise};
 use crate::handle::Handle;
 use crate::notification::describe;
@@ -211,9 +211,13 @@ impl Broadcast {
         self.handle.check(py)?;
         let timeout = Timeout::new(timeout)?;
         let source = Source::new(data, BROADCAST)?;
-        self.core
-            .publish(self.handle.kernel(), source.as_slice())
-            .map_err(|error| self.failed(py, "not published to", timeout, error))
+        let (core, kernel, data) = (&self.core, self.handle.kernel(), source.as_slice());
+        let published = if data.len() >= LONG && self.handle.is_plain() {
+            py.detach(|| core.publish(kernel, data))
+        } else {
+            core.publish(kernel, data)
+        };
+        published.map_err(|error| self.failed(py, "not published to", timeout, error))
     }
 
     /// Begin to read, with the next message, or with the ``"oldest"`` that is still there.

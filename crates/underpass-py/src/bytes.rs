@@ -16,6 +16,9 @@ pub const PIPE: &str = "Pipe carries bytes: encode text, and pack or pickle obje
 /// For whoever passes an object to a gate or a port.
 pub const CALL: &str = "Gate and Port carry bytes; an Interface carries objects: ";
 
+/// Who copies that many bytes lets other threads of the interpreter run.
+pub const LONG: usize = 1 << 15;
+
 /// Bytes of somebody's object, kept alive and in place.
 pub enum Source<'py> {
     /// The usual case.

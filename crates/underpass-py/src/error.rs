@@ -34,6 +34,17 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Does what may wait, and so run signal handlers, where nobody can be told of it: an exception that is under way and one that a
+/// handler raises do not meet.
+pub fn apart(py: Python<'_>, action: impl FnOnce()) {
+    let under_way = PyErr::take(py);
+    action();
+    drop(PyErr::take(py));
+    if let Some(error) = under_way {
+        error.restore(py);
+    }
+}
+
 /// An exception of `underpass.errors`.
 pub fn exception<'py>(
     py: Python<'py>,
@@ -237,6 +248,12 @@ pub fn seconds(nanoseconds: u64) -> String {
 
 /// Says what the lowest layer found.
 pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
+    // A handler raised while the system was at work.
+    if error.is_interruption()
+        && let Some(raised) = PyErr::take(py)
+    {
+        return raised;
+    }
     match error {
         Shm::NotFound { what, path } => {
             exception(py, "NotFoundError", &format!("{what} does not exist"), |attributes| {

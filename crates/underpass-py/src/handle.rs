@@ -8,6 +8,7 @@ mod ports;
 mod simulated;
 mod travel;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -29,6 +30,7 @@ use underpass_shm::{Error as Shm, forks, space};
 
 use crate::error::{Context, exception, from_shm, plain, raise};
 use crate::fairness;
+use crate::host;
 use crate::kernel_conducted::{self, Conducted};
 use crate::kernel_lab::LabKernel;
 use crate::space::free;
@@ -302,10 +304,15 @@ impl Handle {
         self.owned_in == Some(forks::epoch()) && self.kept.load(Relaxed)
     }
 
-    /// Finds room for more bytes in the object's file.
-    pub fn lengthen(&self, py: Python<'_>, length: u64) -> PyResult<underpass_core::Result<()>> {
+    /// Finds room for more bytes in the object's file, behind those that are there.
+    pub fn lengthen(&self, py: Python<'_>, bytes: Range<u64>) -> PyResult<underpass_core::Result<()>> {
         let home = self.home(py)?.space();
-        Ok(home.lengthen(&self.file, self.header.nonce, length).map_err(Error::from))
+        Ok(home.lengthen(&self.file, self.header.nonce, bytes, &host::meanwhile).map_err(Error::from))
+    }
+
+    /// The object has its file still, by which those come who have a pickled handle.
+    pub fn is_there(&self) -> bool {
+        self.home.as_ref().is_some_and(|home| home.space().exists(&self.file) == Ok(true))
     }
 
     /// The user whom the object's file belongs to, while it has one.

@@ -28,6 +28,16 @@ pub fn meet(py: pyo3::Python<'_>) -> PyResult<()> {
 #[derive(Debug)]
 pub struct Python;
 
+/// Does long work without the interpreter.
+pub fn detached(work: &mut dyn FnMut()) {
+    Python.detached(work);
+}
+
+/// Does long work without the interpreter, then runs signal handlers; true if one raised, whose exception stays set.
+pub fn meanwhile(work: &mut dyn FnMut()) -> bool {
+    Python.meanwhile(work)
+}
+
 impl Host for Python {
     fn detached(&self, sleep: &mut dyn FnMut()) {
         // SAFETY: S8, it only asks. A long copy is not attached, and parks as it is.

@@ -360,6 +360,12 @@ impl Mutex {
         Ok(self.owned())
     }
 
+    /// Levels at which this thread holds it.
+    #[getter]
+    fn _depth(&self) -> u32 {
+        self.core.depth(self.handle.kernel()).unwrap_or(0)
+    }
+
     /// A task's wait for it, in its turn; one that recovers gets the error of the dead. None: it is not handed over.
     #[pyo3(signature = (*, recovers))]
     fn _stay(slf: &Bound<'_, Self>, recovers: bool) -> Option<Stay> {

@@ -284,6 +284,12 @@ impl Once {
         Ok(OnceRunning { once: slf, timeout, mine: AtomicBool::new(false) })
     }
 
+    /// 1 if this thread runs it, 0 otherwise.
+    #[getter]
+    fn _depth(&self) -> u32 {
+        u32::from(self.core.is_mine(self.handle.kernel()).unwrap_or(false))
+    }
+
     /// True once it has run.
     #[getter]
     fn done(&self, py: Python<'_>) -> PyResult<bool> {

@@ -14,7 +14,7 @@ use underpass_core::kernel::Kernel;
 use underpass_core::pipe::{self as core, Bytes, ForReading};
 use underpass_core::{Deadline, Error, Result};
 
-use crate::bytes::{PIPE, Source, Target};
+use crate::bytes::{LONG, PIPE, Source, Target};
 use crate::error::{Context, raise};
 use crate::handle::Handle;
 use crate::number::{Whole, count, mode, whole};
@@ -26,9 +26,6 @@ use making::{create, parameters, shape};
 use putting::Putting;
 pub use room::PipeRoom;
 pub use statistics::PipeStatistics;
-
-/// Who copies that many bytes lets other threads of the interpreter run.
-const LONG: usize = 1 << 15;
 
 /// A stream of bytes between any number of writers and readers.
 ///
@@ -99,13 +96,13 @@ impl Pipe {
     }
 
     #[inline]
-    fn write_for(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
+    fn write_for(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Timeout, since: Option<u32>) -> PyResult<()> {
         self.handle.check(py)?;
         let source = Source::new(data, PIPE)?;
         let bytes = source.as_slice();
         self.possible("write", timeout, bytes.len())?;
         let (core, kernel) = (&*self.core, self.kernel());
-        match self.moved(py, "write", timeout, bytes.len(), |deadline| core.write(kernel, bytes, deadline)) {
+        match self.moved(py, "write", timeout, bytes.len(), |deadline| core.write(kernel, bytes, deadline, since)) {
             (_, Ok(())) => Ok(()),
             (written, Err(error)) => {
                 let failed = format!("took {} of {}", amount(written), count(bytes.len(), "byte"));
@@ -116,9 +113,9 @@ impl Pipe {
         }
     }
 
-    fn read_out(&self, py: Python<'_>, out: &mut [u8], timeout: Timeout) -> (usize, Result<()>) {
+    fn read_out(&self, py: Python<'_>, out: &mut [u8], timeout: Timeout, since: Option<u32>) -> (usize, Result<()>) {
         let (core, kernel) = (&*self.core, self.kernel());
-        self.moved(py, "read", timeout, out.len(), |deadline| core.read(kernel, out, deadline))
+        self.moved(py, "read", timeout, out.len(), |deadline| core.read(kernel, out, deadline, since))
     }
 
     #[cold]
@@ -133,12 +130,18 @@ impl Pipe {
     }
 
     #[inline]
-    fn read_for<'py>(&self, py: Python<'py>, size: usize, timeout: Timeout) -> PyResult<Bound<'py, PyBytes>> {
+    fn read_for<'py>(
+        &self,
+        py: Python<'py>,
+        size: usize,
+        timeout: Timeout,
+        since: Option<u32>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         self.handle.check(py)?;
         self.possible("read", timeout, size)?;
         let mut done = (0, Ok(()));
         let bytes = PyBytes::new_with(py, size, |out| {
-            done = self.read_out(py, out, timeout);
+            done = self.read_out(py, out, timeout, since);
             Ok(())
         })?;
         match done {
@@ -151,7 +154,13 @@ impl Pipe {
         }
     }
 
-    fn read_some_for<'py>(&self, py: Python<'py>, limit: Whole, timeout: Timeout) -> PyResult<Bound<'py, PyBytes>> {
+    fn read_some_for<'py>(
+        &self,
+        py: Python<'py>,
+        limit: Whole,
+        timeout: Timeout,
+        since: Option<u32>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         self.handle.check(py)?;
         let limit = limit.size("limit")?;
         if limit == 0 {
@@ -170,7 +179,7 @@ impl Pipe {
             Ok(())
         };
         let (core, kernel) = (&*self.core, self.kernel());
-        match timeout.within("read_some", |deadline| core.read_some(kernel, limit, deadline, &mut keep)) {
+        match timeout.within("read_some", |deadline| core.read_some(kernel, limit, deadline, since, &mut keep)) {
             Ok(_) => read.ok_or_else(|| self.failed(py, "gave nothing", Error::Refused)),
             Err(error) => Err(self.late(py, "gave no byte", timeout, error)),
         }
@@ -250,12 +259,18 @@ impl Pipe {
     ///     TypeError: Not a bytes-like object.
     #[pyo3(signature = (data, *, timeout=None))]
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
-        self.write_for(py, data, Timeout::new(timeout)?)
+        self.write_for(py, data, Timeout::new(timeout)?, None)
     }
 
-    /// Write all the bytes at once, or none and raise WouldBlock. Raises ValueError for more than the capacity.
+    /// Write all the bytes at once, or none and raise WouldBlock.
+    ///
+    /// Raises:
+    ///     WouldBlock: There is no room for all.
+    ///     EndOfStream: The pipe was shut down.
+    ///     ResetError: It was reset while this call waited for another's copy to end.
+    ///     ValueError: More bytes than the capacity.
     fn write_nowait(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.write_for(py, data, Timeout::NoWait)
+        self.write_for(py, data, Timeout::NoWait, None)
     }
 
     /// Read ``size`` bytes, waiting for all of them.
@@ -270,12 +285,18 @@ impl Pipe {
     ///     ResetError: It was reset while this call waited, or between two chunks of a stream.
     #[pyo3(signature = (size, *, timeout=None))]
     fn read<'py>(&self, py: Python<'py>, size: Whole, timeout: Option<f64>) -> PyResult<Bound<'py, PyBytes>> {
-        self.read_for(py, size.size("size")?, Timeout::new(timeout)?)
+        self.read_for(py, size.size("size")?, Timeout::new(timeout)?, None)
     }
 
-    /// Read ``size`` bytes at once, or none and raise WouldBlock. Raises ValueError for more than the capacity.
+    /// Read ``size`` bytes at once, or none and raise WouldBlock.
+    ///
+    /// Raises:
+    ///     WouldBlock: Fewer are there.
+    ///     EndOfStream: As of `read`; so is PeerDiedError.
+    ///     ResetError: It was reset while this call waited for another's copy to end.
+    ///     ValueError: More bytes than the capacity.
     fn read_nowait<'py>(&self, py: Python<'py>, size: Whole) -> PyResult<Bound<'py, PyBytes>> {
-        self.read_for(py, size.size("size")?, Timeout::NoWait)
+        self.read_for(py, size.size("size")?, Timeout::NoWait, None)
     }
 
     /// Fill a writable buffer as `read` does, and return how many bytes that are: all it has. What an error has read is in the buffer.
@@ -285,7 +306,7 @@ impl Pipe {
         let timeout = Timeout::new(timeout)?;
         let mut target = Target::new(buffer)?;
         let out = target.as_slice();
-        match self.read_out(py, out, timeout) {
+        match self.read_out(py, out, timeout, None) {
             (read, Ok(())) => Ok(read),
             (read, Err(error)) => Err(self.unread(py, read, out.len(), timeout, error)?),
         }
@@ -300,12 +321,12 @@ impl Pipe {
     ///     ResetError: It was reset while this call waited.
     #[pyo3(signature = (limit, *, timeout=None))]
     fn read_some<'py>(&self, py: Python<'py>, limit: Whole, timeout: Option<f64>) -> PyResult<Bound<'py, PyBytes>> {
-        self.read_some_for(py, limit, Timeout::new(timeout)?)
+        self.read_some_for(py, limit, Timeout::new(timeout)?, None)
     }
 
     /// Read what is there, at most ``limit`` bytes, or raise WouldBlock at once.
     fn read_some_nowait<'py>(&self, py: Python<'py>, limit: Whole) -> PyResult<Bound<'py, PyBytes>> {
-        self.read_some_for(py, limit, Timeout::NoWait)
+        self.read_some_for(py, limit, Timeout::NoWait, None)
     }
 
     /// Register this process as a writer for the length of a ``with`` block.
@@ -357,6 +378,21 @@ impl Pipe {
     fn _since(&self, least: usize) -> Since {
         let reading = ForReading { pipe: self.core.clone(), least };
         Since::for_bytes(&self.handle, Arc::new(reading), "not read", least)
+    }
+
+    /// As ``write_nowait``, for a task that came at ``since``: ResetError if it was reset after that.
+    fn _write_since(&self, py: Python<'_>, data: &Bound<'_, PyAny>, since: &Since) -> PyResult<()> {
+        self.write_for(py, data, Timeout::NoWait, Some(since.core.resets()))
+    }
+
+    /// As ``read_nowait``, for a task that came at ``since``.
+    fn _read_since<'py>(&self, py: Python<'py>, size: Whole, since: &Since) -> PyResult<Bound<'py, PyBytes>> {
+        self.read_for(py, size.size("size")?, Timeout::NoWait, Some(since.core.resets()))
+    }
+
+    /// As ``read_some_nowait``, for a task that came at ``since``.
+    fn _read_some_since<'py>(&self, py: Python<'py>, limit: Whole, since: &Since) -> PyResult<Bound<'py, PyBytes>> {
+        self.read_some_for(py, limit, Timeout::NoWait, Some(since.core.resets()))
     }
 
     fn __repr__(&self) -> String {

@@ -15,7 +15,7 @@ use underpass_core::kernel::Kernel;
 use underpass_core::queue::{self as core, MOST_URGENT, Message};
 
 use crate::bytes::{QUEUE, Source, Target};
-use crate::error::{Context, raise};
+use crate::error::{Context, apart, raise};
 use crate::handle::Handle;
 use crate::lease::{Lease, Leases};
 use crate::loan::Loan;
@@ -119,11 +119,14 @@ impl Queue {
         self.have_room(py, "not put into", "put", timeout, source.as_slice().len())?;
         let put = |deadline| {
             let (kernel, data) = (self.kernel(), source.as_slice());
-            if front {
-                self.core.put_front(kernel, data, priority, deadline)
-            } else {
-                self.core.put(kernel, data, priority, deadline)
+            if !front {
+                return self.core.put(kernel, data, priority, deadline);
             }
+            let ticket = self.core.loan(kernel, data.len(), deadline)?;
+            self.core.commit_front(kernel, &ticket, data, priority).inspect_err(|_| {
+                // The room is not lost, though the message is refused, or a handler raised.
+                apart(py, || drop(self.core.abandon(kernel, &ticket)));
+            })
         };
         match timeout.within("put", put) {
             Ok(()) => Ok(()),
@@ -355,7 +358,7 @@ impl Queue {
         result.map(|()| length).map_err(|error| self.late(py, "gave nothing", timeout, error))
     }
 
-    /// Get at least one message, waiting for it, then whatever is there, up to ``limit``.
+    /// Get at least one message, waiting for it, then those that were there beside it, up to ``limit``.
     #[pyo3(signature = (limit=None, *, timeout=None), text_signature = "($self, limit=..., *, timeout=None)")]
     fn get_many<'py>(
         &self,

@@ -16,6 +16,7 @@ use underpass_shm::header::{CARD, Kind, PARAMETERS};
 
 use crate::error::{Context, raise};
 use crate::handle::Handle;
+use crate::host;
 use crate::notification::described;
 use crate::number::{Whole, mode};
 use crate::object::{self, Object, SharedObject};
@@ -24,6 +25,9 @@ use crate::timeout::Timeout;
 
 /// A handle that only reads.
 const READ_ONLY: &str = "read_only_view";
+
+/// The system takes so long to take back as many bytes that others should run meanwhile.
+const LONG: u64 = 1 << 20;
 
 /// Shared memory: bytes that any process reads and writes in place, as a buffer or as arrays. Nothing is copied.
 ///
@@ -149,20 +153,66 @@ impl Region {
         self.handle.header.parameters[1] != 0
     }
 
-    /// The descriptor, which nobody needs any more, unless somebody may still come with a pickle.
-    fn let_go(&self) {
-        if let Some(memfd) = self.core.close()
-            && self.handle.is_awaited()
-        {
-            memfd.keep();
-        }
+    /// Lets memory go, of a long region without the interpreter.
+    fn free<T>(&self, memory: T) {
+        let mut memory = Some(memory);
+        let mut free = || drop(memory.take());
+        if self.core.size() < LONG { free() } else { host::detached(&mut free) }
+    }
+
+    /// A view for one access. The handle does not keep the mapping for it, as for what it lends: the view does.
+    fn look<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+        let bytes = self.bytes(py)?;
+        let readonly = !self.writes(py, &bytes)?;
+        PyMemoryView::from(Bound::new(py, Look { bytes, readonly })?.as_any())
     }
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
-        self.let_go();
+        let bytes = self.core.end();
+        let mut memfd = self.core.let_go();
+        // Somebody may still come with a pickle, as long as there is the card's file to open.
+        if let Some(memfd) = memfd.take_if(|_| self.handle.is_awaited() && self.handle.is_there()) {
+            memfd.keep();
+        }
+        self.free((bytes, memfd));
     }
+}
+
+/// Bytes of a region, kept mapped by whoever has this.
+#[pyclass(frozen)]
+#[derive(Debug)]
+struct Look {
+    bytes: Arc<Bytes>,
+    readonly: bool,
+}
+
+#[pymethods]
+impl Look {
+    #[expect(clippy::needless_pass_by_value, reason = "the signature that PyO3 asks for")]
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let Self { bytes, readonly } = slf.get();
+        // SAFETY: S14, Python passes its own view, which keeps this object, and that the mapping.
+        unsafe { fill(slf.as_any(), bytes, *readonly, view, flags) }
+    }
+}
+
+/// Fills in a view of a region's bytes.
+///
+/// # Safety
+/// `view` is the one that Python asks to have filled in, and the bytes stay mapped for as long as `owner` lives.
+unsafe fn fill(
+    owner: &Bound<'_, PyAny>,
+    bytes: &Bytes,
+    readonly: bool,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> PyResult<()> {
+    let (start, length) = (bytes.start().cast(), bytes.length.cast_signed());
+    // SAFETY: S14, as the caller promises.
+    let code = unsafe { ffi::PyBuffer_FillInfo(view, owner.as_ptr(), start, length, c_int::from(readonly), flags) };
+    if code == 0 { Ok(()) } else { Err(PyErr::fetch(owner.py())) }
 }
 
 #[pymethods]
@@ -267,8 +317,9 @@ impl Region {
     /// End all writing but this process's: one writes, the others read. For good; again does nothing.
     ///
     /// From now on the kernel lets nobody map it to write, its length is fixed, and views are read-only in every other process, those that this one
-    /// forks included. A view or an array that was made before stays writable, in whatever process: seal it before it is handed on. Killed
-    /// inside, it has sealed it or not; what it left half done whoever opens it next completes.
+    /// forks included. Here this handle writes, and all that were there before; one that is opened afterwards, in this process too, is read-only. A
+    /// view or an array that was made before stays writable, in whatever process: seal it before it is handed on. Killed inside, it has sealed
+    /// it or not; what it left half done whoever opens it next completes.
     ///
     /// Raises:
     ///     MisuseError: It has a name, so it is a file that others open to write; or it is sealed, and another process is its writer.
@@ -293,7 +344,8 @@ impl Region {
         Ok(self.core.writer().is_some())
     }
 
-    /// True if the views that this handle gives are read-only: it was opened so, or another process has sealed it.
+    /// True if the views that this handle gives are read-only: it was opened so, another process has sealed it, or this process had before it
+    /// opened this handle.
     #[getter]
     fn readonly(&self, py: Python<'_>) -> PyResult<bool> {
         let bytes = self.bytes(py)?;
@@ -327,13 +379,16 @@ impl Region {
     /// If nobody was given a view, the memory is unmapped now; otherwise when the last one and the handle itself are gone.
     fn close(&self) {
         self.handle.close();
-        self.let_go();
+        let bytes = self.core.close();
+        // Somebody may still come with a pickle, until it is unlinked.
+        let memfd = if self.handle.is_awaited() { None } else { self.core.let_go() };
+        self.free((bytes, memfd));
     }
 
     /// Remove the name; of an anonymous region, what its pickled handles are opened by. Whoever has it open keeps it.
     fn unlink(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.unlink(py)?;
-        self.core.let_go();
+        self.free(self.core.let_go());
         Ok(())
     }
 
@@ -363,8 +418,8 @@ impl Region {
         Ok(self.bytes(py)?.length)
     }
 
-    fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let view = PyMemoryView::from(slf.as_any())?;
+    fn __getitem__<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let view = self.look(index.py())?;
         let item = view.get_item(index);
         // A part is copied; an item is a number.
         let item =
@@ -375,8 +430,8 @@ impl Region {
         item
     }
 
-    fn __setitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let view = PyMemoryView::from(slf.as_any())?;
+    fn __setitem__(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let view = self.look(index.py())?;
         let result = view.set_item(index, value);
         view.call_method0("release")?;
         result
@@ -387,13 +442,9 @@ impl Region {
         let (region, py) = (slf.get(), slf.py());
         region.handle.check(py)?;
         let bytes = region.core.lend().map_err(|error| region.failed(py, "not mapped", error))?;
-        let readonly = c_int::from(!region.writes(py, &bytes)?);
-        let (start, length) = (bytes.start().cast(), bytes.length.cast_signed());
+        let readonly = !region.writes(py, &bytes)?;
         // SAFETY: S14, Python passes its own view, and what was lent stays mapped for as long as the owner lives.
-        let code = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, length, readonly, flags) };
-        if code != 0 {
-            return Err(PyErr::fetch(py));
-        }
+        unsafe { fill(slf.as_any(), &bytes, readonly, view, flags) }?;
         region.core.count_view(true);
         Ok(())
     }

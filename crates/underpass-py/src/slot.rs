@@ -15,7 +15,7 @@ use underpass_core::Error;
 use underpass_core::queue::{self as core, Ticket};
 use underpass_shm::life::Life;
 
-use crate::error::{Context, exception, raise};
+use crate::error::{Context, apart, exception, raise};
 use crate::handle::Handle;
 use crate::kernel_lab::{HeldBytes, LabKernel};
 use crate::queue::Queue;
@@ -181,20 +181,16 @@ impl Slot {
     pub fn forget(&self, lease: bool) {
         if self.views.swap(SETTLED, AcqRel) & SETTLED == 0 {
             let kernel = self.handle.kernel();
-            Python::attach(|py| {
-                // Collected while an exception is under way, or interrupted by one: neither may meet the other.
-                let under_way = PyErr::take(py);
-                // A forked copy is refused, and that is right: the slot is the parent's.
-                let _ = if lease {
+            // A forked copy is refused, and that is right: the slot is the parent's.
+            let settle = || {
+                drop(if lease {
                     self.core.put_back(kernel, &self.ticket, true)
                 } else {
                     self.core.abandon(kernel, &self.ticket)
-                };
-                drop(PyErr::take(py));
-                if let Some(error) = under_way {
-                    error.restore(py);
-                }
-            });
+                });
+            };
+            // Collected, perhaps, while an exception is under way.
+            Python::attach(|py| apart(py, settle));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A mutex as the caller of a wait holds it: given back, and taken again whatever happens meanwhile.
+//! What is done whatever signal handlers raise meanwhile: a mutex as the caller of a wait holds it is given back, and taken
+//! again; a registration is taken back.
 
 use std::cell::RefCell;
 
@@ -9,45 +10,81 @@ use underpass_core::{Deadline, Error, Result};
 use crate::handle::Handle;
 use crate::mutex::Mutex;
 
+/// What signal handlers raised while something was done that has to be done all the same: told once it is.
+#[derive(Default)]
+struct Raised(RefCell<Option<PyErr>>);
+
+impl Raised {
+    fn keep(&self, py: Python<'_>, raised: PyErr) {
+        let before = self.0.take();
+        if let Some(before) = before {
+            chain(py, &raised, &before);
+        }
+        self.0.replace(Some(raised));
+    }
+
+    /// Keeps what ended an operation with the object; true: it is to be begun again.
+    fn interrupted(&self, py: Python<'_>, object: &Handle) -> bool {
+        if let Some(raised) = PyErr::take(py) {
+            self.keep(py, raised);
+        }
+        // In the lab no signals come: what interrupts there is the end of a schedule.
+        object.lab().is_none()
+    }
+
+    /// How the call ends: what a signal handler raised comes before anything else.
+    fn ended<T>(self, py: Python<'_>, result: Result<T>, tell: impl FnOnce(Error) -> PyErr) -> PyResult<T> {
+        match (self.0.into_inner(), result) {
+            (None, result) => result.map_err(tell),
+            (Some(raised), Ok(_) | Err(Error::Interrupted | Error::Refused)) => Err(raised),
+            (Some(raised), Err(error)) => {
+                chain(py, &raised, &tell(error));
+                Err(raised)
+            }
+        }
+    }
+}
+
+/// Does what would otherwise stay undone for good, though signal handlers raise while it waits for a lock inside the object;
+/// what they raised is told once it is done.
+pub fn insist<T>(
+    py: Python<'_>,
+    object: &Handle,
+    mut operation: impl FnMut() -> Result<T>,
+    tell: impl FnOnce(Error) -> PyErr,
+) -> PyResult<T> {
+    let raised = Raised::default();
+    loop {
+        match operation() {
+            Err(Error::Interrupted) if raised.interrupted(py, object) => {}
+            done => return raised.ended(py, done, tell),
+        }
+    }
+}
+
 /// While one call waits.
 pub struct Holding<'a, 'py> {
     py: Python<'py>,
     /// What is waited for.
     object: &'a Handle,
     mutex: &'a Mutex,
-    /// What signal handlers raised.
-    raised: RefCell<Option<PyErr>>,
+    raised: Raised,
 }
 
 impl<'a, 'py> Holding<'a, 'py> {
     /// Of a wait for `object` under `mutex`.
     pub fn new(py: Python<'py>, object: &'a Handle, mutex: &'a Mutex) -> Self {
-        Self { py, object, mutex, raised: RefCell::new(None) }
+        Self { py, object, mutex, raised: Raised::default() }
     }
 
     /// How the call ends: what a signal handler raised comes before anything else.
     pub fn ended<T>(self, result: Result<T>, tell: impl FnOnce(Error) -> PyErr) -> PyResult<T> {
-        match (self.raised.into_inner(), result) {
-            (None, result) => result.map_err(tell),
-            (Some(raised), Ok(_) | Err(Error::Interrupted | Error::Refused)) => Err(raised),
-            (Some(raised), Err(error)) => {
-                chain(self.py, &raised, &tell(error));
-                Err(raised)
-            }
-        }
-    }
-
-    fn keep(&self, raised: PyErr) {
-        let before = self.raised.take();
-        if let Some(before) = before {
-            chain(self.py, &raised, &before);
-        }
-        self.raised.replace(Some(raised));
+        self.raised.ended(self.py, result, tell)
     }
 
     fn kept<T>(&self, result: PyResult<T>) -> Result<T> {
         result.map_err(|raised| {
-            self.keep(raised);
+            self.raised.keep(self.py, raised);
             Error::Refused
         })
     }
@@ -101,14 +138,10 @@ impl Under for Holding<'_, '_> {
     }
 
     fn interrupted(&self) -> bool {
-        if let Some(raised) = PyErr::take(self.py) {
-            self.keep(raised);
-        }
-        // In the lab no signals come: what interrupts there is the end of a schedule.
-        self.object.lab().is_none()
+        self.raised.interrupted(self.py, self.object)
     }
 
     fn has_raised(&self) -> bool {
-        self.raised.borrow().is_some()
+        self.raised.0.borrow().is_some()
     }
 }

@@ -48,6 +48,8 @@ pub mod priority;
 #[cfg(not(loom))]
 pub mod region;
 #[cfg(not(loom))]
+pub mod room;
+#[cfg(not(loom))]
 pub mod socket;
 #[cfg(not(loom))]
 pub mod space;

@@ -33,7 +33,7 @@ use crate::place::{Placed, PlacedSlice, Shared};
 use crate::poller::Poller;
 use crate::region::Region;
 use crate::waits::{Wait, WaitWords};
-use crate::{Error, Result, forks};
+use crate::{Error, Result, forks, room};
 
 /// Processes a space can hold at one time.
 pub const PROCESSES: u32 = 4096;
@@ -424,8 +424,8 @@ fn holds(thread: &ThreadEntry, word: u32) -> bool {
 /// Reserves and initialises one more chunk of thread entries, then publishes it. Repeating it does no harm.
 fn grow(file: impl AsFd, words: &Placed<GrowthWords>, threads: &PlacedSlice<ThreadEntry>, what: &str) -> Result<()> {
     let known = words.threads.load(Acquire);
-    let first = known as usize * size_of::<ThreadEntry>() + THREAD_TABLE;
-    crate::space::reserve(file, first as u64, u64::from(CHUNK) * size_of::<ThreadEntry>() as u64, what)?;
+    let first = (known as usize * size_of::<ThreadEntry>() + THREAD_TABLE) as u64;
+    room::reserve(file, first..first + u64::from(CHUNK) * size_of::<ThreadEntry>() as u64, what, &room::alone)?;
     for thread in &threads[known as usize..(known + CHUNK) as usize] {
         // SAFETY: S6, nobody knows these entries before the count is published.
         unsafe {

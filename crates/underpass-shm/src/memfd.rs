@@ -1,13 +1,17 @@
 //! Memory that is no file of a space: a memfd, sealed against shrinking, which other processes reach through the one that
 //! made it, by `/proc/<pid>/fd`.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 
 use crate::descriptor::Descriptor;
 use crate::limits::Lack;
+use crate::region::Region;
+use crate::room::{self, Meanwhile};
 use crate::{Error, Result};
 
 /// The maker's hold on it: its one descriptor.
@@ -15,6 +19,7 @@ use crate::{Error, Result};
 pub struct Memfd {
     descriptor: Descriptor,
     place: Place,
+    /// Bytes to map: whole pages, where they are huge.
     length: usize,
 }
 
@@ -41,9 +46,9 @@ pub enum Unreached {
 }
 
 impl Memfd {
-    /// So many bytes, reserved: touching them cannot fail. Huge ones come from the machine's reserve of huge pages, in
-    /// whole pages, and do not grow.
-    pub fn new(size: usize, huge: bool, what: &str) -> Result<Self> {
+    /// So many bytes, reserved by `meanwhile`: touching them cannot fail. Huge ones come from the machine's reserve of huge
+    /// pages, in whole pages, and do not grow.
+    pub fn new(size: usize, huge: bool, what: &str, meanwhile: Meanwhile<'_>) -> Result<Self> {
         let failed = |errno| Error::system("create", what, errno);
         let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         flags.set(MemfdFlags::HUGETLB, huge);
@@ -51,16 +56,16 @@ impl Memfd {
         let length = if huge {
             // Of such a file a block is a page.
             let page = rustix::fs::fstat(&file).map_err(failed)?.st_blksize.cast_unsigned();
-            reserve_huge(&file, size as u64, page, what)?;
+            reserve_huge(&file, size as u64, page, what, meanwhile)?;
             size.next_multiple_of(page as usize)
         } else {
-            reserve(&file, 0, size as u64, what)?;
+            reserve(&file, 0..size as u64, what, meanwhile)?;
             size
         };
         let kept = if huge { SealFlags::SHRINK | SealFlags::GROW } else { SealFlags::SHRINK };
         rustix::fs::fcntl_add_seals(&file, kept).map_err(failed)?;
         let status = rustix::fs::fstat(&file).map_err(failed)?;
-        let number = std::os::fd::AsRawFd::as_raw_fd(&file).cast_unsigned();
+        let number = file.as_raw_fd().cast_unsigned();
         let place = Place { pid: std::process::id(), number, file: (status.st_dev, status.st_ino) };
         Ok(Self { descriptor: Descriptor::new(file).map_err(failed)?, place, length })
     }
@@ -71,10 +76,10 @@ impl Memfd {
         self.place
     }
 
-    /// Bytes to map: whole pages, where they are huge.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        self.length
+    /// Maps all of it to be written.
+    pub fn map(&self, what: &str) -> Result<Arc<Region>> {
+        let closed = || Error::Corrupted { what: what.into(), why: "the program has closed its descriptor".into() };
+        Region::map(self.descriptor.intact().ok_or_else(closed)?, self.length, what)
     }
 
     /// Leaves the descriptor open until this process ends, for those who have not come yet.
@@ -84,24 +89,26 @@ impl Memfd {
 }
 
 impl Place {
-    /// Opens it anew, through the process that has it open.
+    /// Opens it anew, through the process that has it open. By now the number may stand for anything, a device or a pipe, and
+    /// opening that may do something: so it is only looked at until it is known to be the memory.
     pub fn reach(&self) -> std::result::Result<OwnedFd, Unreached> {
-        let path = format!("/proc/{}/fd/{}", self.pid, self.number);
-        let file =
-            rustix::fs::open(path.as_str(), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(
-                |errno| match errno {
-                    Errno::NOENT | Errno::SRCH | Errno::NXIO | Errno::NOTDIR | Errno::ISDIR | Errno::TXTBSY => {
-                        Unreached::Gone
-                    }
-                    Errno::ACCESS | Errno::PERM => Unreached::Denied,
-                    _ => Unreached::Failed(Error::system("open", path.as_str(), errno)),
-                },
-            )?;
-        let status = rustix::fs::fstat(&file).map_err(|_| Unreached::Gone)?;
+        let seen = open(&format!("/proc/{}/fd/{}", self.pid, self.number), OFlags::PATH)?;
+        let status = rustix::fs::fstat(&seen).map_err(|_| Unreached::Gone)?;
+        if (status.st_dev, status.st_ino) != self.file {
+            return Err(Unreached::Gone);
+        }
+        let file = open(&format!("/proc/self/fd/{}", seen.as_raw_fd()), OFlags::RDWR)?;
         let seals = rustix::fs::fcntl_get_seals(&file).map_err(|_| Unreached::Gone)?;
-        let same = (status.st_dev, status.st_ino) == self.file && seals.contains(SealFlags::SHRINK);
-        same.then_some(file).ok_or(Unreached::Gone)
+        seals.contains(SealFlags::SHRINK).then_some(file).ok_or(Unreached::Gone)
     }
+}
+
+fn open(path: &str, access: OFlags) -> std::result::Result<OwnedFd, Unreached> {
+    rustix::fs::open(path, access | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| match errno {
+        Errno::NOENT | Errno::SRCH | Errno::NOTDIR => Unreached::Gone,
+        Errno::ACCESS | Errno::PERM => Unreached::Denied,
+        _ => Unreached::Failed(Error::system("open", path, errno)),
+    })
 }
 
 /// How long the memory is: all of it can be mapped.
@@ -110,9 +117,9 @@ pub fn length(file: impl AsFd, what: &str) -> Result<usize> {
     Ok(usize::try_from(status.st_size).unwrap_or(0))
 }
 
-/// Finds room for more bytes; what is there stays.
-pub fn grow(file: impl AsFd, before: u64, size: u64, what: &str) -> Result<()> {
-    reserve(file, before, size, what)
+/// Finds room for more bytes behind those that are there, by `meanwhile`.
+pub fn grow(file: impl AsFd, bytes: Range<u64>, what: &str, meanwhile: Meanwhile<'_>) -> Result<()> {
+    reserve(file, bytes, what, meanwhile)
 }
 
 /// From now on nobody maps it to write, and it keeps its length. Whoever has it mapped goes on writing. Again does no harm.
@@ -132,22 +139,21 @@ pub fn is_sealed(errno: Errno) -> bool {
 }
 
 /// The file system of memfds has no limit of its own, and the kernel would kill processes for room: so it is asked first.
-fn reserve(file: impl AsFd, before: u64, size: u64, what: &str) -> Result<()> {
-    let need = size.saturating_sub(before);
+fn reserve(file: impl AsFd, bytes: Range<u64>, what: &str, meanwhile: Meanwhile<'_>) -> Result<()> {
+    let need = bytes.end.saturating_sub(bytes.start);
     let lacking = |lack| Error::OutOfSpace { what: what.into(), lack };
     if let Some(lack) = Lack::of_memory(need) {
         return Err(lacking(lack));
     }
-    rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size).map_err(|errno| match errno {
+    room::find(file, bytes, meanwhile).map_err(|errno| match errno {
         Errno::NOSPC | Errno::NOMEM | Errno::FBIG => lacking(Lack::of_refused_memory(need, errno)),
         _ => Error::system("reserve", what, errno),
     })
 }
 
-fn reserve_huge(file: impl AsFd, size: u64, page: u64, what: &str) -> Result<()> {
+fn reserve_huge(file: impl AsFd, size: u64, page: u64, what: &str, meanwhile: Meanwhile<'_>) -> Result<()> {
     let pages = size.div_ceil(page);
-    let room = rustix::fs::fallocate(file, FallocateFlags::empty(), 0, pages.saturating_mul(page));
-    room.map_err(|errno| match errno {
+    room::find(file, 0..pages.saturating_mul(page), meanwhile).map_err(|errno| match errno {
         Errno::NOSPC | Errno::NOMEM | Errno::FBIG => {
             Error::OutOfSpace { what: what.into(), lack: Lack::of_huge_pages(pages, page, errno) }
         }

@@ -61,6 +61,12 @@ impl Poller {
         self.own.as_fd()
     }
 
+    /// The descriptor that [`Self::remind`] makes readable.
+    #[must_use]
+    pub fn own(&self) -> BorrowedFd<'_> {
+        self.own.as_fd()
+    }
+
     /// Ends what [`Self::part`] began.
     pub fn rejoin(&self) -> Result<()> {
         self.add(&self.own, OWN, "a wait set")
@@ -149,6 +155,11 @@ impl AsFd for Alarm {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Refuses a number under which no file is open, before a new descriptor gets it.
+pub fn refuse_closed(descriptor: impl AsFd, what: &str) -> Result<()> {
+    rustix::io::fcntl_getfd(descriptor).map(drop).map_err(|errno| Error::system("watch", what, errno))
 }
 
 /// A descriptor that is readable once that process has ended; none if it is not seen from here.

@@ -12,7 +12,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, room};
 
 /// Connections that may wait for the server to look at them.
 const BACKLOG: i32 = 4096;
@@ -210,7 +210,7 @@ pub fn sealed_memory(size: usize, what: &str) -> Result<OwnedFd> {
     let failed = |errno| Error::system("create", what, errno);
     let file = rustix::fs::memfd_create("underpass-channel", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
         .map_err(failed)?;
-    crate::space::reserve(&file, 0, size as u64, what)?;
+    room::reserve(&file, 0..size as u64, what, &room::alone)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(failed)?;
     Ok(file)
 }

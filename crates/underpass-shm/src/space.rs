@@ -7,13 +7,14 @@ mod removal;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, Dir, FallocateFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::access::{self, Access};
@@ -21,9 +22,9 @@ use crate::descriptor::Descriptor;
 use crate::error::Found;
 use crate::header::{Header, Kind, PARAMETERS, nonce};
 use crate::life::Life;
-use crate::limits::Lack;
 use crate::lives::{Lives, TABLE_SIZE, TABLE_SIZE_WITHOUT_BELLS};
 use crate::region::{Extent, Region};
+use crate::room::{self, Meanwhile};
 use crate::{Error, Result, forks};
 
 pub use news::News;
@@ -161,7 +162,7 @@ impl Space {
     }
 
     /// Makes an object of `size` bytes that nobody sees until [`Newborn::publish`]. Without a name it is anonymous.
-    /// Without a mode it has the space's.
+    /// Without a mode it has the space's. Its room is found by `meanwhile`.
     pub fn newborn(
         &self,
         name: Option<&str>,
@@ -169,8 +170,9 @@ impl Space {
         extent: Extent,
         parameters: [u64; PARAMETERS],
         mode: Option<u32>,
+        meanwhile: Meanwhile<'_>,
     ) -> Result<Newborn<'_>> {
-        self.bear(name, kind, extent, parameters, mode).map_err(|error| self.blame(error))
+        self.bear(name, kind, extent, parameters, mode, meanwhile).map_err(|error| self.blame(error))
     }
 
     fn bear(
@@ -180,6 +182,7 @@ impl Space {
         extent: Extent,
         parameters: [u64; PARAMETERS],
         mode: Option<u32>,
+        meanwhile: Meanwhile<'_>,
     ) -> Result<Newborn<'_>> {
         let me = self.lives.me()?;
         self.lives.keep()?;
@@ -194,7 +197,7 @@ impl Space {
         let file = rustix::fs::openat(directory, ".", flags, mode)
             .map_err(|errno| Error::making("create", &what, directory, errno))?;
         access::let_in(&file, mode, &what)?;
-        reserve(&file, 0, extent.reserved() as u64, &what)?;
+        room::reserve(&file, 0..extent.reserved() as u64, &what, meanwhile)?;
         if extent.hole > 0 {
             rustix::fs::ftruncate(&file, extent.length as u64)
                 .map_err(|errno| Error::system("lengthen", &what, errno))?;
@@ -269,8 +272,8 @@ impl Space {
         Ok((opened, size, what))
     }
 
-    /// Finds room for more bytes in the file of that object, if it still has its name.
-    pub fn lengthen(&self, file: &str, nonce: u64, length: u64) -> Result<()> {
+    /// Finds room for more bytes in the file of that object, if it still has its name; by `meanwhile`.
+    pub fn lengthen(&self, file: &str, nonce: u64, bytes: Range<u64>, meanwhile: Meanwhile<'_>) -> Result<()> {
         let what = self.describe(&object_name(file));
         let missing = || Error::NotFound { what: format!("the name of {what}"), path: self.path_of(file) };
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -285,7 +288,7 @@ impl Space {
         if there.nonce != nonce {
             return Err(missing());
         }
-        reserve(&opened, 0, length, &what)
+        room::reserve(&opened, bytes, &what, meanwhile)
     }
 
     /// The user whom a file belongs to.
@@ -518,16 +521,6 @@ pub fn check_name(name: &str) -> Option<String> {
     name.starts_with('.').then(|| "a name does not start with '.'".into())
 }
 
-/// Reserves bytes of a file, so that touching them later cannot fail.
-pub(crate) fn reserve(file: impl AsFd, offset: u64, size: u64, what: &str) -> Result<()> {
-    rustix::fs::fallocate(&file, FallocateFlags::empty(), offset, size).map_err(|errno| match errno {
-        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => {
-            Error::OutOfSpace { what: what.into(), lack: Lack::of_bytes(&file, size) }
-        }
-        _ => Error::system("reserve", what, errno),
-    })
-}
-
 /// The process that made an anonymous object or a socket, as its file's name tells.
 fn creator_of(file: &str) -> Option<Life> {
     let digits = file.strip_prefix([ANONYMOUS, SOCKET])?.split_once('-')?.0;
@@ -569,7 +562,7 @@ fn open_lives(directory: &OwnedFd, mode: Mode, what: &str) -> Result<Lives> {
         let file = rustix::fs::openat(directory, ".", flags, mode).map_err(making)?;
         access::let_in(&file, mode, &what)?;
         rustix::fs::ftruncate(&file, TABLE_SIZE as u64).map_err(failed)?;
-        reserve(&file, 0, crate::lives::FIRST_BYTES, &what)?;
+        room::reserve(&file, 0..crate::lives::FIRST_BYTES, &what, &room::alone)?;
         let region = Region::map(&file, TABLE_SIZE, &what)?;
         Lives::format(&region, &file, &what)?;
         let header = Header {

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from underpass import data
+from underpass import _loops, data
 from underpass.aio.face import Face
 from underpass.aio.running import reactor
 from underpass.errors import DiedError, EndOfStream, ResetError
@@ -17,8 +17,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+#: Parts of a stream after which other tasks run, also if none had to wait.
+PARTS = 8
+
+
 def _same(it: T) -> T:
     return it
+
+
+async def _pause(parts: int) -> None:
+    """Let other tasks of the loop run now and then, however fast the other side is."""
+    if parts and parts % PARTS == 0:
+        await reactor().loop.breathe()
 
 
 class Pipe(Face[data.Pipe]):
@@ -70,15 +80,16 @@ class Pipe(Face[data.Pipe]):
         chunk = max(len(view), 1) if len(view) <= self.capacity // 2 else max(self.capacity // 4, 1)
         # Both know of every reset since now.
         sizes, room = (chunk, len(view) % chunk or chunk), self.sync.room
-        sinces = {size: room._since(size) for size in sizes}  # noqa: SLF001 - made for this
-        done = 0
+        sinces = {size: _loops.bytes_of_room_since(room, size) for size in sizes}
+        done, parts = 0, 0
         try:
             while True:
+                await _pause(parts)
                 part = view[done : done + chunk]
                 since = sinces[len(part) or chunk]
-                attempt = partial(since.attempt, partial(self.sync.write_nowait, part))
+                attempt = partial(_loops.write_since, self.sync, part, since)
                 await reactor().wait(since, partial(_same, since), attempt)
-                done += len(part)
+                done, parts = done + len(part), parts + 1
                 if done == len(view):
                     return
         except (EndOfStream, ResetError, DiedError) as error:
@@ -98,12 +109,14 @@ class Pipe(Face[data.Pipe]):
             ResetError: It was reset meanwhile. Each has in ``data`` what was read of more than half the capacity.
         """
         if size <= self.capacity // 2:
-            return await self._with_bytes(size, partial(self.sync.read_nowait, size))
-        read, since = bytearray(), self.sync._since(1)  # noqa: SLF001 - made for this
+            return await self._with_bytes(size, partial(_loops.read_since, self.sync, size))
+        read, parts, since = bytearray(), 0, _loops.bytes_since(self.sync, 1)
         try:
             while len(read) < size:
-                attempt = partial(self.sync.read_some_nowait, size - len(read))
-                read += await reactor().wait(since, lambda: since, partial(since.attempt, attempt))
+                await _pause(parts)
+                attempt = partial(_loops.read_some_since, self.sync, size - len(read), since)
+                read += await reactor().wait(since, lambda: since, attempt)
+                parts += 1
         except (EndOfStream, ResetError, DiedError) as error:
             error.transferred, error.data = len(read), bytes(read)
             raise
@@ -125,7 +138,7 @@ class Pipe(Face[data.Pipe]):
 
     async def read_some(self, limit: int) -> bytes:
         """Read what is there, at least one byte and at most ``limit``, waiting for the first. A cancelled task has read none."""
-        return await self._with_bytes(1, partial(self.sync.read_some_nowait, limit))
+        return await self._with_bytes(1, partial(_loops.read_some_since, self.sync, limit))
 
     def read_some_nowait(self, limit: int) -> bytes:
         """Read what is there, at most ``limit`` bytes, or raise WouldBlock at once."""
@@ -157,6 +170,6 @@ class Pipe(Face[data.Pipe]):
         """Return a frozen snapshot."""
         return self.sync.statistics()
 
-    async def _with_bytes(self, least: int, attempt: Callable[[], T]) -> T:
-        since = self.sync._since(least)  # noqa: SLF001 - made for this
-        return await reactor().wait(since, lambda: since, partial(since.attempt, attempt))
+    async def _with_bytes(self, least: int, read: Callable[[Any], T]) -> T:
+        since = _loops.bytes_since(self.sync, least)
+        return await reactor().wait(since, lambda: since, partial(read, since))

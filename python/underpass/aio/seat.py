@@ -17,7 +17,7 @@ from underpass.aio.line import Line
 from underpass.aio.reactor import Reactor
 from underpass.aio.running import reactor
 from underpass.aio.turn import Stay
-from underpass.errors import MisuseError, UnderpassError, WouldBlock
+from underpass.errors import MisuseError, WouldBlock
 from underpass.memory import SharedObject
 
 T = TypeVar("T")
@@ -118,14 +118,13 @@ class Seat:
             # A thread that took it by a blocking verb gives it back here as well; everybody else is refused.
             release()
             return
+        before = _loops.depth(self._mutex)
         try:
             release()
-        except UnderpassError:
-            # It was refused.
-            raise
         except BaseException:
-            # A signal's handler has raised, when it was given back.
-            self._given()
+            # A refusal leaves it the thread's. What a signal's handler raises, whatever it is, comes when it was given back.
+            if not before or _loops.depth(self._mutex) != before:
+                self._given()
             raise
         self._given()
 

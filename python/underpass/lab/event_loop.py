@@ -7,6 +7,7 @@ what a loop sleeps in is a wait of the lab's kernel, where others go on, time-ou
 # ruff: noqa: SLF001 - what asyncio has for those who make loops is named like this
 
 import asyncio
+import sys
 from asyncio import events
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -224,7 +225,7 @@ class EventLoop(asyncio.BaseEventLoop):
     def awaiting(self) -> Iterator[asyncio.Task[Any]]:
         """Go through the tasks that wait: those of `finish` blocks by name after all others, which are in the order of their making."""
         waiting = (task for task in asyncio.all_tasks(self) if getattr(task, "_fut_waiter", None) is not None)
-        last = next(self.numbers)
+        last = sys.maxsize
         yield from sorted(waiting, key=lambda task: (getattr(task, "number", last), task.get_name()))
 
     # ── what asyncio asks of a loop ─────────────────────────────────────────────────────────────────────────────────────────

@@ -116,12 +116,12 @@ impl Broadcast {
         let me = kernel.me()?;
         let _owed = Owed::name(kernel, &self.words.baton);
         match self.turn(kernel, me) {
-            Ok(turn) => drop(turn),
+            // In the turn: another thread of the writer's would publish what those who have come to the end never get.
+            Ok(_turn) => self.words.news.fetch_or(CLOSED, AcqRel),
             // It was ended before.
             Err(Error::EndOfStream) => return Ok(()),
             Err(error) => return Err(error),
-        }
-        self.words.news.fetch_or(CLOSED, AcqRel);
+        };
         self.tell(kernel);
         Ok(())
     }
@@ -129,20 +129,30 @@ impl Broadcast {
     /// The turn of a thread of the writer's; whoever comes while there is none becomes it.
     fn turn<'a>(&'a self, kernel: &'a dyn Kernel, me: Me) -> Result<Held<'a>> {
         let words = &*self.words;
+        // Before the lock too: who is refused does not wait for the writer, which may be stopped in the middle of a message.
+        self.is_mine(kernel, me)?;
         let turn = Lock(&words.lock, words).acquire(kernel, &self.locking, me)?;
-        let writer = self.writer();
-        if writer != me.process {
-            if writer != Life::NOBODY && kernel.alive(writer) {
-                return Err(Error::Misuse(format!(
-                    "pid {} publishes here, and a broadcast has one writer at a time: the next may begin when that process has ended",
-                    kernel.pid(writer)
-                )));
-            }
+        if !self.is_mine(kernel, me)? {
             words.writer.store(me.process.0, Release);
             // All who sleep have to watch this one.
             self.tell(kernel);
         }
         if self.is_closed() { Err(Error::EndOfStream) } else { Ok(turn) }
+    }
+
+    /// Whether this process is the writer; an error if another is, and lives.
+    fn is_mine(&self, kernel: &dyn Kernel, me: Me) -> Result<bool> {
+        let writer = self.writer();
+        if writer == me.process {
+            return Ok(true);
+        }
+        if writer == Life::NOBODY || !kernel.alive(writer) {
+            return Ok(false);
+        }
+        Err(Error::Misuse(format!(
+            "pid {} publishes here, and a broadcast has one writer at a time: the next may begin when that process has ended",
+            kernel.pid(writer)
+        )))
     }
 
     /// Writes a record behind the last one. In the writer's turn.
@@ -181,11 +191,10 @@ impl Broadcast {
         if start > end {
             return Err(wrong(start));
         }
-        if start != before {
-            words.start.store(start, Relaxed);
-            // SYNC(broadcast-3): pairs with `is_whole`: who has read a byte that is written after this sees the new start.
-            fence(Release);
-        }
+        // Also where it stays: a writer that has died may have raised it, and published nothing since.
+        words.start.store(start, Release);
+        // SYNC(broadcast-3): pairs with `is_whole`: who has read a byte that is written after this sees the new start.
+        fence(Release);
         Ok(())
     }
 

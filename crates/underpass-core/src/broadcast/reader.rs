@@ -60,6 +60,22 @@ struct Place {
     told: Life,
 }
 
+/// Why nothing more will come.
+#[derive(Debug)]
+struct End {
+    error: Error,
+    /// It was a death, which is told once.
+    death: Option<Death>,
+}
+
+/// A writer that died.
+#[derive(Debug, Clone, Copy)]
+struct Death {
+    writer: Life,
+    /// The one of which this reader was told last before.
+    told: Life,
+}
+
 /// A handle of a reader.
 #[derive(Debug)]
 pub struct Reader {
@@ -146,24 +162,34 @@ impl Reader {
             return Ok(Some(done));
         }
         match end {
+            // Another thread that shares this reader has told of it meanwhile.
+            Some(End { death: Some(death), .. }) if !self.tells(death) => Ok(None),
+            Some(End { error, .. }) => Err(error),
             None => Ok(None),
-            Some((error, writer)) => {
-                self.place().told = writer;
-                Err(error)
-            }
         }
     }
 
-    /// Why nothing more will come, and of which writer.
-    fn end(&self, kernel: &dyn Kernel) -> Option<(Error, Life)> {
+    /// Why nothing more will come.
+    fn end(&self, kernel: &dyn Kernel) -> Option<End> {
         let (writer, told) = (self.broadcast.writer(), self.place().told);
         if self.broadcast.is_closed() {
-            Some((Error::EndOfStream, told))
+            Some(End { error: Error::EndOfStream, death: None })
         } else if writer != Life::NOBODY && writer != told && !kernel.alive(writer) {
-            Some((Error::PeerDied { pid: kernel.pid(writer), phase: Phase::Wait }, writer))
+            let error = Error::PeerDied { pid: kernel.pid(writer), phase: Phase::Wait };
+            Some(End { error, death: Some(Death { writer, told }) })
         } else {
             None
         }
+    }
+
+    /// Says that a death is told here and now; false: the one before it is no longer the last that was.
+    fn tells(&self, Death { writer, told }: Death) -> bool {
+        let place = &mut *self.place();
+        let is_first = place.told == told;
+        if is_first {
+            place.told = writer;
+        }
+        is_first
     }
 
     /// Says that somebody is about to sleep, and for what. Before it looks for the last time.
@@ -231,6 +257,10 @@ impl Broadcast {
         };
         let extent = self.ring.extent(first, header)?;
         let kept = sink(Message { ring: &self.ring, position: first, length: length as usize });
+        if kept == Err(Error::Refused) {
+            // Why is kept elsewhere, and would meet the next attempt there.
+            return Err(Error::Refused);
+        }
         if !self.is_whole(position) {
             return Ok(None);
         }

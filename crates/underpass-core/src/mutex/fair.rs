@@ -18,7 +18,7 @@ use super::Mutex;
 use crate::kernel::{Kernel, Watch};
 use crate::lock::{BEHIND_ITS_TASKS, TWICE};
 use crate::planted::{Fault, planted};
-use crate::waiters::{AWAITS, Order, Room, Waiters, Wish};
+use crate::waiters::{AWAITS, Before, Order, Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
 /// In [`Wish::how`]: it takes the mutex from the living only.
@@ -133,7 +133,8 @@ impl Fair {
 
     /// See [`Mutex::refuse_behind_its_tasks`]. Without the lock: only its own thread fills a task's slot.
     pub(super) fn refuse_behind_its_tasks(&self, me: Me) -> Result<()> {
-        let is_task = |index: usize| self.waiters.wish(index).how & AWAITS != 0;
+        let is_task =
+            |(index, given): (usize, Option<u64>)| given != Some(NEWS) && self.waiters.wish(index).how & AWAITS != 0;
         if self.waiters.in_line_of(me.thread).any(is_task) {
             return Err(Error::Misuse(BEHIND_ITS_TASKS.into()));
         }
@@ -253,8 +254,8 @@ impl Room for Line<'_> {
         Operation::Acquire
     }
 
-    fn goes_before(&self, kernel: &dyn Kernel, index: usize, _comes: Wish) -> bool {
-        self.fair.waiters.is_a_task_before(kernel, index, self.fair.order)
+    fn goes_before(&self, before: Before, _comes: Wish) -> bool {
+        before.given != Some(NEWS) && self.fair.waiters.is_a_task_before(before, self.fair.order)
     }
 
     fn ready(&self, _wish: Wish) -> bool {

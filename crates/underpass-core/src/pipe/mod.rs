@@ -114,6 +114,11 @@ impl Pipe {
         self.words.written.word.load(Acquire) & CLOSED != 0
     }
 
+    /// After how many resets an operation comes: it leaves once there is another.
+    fn resets(&self, since: Option<u32>) -> u32 {
+        since.unwrap_or_else(|| self.words.resets.load(Acquire))
+    }
+
     /// A write or a read of so many bytes is done as a whole or not at all: two of these cannot keep each other waiting.
     fn is_one_piece(&self, size: usize) -> bool {
         size <= self.capacity as usize / 2
@@ -138,19 +143,17 @@ impl Pipe {
     /// Enters the writers' side.
     fn write_side<'a>(&'a self, kernel: &'a dyn Kernel, me: Me) -> Result<Held<'a>> {
         let held = Lock(&self.words.write.lock, &*self.words).acquire(kernel, &self.locking, me)?;
-        if held.inherited {
-            // Who died may have been in the middle of a reset.
+        // Who died may have been in the middle of a reset, and who inherited this lock before may have left before it was over.
+        if held.inherited || self.words.resets.load(Acquire) & 1 != 0 {
             drop(self.read_side(kernel, me)?);
         }
         Ok(held)
     }
 
-    /// Enters the readers' side; a reset that a dead one left half done is completed.
+    /// Enters the readers' side; a reset that somebody left half done is completed.
     fn read_side<'a>(&'a self, kernel: &'a dyn Kernel, me: Me) -> Result<Held<'a>> {
         let held = Lock(&self.words.read.lock, &*self.words).acquire(kernel, &self.locking, me)?;
-        if held.inherited {
-            self.settle_reset(kernel)?;
-        }
+        self.settle_reset(kernel)?;
         Ok(held)
     }
 

@@ -21,12 +21,18 @@ struct Amount {
 
 impl Pipe {
     /// Fills `out`, waiting for the bytes; how many there are in it, and why not all. As many as the pipe can hold are read
-    /// at once or not at all if that may not wait.
-    pub fn read(&self, kernel: &dyn Kernel, out: &mut [u8], deadline: Deadline) -> (usize, Result<()>) {
+    /// at once or not at all if that may not wait. Who came before knows how many resets there had been: `since`.
+    pub fn read(
+        &self,
+        kernel: &dyn Kernel,
+        out: &mut [u8],
+        deadline: Deadline,
+        since: Option<u32>,
+    ) -> (usize, Result<()>) {
         let mut done = 0;
         let result = (|| {
             let me = kernel.me()?;
-            let resets = self.words.resets.load(Acquire);
+            let resets = self.resets(since);
             let at_once = deadline == Deadline::NoWait && out.len() <= self.capacity as usize;
             let whole = self.is_one_piece(out.len()) || at_once;
             while done < out.len() {
@@ -47,17 +53,17 @@ impl Pipe {
     }
 
     /// Hands what is there to `sink`, up to `limit` bytes and at least one, waiting for it; how many. If the sink refuses,
-    /// they stay.
+    /// they stay. Who came before knows how many resets there had been: `since`.
     pub fn read_some(
         &self,
         kernel: &dyn Kernel,
         limit: usize,
         deadline: Deadline,
+        since: Option<u32>,
         sink: &mut dyn FnMut(Bytes<'_>) -> Result<()>,
     ) -> Result<usize> {
         let me = kernel.me()?;
-        let resets = self.words.resets.load(Acquire);
-        self.read_part(kernel, me, resets, Amount { least: 1, most: limit }, deadline, sink)
+        self.read_part(kernel, me, self.resets(since), Amount { least: 1, most: limit }, deadline, sink)
     }
 
     fn read_part(
@@ -128,10 +134,16 @@ impl Pipe {
     /// Why no further bytes will come, if so, and there are fewer than `least`.
     pub(super) fn ending(&self, least: usize) -> Option<Error> {
         let words = &self.words;
+        // SYNC(pipe-3): pairs with `join_writers`: a successor on an entry already passed has raised it before the one that it
+        // follows is found gone.
+        let calls = words.calls.load(Acquire);
+        let before = words.write.registered.load(Acquire);
+        let nobody = roster::members(&words.writers).next().is_none();
         // Who leaves has written before: what it wrote is seen after this.
         let registered = words.write.registered.load(Acquire);
         // The last one may have died between its leaving and its saying so.
-        let left = registered == PUTTERS_PRESENT && roster::members(&words.writers).next().is_none();
+        let left =
+            nobody && (before, registered) == (PUTTERS_PRESENT, PUTTERS_PRESENT) && words.calls.load(Acquire) == calls;
         let closed = words.written.word.load(Acquire) & CLOSED != 0;
         if self.depth() as usize >= least {
             return None;

@@ -13,12 +13,18 @@ use crate::{Deadline, Error, Result};
 
 impl Pipe {
     /// Writes all the bytes, waiting for room; how many were written, and why not all. As many as the pipe can hold are
-    /// written at once or not at all if that may not wait.
-    pub fn write(&self, kernel: &dyn Kernel, data: &[u8], deadline: Deadline) -> (usize, Result<()>) {
+    /// written at once or not at all if that may not wait. Who came before knows how many resets there had been: `since`.
+    pub fn write(
+        &self,
+        kernel: &dyn Kernel,
+        data: &[u8],
+        deadline: Deadline,
+        since: Option<u32>,
+    ) -> (usize, Result<()>) {
         let mut done = 0;
         let result = (|| {
             let me = kernel.me()?;
-            let resets = self.words.resets.load(Acquire);
+            let resets = self.resets(since);
             let at_once = deadline == Deadline::NoWait && data.len() <= self.capacity as usize;
             if self.is_one_piece(data.len()) || at_once {
                 done = self.write_part(kernel, me, resets, data, data.len(), deadline)?;
@@ -108,6 +114,7 @@ impl Pipe {
             Some(new) => {
                 words.write.registered.store(PUTTERS_PRESENT, Release);
                 if new {
+                    // SYNC(pipe-3): pairs with `ending`. Under the lock, so before another leaves.
                     self.call(kernel);
                 }
                 Ok(())

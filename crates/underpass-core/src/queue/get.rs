@@ -28,7 +28,7 @@ impl Queue {
         self.get_many(kernel, 1, deadline, &mut sink).map(drop)
     }
 
-    /// Hands at least one message to `sink`, then whatever is there, up to `limit`; how many.
+    /// Hands at least one message to `sink`, then those that were there beside it, up to `limit`; how many.
     #[inline]
     pub fn get_many(
         &self,
@@ -91,6 +91,8 @@ impl Queue {
         sink: &mut dyn FnMut(Message<'_>) -> Result<()>,
     ) -> Result<usize> {
         let _side = self.room.getters(kernel, &self.locking, me)?;
+        // Putters go on, and as fast as this one may: what comes from now on is the next one's.
+        let limit = if limit > 1 { limit.min(self.depth().max(1) as usize) } else { limit };
         let together = if self.room.shelf.is_some() { 1 } else { CHUNK };
         let mut got = 0;
         while got < limit {
@@ -173,14 +175,20 @@ impl Queue {
     pub(super) fn ending(&self, kernel: &dyn Kernel, me: Me) -> Result<Option<Error>> {
         let words = &self.room.words;
         let closed = words.tail.word.load(Acquire) & CLOSED != 0;
-        let putters = words.put.putters.load(Acquire);
         if closed && words.freed.word.load(Acquire) & CLOSED == 0 {
             // Who shut the queue down died in between: from here on the end of a lease tells the getters.
             let _side = self.room.getters(kernel, &self.locking, me)?;
             words.freed.word.fetch_or(CLOSED, AcqRel);
         }
+        // SYNC(queue-7): pairs with `join_putters`: a successor on an entry already passed has raised it before the one that it
+        // follows is found gone.
+        let calls = words.calls.load(Acquire);
+        let before = words.put.putters.load(Acquire);
+        let nobody = roster::members(&words.putters).next().is_none();
+        let putters = words.put.putters.load(Acquire);
         // The last one may have died between its leaving and its saying so.
-        let left = putters == PUTTERS_PRESENT && roster::members(&words.putters).next().is_none();
+        let left =
+            nobody && (before, putters) == (PUTTERS_PRESENT, PUTTERS_PRESENT) && words.calls.load(Acquire) == calls;
         if (left || putters >= PUTTERS_LEFT) && !closed {
             // The end of a lease has to tell the getters then, too.
             words.freed.word.fetch_or(JOINERS, AcqRel);

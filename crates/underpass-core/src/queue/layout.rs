@@ -77,7 +77,10 @@ impl Shape {
             room.shelf = Some(self.shelf(region, WORDS + self.room_size()).ok_or_else(short)?);
         }
         let letters = match self.max_deliveries {
-            Some(_) => Some(self.room(region, self.letters_at()).ok_or_else(short)?),
+            Some(_) => {
+                let letters = self.room(region, self.letters_at()).ok_or_else(short)?;
+                Some(Room { has_letters: true, ..letters })
+            }
             None => None,
         };
         Ok(Queue::new(room, letters, self.max_deliveries))
@@ -134,6 +137,7 @@ impl Shape {
             blocks: Blocks::at(region, ring + 2 * ring_size, self.block(), capacity)?,
             longest: self.message_size,
             shelf: None,
+            has_letters: false,
         })
     }
 }

@@ -24,20 +24,13 @@ impl Queue {
         self.for_room(kernel, me, deadline, |_| Ok((self.try_put(kernel, me, &[data], priority)? == 1).then_some(())))
     }
 
-    /// Puts one message in front of its equals, waiting for room: a loan that goes to the front.
-    pub fn put_front(&self, kernel: &dyn Kernel, data: &[u8], priority: u32, deadline: Deadline) -> Result<()> {
-        let ticket = self.loan(kernel, data.len(), deadline)?;
-        self.room.write(ticket.slot, data, priority);
-        let put = self.commit_front(kernel, &ticket);
-        if put.is_err() {
-            // The room is not lost, though the message is refused.
-            let _ = self.abandon(kernel, &ticket);
-        }
-        put
-    }
-
-    fn commit_front(&self, kernel: &dyn Kernel, ticket: &Ticket) -> Result<()> {
+    /// Ends a loan with a message in front of its equals: so one is put there. If it is refused, the slot stays lent: the
+    /// caller abandons it.
+    pub fn commit_front(&self, kernel: &dyn Kernel, ticket: &Ticket, data: &[u8], priority: u32) -> Result<()> {
+        self.check(data.len())?;
         let me = kernel.me()?;
+        self.owned(me, ticket)?;
+        self.room.write(ticket.slot, data, priority);
         let _side = self.room.getters(kernel, &self.locking, me)?;
         self.owned(me, ticket)?;
         if self.is_shut_down() {
@@ -102,6 +95,7 @@ impl Queue {
                 words.put.putters.store(PUTTERS_PRESENT, Release);
                 if new {
                     // Sleeping getters have to watch this process from now on.
+                    // SYNC(queue-7): pairs with `ending`. Under the lock, so before another leaves.
                     self.room.tell_all_getters(kernel);
                 }
                 Ok(())

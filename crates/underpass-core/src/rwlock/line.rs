@@ -14,7 +14,7 @@ use crate::kernel::{Kernel, Watch};
 use crate::lock::BEHIND_ITS_TASKS;
 use crate::planted::{Fault, planted};
 use crate::stay::Slotted;
-use crate::waiters::{AWAITS, Room, Waiters, Wish};
+use crate::waiters::{AWAITS, Before, Room, UNRANKED, Waiters, Wish};
 use crate::{Error, Result};
 
 /// In [`Wish::how`]; its value is who comes.
@@ -141,7 +141,7 @@ impl RWLock {
         if self.places.readers().chain([self.writer()]).any(is_mine) {
             return Err(Error::Misuse(BEHIND_ITS_TASKS.into()));
         }
-        self.waiters.refuse_behind_its_tasks(kernel, self, Wish { value: me.word(), how })
+        self.waiters.refuse_behind_its_tasks(kernel, self, Wish { value: me.word(), how }, UNRANKED)
     }
 
     pub(super) fn hand_on(&self, kernel: &dyn Kernel) {
@@ -261,9 +261,10 @@ impl RWLock {
 }
 
 impl Room for RWLock {
-    fn goes_before(&self, _kernel: &dyn Kernel, index: usize, comes: Wish) -> bool {
-        let waiting = self.waiters.wish(index);
-        self.is_task(waiting) && self.comes_before(waiting, comes.how)
+    fn goes_before(&self, before: Before, comes: Wish) -> bool {
+        let waiting = self.waiters.wish(before.index);
+        let is_told = before.given.is_some_and(|given| Way::read(given) == Way::Barred);
+        !is_told && self.is_task(waiting) && self.comes_before(waiting, comes.how)
     }
 
     fn ready(&self, _wish: Wish) -> bool {

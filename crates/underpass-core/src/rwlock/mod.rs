@@ -35,7 +35,7 @@ use crate::kernel::{Kernel, Watch};
 use crate::mutex::Death;
 use crate::rwlock::line::{READ, UPGRADE, WRITE, Way, owner_of};
 use crate::wait::{Patience, Waiting, wait_until};
-use crate::waiters::{self, Room as _, Waiters, Wish};
+use crate::waiters::{self, Room as _, UNRANKED, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
 /// Who goes first when somebody waits.
@@ -365,7 +365,7 @@ impl RWLock {
             let Some(watch) = watch.as_deref_mut() else { return Ok(None) };
             // Whoever leaves from now on comes to lock, and finds this waiter.
             self.close();
-            seat.set(self.waiters.seat(kernel, self, wish)?);
+            seat.set(self.waiters.seat(kernel, self, wish, UNRANKED)?);
             self.note_the_time(kernel);
             if let Some(index) = seat.get() {
                 if slept {

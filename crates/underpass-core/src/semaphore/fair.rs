@@ -16,7 +16,7 @@ use crate::kernel::{Kernel, Watch};
 use crate::many::Ready;
 use crate::stay::Slotted;
 use crate::wait::Sleepers;
-use crate::waiters::{Order, Room, Waiters, Wish};
+use crate::waiters::{Before, Order, Room, Waiters, Wish};
 use crate::{Deadline, Error, Result};
 
 /// The number of a slot, counted from 1, or 0, in the word `handing`.
@@ -233,8 +233,8 @@ impl Room for Fair {
         Operation::Acquire
     }
 
-    fn goes_before(&self, kernel: &dyn Kernel, index: usize, _comes: Wish) -> bool {
-        self.waiters.is_a_task_before(kernel, index, self.order)
+    fn goes_before(&self, before: Before, _comes: Wish) -> bool {
+        before.given != Some(RESET) && self.waiters.is_a_task_before(before, self.order)
     }
 
     fn ready(&self, wish: Wish) -> bool {

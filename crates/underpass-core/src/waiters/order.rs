@@ -3,7 +3,7 @@
 use underpass_shm::layout::waiters::{GRANTED, RETURNED, WAITING};
 use underpass_shm::sync::Ordering::{AcqRel, Relaxed};
 
-use super::{AWAITS, Room, Waiters, Wish};
+use super::{AWAITS, Before, Room, Waiters, Wish};
 use crate::kernel::Kernel;
 
 /// Who of those that wait is served next.
@@ -25,10 +25,12 @@ impl Waiters {
         }
     }
 
-    /// Who waits in that slot, as a task does, is served before one that comes now, in that order: a [`Room::goes_before`].
+    /// Who waits in that slot, as a task does, is served before one that comes now, in that order: a [`Room::goes_before`]. What it was
+    /// given, if it was, others wait for.
     #[must_use]
-    pub fn is_a_task_before(&self, kernel: &dyn Kernel, index: usize, order: Order) -> bool {
-        let is_next = order == Order::Arrival || self.is_granted(index) || self.priority(index) >= kernel.priority();
+    pub fn is_a_task_before(&self, before: Before, order: Order) -> bool {
+        let Before { index, given, priority } = before;
+        let is_next = order == Order::Arrival || given.is_some() || self.priority(index) >= priority;
         self.wish(index).how & AWAITS != 0 && is_next
     }
 

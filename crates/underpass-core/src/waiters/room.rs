@@ -16,6 +16,20 @@ pub struct Wish {
 /// In [`Wish::how`]: who waits does not sleep here, as a task: of its death nobody is told but who watches it.
 pub const AWAITS: u32 = 1 << 31;
 
+/// The priority of those who wait where nobody is served by it.
+pub const UNRANKED: i32 = 0;
+
+/// One who has a slot, as one sees it who comes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    /// The slot.
+    pub index: usize,
+    /// What it was given and has not come for; none: it waits.
+    pub given: Option<u64>,
+    /// The [`Kernel::priority`] of the one who comes.
+    pub priority: i32,
+}
+
 /// The object that is waited for.
 pub trait Room {
     /// A cheap look, without the lock: may be wrong.
@@ -27,8 +41,8 @@ pub trait Room {
     }
 
     /// Whoever waits, or was granted something, in that slot is served before one that comes now with that wish, which waits
-    /// until that one has had its turn. Nobody does where nobody holds others up. The lock is held.
-    fn goes_before(&self, _kernel: &dyn Kernel, _index: usize, _comes: Wish) -> bool {
+    /// until that one has had its turn. Nobody does where nobody holds others up, nor who was only told something. The lock is held.
+    fn goes_before(&self, _before: Before, _comes: Wish) -> bool {
         false
     }
 
@@ -65,8 +79,8 @@ impl<R: Room + ?Sized> Room for &R {
         (**self).operation()
     }
 
-    fn goes_before(&self, kernel: &dyn Kernel, index: usize, comes: Wish) -> bool {
-        (**self).goes_before(kernel, index, comes)
+    fn goes_before(&self, before: Before, comes: Wish) -> bool {
+        (**self).goes_before(before, comes)
     }
 
     fn queued(&self) {

@@ -8,6 +8,7 @@ use underpass_core::{Deadline, Error, Result};
 use underpass_shm::layout::broadcast::BroadcastWords;
 use underpass_shm::place::{Placed, PlacedSlice};
 use underpass_shm::sync::AtomicU64;
+use underpass_shm::sync::Ordering::Relaxed;
 
 use crate::kernel::{Dies, Running, World, explore, explore_long, sure};
 
@@ -178,6 +179,44 @@ fn test_another_is_refused_while_the_writer_lives() {
     });
 }
 
+/// The writer's process has two threads: one publishes, one shuts it down.
+#[test]
+fn test_nothing_is_published_after_the_end() {
+    explore(|| {
+        let (world, broadcast) = (World::new(), broadcast());
+        let reader = Reader::new(&broadcast, Start::Now).expect("it is whole");
+        let publisher = {
+            let broadcast = broadcast.clone();
+            world.spawn_in(4, 1, move |kernel| broadcast.publish(kernel, &pattern(1)))
+        };
+        let got = world.run_in(4, 2, |kernel| {
+            sure(broadcast.shutdown(kernel));
+            get(&reader, kernel, Deadline::NoWait)
+        });
+        match publisher.join() {
+            Ok(()) => assert_eq!(got, Ok(1)),
+            refused => assert_eq!((refused, got), (Err(Error::EndOfStream), Err(Error::EndOfStream))),
+        }
+    });
+}
+
+/// The writer is in the middle of a message, and does not go on.
+#[test]
+fn test_who_is_refused_does_not_wait_for_the_writer() {
+    explore(|| {
+        let words = BroadcastWords::new();
+        words.lock.word.store(1, Relaxed);
+        words.writer.store(1, Relaxed);
+        let ring = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+        let broadcast = Broadcast::new(Placed::own(words), PlacedSlice::own(ring));
+        World::new().run(2, |kernel| {
+            for refused in [broadcast.publish(kernel, &pattern(1)), broadcast.shutdown(kernel)] {
+                assert!(matches!(refused, Err(Error::Misuse(_))), "{refused:?}");
+            }
+        });
+    });
+}
+
 #[test]
 fn test_a_shutdown_ends_who_waits() {
     explore_long(|| {
@@ -187,5 +226,22 @@ fn test_a_shutdown_ends_who_waits() {
         for reader in readers {
             assert_eq!(reader.join(), Err(Error::EndOfStream));
         }
+    });
+}
+
+/// What was copied is worth nothing by then, and why it was refused is known elsewhere.
+#[test]
+fn test_a_refusal_is_told_though_the_message_is_overwritten() {
+    explore(|| {
+        let (world, broadcast) = (World::new(), broadcast());
+        let reader = Reader::new(&broadcast, Start::Now).expect("it is whole");
+        world.run(1, |kernel| {
+            publish(&broadcast, kernel, 1..=1);
+            let refused = reader.get(kernel, Deadline::NoWait, |_| {
+                publish(&broadcast, kernel, 2..=4);
+                Err(Error::Refused)
+            });
+            assert_eq!(refused, Err(Error::Refused));
+        });
     });
 }

@@ -234,6 +234,23 @@ impl World {
         Running(thread::spawn(move || kernel.live(run)))
     }
 
+    /// Starts thread number `life` of a process that has others. Nobody dies there.
+    pub fn spawn_in<T: 'static>(
+        self: &Arc<Self>,
+        process: u32,
+        life: u32,
+        run: impl FnOnce(&ThreadKernel) -> T + 'static,
+    ) -> Running<T> {
+        let world = self.clone();
+        Running(thread::spawn(move || Some(world.run_in(process, life, run))))
+    }
+
+    /// Runs the calling thread's part as `life` of a process that has others.
+    pub fn run_in<T>(self: &Arc<Self>, process: u32, life: u32, run: impl FnOnce(&ThreadKernel) -> T) -> T {
+        let kernel = ThreadKernel { process, ..ThreadKernel::new(self, life, Dies::Never) };
+        kernel.live(run).expect("it does not die")
+    }
+
     /// Runs the calling thread's part as `life`.
     pub fn run<T>(self: &Arc<Self>, life: u32, run: impl FnOnce(&ThreadKernel) -> T) -> T {
         ThreadKernel::new(self, life, Dies::Never).live(run).expect("it does not die")
@@ -331,6 +348,7 @@ struct Death;
 pub struct ThreadKernel {
     world: Arc<World>,
     life: u32,
+    process: u32,
     dies: Dies,
     /// What it has named; no other thread reads this.
     named: std::sync::Mutex<usize>,
@@ -345,7 +363,14 @@ impl std::fmt::Debug for ThreadKernel {
 
 impl ThreadKernel {
     fn new(world: &Arc<World>, life: u32, dies: Dies) -> Self {
-        Self { world: world.clone(), life, dies, named: std::sync::Mutex::new(0), mistake: Mistake::None }
+        Self {
+            world: world.clone(),
+            life,
+            process: life,
+            dies,
+            named: std::sync::Mutex::new(0),
+            mistake: Mistake::None,
+        }
     }
 
     /// Runs a thread's program; `None` if it died.
@@ -386,7 +411,7 @@ impl Kernel for ThreadKernel {
         if self.dies == Dies::AfterChange && self.named() != 0 {
             self.die();
         }
-        Ok(Me { thread: Life(self.life), process: Life(self.life | PROCESS), tid: self.life, namespace: 1 })
+        Ok(Me { thread: Life(self.life), process: Life(self.process | PROCESS), tid: self.life, namespace: 1 })
     }
 
     fn alive(&self, life: Life) -> bool {

@@ -8,6 +8,7 @@ use underpass_core::pipe::Pipe;
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::layout::pipe::PipeWords;
 use underpass_shm::place::{Blocks, Placed};
+use underpass_shm::sync::Ordering::Relaxed;
 
 use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, join, sure};
 
@@ -19,14 +20,14 @@ fn pipe(capacity: u32) -> Arc<Pipe> {
 }
 
 fn write(kernel: &dyn Kernel, pipe: &Pipe, data: &[u8]) -> Result<()> {
-    let (written, result) = pipe.write(kernel, data, Deadline::Never);
+    let (written, result) = pipe.write(kernel, data, Deadline::Never, None);
     assert!(result.is_err() || written == data.len());
     result
 }
 
 fn read<const N: usize>(kernel: &dyn Kernel, pipe: &Pipe) -> Result<[u8; N]> {
     let mut out = [0; N];
-    pipe.read(kernel, &mut out, Deadline::Never).1.map(|()| out)
+    pipe.read(kernel, &mut out, Deadline::Never, None).1.map(|()| out)
 }
 
 /// A thread that works with the pipe.
@@ -151,6 +152,67 @@ fn test_last_writer_leaves_or_dies() {
             writer.end();
         });
     }
+}
+
+/// The first entry of the roster is free, and the writer stands on the second.
+#[test]
+fn test_a_writer_that_takes_over_is_not_overlooked() {
+    explore(|| {
+        let (world, pipe) = (World::new(), pipe(2));
+        world.run(4, |kernel| sure(pipe.join_writers(kernel)));
+        world.run(1, |kernel| sure(pipe.join_writers(kernel)));
+        world.run(4, |kernel| sure(pipe.leave_writers(kernel)));
+        let heir = {
+            let (world, pipe) = (world.clone(), pipe.clone());
+            world.clone().spawn(2, move |kernel| {
+                sure(pipe.join_writers(kernel));
+                world.run(1, |kernel| sure(pipe.leave_writers(kernel)));
+            })
+        };
+        let read = world.run(3, |kernel| pipe.read(kernel, &mut [0], Deadline::NoWait, None).1);
+        assert_eq!(read, Err(Error::WouldBlock));
+        heir.join();
+    });
+}
+
+/// Whoever inherited the locks of who began it was interrupted, and gave them back.
+#[test]
+fn test_a_reset_that_heirs_have_left_is_completed() {
+    for reads in [false, true] {
+        explore(move || {
+            let words = PipeWords::new();
+            words.resets.store(1, Relaxed);
+            words.written.word.store(1, Relaxed);
+            let pipe = Pipe::new(Placed::own(words), Blocks::own(1, 1), 1);
+            World::new().run(1, |kernel| {
+                let ends = if reads {
+                    pipe.read(kernel, &mut [0], Deadline::NoWait, None)
+                } else {
+                    pipe.write(kernel, &[7], Deadline::NoWait, None)
+                };
+                assert_eq!((ends, pipe.depth()), ((0, Err(Error::Reset)), 0));
+                sure(write(kernel, &pipe, &[8]));
+                assert_eq!(read(kernel, &pipe), Ok([8]));
+            });
+        });
+    }
+}
+
+/// It came before the reset, and reaches the side's lock after it.
+#[test]
+fn test_who_came_before_a_reset_is_told() {
+    explore(|| {
+        let (world, pipe) = (World::new(), pipe(2));
+        world.run(1, |kernel| {
+            sure(pipe.reset(kernel));
+            sure(write(kernel, &pipe, &[1]));
+            let since = Some(0);
+            assert_eq!(pipe.write(kernel, &[2], Deadline::NoWait, since), (0, Err(Error::Reset)));
+            assert_eq!(pipe.read(kernel, &mut [0], Deadline::NoWait, since), (0, Err(Error::Reset)));
+            let some = pipe.read_some(kernel, 1, Deadline::NoWait, since, &mut |_| Ok(()));
+            assert_eq!((some, pipe.depth()), (Err(Error::Reset), 1));
+        });
+    });
 }
 
 #[test]

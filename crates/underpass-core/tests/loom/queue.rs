@@ -26,6 +26,10 @@ fn queue_over(words: Placed<RoomWords>, capacity: usize) -> Arc<Queue> {
 }
 
 fn queue_with(words: Placed<RoomWords>, capacity: usize, shelf: Option<Shelf>) -> Arc<Queue> {
+    Arc::new(Queue::new(room(words, capacity, shelf, false), None, None))
+}
+
+fn room(words: Placed<RoomWords>, capacity: usize, shelf: Option<Shelf>, has_letters: bool) -> Room {
     let ring = || PlacedSlice::own((0..capacity.next_power_of_two()).map(|_| AtomicU32::new(0)).collect());
     let room = Room {
         words,
@@ -35,13 +39,23 @@ fn queue_with(words: Placed<RoomWords>, capacity: usize, shelf: Option<Shelf>) -
         blocks: Blocks::own(1, capacity),
         longest: 1,
         shelf,
+        has_letters,
     };
     room.format();
-    Arc::new(Queue::new(room, None, None))
+    room
 }
 
 fn put(kernel: &dyn Kernel, queue: &Queue, message: u8) -> Result<()> {
     queue.put(kernel, &[message], 0, Deadline::Never)
+}
+
+fn put_front(kernel: &dyn Kernel, queue: &Queue, message: u8) -> Result<()> {
+    let ticket = queue.loan(kernel, 1, Deadline::Never)?;
+    let put = queue.commit_front(kernel, &ticket, &[message], 0);
+    if put.is_err() {
+        sure(queue.abandon(kernel, &ticket));
+    }
+    put
 }
 
 fn get_until(kernel: &dyn Kernel, queue: &Queue, deadline: Deadline) -> Result<u8> {
@@ -351,5 +365,26 @@ fn test_putter_that_slept_longest_does_not_take_a_joiners_wake() {
         world.run(3, |kernel| assert_eq!([(); 2].map(|()| sure(get(kernel, &queue))), [3, 1]));
         putter.join();
         joiner.join();
+    });
+}
+
+/// The first entry of the roster is free, and the putter stands on the second.
+#[test]
+fn test_a_putter_that_takes_over_is_not_overlooked() {
+    explore(|| {
+        let (world, queue) = (World::new(), queue(1));
+        world.run(4, |kernel| sure(queue.join_putters(kernel)));
+        world.run(1, |kernel| sure(queue.join_putters(kernel)));
+        world.run(4, |kernel| sure(queue.leave_putters(kernel)));
+        let heir = {
+            let (world, queue) = (world.clone(), queue.clone());
+            world.clone().spawn(2, move |kernel| {
+                sure(queue.join_putters(kernel));
+                world.run(1, |kernel| sure(queue.leave_putters(kernel)));
+            })
+        };
+        let got = world.run(3, |kernel| get_until(kernel, &queue, Deadline::NoWait));
+        assert_eq!(got, Err(Error::WouldBlock));
+        heir.join();
     });
 }

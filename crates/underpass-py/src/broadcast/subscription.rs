@@ -120,6 +120,8 @@ impl Subscription {
     }
 
     /// Get the next message into a writable buffer, and its length. One that does not fit stays the next.
+    ///
+    /// What is in the buffer when this raises is nothing: bytes of a message that was overwritten meanwhile may be there.
     #[pyo3(signature = (buffer, *, timeout=None))]
     fn get_into(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
         let timeout = Timeout::new(timeout)?;

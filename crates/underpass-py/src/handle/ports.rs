@@ -20,6 +20,7 @@ use underpass_shm::{Error as Shm, socket, space};
 use super::Handle;
 use super::opening::{check, missing, not_created};
 use crate::error::{Context, raise};
+use crate::host;
 use crate::kernel_conducted::{self, door};
 use crate::kernel_lab;
 use crate::rendezvous_lab::{Guest, Lobby};
@@ -48,7 +49,8 @@ impl Handle {
         Self::have_space(&linux, wanted).map_err(failed)?;
         let made = (|| {
             let home = linux.space();
-            let newborn = home.newborn(wanted.name, wanted.kind, wanted.extent, wanted.parameters, wanted.mode)?;
+            let Wanted { name, kind, extent, parameters, mode, .. } = *wanted;
+            let newborn = home.newborn(name, kind, extent, parameters, mode, &host::meanwhile)?;
             let (door, what) = (space::socket_name(&newborn.header), home.describe(wanted.name.unwrap_or("a port")));
             let listener = Listener::new(socket::listen(home.directory()?, &door, &what)?);
             newborn.share(&door, anybody)?;

@@ -330,6 +330,9 @@ impl WaitSet {
                 "{what} is a plain file, which is always ready, or a directory or device like /dev/null, of which epoll tells nothing: \
                  read it without waiting"
             )),
+            Refused::ItsOwn => PyValueError::new_err(format!(
+                "{what} cannot be a member: its number is the set's own by now; what had it was closed, open it anew"
+            )),
             Refused::Because(error) => error,
         })
     }

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 use super::Pipe;
+use crate::under::insist;
 
 /// Registers a writer while the block runs.
 #[pyclass(frozen, module = "underpass")]
@@ -21,6 +22,7 @@ impl Putting {
 
     fn __exit__(&self, py: Python<'_>, _kind: Py<PyAny>, _error: Py<PyAny>, _trace: Py<PyAny>) -> PyResult<()> {
         let pipe = self.pipe.get();
-        pipe.core.leave_writers(pipe.kernel()).map_err(|error| pipe.failed(py, "cannot unregister a writer", error))
+        let leave = || pipe.core.leave_writers(pipe.kernel());
+        insist(py, &pipe.handle, leave, |error| pipe.failed(py, "cannot unregister a writer", error))
     }
 }

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 use super::Queue;
+use crate::under::insist;
 
 /// Registers a putter while the block runs.
 #[pyclass(frozen, module = "underpass")]
@@ -21,6 +22,7 @@ impl Putting {
 
     fn __exit__(&self, py: Python<'_>, _kind: Py<PyAny>, _error: Py<PyAny>, _trace: Py<PyAny>) -> PyResult<()> {
         let queue = self.queue.get();
-        queue.core.leave_putters(queue.kernel()).map_err(|error| queue.failed(py, "cannot unregister a putter", error))
+        let leave = || queue.core.leave_putters(queue.kernel());
+        insist(py, &queue.handle, leave, |error| queue.failed(py, "cannot unregister a putter", error))
     }
 }

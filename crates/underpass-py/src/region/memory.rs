@@ -15,6 +15,7 @@ use underpass_shm::region::Extent;
 use super::{READ_ONLY, Region, parameters, whole};
 use crate::error::{Context, exception, plain, raise};
 use crate::handle::Handle;
+use crate::host;
 use crate::kernel_lab;
 use crate::object::Object as _;
 use crate::space::Space;
@@ -25,7 +26,8 @@ pub fn make(py: Python<'_>, size: u64, huge: bool) -> PyResult<(Arc<Handle>, Cor
     let memfd = if kernel_lab::current().is_some() {
         None
     } else {
-        Some(Memfd::new(size as usize, huge, "anonymous region").map_err(|error| failed(error.into()))?)
+        let made = Memfd::new(size as usize, huge, "anonymous region", &host::meanwhile);
+        Some(made.map_err(|error| failed(error.into()))?)
     };
     let place = memfd.as_ref().map(Memfd::place);
     let wanted = Wanted {
@@ -80,15 +82,17 @@ fn reach(py: Python<'_>, handle: &Handle, place: Place) -> PyResult<OwnedFd> {
         })
     };
     place.reach().map_err(|why| match why {
-        Unreached::Gone if handle.kernel().alive(Life(handle.header.creator)) => {
+        Unreached::Failed(error) => raise(py, &Context::of(title, "not reached"), error.into()),
+        // Its pid may be another's by now, into whom this user may not look.
+        _ if !handle.kernel().alive(Life(handle.header.creator)) => {
+            let why = format!("its creator, pid {pid}, has died, and its memory stays with those who have it mapped");
+            told("NotFoundError", &why)
+        }
+        Unreached::Gone => {
             let why = format!(
                 "its creator, pid {pid}, has closed its descriptor, or is in another pid namespace: keep it open there, or \
                  give the region a name"
             );
-            told("NotFoundError", &why)
-        }
-        Unreached::Gone => {
-            let why = format!("its creator, pid {pid}, has died, and its memory stays with those who have it mapped");
             told("NotFoundError", &why)
         }
         Unreached::Denied => {
@@ -98,7 +102,6 @@ fn reach(py: Python<'_>, handle: &Handle, place: Place) -> PyResult<OwnedFd> {
             );
             told("AccessDeniedError", &why)
         }
-        Unreached::Failed(error) => raise(py, &Context::of(title, "not reached"), error.into()),
     })
 }
 
@@ -141,9 +144,9 @@ pub fn resize(py: Python<'_>, region: &Region, size: u64) -> PyResult<()> {
         match Core::place(&handle.region, handle.header.creator_pid).map_err(failed)? {
             Some(place) => {
                 let memory = reach(py, handle, place)?;
-                Ok(memfd::grow(memory, before, size, &handle.title).map_err(Error::from))
+                Ok(memfd::grow(memory, before..size, &handle.title, &host::meanwhile).map_err(Error::from))
             }
-            None => handle.lengthen(py, whole(size) as u64),
+            None => handle.lengthen(py, whole(before) as u64..whole(size) as u64),
         }
     };
     let resized = core.resize(size, |before| {

@@ -178,7 +178,7 @@ pub struct SlotWords {
     pub delivery: AtomicU32,
     /// The number of the lease or loan.
     pub lease: AtomicU32,
-    /// The lease that a dead letter was, so that a repeated burial is noticed.
+    /// Of a dead letter the lease that it was, so that a repeated burial is noticed; 0: it was put by hand, or lent.
     pub origin: AtomicU32,
     /// When the lease or loan began.
     pub since: AtomicU64,

@@ -12,7 +12,7 @@ use crate::layout::bell::{BELLS, BellWords, RUNG, RUNG_HERE};
 use crate::life::Life;
 use crate::poller::Poller;
 use crate::space::SOCKET;
-use crate::{Error, Result, forks, futex, knock};
+use crate::{Error, Result, forks, futex, knock, room};
 
 /// Bells that the table grows by.
 const CHUNK: usize = 64;
@@ -159,7 +159,7 @@ impl Lives {
         self.grow(|file| {
             if self.words.bells.load(Acquire) as usize == known {
                 let (first, bytes) = (BELL_TABLE + known * size_of::<BellWords>(), CHUNK * size_of::<BellWords>());
-                crate::space::reserve(file, first as u64, bytes as u64, &self.what)?;
+                room::reserve(file, first as u64..(first + bytes) as u64, &self.what, &room::alone)?;
                 self.words.bells.store((known + CHUNK) as u32, Release);
             }
             Ok(())

@@ -50,6 +50,8 @@ pub struct Room {
     pub longest: usize,
     /// There in a room with another order than that of arrival.
     pub shelf: Option<Shelf>,
+    /// It is for dead letters, whose slots tell which leases they were.
+    pub has_letters: bool,
 }
 
 /// The difference of two counters.

@@ -51,8 +51,17 @@ impl Room {
         let words = &self.slots[slot];
         words.length.store(length as u32, Relaxed);
         words.returns.store(0, Relaxed);
+        self.is_no_letter(slot);
         if let Some(ordered) = &self.shelf {
             ordered.rank(slot, priority);
+        }
+    }
+
+    /// What somebody was about to bury in a free slot, and died, is not there any more: another message will be.
+    #[inline]
+    fn is_no_letter(&self, slot: usize) {
+        if self.has_letters {
+            self.slots[slot].origin.store(0, Relaxed);
         }
     }
 
@@ -72,6 +81,7 @@ impl Room {
         intent.tail.store(self.words.tail.word.load(Relaxed) & COUNT, Relaxed);
         intent.extra.store(plus(extra.load(Relaxed), 1), Relaxed);
         intent.owner.store(owner.0, Relaxed);
+        self.is_no_letter(slot);
         words.delivery.store(0, Relaxed);
         words.lease.store(loan, Relaxed);
         words.since.store(kernel.now(), Relaxed);

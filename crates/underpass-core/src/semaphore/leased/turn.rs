@@ -9,7 +9,7 @@ use underpass_shm::sync::Ordering::Release;
 use super::super::{RESET, UNIT};
 use super::{Leased, Step, process_of};
 use crate::kernel::{Kernel, Watch};
-use crate::waiters::{Room, Wish};
+use crate::waiters::{Before, Room, Wish};
 
 /// One operation of a process on it.
 pub struct Turn<'a> {
@@ -31,8 +31,9 @@ impl Room for Turn<'_> {
         Operation::Acquire
     }
 
-    fn goes_before(&self, kernel: &dyn Kernel, index: usize, _comes: Wish) -> bool {
-        self.leased.order.is_some_and(|order| self.leased.waiters.is_a_task_before(kernel, index, order))
+    fn goes_before(&self, before: Before, _comes: Wish) -> bool {
+        let is_before = |order| self.leased.waiters.is_a_task_before(before, order);
+        before.given != Some(RESET) && self.leased.order.is_some_and(is_before)
     }
 
     fn ready(&self, wish: Wish) -> bool {

@@ -2,7 +2,7 @@
 
 use underpass_core::kernel::{Kernel, Watch};
 use underpass_core::wait::{Patience, Waiting, wait_until};
-use underpass_core::waiters::{Room, Waiters, Wish};
+use underpass_core::waiters::{Room, UNRANKED, Waiters, Wish};
 use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
@@ -50,7 +50,7 @@ impl Spoiled {
                 self.end(kernel, PASSED);
                 return PASSED;
             }
-            sure(self.waiters.seat(kernel, self, WISH)).expect("two slots")
+            sure(self.waiters.seat(kernel, self, WISH, UNRANKED)).expect("two slots")
         };
         let given = self.sleep(kernel, seat);
         if self.mistake == Mistake::AsksTheBarrier { self.last.load(Acquire) } else { given }
@@ -161,7 +161,7 @@ fn death_of_the_aborter(mistake: Mistake) {
             world.spawn(life, move |kernel| {
                 let seat = {
                     let _held = sure(barrier.waiters.enter(kernel, &*barrier));
-                    sure(barrier.waiters.seat(kernel, &*barrier, WISH)).expect("two slots")
+                    sure(barrier.waiters.seat(kernel, &*barrier, WISH, UNRANKED)).expect("two slots")
                 };
                 barrier.sleep(kernel, seat)
             })

@@ -2,7 +2,7 @@
 
 use underpass_core::kernel::{Kernel, Watch};
 use underpass_core::wait::{Patience, Waiting, wait_until};
-use underpass_core::waiters::{Room, Waiters, Wish};
+use underpass_core::waiters::{Room, UNRANKED, Waiters, Wish};
 use underpass_shm::operation::Operation;
 
 use super::*;
@@ -64,7 +64,7 @@ impl Spoiled {
             }
             let seat = {
                 let _held = sure(self.waiters.enter(kernel, &Nothing));
-                sure(self.waiters.seat(kernel, &Nothing, WISH)).expect("two slots")
+                sure(self.waiters.seat(kernel, &Nothing, WISH, UNRANKED)).expect("two slots")
             };
             if !late {
                 sure(self.mutex.release(kernel));

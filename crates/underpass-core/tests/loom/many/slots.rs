@@ -6,7 +6,7 @@ use underpass_core::notification::{CONSUME, Notification};
 use underpass_core::semaphore::fair::Fair;
 use underpass_core::semaphore::leased::Leased;
 use underpass_core::wait::Sleepers;
-use underpass_core::waiters::{Order, Room, Waiters, Wish};
+use underpass_core::waiters::{Order, Room, UNRANKED, Waiters, Wish};
 use underpass_core::{Deadline, Result};
 use underpass_shm::layout::notification::NotificationWords;
 use underpass_shm::layout::semaphore::{FairWords, HOLDERS, HolderWords, LeasedWords};
@@ -401,7 +401,7 @@ impl Ready for InLine {
     fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
         let Some(watch) = watch else { return self.object.is_ready(kernel, None) };
         let _held = self.waiters.enter(kernel, &*self.object)?;
-        self.waiters.seat(kernel, &*self.object, Wish { value: 0, how: 0 })?;
+        self.waiters.seat(kernel, &*self.object, Wish { value: 0, how: 0 }, UNRANKED)?;
         self.object.queued();
         self.waiters.announce_onlooker(watch);
         Ok(self.object.value() > 0)

@@ -3,7 +3,7 @@
 use underpass_core::kernel::{Owed, Parked, Watch};
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::sync::AtomicU32;
-use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use underpass_shm::sync::Ordering::{AcqRel, Acquire, Release};
 
 use super::*;
 

@@ -1,5 +1,7 @@
 //! Deaths on either side of a queue.
 
+use underpass_shm::sync::Ordering::Relaxed;
+
 use super::*;
 
 #[test]
@@ -169,4 +171,40 @@ fn test_putter_dies_in_the_middle_of_a_loan() {
         dying.end();
         world.run(3, |kernel| sure(queue.join(kernel, Deadline::Never)));
     });
+}
+
+/// Who buried a message died before it was a letter, and somebody has put one by hand into that slot when it is buried again.
+fn buried_again(has_letters: bool) {
+    explore(move || {
+        let world = World::mortal();
+        let letters = room(Placed::own(RoomWords::new()), 2, None, has_letters);
+        let main = room(Placed::own(RoomWords::new()), 1, None, false);
+        let queue = Arc::new(Queue::new(main, Some(letters.clone()), Some(1)));
+        world.run(3, |kernel| sure(put(kernel, &queue, 7)));
+        let dying = spawn(&world, 1, Dies::Never, &queue, move |kernel, queue| {
+            let ticket = sure(queue.take(kernel, Deadline::Never));
+            // As far as it came.
+            let grave = sure(letters.free_slot(0)).expect("a free slot");
+            letters.slots[grave].origin.store(ticket.number, Relaxed);
+            kernel.die();
+        });
+        assert_eq!(dying.end(), None::<()>);
+        world.run(2, |kernel| {
+            let letters = queue.dead_letters().expect("a queue with dead letters");
+            sure(put(kernel, &letters, 9));
+            assert_eq!(get_until(kernel, &queue, Deadline::NoWait), Err(Error::WouldBlock));
+            assert_eq!([(); 2].map(|()| get_until(kernel, &letters, Deadline::NoWait)), [Ok(9), Ok(7)]);
+        });
+    });
+}
+
+#[test]
+fn test_letter_by_hand_before_a_burial_is_repeated() {
+    buried_again(true);
+}
+
+#[test]
+#[should_panic(expected = "[Ok(9), Err(WouldBlock)]")]
+fn test_letter_by_hand_that_keeps_the_origin() {
+    buried_again(false);
 }

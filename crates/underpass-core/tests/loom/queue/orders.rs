@@ -70,7 +70,7 @@ fn test_message_put_in_front_wakes_a_getter() {
             let (world, queue) = (World::new(), order.map_or_else(|| queue(2), |order| ordered(order, 2)));
             let getter = getter(&world, 1, Dies::Never, &queue);
             world.run(2, |kernel| {
-                sure(queue.put_front(kernel, &[4], 0, Deadline::Never));
+                sure(put_front(kernel, &queue, 4));
             });
             assert_eq!(getter.join(), 4);
         });
@@ -81,8 +81,7 @@ fn test_message_put_in_front_wakes_a_getter() {
 fn test_message_put_in_front_while_the_queue_ends() {
     explore_long(|| {
         let (world, queue) = (World::new(), queue(1));
-        let putter =
-            spawn(&world, 1, Dies::Never, &queue, |kernel, queue| queue.put_front(kernel, &[4], 0, Deadline::Never));
+        let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| put_front(kernel, queue, 4));
         let got = world.run(2, |kernel| {
             queue.shutdown(kernel);
             get(kernel, &queue)
@@ -99,9 +98,7 @@ fn test_message_put_in_front_while_the_queue_ends() {
 fn test_lender_dies_before_its_message_is_in_front() {
     explore(|| {
         let (world, queue) = (World::mortal(), queue(1));
-        let dying = spawn(&world, 1, Dies::AtTheClock, &queue, |kernel, queue| {
-            queue.put_front(kernel, &[4], 0, Deadline::Never)
-        });
+        let dying = spawn(&world, 1, Dies::AtTheClock, &queue, |kernel, queue| put_front(kernel, queue, 4));
         world.run(2, |kernel| {
             sure(put(kernel, &queue, 2));
             assert_eq!(sure(get(kernel, &queue)), 2);
@@ -124,6 +121,26 @@ fn test_worker_dies_with_the_heap_in_disorder() {
             sure(queue.join(kernel, Deadline::Never));
         });
     });
+}
+
+/// A putter that is as fast as who gets, which it does while that one gets.
+#[test]
+fn test_one_call_gets_what_was_there() {
+    for order in [None, Some(Order::Priority)] {
+        explore(move || {
+            let (world, queue) = (World::new(), order.map_or_else(|| queue(2), |order| ordered(order, 2)));
+            world.run(1, |kernel| {
+                sure(put(kernel, &queue, 1));
+                let got = queue.get_many(kernel, 4, Deadline::NoWait, &mut |_| {
+                    // The room may be full meanwhile.
+                    let _ = queue.put(kernel, &[2], 0, Deadline::NoWait);
+                    Ok(())
+                });
+                assert_eq!(got, Ok(1));
+                assert_eq!(get_until(kernel, &queue, Deadline::NoWait), Ok(2));
+            });
+        });
+    }
 }
 
 /// A getter dies when it has taken the first out of the heap, and not yet its key; who comes then builds the heap, or not.

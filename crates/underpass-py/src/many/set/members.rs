@@ -15,9 +15,10 @@ use underpass_core::hearing::{Heard, Hearing, Verb};
 use underpass_core::kernel::Watch;
 use underpass_core::linux;
 use underpass_core::many as core;
+use underpass_shm::clock;
 use underpass_shm::layout::bell::WatchersWords;
 use underpass_shm::place::Placed;
-use underpass_shm::poller::{OWN, Polled, Poller};
+use underpass_shm::poller::{OWN, Polled, Poller, refuse_closed};
 
 use super::super::{waitable, watchers};
 use super::identity::Identity;
@@ -41,6 +42,8 @@ pub struct State {
     candidates: BTreeSet<u64>,
     /// Descriptors that were told of, by verb, while their numbers stood for other files: closed, or for a moment only.
     strayed: [BTreeSet<u64>; 2],
+    /// When these were asked for last, by verb.
+    recalled: [Option<u64>; 2],
     /// Threads that sleep here to wait.
     waiting: usize,
     /// Threads that sleep here to dispatch.
@@ -92,6 +95,8 @@ pub enum Refused {
     Known,
     /// A plain file is always ready.
     PlainFile,
+    /// The set itself has that descriptor.
+    ItsOwn,
     Because(PyErr),
 }
 
@@ -167,9 +172,18 @@ impl State {
         open
     }
 
-    /// Has the poller tell again of those whose numbers have come back, before it is asked.
+    /// Has the poller tell again of those whose numbers have come back, before it is asked: once per re-check, since most were closed for
+    /// good; without one each time.
     fn recall(&mut self, verb: Verb) {
         let Some(hearing) = &self.hearing else { return };
+        if self.strayed[verb as usize].is_empty() {
+            return;
+        }
+        let (now, recheck, before) = (clock::monotonic(), linux::recheck(), &mut self.recalled[verb as usize]);
+        if recheck != u64::MAX && before.is_some_and(|before| now.saturating_sub(before) < recheck) {
+            return;
+        }
+        *before = Some(now);
         let members = &self.members;
         self.strayed[verb as usize].retain(|key| match members.get(key).map(|member| &member.source) {
             Some(Source::Descriptor(number)) => !hearing.renew(verb, borrow(*number), *key),
@@ -514,7 +528,15 @@ impl State {
 
     /// Has a new descriptor heard.
     fn poll(&mut self, py: Python<'_>, descriptor: RawFd, key: u64, handled: bool) -> Result<Source, Refused> {
-        match self.hearing(py)?.add(borrow(descriptor), key, &format!("descriptor {descriptor}"), handled) {
+        let what = format!("descriptor {descriptor}");
+        if self.hearing.is_none() {
+            refuse_closed(borrow(descriptor), &what).map_err(|error| from_shm(py, error))?;
+        }
+        let hearing = self.hearing(py)?;
+        if hearing.is_its_own(descriptor) {
+            return Err(Refused::ItsOwn);
+        }
+        match hearing.add(borrow(descriptor), key, &what, handled) {
             Ok(()) => Ok(Source::Descriptor(descriptor)),
             Err(error) if error.is_forbidden() => Err(Refused::PlainFile),
             Err(error) => Err(Refused::Because(from_shm(py, error))),

@@ -2,7 +2,7 @@
 
 use underpass_core::Kernel;
 use underpass_core::kernel::Watch;
-use underpass_core::waiters::{AWAITS, Room, Waiters, Wish};
+use underpass_core::waiters::{AWAITS, Room, UNRANKED, Waiters, Wish};
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::life::Life;
 use underpass_shm::sync::AtomicU32;
@@ -92,7 +92,7 @@ impl Spoiled {
         let line = Line(self, kernel, sure(kernel.me()).thread.0);
         let _held = sure(self.waiters.enter(kernel, &line));
         line.watch(WISH, &mut Watch::new());
-        sure(self.waiters.seat(kernel, &line, Wish { how: AWAITS, ..WISH })).unwrap()
+        sure(self.waiters.seat(kernel, &line, Wish { how: AWAITS, ..WISH }, UNRANKED)).unwrap()
     }
 }
 
