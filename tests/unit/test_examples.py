@@ -11,7 +11,8 @@ ARROW = "# -> "
 
 
 def test_there_are_examples() -> None:
-    assert {"jobs_that_survive", "typed_service", "queue_between_processes"} <= {path.stem for path in EXAMPLES}
+    named = {"jobs_that_survive", "typed_service", "queue_between_processes", "camera_frames", "log_fan_in", "counter_table"}
+    assert named <= {path.stem for path in EXAMPLES}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
