@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.backends import Processes, until
-from underpass import Gate, Notification, OutOfSpaceError, Port, Queue, Semaphore, Space
+from underpass import Broadcast, Gate, Notification, OutOfSpaceError, Pipe, Port, Queue, Region, Semaphore, Space
 
 NEW_MOUNTS, NEW_USERS = 0x0002_0000, 0x1000_0000
 SIZE = 16 << 20
@@ -114,6 +114,29 @@ def test_full_space_is_an_error_and_never_a_bus_error(processes: Processes, dire
         Semaphore.create("fits", 1, space=space)
 
     in_tmpfs(processes, directory, fill)
+
+
+def test_container_with_64_megabytes_of_shared_memory(processes: Processes, directory: Path) -> None:
+    def fill() -> None:
+        space, frame = Space(str(directory)), 16 << 20
+        makers: list[Callable[[], object]] = [
+            lambda: Queue.create("frames", 8, frame, space=space),
+            lambda: Region.create("frames", 8 * frame, space=space),
+            lambda: Broadcast.create("frames", 8 * frame, space=space),
+            lambda: Pipe.create("frames", 8 * frame, space=space),
+        ]
+        for make in makers:
+            with pytest.raises(OutOfSpaceError, match="'frames' in") as caught:
+                make()
+            told(caught.value, errno.ENOSPC, "--shm-size")
+            assert caught.value.limit == 64 << 20
+        assert list(space) == []
+        queue = Queue.create("frames", 3, frame, space=space)
+        for _ in range(3):
+            queue.put_nowait(bytes(frame))  # each byte that was promised is there
+        assert sum(map(len, queue.get_many())) == 3 * frame
+
+    in_tmpfs(processes, directory, fill, options=f"size={64 << 20}")
 
 
 def test_space_without_room_for_the_table_of_lives_is_an_error(processes: Processes, directory: Path) -> None:

@@ -136,7 +136,8 @@ class Crowd:
         for diary in self.diaries("got-*"):
             got.update(diary)
             unfinished.update(diary[-1:])
-        assert not put - got.keys(), "acknowledged, and never got"
+        missing = put - got.keys()
+        assert not missing, "acknowledged, and never got"
         again = [entry for entry, times in got.items() if times > 1 + unfinished[entry]]
         assert not again, "got by two, of whom the first was alive when it was done"
         return len(put)

@@ -40,22 +40,24 @@ impl std::fmt::Display for Lack {
     }
 }
 
+/// How a tmpfs is made larger; containers begin with 64 MB.
+const LARGER: &str = "mount -o remount,size=...; of a container: docker run --shm-size=...";
+
 impl Lack {
     /// The bytes of the file system that holds a file or directory.
     #[must_use]
     pub fn of_bytes(place: impl AsFd, need: u64) -> Self {
         let (free, limit) = rustix::fs::fstatvfs(place)
             .map_or((0, 0), |status| (status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize));
-        let remedy =
-            "unlink what is not used there, or put UNDERPASS_DIR on a larger tmpfs (mount -o remount,size=...)";
-        Self { unit: "bytes", need, free, limit, remedy: remedy.into(), errno: Errno::NOSPC }
+        let remedy = format!("unlink what is not used there, or put UNDERPASS_DIR on a larger tmpfs ({LARGER})");
+        Self { unit: "bytes", need, free, limit, remedy, errno: Errno::NOSPC }
     }
 
     /// The file system that holds an object, as far as its mapping can tell, or the memory of its control group.
     #[must_use]
     pub fn of_a_hole(need: usize) -> Self {
-        let remedy = "unlink what is not used on the tmpfs of the space, or give it more (mount -o remount,size=...)";
-        Self { unit: "bytes", need: need as u64, free: 0, limit: 0, remedy: remedy.into(), errno: Errno::NOSPC }
+        let remedy = format!("unlink what is not used on the tmpfs of the space, or give it more ({LARGER})");
+        Self { unit: "bytes", need: need as u64, free: 0, limit: 0, remedy, errno: Errno::NOSPC }
     }
 
     /// A simulated space that has not so many bytes left.
