@@ -24,6 +24,7 @@ from underpass._core import (
     WaitSet,
 )
 from underpass._core import inherited_loop as inherited_loop  # noqa: PLC0414 - trio's loop of the process it was forked from
+from underpass._core import task_waits as task_waits  # noqa: PLC0414 - tells whoever looks at the space what a task waits for
 
 #: The number that all handles of one object have, and no other object's.
 nonce: Callable[[Any], int] = attrgetter("_nonce")

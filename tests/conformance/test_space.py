@@ -5,7 +5,10 @@ import fcntl
 import os
 import pickle
 import resource
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -293,6 +296,44 @@ def test_removed_space_can_be_made_anew(directory: Path) -> None:
     other = Semaphore.create("kept", 5, space=again)
     assert (other.value, semaphore.value) == (5, 0)
     semaphore.release()
+
+
+# Makes files there, one after the other, for ever.
+MAKER = """
+import os, sys
+for number in range(10**12):
+    try:
+        os.close(os.open(f"{sys.argv[1]}/{number}", os.O_CREAT))
+    except OSError:
+        pass
+"""
+
+
+@apart
+def test_a_space_in_which_others_make_files_meanwhile_is_removed(directory: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", MAKER, str(directory)]) as maker:
+        try:
+            for _ in range(30):
+                space = Space(str(directory))
+                # As many as it takes a while to remove.
+                until(lambda: len(list(directory.iterdir())) > 200)
+                space.remove()
+        finally:
+            maker.kill()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@apart
+def test_who_removes_a_space_that_is_another_by_now_leaves_that_alone(directory: Path) -> None:
+    space = Space(str(directory))
+    shutil.rmtree(directory)
+    with pytest.raises(NotFoundError, match="the space was removed"):
+        space.remove()
+    directory.mkdir(mode=0o700)
+    (directory / "notes").write_text("another's")
+    with pytest.raises(NotFoundError, match="the space was removed"):
+        space.remove()
+    assert (directory / "notes").read_text() == "another's"
 
 
 # ── who frees a name while another does ─────────────────────────────────────────────────────────────────────────────

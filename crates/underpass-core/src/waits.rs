@@ -13,12 +13,13 @@ use std::sync::Arc;
 use underpass_shm::header::{self, Header, Kind, WORDS};
 use underpass_shm::layout::rwlock::{PLACES, RWLockWords};
 use underpass_shm::life::Life;
-use underpass_shm::lives::Living;
+use underpass_shm::lives::{Living, LoopWaits};
 use underpass_shm::operation::Operation;
 use underpass_shm::place::{Placed, PlacedSlice};
 use underpass_shm::region::Region;
 use underpass_shm::space::{Entry, Space};
 use underpass_shm::sync::Ordering::{Acquire, Relaxed};
+use underpass_shm::tasks::TaskWait;
 use underpass_shm::waits::Wait;
 
 use crate::Result;
@@ -68,13 +69,48 @@ pub enum Need {
     All,
 }
 
-/// One thread that sleeps, and why.
-#[derive(Debug, Clone)]
-pub struct Waiter {
-    /// Who.
+/// A task, as its loop calls it, and where it awaits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The beginning of its name.
+    pub name: String,
+    /// The end of the file's name; empty: that is not known.
+    pub file: String,
+    /// The line there.
+    pub line: u32,
+}
+
+/// Tasks of one thread that wait, and of which no more is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct More {
+    /// The thread that runs them.
     pub thread: Life,
     /// Its process.
     pub process: Life,
+    /// How many.
+    pub count: u32,
+    /// Since when the first of them waits, at most.
+    pub since: u64,
+}
+
+/// Who waits in a space.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// Longest first.
+    pub waiters: Vec<Waiter>,
+    /// Of which loops there are more.
+    pub more: Vec<More>,
+}
+
+/// One thread that sleeps, or task that waits, and why.
+#[derive(Debug, Clone)]
+pub struct Waiter {
+    /// Who; of a task, who runs it.
+    pub thread: Life,
+    /// Its process.
+    pub process: Life,
+    /// The task. Its thread goes on without it: so it is in no cycle.
+    pub task: Option<Task>,
     /// For what.
     pub wait: Wait,
     /// The object's file, if it has one still.
@@ -89,8 +125,21 @@ pub struct Waiter {
     pub cycle: Option<usize>,
 }
 
-/// Every thread of the space that sleeps for an object, longest first, with the cycles among them.
-pub fn survey(space: &Space) -> Result<Vec<Waiter>> {
+/// Every thread of the space that sleeps for an object, and every task that waits for one, longest first, with the cycles among
+/// the threads.
+pub fn survey(space: &Space) -> Result<Survey> {
+    let mut waiters = threads(space)?;
+    let loops: Vec<LoopWaits> = space.lives().loops().collect();
+    waiters.extend(tasks(space, &loops)?);
+    waiters.sort_by_key(|waiter| waiter.wait.since);
+    let more = |LoopWaits { thread, process, more, .. }: &LoopWaits| {
+        more.map(|(count, since)| More { thread: *thread, process: *process, count, since })
+    };
+    Ok(Survey { waiters, more: loops.iter().filter_map(more).collect() })
+}
+
+/// The threads that sleep, with the cycles among them.
+fn threads(space: &Space) -> Result<Vec<Waiter>> {
     let mut waiters = Vec::new();
     for _ in 0..LOOKS {
         let living: Vec<_> = space.lives().living().collect();
@@ -105,6 +154,27 @@ pub fn survey(space: &Space) -> Result<Vec<Waiter>> {
         waiter.cycle = None;
     }
     Ok(waiters)
+}
+
+/// The tasks that wait. Of a wait for many the first object is told.
+fn tasks(space: &Space, loops: &[LoopWaits]) -> Result<Vec<Waiter>> {
+    let objects = if loops.is_empty() { HashMap::new() } else { objects(space)? };
+    let row = |thread, process, TaskWait { wait, name, file, line }: &TaskWait| {
+        let object = objects.get(&wait.object);
+        let (holders, _) = holders(space, wait, object.map(|(_, header, region)| (header, region)));
+        Waiter {
+            thread,
+            process,
+            task: Some(Task { name: name.clone(), file: file.clone(), line: *line }),
+            wait: wait.clone(),
+            object: object.map(|(entry, ..)| entry.clone()),
+            members: Vec::new(),
+            holders,
+            need: Need::Anybody,
+            cycle: None,
+        }
+    };
+    Ok(loops.iter().flat_map(|one| one.tasks.iter().map(|task| row(one.thread, one.process, task))).collect())
 }
 
 /// Who holds what this wait is for. `object` is its header and its bytes, if they are there to be read.
@@ -222,7 +292,7 @@ fn look(space: &Space, living: &[Living]) -> Result<Vec<Waiter>> {
             let object = object.map(|(entry, ..)| entry.clone());
             let members = many.into_iter().map(|(entry, header, _)| (header.kind, entry.clone())).collect();
             let (thread, process, wait) = (living.thread, living.process, wait.clone());
-            Waiter { thread, process, wait, object, members, holders, need, cycle: None }
+            Waiter { thread, process, task: None, wait, object, members, holders, need, cycle: None }
         })
         .collect();
     waiters.sort_by_key(|waiter| waiter.wait.since);
@@ -401,6 +471,7 @@ mod tests {
                 Some(Waiter {
                     thread,
                     process,
+                    task: None,
                     wait: wait(),
                     object: None,
                     members: Vec::new(),

@@ -264,6 +264,14 @@ pub fn from_shm(py: Python<'_>, error: Shm) -> PyErr {
             let text = format!("{what}: the space was removed; enter it anew, Space('{path}') makes it");
             exception(py, "NotFoundError", &text, |attributes| attributes.set_item("filename", path))
         }
+        Shm::Inhabited { what, rounds } => plain(
+            py,
+            "MisuseError",
+            &format!(
+                "{what} is not removed: others go on entering it or making objects in it, {rounds} times by now, and what they made is \
+                 gone; end them first, then remove it again"
+            ),
+        ),
         Shm::Homeless { what, parent } => {
             let text = format!(
                 "{what} cannot be made: {parent} does not exist; make that first (mkdir -p), or pass another path"

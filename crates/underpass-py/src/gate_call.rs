@@ -10,6 +10,7 @@ use underpass_core::port::{Client, Posted, Reply};
 use underpass_core::wait::Sleepers;
 use underpass_core::{Deadline, Error, Kernel, Result};
 use underpass_shm::forks;
+use underpass_shm::operation::Operation;
 use underpass_shm::sync::AtomicU32;
 
 use crate::bytes::Parcel;
@@ -78,6 +79,11 @@ impl GateCall {
         let (client, kernel) = it.bound(py, Timeout::NoWait, Deadline::NoWait, failed)?;
         let posted = client.post(kernel, &data, one_way).map_err(raised)?;
         Ok(Self { handle: it.handle.clone(), at: Line::new(gate), posted: Mutex::new(Some(posted)) })
+    }
+
+    /// What a task does that waits for it.
+    pub fn operation(&self) -> Operation {
+        if self.posted().as_ref().is_some_and(Posted::is_one_way) { Operation::Send } else { Operation::Call }
     }
 
     fn posted(&self) -> MutexGuard<'_, Option<Posted>> {

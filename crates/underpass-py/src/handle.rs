@@ -140,6 +140,11 @@ impl Handle {
         self.waiters() + object.tasks(self.kernel())
     }
 
+    /// The space it lives in; none in the lab.
+    pub fn home_if_any(&self) -> Option<&Arc<Linux>> {
+        self.home.as_ref()
+    }
+
     /// The space it lives in. Ports and handles that travel have one; the lab has none.
     pub fn home(&self, py: Python<'_>) -> PyResult<&Arc<Linux>> {
         self.home.as_ref().ok_or_else(|| {

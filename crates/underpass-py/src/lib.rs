@@ -47,6 +47,7 @@ mod slot;
 mod space;
 mod spin_lock;
 mod stay;
+mod task_wait;
 mod timeout;
 mod under;
 mod waits;
@@ -134,6 +135,8 @@ mod _core {
     use crate::spin_lock::{SpinLock, SpinLockStatistics};
     #[pymodule_export]
     use crate::stay::{ConditionStay, Stay};
+    #[pymodule_export]
+    use crate::task_wait::{TaskWait, task_waits};
     #[pymodule_export]
     use crate::waits::{Holder, Waiter, warn_waiting};
     #[pymodule_export]

@@ -131,7 +131,7 @@ impl QueueDrained {
 }
 
 /// An object that can be waited for beside others, by its handle and what says whether it is ready.
-fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dyn Ready)> {
+pub fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dyn Ready)> {
     macro_rules! one_of {
         ($($class:ident $ready:expr),* $(,)?) => {
             $(if let Ok(object) = what.cast::<$class>() {

@@ -260,10 +260,11 @@ impl Space {
         infos.into_pyobject(py)?.call_method0("__iter__")
     }
 
-    /// Who sleeps in an operation on an object here, longest first: on what, since when, and who holds it.
+    /// Which threads sleep, and which tasks wait, in an operation on an object here, longest first: on what, since when, and who holds it.
     ///
-    /// Read from the space alone, without stopping anybody; the dead are left out, by the kernel's word. Waiters that wait for
-    /// each other in a circle carry the number of their cycle.
+    /// Read from the space alone, without stopping anybody; the dead are left out, by the kernel's word. Threads that wait for
+    /// each other in a circle carry the number of their cycle. Tasks, those of `underpass.aio`, are told with name and line; of each
+    /// thread 64, and how many more there are.
     ///
     /// Example:
     ///     >>> import underpass
@@ -299,6 +300,14 @@ impl Space {
     }
 
     /// Remove the directory with all that is in it. Who has an object mapped keeps it.
+    ///
+    /// Whoever enters or makes objects meanwhile loses what it made, and is told so at its next operation on the space, or makes
+    /// the directory anew, which then stays.
+    ///
+    /// Raises:
+    ///     NotFoundError: It was removed already, or the directory of that name is another by now, which is left alone.
+    ///     AccessDeniedError: This user may not remove it.
+    ///     MisuseError: Others go on making objects in it, so it does not stay empty.
     fn remove(&self, py: Python<'_>) -> PyResult<()> {
         self.linux.space().remove().map_err(|error| from_shm(py, error))
     }

@@ -38,14 +38,21 @@ impl Holder {
     }
 }
 
-/// A thread that sleeps in an operation, as `Space.waits` tells.
+/// A thread that sleeps in an operation, or a task that waits in one, as `Space.waits` tells.
 #[pyclass(frozen, get_all, module = "underpass")]
 #[derive(Debug)]
 pub struct Waiter {
     /// Its process, as its own pid namespace counts.
     pid: u32,
-    /// The thread.
+    /// The thread; of a task, the one that runs its event loop.
     tid: u32,
+    /// The task's name, of which the first 64 bytes are told; None: it is the thread that sleeps.
+    task: Option<String>,
+    /// Where the task awaits, as ``"worker.py:31"``; None of a thread.
+    line: Option<String>,
+    /// Usually 0. Otherwise this row stands for so many tasks of the thread of which nothing else is known, since 64 have their
+    /// rows: ``kind`` is empty then, and ``operation`` ``"await"``.
+    more: u32,
     /// The object's name; None for an anonymous object, and for one whose name was removed.
     name: Option<String>,
     /// The object's file; None if it was removed.
@@ -77,6 +84,15 @@ impl Waiter {
             format!(", {kind} '{}'", name.as_deref().unwrap_or(file))
         };
         let others: String = self.members.iter().skip(1).map(other).collect();
+        if self.more > 0 {
+            return format!("<Waiter pid {pid}: {} more tasks, for up to {waited_for:.1} s>", self.more);
+        }
+        if let Some(task) = &self.task {
+            let line = self.line.as_ref().map_or_else(String::new, |line| format!(" ({line})"));
+            return format!(
+                "<Waiter pid {pid} task '{task}'{line} in {operation} of {kind} '{object}' for {waited_for:.1} s{held}>"
+            );
+        }
         format!("<Waiter pid {pid} in {operation} of {kind} '{object}'{others} for {waited_for:.1} s{held}>")
     }
 }
@@ -86,15 +102,39 @@ fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
+/// The row that stands for tasks without one.
+fn more(linux: &Linux, more: &core::More, now: u64) -> Waiter {
+    let lives = linux.space().lives();
+    Waiter {
+        pid: lives.pid(more.process),
+        tid: lives.tid(more.thread),
+        task: None,
+        line: None,
+        more: more.count,
+        name: None,
+        file: None,
+        kind: String::new(),
+        members: Vec::new(),
+        operation: "await".into(),
+        waited_for: seconds(now.saturating_sub(more.since)),
+        holders: Vec::new(),
+        cycle: None,
+    }
+}
+
 /// Everybody who sleeps in this space.
 pub fn survey(py: Python<'_>, linux: &Linux) -> PyResult<Vec<Waiter>> {
     let space = linux.space();
     let what = space.path().display().to_string();
     let seen = py.detach(|| core::survey(space)).map_err(|error| raise(py, &Context::of(&what, "not read"), error))?;
     let (lives, now) = (space.lives(), clock::monotonic());
-    let waiters = seen.into_iter().map(|waiter| Waiter {
+    let (waiting, unknown) = (seen.waiters, seen.more);
+    let waiters = waiting.into_iter().map(|waiter| Waiter {
         pid: lives.pid(waiter.process),
         tid: lives.tid(waiter.thread),
+        line: waiter.task.as_ref().filter(|task| !task.file.is_empty()).map(|task| format!("{}:{}", task.file, task.line)),
+        task: waiter.task.map(|task| task.name),
+        more: 0,
         name: waiter.wait.name.or_else(|| waiter.object.as_ref().and_then(|entry| entry.name.clone())),
         file: waiter.object.map(|entry| entry.file),
         kind: waiter.wait.kind.name().into(),
@@ -117,7 +157,7 @@ pub fn survey(py: Python<'_>, linux: &Linux) -> PyResult<Vec<Waiter>> {
             .collect(),
         cycle: waiter.cycle.map(|number| number + 1),
     });
-    Ok(waiters.collect())
+    Ok(waiters.chain(unknown.iter().map(|one| more(linux, one, now))).collect())
 }
 
 /// Have every thread of this process that waits for longer than that say so in a log record; None turns it off.

@@ -36,6 +36,13 @@ pub enum Error {
         /// Its directory.
         path: String,
     },
+    /// A space that is to be removed does not stay empty: others go on making things in it.
+    Inhabited {
+        /// Its directory.
+        what: String,
+        /// How often it was emptied.
+        rounds: u32,
+    },
     /// The directory in which another is to be made is not there.
     Homeless {
         /// What would be made.

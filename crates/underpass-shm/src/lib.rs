@@ -54,6 +54,8 @@ pub mod socket;
 #[cfg(not(loom))]
 pub mod space;
 #[cfg(not(loom))]
+pub mod tasks;
+#[cfg(not(loom))]
 pub mod waits;
 
 #[cfg(not(loom))]

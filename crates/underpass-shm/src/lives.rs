@@ -12,9 +12,11 @@
 mod bells;
 mod claim;
 mod record;
+mod tasks;
 
 pub use bells::socket_name;
 use claim::my_tid;
+pub use tasks::{LoopWaits, TaskTicket};
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{
@@ -27,6 +29,7 @@ use crate::baton;
 use crate::descriptor::Descriptor;
 use crate::header::Kind;
 use crate::layout::bell::{BELLS, BellWords};
+use crate::tasks::{BLOCKS, TaskBlockWords};
 use crate::life::{GENERATION_MASK, Life, Me};
 use crate::operation::Operation;
 use crate::place::{Placed, PlacedSlice, Shared};
@@ -51,10 +54,11 @@ const GROWTH: usize = HEADER;
 const PROCESS_TABLE: usize = 4096;
 const THREAD_TABLE: usize = PROCESS_TABLE + PROCESSES as usize * size_of::<ProcessEntry>();
 const BELL_TABLE: usize = THREAD_TABLE + THREADS as usize * size_of::<ThreadEntry>();
+const TASK_TABLE: usize = BELL_TABLE + BELLS * size_of::<BellWords>();
 /// Bytes of a whole table; what is not used yet is a hole of the file.
-pub const TABLE_SIZE: usize = BELL_TABLE + BELLS * size_of::<BellWords>();
-/// Bytes of a table that was made before there were bells.
-pub(crate) const TABLE_SIZE_WITHOUT_BELLS: usize = BELL_TABLE;
+pub const TABLE_SIZE: usize = TASK_TABLE + BLOCKS * size_of::<TaskBlockWords>();
+/// Bytes of a table that was made before there were bells, and before tasks told what they wait for.
+pub(crate) const FORMER_TABLE_SIZES: [usize; 2] = [BELL_TABLE, TASK_TABLE];
 /// What every table has from the start: header, processes, and the first threads by [`Lives::format`].
 pub(crate) const FIRST_BYTES: u64 = THREAD_TABLE as u64;
 /// The byte whose lock the process holds that makes the table grow.
@@ -69,6 +73,8 @@ struct GrowthWords {
     next_process: AtomicU32,
     /// Bells that are reserved.
     bells: AtomicU32,
+    /// Blocks of tasks' records that are reserved.
+    task_blocks: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -116,6 +122,7 @@ pub struct Lives {
     processes: PlacedSlice<ProcessEntry>,
     threads: PlacedSlice<ThreadEntry>,
     bells: PlacedSlice<BellWords>,
+    tasks: PlacedSlice<TaskBlockWords>,
     /// Bells of this process's that have a socket: the number, the owner, what is told of rings by this process itself.
     heard_here: Mutex<Vec<(usize, Life, Weak<Poller>)>>,
     /// epoch << 32 | life of this process, while the epoch is the current one.
@@ -180,6 +187,7 @@ impl Lives {
             processes: PlacedSlice::at(region, PROCESS_TABLE, PROCESSES as usize).ok_or_else(short)?,
             threads: PlacedSlice::at(region, THREAD_TABLE, THREADS as usize).ok_or_else(short)?,
             bells: PlacedSlice::at(region, BELL_TABLE, BELLS).ok_or_else(short)?,
+            tasks: PlacedSlice::at(region, TASK_TABLE, BLOCKS).ok_or_else(short)?,
             heard_here: Mutex::default(),
             myself: AtomicU64::new(0),
             claiming: AtomicU32::new(0),

@@ -39,15 +39,24 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The operation of that number, if there is one.
-    #[must_use]
-    pub fn from_number(number: u32) -> Option<Self> {
+    /// All of them.
+    const ALL: [Self; 16] = {
         use Operation::{
             Acquire, All, Any, Call, Get, Join, Lock, Open, Put, Read, Receive, Select, Send, Upgrade, Wait, Write,
         };
         [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select]
-            .into_iter()
-            .find(|this| *this as u32 == number)
+    };
+
+    /// The operation of that number, if there is one.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|this| *this as u32 == number)
+    }
+
+    /// The operation of that name, if there is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|this| this.name() == name)
     }
 
     /// Whether it waits for many objects.

@@ -22,7 +22,7 @@ use crate::descriptor::Descriptor;
 use crate::error::Found;
 use crate::header::{Header, Kind, PARAMETERS, nonce};
 use crate::life::Life;
-use crate::lives::{Lives, TABLE_SIZE, TABLE_SIZE_WITHOUT_BELLS};
+use crate::lives::{FORMER_TABLE_SIZES, Lives, TABLE_SIZE};
 use crate::region::{Extent, Region};
 use crate::room::{self, Meanwhile};
 use crate::{Error, Result, forks};
@@ -530,9 +530,9 @@ fn creator_of(file: &str) -> Option<Life> {
 /// The size of a table of lives, refused if it is none.
 fn checked_size(file: &OwnedFd, what: &str) -> Result<usize> {
     let size = rustix::fs::fstat(file).map_err(|errno| Error::system("stat", what, errno))?.st_size;
-    if size.cast_unsigned() == TABLE_SIZE_WITHOUT_BELLS as u64 && rustix::fs::ftruncate(file, TABLE_SIZE as u64).is_ok()
-    {
-        // Made before there were bells: they are zeroes at its end.
+    let former = FORMER_TABLE_SIZES.iter().any(|former| *former as u64 == size.cast_unsigned());
+    if former && rustix::fs::ftruncate(file, TABLE_SIZE as u64).is_ok() {
+        // Made before it had all its parts: the others are zeroes at its end.
         return Ok(TABLE_SIZE);
     }
     if size.cast_unsigned() < TABLE_SIZE as u64 {

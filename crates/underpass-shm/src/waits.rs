@@ -72,7 +72,21 @@ impl Operation {
 impl WaitWords {
     /// Says what the calling thread, whose entry this is, is about to sleep for.
     pub fn begin(&self, object: u64, kind: Kind, operation: Operation, since: u64, lives: &[Life]) {
+        self.begin_beside(object, kind, operation, since, lives, || ());
+    }
+
+    /// The same, with what `beside` stores: who reads it by [`Self::read_beside`] reads it whole.
+    pub(crate) fn begin_beside(
+        &self,
+        object: u64,
+        kind: Kind,
+        operation: Operation,
+        since: u64,
+        lives: &[Life],
+        beside: impl FnOnce(),
+    ) {
         self.write(|| {
+            beside();
             self.object.store(object, Relaxed);
             self.since.store(since, Relaxed);
             let nobody = std::iter::repeat(&Life::NOBODY);
@@ -114,43 +128,63 @@ impl WaitWords {
 
     /// What the thread waits for; none if it does not, or never stops changing it.
     pub fn read(&self) -> Option<Wait> {
+        self.read_beside(|| ()).map(|(wait, ())| wait)
+    }
+
+    /// The same, with what `beside` loads.
+    pub(crate) fn read_beside<T>(&self, beside: impl Fn() -> T) -> Option<(Wait, T)> {
+        let (words, other) = self.read_words(beside)?;
+        Some((Wait::of(words)?, other))
+    }
+
+    /// The words of one write.
+    fn read_words<T>(&self, beside: impl Fn() -> T) -> Option<(Words, T)> {
         (0..TRIES)
             .find_map(|_| {
                 let before = self.sequence.load(Acquire);
                 let (purpose, object, since) =
                     (self.purpose.load(Relaxed), self.object.load(Relaxed), self.since.load(Relaxed));
                 let lives: [u32; AWAITED] = std::array::from_fn(|index| self.lives[index].load(Relaxed));
+                let other = beside();
                 // SYNC(waits-1): pairs with `write`.
                 fence(Acquire);
                 let whole = before & 1 == 0 && self.sequence.load(Relaxed) == before;
-                whole.then_some((purpose, object, since, lives))
+                whole.then_some(((purpose, object, since, lives), other))
             })
-            .and_then(|(purpose, object, since, lives)| {
-                let kind = Kind::from_number(purpose >> KIND_SHIFT)?;
-                let operation = Operation::from_number(purpose & ((1 << KIND_SHIFT) - 1))?;
-                if operation == Operation::Open {
-                    let name = Some(name_of(&lives, object)?);
-                    return Some(Wait { object: 0, kind, operation, since, lives: Vec::new(), members: 1, name });
-                }
-                if operation.is_of_many() {
-                    return Some(Wait {
-                        object,
-                        kind,
-                        operation,
-                        since,
-                        lives: Vec::new(),
-                        members: lives[0],
-                        name: None,
-                    });
-                }
-                let lives = lives.into_iter().take_while(|life| *life != 0).map(Life).collect();
-                Some(Wait { object, kind, operation, since, lives, members: 1, name: None })
-            })
+    }
+
+    /// Nobody waits by this record, for whoever finds it so: the one act that needs no turn at writing.
+    pub(crate) fn clear(&self) {
+        self.purpose.store(0, Release);
+    }
+
+    /// Which write it is: the next one has another.
+    pub(crate) fn write_number(&self) -> u32 {
+        self.sequence.load(Acquire)
     }
 
     /// The nonce of the object that the thread waits for, without the rest: a peek.
     pub fn object(&self) -> Option<u64> {
         (self.purpose.load(Acquire) != 0).then(|| self.object.load(Relaxed))
+    }
+}
+
+/// What a record holds beside its sequence: purpose, object, since, lives.
+type Words = (u32, u64, u64, [u32; AWAITED]);
+
+impl Wait {
+    /// What the words say, if they say anything.
+    fn of((purpose, object, since, lives): Words) -> Option<Self> {
+        let kind = Kind::from_number(purpose >> KIND_SHIFT)?;
+        let operation = Operation::from_number(purpose & ((1 << KIND_SHIFT) - 1))?;
+        let wait = Self { object, kind, operation, since, lives: Vec::new(), members: 1, name: None };
+        if operation == Operation::Open {
+            return Some(Self { object: 0, name: Some(name_of(&lives, object)?), ..wait });
+        }
+        if operation.is_of_many() {
+            return Some(Self { members: lives[0], ..wait });
+        }
+        Some(Self { lives: lives.into_iter().take_while(|life| *life != 0).map(Life).collect(), ..wait })
     }
 }
 

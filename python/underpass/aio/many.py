@@ -54,7 +54,7 @@ async def wait_any(*what: W) -> list[W]:
         True
     """
     plain = [_plain(one) for one in what]
-    ready = await Reach(plain).wait(
+    ready = await Reach("wait_any", plain).wait(
         lambda places: single(lambda: waiting.wait_any(*(plain[place] for place in places), timeout=0))()
     )
     return [one for one, its in zip(what, plain, strict=True) if any(its is other for other in ready)]
@@ -119,7 +119,7 @@ async def select(*operations: Callable[[], Operation]) -> tuple[int, Any]:
             Seat.of(plain).taken()
         return place, SelectedBlock(plain, done) if _name(operations[place]) in BLOCKS else done
 
-    return await Reach([what for what, _ in verbs]).wait(attempt)
+    return await Reach("select", [what for what, _ in verbs]).wait(attempt)
 
 
 class SelectedBlock:

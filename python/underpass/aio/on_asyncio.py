@@ -126,6 +126,11 @@ class Asyncio:
         """Return what the running task is known by."""
         return asyncio.current_task(self.loop)
 
+    def task_name(self) -> str:
+        """Return what people call the running task."""
+        task = asyncio.current_task(self.loop)
+        return "" if task is None else task.get_name()
+
     async def breathe(self) -> None:
         """Let other tasks run."""
         await asyncio.sleep(0)

@@ -71,6 +71,10 @@ class Trio:
         """Return what the running task is known by."""
         return trio.lowlevel.current_task()
 
+    def task_name(self) -> str:
+        """Return what people call the running task."""
+        return trio.lowlevel.current_task().name
+
     async def breathe(self) -> None:
         """Let other tasks run."""
         await trio.lowlevel.checkpoint()

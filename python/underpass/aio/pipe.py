@@ -88,7 +88,7 @@ class Pipe(Face[data.Pipe]):
                 part = view[done : done + chunk]
                 since = sinces[len(part) or chunk]
                 attempt = partial(_loops.write_since, self.sync, part, since)
-                await reactor().wait(since, partial(_same, since), attempt)
+                await reactor().wait(since, partial(_same, since), attempt, verb="write")
                 done, parts = done + len(part), parts + 1
                 if done == len(view):
                     return

@@ -25,7 +25,8 @@ def is_in_reach(one: object) -> bool:
 class Reach:
     """One wait for several things."""
 
-    def __init__(self, what: list[Any]) -> None:
+    def __init__(self, verb: str, what: list[Any]) -> None:
+        self._verb = verb
         self._what = what
         self._reactor = reactor()
         self._members: WaitSet | None = None
@@ -42,7 +43,7 @@ class Reach:
             return attempt(places)
 
         try:
-            return await self._reactor.wait(self, self._begin, look)
+            return await self._reactor.wait(self, self._begin, look, verb=self._verb)
         finally:
             self._reactor.let_go(self)
             self._end()

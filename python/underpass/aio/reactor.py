@@ -36,6 +36,10 @@ class Loop(Protocol):
         """Return what the running task is known by."""
         ...
 
+    def task_name(self) -> str:
+        """Return what people call the running task."""
+        ...
+
     async def breathe(self) -> None:
         """Let other tasks run."""
         ...
@@ -102,6 +106,7 @@ class Reactor:
         together: bool = False,
         cancellable: bool = True,
         give_up: Callable[[], object] = nothing,
+        verb: str | None = None,
     ) -> T:
         """Return what ``attempt`` returns once it does not raise WouldBlock.
 
@@ -112,6 +117,7 @@ class Reactor:
             together: Nobody takes it from others: what wakes one wakes all.
             cancellable: In a `finish` block that was cancelled, and in an `atomic_section`, it is not even attempted.
             give_up: Undoes what attempts have done that raised WouldBlock, where the wait ends by an exception.
+            verb: What `Space.waits` says that the task does, where the member does not tell.
         """
         try:
             if cancellable:
@@ -126,6 +132,7 @@ class Reactor:
                     if line is None:
                         line = self._begin(Line(key, member(), together=together))
             sleeper, sleepers = self.loop.sleeper(), line.sleepers
+            told = _loops.task_waits(line.member, self.loop.task_name, verb)
             sleepers[sleeper] = None
             try:
                 if len(sleepers) == 1:
@@ -138,6 +145,7 @@ class Reactor:
                     except WouldBlock:
                         continue
             finally:
+                told.end()
                 del sleepers[sleeper]
                 if not sleepers:
                     self._deserted.append(line)

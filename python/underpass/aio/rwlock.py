@@ -122,7 +122,7 @@ class RWLock(Face[sync.RWLock]):
 
     async def _enter(self, how: Literal["read", "write", "upgrade"], task: int) -> OwnerDiedError | None:
         stay = _loops.stay_at_rwlock(self.sync, how, task)
-        return await reactor().wait(stay, lambda: stay, stay.attempt, give_up=stay.give_up)
+        return await reactor().wait(stay, lambda: stay, stay.attempt, give_up=stay.give_up, verb=how)
 
     @contextmanager
     def _inside(self, task: int) -> Generator[None]:

@@ -150,6 +150,7 @@ class Seat:
 
     async def _stand_in_line(self) -> None:
         sleeper = self._reactor.loop.sleeper()
+        told = _loops.task_waits(self._mutex, self._reactor.loop.task_name)
         self._line.sleepers[sleeper] = None
         try:
             await sleeper.sleep()
@@ -157,6 +158,8 @@ class Seat:
             del self._line.sleepers[sleeper]
             self._call_next()
             raise
+        finally:
+            told.end()
         del self._line.sleepers[sleeper]
 
     def _sit(self, task: object) -> None:

@@ -77,6 +77,13 @@ def reader(broadcast: Broadcast) -> Subscription:
     return known(broadcast).subscribe(start="oldest")
 
 
+def with_one() -> Broadcast:
+    """Return one with a message."""
+    broadcast = made()
+    broadcast.publish(MESSAGE)
+    return broadcast
+
+
 def is_due(broadcast: Broadcast) -> bool:
     statistics = broadcast.statistics()
     return statistics.published > 0 or statistics.shut_down
@@ -110,8 +117,8 @@ OPERATIONS: list[Operation[Broadcast]] = [
         books=books,
     ),
     Operation(
-        noun="Broadcast",
-        verb="subscribe and get",
+        noun="Subscription",
+        verb="get, asleep",
         world=made,
         prepare=lambda it: reader(it).get,
         partner=publish,
@@ -121,7 +128,7 @@ OPERATIONS: list[Operation[Broadcast]] = [
         due=is_due,
     ),
     Operation(
-        noun="Broadcast",
+        noun="Subscription",
         verb="get, timed out",
         world=made,
         prepare=lambda it: partial(reader(it).get, timeout=0.002),
@@ -130,5 +137,28 @@ OPERATIONS: list[Operation[Broadcast]] = [
         books=books,
         wait=get,
         due=is_due,
+    ),
+    Operation(
+        noun="Broadcast",
+        verb="subscribe",
+        world=with_one,
+        prepare=lambda it: known(it).subscribe,
+        again=publish,
+        books=books,
+    ),
+    *(
+        Operation(
+            noun="Subscription",
+            verb=verb,
+            world=with_one,
+            prepare=lambda it, got=got: got(reader(it)),
+            again=publish,
+            books=books,
+        )
+        for verb, got in (
+            ("get", lambda mine: mine.get),
+            ("get_nowait", lambda mine: mine.get_nowait),
+            ("get_into", lambda mine: partial(mine.get_into, bytearray(len(MESSAGE)))),
+        )
     ),
 ]

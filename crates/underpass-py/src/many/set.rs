@@ -282,6 +282,13 @@ impl WaitSet {
 }
 
 impl WaitSet {
+    /// Its first member, and how many it has; none if there is nothing in it.
+    pub fn first_and_count<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyAny>, u32)> {
+        let state = self.whatever_state(py);
+        let first = state.first(py, 1).pop()?;
+        Some((first.into_bound(py), u32::try_from(state.len()).unwrap_or(u32::MAX)))
+    }
+
     /// It was made in the lab, and is a member of others there without a descriptor; not once it was closed.
     fn is_simulated(what: &Bound<'_, PyAny>) -> bool {
         what.cast::<Self>().is_ok_and(|set| set.get().in_lab && !set.get().whatever_state(what.py()).is_closed())

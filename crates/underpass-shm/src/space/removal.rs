@@ -7,6 +7,9 @@ use super::{SOCKET, Space, creator_of, errno_of, file_name, object_name};
 use crate::life::Life;
 use crate::{Error, Result};
 
+/// How often a directory is emptied that does not stay empty.
+const REMOVALS: u32 = 1000;
+
 impl Space {
     /// Removes a file. Who has the object mapped keeps it. Names are freed within [`Self::exclusively`].
     pub fn unlink(&self, file: &str) -> Result<()> {
@@ -60,9 +63,30 @@ impl Space {
         Ok(swept)
     }
 
-    /// Removes the directory with all that is in it.
+    /// Removes the directory with all that is in it. Who enters meanwhile, or makes something, puts files where some were removed:
+    /// these go as well, as long as it takes no more than [`REMOVALS`] times.
     pub fn remove(&self) -> Result<()> {
-        std::fs::remove_dir_all(&self.path)
-            .map_err(|error| Error::system("remove", self.path.display().to_string(), errno_of(&error)))
+        let what = || self.path.display().to_string();
+        for round in 0..REMOVALS {
+            // Another's of that name by now is not this one.
+            if !self.has_its_path() {
+                return if round == 0 { Err(self.gone(what())) } else { Ok(()) };
+            }
+            match std::fs::remove_dir_all(&self.path).map_err(|error| errno_of(&error)) {
+                Ok(()) => return Ok(()),
+                // Another removes it at the same time, or somebody has put a file there.
+                Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => std::thread::yield_now(),
+                Err(errno) => return Err(Error::system("remove", what(), errno)),
+            }
+        }
+        Err(Error::Inhabited { what: what(), rounds: REMOVALS })
+    }
+
+    /// What has its path is this directory.
+    fn has_its_path(&self) -> bool {
+        match (self.directory(), rustix::fs::stat(&self.path)) {
+            (Ok(_), Ok(there)) => self.directory.is_file(there),
+            _ => false,
+        }
     }
 }

@@ -66,7 +66,7 @@ def list_objects(path: Path | None, *, as_json: bool) -> int:
 
 @_guarded("waits")
 def show_waits(path: Path | None, *, as_json: bool) -> int:
-    """Print who waits in a space: thread, object, operation, since when, who holds it, and which wait in a circle.
+    """Print who waits in a space: thread or task, object, operation, since when, who holds it, and which wait in a circle.
 
     Returns:
         0; 1 if some wait for each other in a circle; 2 if there is no space, or it cannot be read.
@@ -77,10 +77,11 @@ def show_waits(path: Path | None, *, as_json: bool) -> int:
     if as_json:
         _print_json(space, waits=[_waiter(waiter) for waiter in waiters], cycles=len(cycles))
         return _STUCK if cycles else 0
-    print(f"{space.path}: " + (f"{_count(len(waiters), 'thread')} waiting" if waiters else "nobody waits"))
+    print(f"{space.path}: {_how_many(waiters)}")
     if waiters:
-        headings = ["PID", "TID", "WAITS FOR", "IN", "WAITED", "HELD BY"] + ["CYCLE"] * bool(cycles)
-        rows = [_wait_row(waiter, cycles=bool(cycles)) for waiter in waiters]
+        tasks = any(waiter.task is not None or waiter.more for waiter in waiters)
+        headings = ["PID", "TID", *["TASK"] * tasks, "WAITS FOR", "IN", "WAITED", "HELD BY", *["CYCLE"] * bool(cycles)]
+        rows = [_wait_row(waiter, tasks=tasks, cycles=bool(cycles)) for waiter in waiters]
         show(headings, rows, right="WAITED", colours=_MARKS)
     for number in sorted(cycles):
         print(f"cycle {number}: " + _circle([waiter for waiter in waiters if waiter.cycle == number]))
@@ -130,7 +131,23 @@ def _row(info: ObjectInfo) -> list[str]:
     return [info.name or info.file, info.kind, size(info.size), creator, attached, info.state]
 
 
+def _how_many(waiters: Sequence[Waiter]) -> str:
+    tasks = sum(waiter.more or int(waiter.task is not None) for waiter in waiters)
+    threads = sum(waiter.task is None and not waiter.more for waiter in waiters)
+    counts = [_count(threads, "thread")] * bool(threads) + [_count(tasks, "task")] * bool(tasks)
+    return " and ".join(counts) + " waiting" if counts else "nobody waits"
+
+
+def _task(waiter: Waiter) -> str:
+    if waiter.more:
+        return f"{waiter.more} more"
+    line = "" if waiter.line is None else f" ({waiter.line})"
+    return "-" if waiter.task is None else f"{waiter.task}{line}"
+
+
 def _title(waiter: Waiter) -> str:
+    if waiter.more:
+        return "-"
     objects = waiter.members or [(waiter.kind, waiter.name, waiter.file)]
     return ", ".join(
         f"{kind} {file or '(removed)'}" if name is None else f"{kind} '{name}'" for kind, name, file in objects
@@ -143,10 +160,11 @@ def _holder(holder: Holder) -> str:
     return f"pid {holder.pid}{thread}{line}" + ("" if holder.held_for is None else f" for {age(holder.held_for)}")
 
 
-def _wait_row(waiter: Waiter, *, cycles: bool) -> list[str]:
+def _wait_row(waiter: Waiter, *, tasks: bool, cycles: bool) -> list[str]:
     holders = ", ".join(map(_holder, waiter.holders)) or "-"
     mark = [] if not cycles else ["" if waiter.cycle is None else f"cycle {waiter.cycle}"]
-    return [str(waiter.pid), str(waiter.tid), _title(waiter), waiter.operation, age(waiter.waited_for), holders, *mark]
+    who = [str(waiter.pid), str(waiter.tid), *[_task(waiter)] * tasks]
+    return [*who, _title(waiter), waiter.operation, age(waiter.waited_for), holders, *mark]
 
 
 def _circle(waiters: Sequence[Waiter]) -> str:
@@ -165,7 +183,7 @@ def _object(info: ObjectInfo) -> dict[str, object]:
 
 
 def _waiter(waiter: Waiter) -> dict[str, object]:
-    fields = ("pid", "tid", "name", "file", "kind", "operation", "waited_for", "cycle")
+    fields = ("pid", "tid", "task", "line", "more", "name", "file", "kind", "operation", "waited_for", "cycle")
     holders = [
         {field: getattr(holder, field) for field in ("pid", "tid", "held_for", "line")} for holder in waiter.holders
     ]
