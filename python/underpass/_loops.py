@@ -29,6 +29,9 @@ from underpass._core import task_waits as task_waits  # noqa: PLC0414 - tells wh
 #: The number that all handles of one object have, and no other object's.
 nonce: Callable[[Any], int] = attrgetter("_nonce")
 
+#: The line in which those stand who come with such a `Since`: all handles of one object have one.
+line: Callable[[Any], object] = attrgetter("_line")
+
 #: Raises MisuseError in an `atomic_section`.
 may_await = WaitSet._may_await
 

@@ -58,6 +58,7 @@ IN_THE_LAB = {
     "test_wait_any_parts",
     "test_wait_set",
     "test_wait_set_dispatch",
+    "test_wait_set_handlers",
 }
 
 

@@ -314,11 +314,21 @@ def test_a_descriptor_that_is_none(members: WaitSet) -> None:
     assert len(members) == 0
 
 
-def test_a_closed_member_is_told(members: WaitSet) -> None:
-    event = Event()
-    members.add(event)
+def test_a_closed_member_is_told(world: World, members: WaitSet) -> None:
+    event, other = Event(), Event()
+    members.add(event, lambda event: event.is_set(), persistent=True)
+    members.add(other)
     event.close()
     assert members.wait(timeout=0) == [event]
+    world.start(other.set).result()
+    for look in (members.wait, members.ready):
+        assert look() == [event, other]
+    with pytest.raises(ClosedError):
+        members.dispatch()
+    members.remove(event)
+    with pytest.raises(ClosedError):
+        members.add(event)
+    assert members.wait() == [other]
 
 
 def test_closing_wakes_who_waits(members: WaitSet) -> None:

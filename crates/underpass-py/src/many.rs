@@ -256,14 +256,15 @@ struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    fn new(py: Python<'_>, what: &'a Bound<'_, PyAny>) -> PyResult<Self> {
+    /// Of something that can be waited for; `even_closed`: also by a handle that was closed.
+    fn new(py: Python<'_>, what: &'a Bound<'_, PyAny>, even_closed: bool) -> PyResult<Self> {
         if let Some(names) = News::in_lab(what) {
             let (title, nonce) = (NewNames::TITLE, NewNames::NONCE);
             let watchers = names.watchers().map_err(|error| raise(py, &Context::of(title, "not waited for"), error))?;
             return Ok(Self { title, handle: None, object: names, kernel: names.kernel(), nonce, watchers });
         }
         let (handle, object) = waitable(what)?;
-        handle.check_look(py)?;
+        if even_closed && handle.is_closed() { handle.look(py) } else { handle.check_look(py) }?;
         let watchers = watchers(py, handle)?;
         if let Some(lab) = handle.lab() {
             lab.touch(&handle.region);
@@ -297,7 +298,12 @@ impl<'a> Party<'a> {
         if all.is_empty() {
             return Err(PyValueError::new_err(format!("{verb}() of nothing: pass what to wait for")));
         }
-        all.iter().map(|what| Guest::new(py, what)).collect::<PyResult<_>>().map(Self)
+        all.iter().map(|what| Guest::new(py, what, false)).collect::<PyResult<_>>().map(Self)
+    }
+
+    /// Of the members of a set, of which some may have been closed since they were added: these are ready.
+    fn of_members(py: Python<'_>, all: &'a [Bound<'_, PyAny>]) -> PyResult<Self> {
+        all.iter().map(|what| Guest::new(py, what, true)).collect::<PyResult<_>>().map(Self)
     }
 
     fn wait(&self, py: Python<'_>, verb: &str, enough: Enough, timeout: Option<f64>) -> PyResult<Vec<usize>> {

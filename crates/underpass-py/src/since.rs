@@ -38,7 +38,7 @@ impl Since {
         Self { handle: handle.clone(), core: core::Since::now(object), failed, least }
     }
 
-    /// Handles of one object have one count, but each a member of its own.
+    /// Handles of one object have one count, and one line in which their tasks stand, but each a member of its own.
     fn key(&self) -> (usize, u32, &'static str, usize) {
         (Arc::as_ptr(&self.handle).addr(), self.core.resets(), self.failed, self.least)
     }
@@ -61,6 +61,18 @@ impl Since {
         let mut hasher = std::hash::DefaultHasher::new();
         self.key().hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// In which line those stand who come with it, whatever handle they have: those who came since that reset.
+    #[getter]
+    fn _line(&self) -> (u64, u32, &'static str, usize) {
+        (self.handle.header.nonce, self.core.resets(), self.failed, self.least)
+    }
+
+    /// Its handle was closed.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.handle.is_closed()
     }
 
     /// Of the object, as its own.

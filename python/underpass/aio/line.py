@@ -19,14 +19,25 @@ class Sleeper(Protocol):
 class Line:
     """Who waits, first come first.
 
-    Invariant: while a line has sleepers, its member is in the loop's `WaitSet`. What is ready stays so until it was taken, and is told
-    again at each turn of the loop: so it is enough to wake the first, and a wake that the first cannot use is not lost.
+    Handles of one object have one line, and each is a member of its own. Invariant: while a line has sleepers, what each of them came with
+    is in the loop's `WaitSet`. What is ready stays so until it was taken, and is told again at each turn of the loop: so it is enough to
+    wake the first, and a wake that the first cannot use is not lost.
     """
 
-    __slots__ = ("key", "member", "sleepers", "together")
+    __slots__ = ("key", "members", "sleepers", "together")
 
-    def __init__(self, key: object, member: Any, *, together: bool) -> None:
+    def __init__(self, key: object, *, together: bool) -> None:
         self.key: object = key
-        self.member: Any = member
         self.together: bool = together
-        self.sleepers: dict[Sleeper, None] = {}
+        #: Who waits, and the member that it came with.
+        self.sleepers: dict[Sleeper, Any] = {}
+        self.members: dict[Any, None] = {}
+
+    def told_of(self, member: Any) -> list[Sleeper]:
+        """Return who is to be woken when one of several members is ready: the first; or all, if they go together.
+
+        A handle that was closed is ready for those alone who came with it: for nobody, if they have left.
+        """
+        if member.closed:
+            return [sleeper for sleeper, its in self.sleepers.items() if its == member]
+        return list(self.sleepers) if self.together else list(self.sleepers)[:1]

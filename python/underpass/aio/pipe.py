@@ -88,7 +88,8 @@ class Pipe(Face[data.Pipe]):
                 part = view[done : done + chunk]
                 since = sinces[len(part) or chunk]
                 attempt = partial(_loops.write_since, self.sync, part, since)
-                await reactor().wait(since, partial(_same, since), attempt, verb="write")
+                place = partial(_same, since)
+                await reactor().wait(_loops.line(since), place, attempt, by_handle=True, verb="write")
                 done, parts = done + len(part), parts + 1
                 if done == len(view):
                     return
@@ -115,7 +116,7 @@ class Pipe(Face[data.Pipe]):
             while len(read) < size:
                 await _pause(parts)
                 attempt = partial(_loops.read_some_since, self.sync, size - len(read), since)
-                read += await reactor().wait(since, lambda: since, attempt)
+                read += await reactor().wait(_loops.line(since), lambda: since, attempt, by_handle=True)
                 parts += 1
         except (EndOfStream, ResetError, DiedError) as error:
             error.transferred, error.data = len(read), bytes(read)
@@ -172,4 +173,4 @@ class Pipe(Face[data.Pipe]):
 
     async def _with_bytes(self, least: int, read: Callable[[Any], T]) -> T:
         since = _loops.bytes_since(self.sync, least)
-        return await reactor().wait(since, lambda: since, partial(read, since))
+        return await reactor().wait(_loops.line(since), lambda: since, partial(read, since), by_handle=True)

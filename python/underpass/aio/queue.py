@@ -211,8 +211,8 @@ class Queue(Face[data.Queue]):
         return self.sync.statistics()
 
     async def _when_there_is_a_message(self, attempt: Callable[[], T]) -> T:
-        return await reactor().wait(self.sync, lambda: self.sync, attempt)
+        return await reactor().wait(_loops.nonce(self.sync), lambda: self.sync, attempt, by_handle=True)
 
     async def _when_there_is_room(self, attempt: Callable[[], T]) -> T:
         since = _loops.room_since(self.sync.room)
-        return await reactor().wait(since, lambda: since, partial(since.attempt, attempt))
+        return await reactor().wait(_loops.line(since), lambda: since, partial(since.attempt, attempt), by_handle=True)

@@ -97,13 +97,14 @@ class Reactor:
         #: Raises MisuseError if this thread is in an `atomic_section`; what is awaited is called ``name(*arguments)``.
         self.may_await: Callable[..., None] = _loops.may_await
 
-    async def wait(  # noqa: C901, PLR0913  each caller names what it needs, and a frame less is a faster wake
+    async def wait(  # noqa: C901, PLR0912, PLR0913  each caller names what it needs, and a frame less is a faster wake
         self,
         key: object,
         member: Callable[[], Any],
         attempt: Callable[[], T],
         *,
         together: bool = False,
+        by_handle: bool = False,
         cancellable: bool = True,
         give_up: Callable[[], object] = nothing,
         verb: str | None = None,
@@ -115,6 +116,8 @@ class Reactor:
             member: Makes what a `WaitSet` takes, ready when an attempt may succeed.
             attempt: Does it or raises WouldBlock.
             together: Nobody takes it from others: what wakes one wakes all.
+            by_handle: Handles of one object stand in its line, each with a member of its own, which says whether it is ``closed``; of one
+                handle they are equal. Otherwise the line has the first one's.
             cancellable: In a `finish` block that was cancelled, and in an `atomic_section`, it is not even attempted.
             give_up: Undoes what attempts have done that raised WouldBlock, where the wait ends by an exception.
             verb: What `Space.waits` says that the task does, where the member does not tell.
@@ -129,13 +132,17 @@ class Reactor:
                 try:
                     return attempt()
                 except WouldBlock:
-                    if line is None:
-                        line = self._begin(Line(key, member(), together=together))
+                    pass
+            if line is None or by_handle:
+                comes_with = member()
+                line = self._by_member.get(comes_with) or self._begin(key, comes_with, together=together)
+            else:
+                comes_with = next(iter(line.members))
             sleeper, sleepers = self.loop.sleeper(), line.sleepers
-            told = _loops.task_waits(line.member, self.loop.task_name, verb)
-            sleepers[sleeper] = None
+            told = _loops.task_waits(comes_with, self.loop.task_name, verb)
+            sleepers[sleeper] = comes_with
             try:
-                if len(sleepers) == 1:
+                if len(sleepers) == 1 or len(line.members) > 1:
                     # What came since the attempt is there by now, or will be told.
                     self.look()
                 while True:
@@ -174,11 +181,23 @@ class Reactor:
             line = self._by_member.get(member)
             if line is None:
                 continue
+            if len(line.members) > 1:
+                self._tell_several(line, member)
+                continue
             for sleeper in line.sleepers:
                 sleeper.wake()
                 # The first; or all, where nobody takes what the next one waits for.
                 if not line.together:
                     break
+
+    def _tell_several(self, line: Line, member: Any) -> None:
+        """Wake who waits, of a line whose tasks came with several handles, for this one of them."""
+        told = line.told_of(member)
+        for sleeper in told:
+            sleeper.wake()
+        if not told and line.sleepers:
+            # It was closed, and would be told of for as long as others wait.
+            self._leave(line, member)
 
     def _look_later(self) -> None:
         """Look at the next turn, though nothing may be ready; not for one that is dropped after its loop has ended."""
@@ -225,11 +244,19 @@ class Reactor:
         self._deserted.clear()
         self.members.close()
 
-    def _begin(self, line: Line) -> Line:
-        self.members.add(line.member)
-        self._lines[line.key] = self._by_member[line.member] = line
+    def _begin(self, key: object, member: Any, *, together: bool) -> Line:
+        """Have the line of that key told of a member that it does not have; a new line, if there is none."""
+        self.members.add(member)
+        line = self._lines.get(key) or Line(key, together=together)
+        self._lines[key] = self._by_member[member] = line
+        line.members[member] = None
         return line
 
     def _end(self, line: Line) -> None:
-        del self._lines[line.key], self._by_member[line.member]
-        self.members.remove(line.member)
+        del self._lines[line.key]
+        for member in list(line.members):
+            self._leave(line, member)
+
+    def _leave(self, line: Line, member: Any) -> None:
+        del line.members[member], self._by_member[member]
+        self.members.remove(member)

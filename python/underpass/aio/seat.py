@@ -31,7 +31,7 @@ class Seat:
     def __init__(self, where: Reactor, mutex: SharedObject) -> None:
         self._reactor = where
         self._mutex = mutex
-        self._line = Line(None, None, together=False)
+        self._line = Line(None, together=False)
         self._onlookers: dict[Callable[[], object], None] = {}
         self.owner: object = None
         self.depth: int = 0

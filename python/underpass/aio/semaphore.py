@@ -97,7 +97,9 @@ class Semaphore(Face[sync.Semaphore]):
         plain = self.sync
         since = _loops.units_since(plain)
         if since is not None:
-            return await reactor().wait(since, lambda: since, partial(since.attempt, plain.acquire_nowait))
+            return await reactor().wait(
+                _loops.line(since), lambda: since, partial(since.attempt, plain.acquire_nowait), by_handle=True
+            )
         return await in_turn(plain.acquire_nowait, _loops.stay_at_semaphore, plain)
 
     def acquire_nowait(self) -> Literal[True]:

@@ -193,12 +193,10 @@ def _awaited(loop: EventLoop, task: asyncio.Task[Any]) -> Any:
     if reactor is None:
         return None
     known: Any = reactor
-    lines = [(line, line.member) for line in known._lines.values()]
-    lines += [(seat._line, seat._mutex) for seat in known.seats.values()]
-    for line, about in lines:
-        if any(getattr(sleeper, "_future", None) is future for sleeper in line.sleepers):
-            return about
-    return None
+    lines = [line.sleepers for line in known._lines.values()]
+    lines += [dict.fromkeys(seat._line.sleepers, seat._mutex) for seat in known.seats.values()]
+    asleep = (about for line in lines for sleeper, about in line.items() if getattr(sleeper, "_future", None) is future)
+    return next(asleep, None)
 
 
 def _place(task: asyncio.Task[Any]) -> FrameType | None:

@@ -4,22 +4,21 @@ use std::collections::HashSet;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyKeyError, PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use underpass_core::error::Phase;
 use underpass_core::hearing::{Heard, Verb};
-use underpass_core::kernel::{Kernel as _, Parked, Purpose, Watch};
+use underpass_core::kernel::Purpose;
 use underpass_core::linux::{self, StillWaiting};
-use underpass_core::many::Enough;
 use underpass_core::{Deadline, Error};
 use underpass_shm::operation::Operation;
 use underpass_shm::poller::Polled;
 use underpass_shm::{clock, forks};
 
-use super::{NAMED, Party, waitable};
+use super::NAMED;
 use crate::error::{Context, from_shm, plain, raise};
 use crate::event_loop;
 use crate::kernel_lab;
@@ -27,11 +26,20 @@ use crate::section;
 use crate::timeout::Timeout;
 use crate::waits;
 
+mod candidates;
+mod dispatching;
+mod handler;
 mod identity;
+mod lab;
+mod member;
 mod members;
 
+use dispatching::Awaited;
+use handler::Handler;
 use identity::Identity;
-use members::{Found, Refused, State};
+use lab::no_descriptors;
+use member::Found;
+use members::State;
 
 /// Many things that are waited for again and again: objects, and whatever has a descriptor.
 ///
@@ -88,15 +96,28 @@ impl WaitSet {
     /// Args:
     ///     what: An object that `wait_any` takes, something with ``fileno()``, or a descriptor's number.
     ///     handler: What `dispatch` calls with it, once; then it is no member any more, as in Barrelfish.
+    ///     persistent: Its handler is called whenever it is ready, and it stays a member.
     ///
     /// Raises:
-    ///     ValueError: It is a member already, or its descriptor is. Or it has none: it was closed. Or ``epoll`` does not take it: a
+    ///     ValueError: ``persistent`` without a handler. Or it is a member already, or its descriptor is. Or it has none: it was closed. Or ``epoll`` does not take it: a
     ///         plain file, a directory, or a device like ``/dev/null``, which a read never waits for.
     ///     OSError: No file is open under that number.
     ///     TypeError: Not something that can be waited for; a handler that cannot be called.
     ///     ClosedError: The set was closed.
-    #[pyo3(signature = (what, handler=None))]
-    fn add(&self, py: Python<'_>, what: &Bound<'_, PyAny>, handler: Option<Py<PyAny>>) -> PyResult<()> {
+    #[pyo3(signature = (what, handler=None, *, persistent=false))]
+    fn add(
+        &self,
+        py: Python<'_>,
+        what: &Bound<'_, PyAny>,
+        handler: Option<Py<PyAny>>,
+        persistent: bool,
+    ) -> PyResult<()> {
+        if persistent && handler.is_none() {
+            let text = format!(
+                "persistent=True says how {what} is handled, and there is no handler: pass one, or leave it out"
+            );
+            return Err(PyValueError::new_err(text));
+        }
         if let Some(handler) = &handler
             && !handler.bind(py).is_callable()
         {
@@ -106,7 +127,7 @@ impl WaitSet {
             );
             return Err(PyTypeError::new_err(text));
         }
-        self.take_in(py, what, handler).map(drop)
+        self.take_in(py, what, handler.map(|function| Handler::new(function, persistent))).map(drop)
     }
 
     /// Remove a member: what was added, also if it was closed since, or its descriptor's number, or what else has that descriptor.
@@ -116,7 +137,32 @@ impl WaitSet {
     fn remove(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<()> {
         let key = self.key_of(py, what)?;
         let removed = key.map(|key| self.lock(py).map(|mut state| state.remove(key))).transpose()?.flatten();
-        removed.map(drop).ok_or_else(|| PyKeyError::new_err(format!("{what} is not in the set")))
+        removed.map(drop).ok_or_else(|| no_member(what))
+    }
+
+    /// Move a member, with its handler, into another set: at once, so that no thread finds it in neither or calls its handler from both.
+    ///
+    /// It is the last one there; one that is ready already is told there at the next wait. A call of its handler that has begun goes on, and
+    /// that set does not call it before that has ended. Whoever waits for it here with `wait_for` is told that it is gone. Into the set
+    /// that it is in: nothing happens. Follows Barrelfish's ``waitset_chan_migrate``.
+    ///
+    /// Raises:
+    ///     KeyError: It is no member: perhaps its handler, called once, was called by then.
+    ///     ValueError: It, or its descriptor, is a member there already. Or its descriptor was closed. It stays where it is.
+    ///     ClosedError: One of the sets was closed, or the object: it stays where it is.
+    ///     OutOfSpaceError: No room there: it stays where it is.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> jobs, here, there = underpass.Queue(), underpass.WaitSet(), underpass.WaitSet()
+    ///     >>> here.add(jobs, lambda jobs: print(jobs.get()))
+    ///     >>> here.migrate(jobs, there)
+    ///     >>> jobs.put(b"wheel")
+    ///     >>> there.dispatch(timeout=1)
+    ///     b'wheel'
+    ///     1
+    fn migrate(&self, py: Python<'_>, what: &Bound<'_, PyAny>, to: &Bound<'_, Self>) -> PyResult<()> {
+        self.move_to(py, what, to)
     }
 
     /// Wait until a member is ready at least; return all that are, in the order in which they were added.
@@ -129,8 +175,8 @@ impl WaitSet {
     ///     ClosedError: The set was closed.
     #[pyo3(signature = (*, timeout=None))]
     fn wait<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyList>> {
-        let ready = self.wait_for(py, "WaitSet.wait", Timeout::new(timeout)?, Verb::Wait)?;
-        PyList::new(py, ready.into_iter().map(|(_, what, _)| what))
+        let ready = self.found(py, "WaitSet.wait", Timeout::new(timeout)?)?;
+        PyList::new(py, ready.into_iter().map(|one| one.what))
     }
 
     /// Return the members that are ready now, in the order in which they were added: perhaps none. Never waits.
@@ -149,21 +195,25 @@ impl WaitSet {
         } else {
             self.look(py, everything)?
         };
-        PyList::new(py, found.into_iter().map(|(_, what, _)| what))
+        PyList::new(py, found.into_iter().map(|one| one.what))
     }
 
-    /// Wait until a member with a handler is ready at least, and call the handlers of all that are; return how many.
+    /// Wait until a member with a handler is ready at least, and call the handlers of all that are; return how many: one at least.
     ///
-    /// A handler is called once, with its member, which is none any more by then: add it again to be told again. What a
-    /// handler raises ends the dispatch; those that were not called are members still. Members without one
-    /// are not waited for.
+    /// A handler is called with its member, without a lock, in the order in which members were added. By then the member is none
+    /// any more: add it again to be told again. One that was added with ``persistent=True`` stays, and its handler is called as long as it
+    /// is ready, so take what is there. Of such a handler one call runs at a time: meanwhile other dispatchers, and a `dispatch` or
+    /// `wait_for` in a handler, go without its member. So every finding is handled once, by whichever thread comes first.
+    ///
+    /// What a handler raises ends the dispatch; those that were not called are members still, and so is a persistent one that raised.
+    /// Members without a handler are not waited for.
     ///
     /// Args:
     ///     timeout: Seconds; None waits for ever, 0 looks once.
     ///
     /// Raises:
-    ///     TimedOut: None became ready within ``timeout`` seconds.
-    ///     ClosedError: The set was closed.
+    ///     TimedOut: No handler was called within ``timeout`` seconds.
+    ///     ClosedError: The set was closed; also by a handler, if others were to be called after it.
     ///
     /// Example:
     ///     >>> import underpass
@@ -176,16 +226,51 @@ impl WaitSet {
     ///     1
     #[pyo3(signature = (*, timeout=None))]
     fn dispatch(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<usize> {
-        let mut called = 0;
-        for (key, what, handler) in self.wait_for(py, "WaitSet.dispatch", Timeout::new(timeout)?, Verb::Dispatch)? {
-            // Another thread, or an earlier handler, may have removed it.
-            let removed = self.lock(py)?.remove(key);
-            if let (Some(_), Some(handler)) = (removed, handler) {
-                handler.call1(py, (what,))?;
-                called += 1;
-            }
-        }
-        Ok(called)
+        let (name, timeout) = ("WaitSet.dispatch", Timeout::new(timeout)?);
+        let subject = || (self.describe(py, name), "not ready");
+        within(py, name, timeout, subject, |deadline| self.dispatch_until(py, name, deadline, None))
+    }
+
+    /// Dispatch until the handler of one member was called, and has returned; return how many this thread has called.
+    ///
+    /// What is ready meanwhile is handled as by `dispatch`, so whoever waits for a reply goes on serving; what is ready
+    /// after that member is left to the next dispatch. It may be called in a handler. If another thread calls the
+    /// member's handler, this ends with that call too, whatever it came to. Follows Barrelfish's ``wait_for_channel``.
+    ///
+    /// Args:
+    ///     what: A member with a handler.
+    ///     timeout: Seconds; None waits for ever, 0 looks once. A handler that runs is not interrupted.
+    ///
+    /// Raises:
+    ///     TimedOut: It was not handled within ``timeout`` seconds.
+    ///     KeyError: It is no member; or it was removed, or moved to another set, before it was handled.
+    ///     MisuseError: It has no handler; or this thread is inside it, and would wait for itself.
+    ///     ClosedError: The set was closed.
+    ///     Exception: What a handler that this thread has called raised.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> jobs, reply = underpass.Queue(), underpass.Event()
+    ///     >>> members = underpass.WaitSet()
+    ///     >>> def work(jobs):
+    ///     ...     print(jobs.get())
+    ///     ...     reply.set()
+    ///     >>> members.add(jobs, work, persistent=True)
+    ///     >>> members.add(reply, lambda reply: print("replied"))
+    ///     >>> jobs.put(b"wheel")
+    ///     >>> members.wait_for(reply, timeout=1)
+    ///     b'wheel'
+    ///     replied
+    ///     2
+    #[pyo3(signature = (what, *, timeout=None))]
+    fn wait_for(&self, py: Python<'_>, what: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
+        let (name, timeout) = ("WaitSet.wait_for", Timeout::new(timeout)?);
+        let awaited = self.awaits(py, what)?;
+        let subject = || (format!("{what} in the wait set"), "not handled");
+        let handled =
+            within(py, name, timeout, subject, |deadline| self.dispatch_until(py, name, deadline, Some(&awaited)));
+        self.awaits_no_more(py);
+        handled
     }
 
     /// Return a descriptor that is readable while a member may be ready: for other loops.
@@ -224,7 +309,7 @@ impl WaitSet {
     /// All members, in the order in which they were added; none of one that was closed.
     #[getter]
     fn _members(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        self.whatever_state(py).all(py, Verb::Wait).into_iter().map(|(_, what, _)| what).collect()
+        self.whatever_state(py).all(py, Verb::Wait).into_iter().map(|one| one.what).collect()
     }
 
     /// End it: its members go on without it. Whoever waits in it is told.
@@ -308,40 +393,21 @@ impl WaitSet {
 
     /// The keys of those that are ready.
     pub fn wait_once(&self, py: Python<'_>, verb: &str, timeout: Timeout) -> PyResult<HashSet<u64>> {
-        let found = self.wait_for(py, verb, timeout, Verb::Wait)?;
-        Ok(found.into_iter().map(|(key, ..)| key).collect())
+        let found = self.found(py, verb, timeout)?;
+        Ok(found.into_iter().map(|one| one.key).collect())
     }
 
     /// Adds a member, and says its key. Who was closed and left its number to this one is a member no more.
-    fn take_in(&self, py: Python<'_>, what: &Bound<'_, PyAny>, handler: Option<Py<PyAny>>) -> PyResult<u64> {
+    fn take_in(&self, py: Python<'_>, what: &Bound<'_, PyAny>, handler: Option<Handler>) -> PyResult<u64> {
         let identity = Identity::of(py, what)?;
-        if self.in_lab {
-            if matches!(identity, Identity::Descriptor(_)) {
-                return Err(no_descriptors(py));
-            }
-            self.check_nesting(what)?;
-        }
-        if let (Identity::Object(_), false) = (identity, self.in_lab) {
-            // Its other descriptors are looked after, which may run the program's code, a port's admission: not under the lock.
-            waitable(what)?.0.check_look(py)?;
-        }
+        self.check_member(what, identity)?;
         let mut state = self.lock(py)?;
         let evicted = state.evict(what, identity);
         let added = state.add(py, what, identity, handler, self.in_lab);
         drop(state);
         drop(evicted);
         // The text of what was given may be the work of anybody's code, which does not run under the lock.
-        added.map_err(|refused| match refused {
-            Refused::Known => PyValueError::new_err(format!("{what} is in the set already")),
-            Refused::PlainFile => PyValueError::new_err(format!(
-                "{what} is a plain file, which is always ready, or a directory or device like /dev/null, of which epoll tells nothing: \
-                 read it without waiting"
-            )),
-            Refused::ItsOwn => PyValueError::new_err(format!(
-                "{what} cannot be a member: its number is the set's own by now; what had it was closed, open it anew"
-            )),
-            Refused::Because(error) => error,
-        })
+        added.map_err(|refused| refused.raise(what))
     }
 
     /// The key of a member: what was added, or what has its descriptor; none of what is none. What is no member itself may be asked for
@@ -379,17 +445,9 @@ impl WaitSet {
         self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait_for(&self, py: Python<'_>, name: &str, timeout: Timeout, verb: Verb) -> PyResult<Found> {
-        let found = match timeout.deadline(name) {
-            Ok(deadline) if self.in_lab => self.wait_in_lab(py, name, deadline, verb)?,
-            Ok(deadline) => self.wait_until(py, name, deadline, verb)?,
-            Err(error) => Err(error),
-        };
-        timeout.judge(found).map_err(|error| {
-            let object = self.describe(py, name);
-            let context = Context { object: &object, failed: "not ready", time: timeout.text(), detail: String::new() };
-            raise(py, &context, error)
-        })
+    fn found(&self, py: Python<'_>, name: &str, timeout: Timeout) -> PyResult<Found> {
+        let subject = || (self.describe(py, name), "not ready");
+        within(py, name, timeout, subject, |deadline| self.wait_until(py, name, deadline, Verb::Wait, None))
     }
 
     /// What is waited for by that name: its first members, for errors.
@@ -440,7 +498,18 @@ impl WaitSet {
         }
     }
 
-    fn wait_until(&self, py: Python<'_>, name: &str, deadline: Deadline, verb: Verb) -> PyResult<Result<Found, Error>> {
+    /// The members that are ready for that, one at least; perhaps none once what is `awaited` is settled.
+    fn wait_until(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        deadline: Deadline,
+        verb: Verb,
+        awaited: Option<&Awaited>,
+    ) -> PyResult<Result<Found, Error>> {
+        if self.in_lab {
+            return self.wait_in_lab(py, name, deadline, verb);
+        }
         let purpose = Purpose::new(Operation::Any);
         let mut heard = Heard::nothing();
         let mut until = 0;
@@ -477,8 +546,11 @@ impl WaitSet {
             news = state.news(verb);
             drop(state);
             let looked = candidates.look(py);
-            let found = self.whatever_state(py).learn(py, verb, &candidates, looked)?;
-            if !found.is_empty() {
+            let mut state = self.whatever_state(py);
+            let found = state.learn(py, verb, &candidates, looked)?;
+            let is_settled = awaited.is_some_and(|awaited| awaited.is_settled(&state));
+            drop(state);
+            if is_settled || !found.is_empty() {
                 return Ok(Ok(found));
             }
             if expired {
@@ -494,81 +566,32 @@ impl WaitSet {
             expired = deadline.time().is_some_and(|time| clock::monotonic() >= time);
         }
     }
-
-    fn wait_in_lab(
-        &self,
-        py: Python<'_>,
-        name: &str,
-        deadline: Deadline,
-        verb: Verb,
-    ) -> PyResult<Result<Found, Error>> {
-        let all = self.lock(py)?.all(py, verb);
-        let mut objects = Vec::with_capacity(all.len());
-        let mut members = Vec::with_capacity(all.len());
-        for (member, (_, what, _)) in all.iter().enumerate() {
-            spread(what.bind(py), &mut objects);
-            members.resize(objects.len(), member);
-        }
-        if objects.is_empty() {
-            return sleep_in_lab(py, name, deadline).map(Err);
-        }
-        let party = Party::new(py, name, &objects)?;
-        Ok(party.wait_until(Operation::Any, Enough::Any, deadline).map(|ready| {
-            let mut found: Vec<usize> = ready.into_iter().map(|object| members[object]).collect();
-            found.dedup();
-            let one = |member: usize| {
-                let (key, what, handler) = &all[member];
-                (*key, what.clone_ref(py), handler.as_ref().map(|handler| handler.clone_ref(py)))
-            };
-            found.into_iter().map(one).collect()
-        }))
-    }
-
-    /// A set of the lab is a member of another as long as that is not a member of it.
-    fn check_nesting(&self, what: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Ok(set) = what.cast::<Self>() else { return Ok(()) };
-        if std::ptr::eq(set.get(), self) {
-            let text = format!("{what} cannot be a member of itself, nor of one of its members");
-            return Err(PyOSError::new_err(text));
-        }
-        let inside = set.get().whatever_state(what.py()).all(what.py(), Verb::Wait);
-        inside.iter().try_for_each(|(_, what_is_in, _)| self.check_nesting(what_is_in.bind(what.py())))
-    }
 }
 
-/// Adds what a member of a set of the lab waits for: itself, or all that a set inside does, as a descriptor of its would tell.
-fn spread<'py>(what: &Bound<'py, PyAny>, objects: &mut Vec<Bound<'py, PyAny>>) {
-    let Ok(set) = what.cast::<WaitSet>() else { return objects.push(what.clone()) };
-    for (_, member, _) in set.get().whatever_state(what.py()).all(what.py(), Verb::Wait) {
-        spread(member.bind(what.py()), objects);
-    }
+/// What a wait of that name comes to within its time-out. `subject` is what its error names, and what became of it.
+fn within<T>(
+    py: Python<'_>,
+    name: &str,
+    timeout: Timeout,
+    subject: impl FnOnce() -> (String, &'static str),
+    wait: impl FnOnce(Deadline) -> PyResult<Result<T, Error>>,
+) -> PyResult<T> {
+    let waited = match timeout.deadline(name) {
+        Ok(deadline) => wait(deadline)?,
+        Err(error) => Err(error),
+    };
+    timeout.judge(waited).map_err(|error| {
+        let (object, failed) = subject();
+        raise(py, &Context { object: &object, failed, time: timeout.text(), detail: String::new() }, error)
+    })
 }
 
-/// A wait of the lab for nothing but its time-out; what it ends with.
-fn sleep_in_lab(py: Python<'_>, name: &str, deadline: Deadline) -> PyResult<Error> {
-    if deadline == Deadline::NoWait {
-        return Ok(Error::WouldBlock);
-    }
-    let lab = kernel_lab::current()
-        .ok_or_else(|| plain(py, "MisuseError", &format!("{name}: no program of the lab runs")))?;
-    let until = deadline.time();
-    while until.is_none_or(|time| lab.now() < time) {
-        match lab.park(&Watch::new(), &[], until) {
-            Parked::Expired => break,
-            Parked::Interrupted => return Ok(Error::Interrupted),
-            Parked::Look | Parked::Baton => {}
-        }
-    }
-    Ok(Error::TimedOut(Phase::Wait))
+fn no_member(what: &Bound<'_, PyAny>) -> PyErr {
+    PyKeyError::new_err(format!("{what} is not in the set"))
 }
 
 fn closed(py: Python<'_>) -> PyErr {
     plain(py, "ClosedError", "the wait set was closed")
-}
-
-fn no_descriptors(py: Python<'_>) -> PyErr {
-    let text = "this wait set was made in the lab, which has no descriptors: wait for objects there; coroutines run in a process whose function is an async def, or by lab.run()";
-    plain(py, "MisuseError", text)
 }
 
 impl Drop for WaitSet {

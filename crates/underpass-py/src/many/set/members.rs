@@ -12,17 +12,19 @@ use pyo3::types::PyInt;
 use pyo3::{PyTraverseError, PyVisit};
 use underpass_core::Error;
 use underpass_core::hearing::{Heard, Hearing, Verb};
-use underpass_core::kernel::Watch;
 use underpass_core::linux;
 use underpass_core::many as core;
 use underpass_shm::clock;
-use underpass_shm::layout::bell::WatchersWords;
-use underpass_shm::place::Placed;
 use underpass_shm::poller::{OWN, Polled, Poller, refuse_closed};
 
 use super::super::{waitable, watchers};
+use super::candidates::Candidates;
+use super::handler::Handler;
 use super::identity::Identity;
+use super::member::{Found, Member, Refused, Source};
 use crate::error::{Context, from_shm, raise};
+
+mod handled;
 
 /// The members, and who sleeps for them.
 #[derive(Debug, Default)]
@@ -48,6 +50,8 @@ pub struct State {
     waiting: usize,
     /// Threads that sleep here to dispatch.
     dispatching: usize,
+    /// Threads that wait here for the handler of one member: the end of a call, and a member that goes, are told while there are any.
+    awaiting: usize,
     /// How often something was found, or added, for those who wait and for those who dispatch. See [`Self::news`].
     news: [u32; 2],
     listener: Listener,
@@ -64,60 +68,6 @@ enum Listener {
     OfOne,
     /// Somebody has both, and looks by itself when something was added.
     OfTwo,
-}
-
-#[derive(Debug)]
-pub struct Member {
-    identity: Identity,
-    what: Py<PyAny>,
-    handler: Option<Py<PyAny>>,
-    source: Source,
-}
-
-/// Where it is heard that a member may be ready.
-#[derive(Debug)]
-enum Source {
-    Object {
-        watchers: Placed<WatchersWords>,
-        place: usize,
-        bell: usize,
-        mark: u64,
-    },
-    Descriptor(RawFd),
-    /// The lab's, where every look is at all.
-    Simulated,
-}
-
-/// Why something does not become a member.
-#[derive(Debug)]
-pub enum Refused {
-    /// It is one.
-    Known,
-    /// A plain file is always ready.
-    PlainFile,
-    /// The set itself has that descriptor.
-    ItsOwn,
-    Because(PyErr),
-}
-
-impl From<PyErr> for Refused {
-    fn from(error: PyErr) -> Self {
-        Self::Because(error)
-    }
-}
-
-/// Members that are ready: the key, what it is, its handler.
-pub type Found = Vec<(u64, Py<PyAny>, Option<Py<PyAny>>)>;
-
-impl Member {
-    fn found(&self, py: Python<'_>, key: u64) -> (u64, Py<PyAny>, Option<Py<PyAny>>) {
-        (key, self.what.clone_ref(py), self.handler.as_ref().map(|handler| handler.clone_ref(py)))
-    }
-
-    /// Whether who sleeps for that is told of it.
-    fn is_for(&self, verb: Verb) -> bool {
-        verb == Verb::Wait || self.handler.is_some()
-    }
 }
 
 impl State {
@@ -161,12 +111,15 @@ impl State {
         let Some(hearing) = &self.hearing else { return Vec::new() };
         let (mut open, strayed) = (Vec::new(), &mut self.strayed[verb as usize]);
         for key in told {
-            match self.members.get(key).map(|member| &member.source) {
-                Some(Source::Descriptor(number)) if hearing.renew(verb, borrow(*number), *key) => open.push(*key),
-                Some(Source::Descriptor(_)) => {
+            let Some(member) = self.members.get(key) else { continue };
+            match &member.source {
+                // Its handler runs: the end of that tells of it again.
+                Source::Descriptor(_) if !member.is_for(verb) => {}
+                Source::Descriptor(number) if hearing.renew(verb, borrow(*number), *key) => open.push(*key),
+                Source::Descriptor(_) => {
                     strayed.insert(*key);
                 }
-                _ => {}
+                Source::Object { .. } | Source::Simulated => {}
             }
         }
         open
@@ -205,7 +158,7 @@ impl State {
     pub fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.members.values().try_for_each(|member| {
             visit.call(&member.what)?;
-            visit.call(&member.handler)
+            visit.call(member.handler.as_ref().map(|handler| &handler.function))
         })
     }
 
@@ -215,7 +168,7 @@ impl State {
         py: Python<'_>,
         what: &Bound<'_, PyAny>,
         identity: Identity,
-        handler: Option<Py<PyAny>>,
+        handler: Option<Handler>,
         in_lab: bool,
     ) -> Result<u64, Refused> {
         let itself = Identity::itself(what);
@@ -266,6 +219,9 @@ impl State {
                 }
             }
             Source::Simulated => {}
+        }
+        if self.awaiting > 0 {
+            self.call([false, true], false);
         }
         Some(member)
     }
@@ -568,31 +524,4 @@ fn borrow<'a>(number: RawFd) -> BorrowedFd<'a> {
 
 fn unmade(py: Python<'_>, error: Error) -> PyErr {
     raise(py, &Context::of("a wait set", "not made"), error)
-}
-
-/// Members that may be ready, in the hands of one who looks. The lock of the set is free meanwhile: a look may run the
-/// program's code, a port's admission.
-#[derive(Debug)]
-pub struct Candidates {
-    /// Descriptors that are.
-    readable: Vec<u64>,
-    objects: Vec<(u64, Py<PyAny>)>,
-}
-
-impl Candidates {
-    /// Which objects are; who asks is announced at the others.
-    pub fn look(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
-        let mut ready = Vec::with_capacity(self.objects.len());
-        let mut own = Watch::of_one_look();
-        for (key, what) in &self.objects {
-            let what = what.bind(py);
-            let (handle, object) = waitable(what)?;
-            own.clear();
-            let looked = if handle.is_closed() { Ok(true) } else { core::announce(object, handle.kernel(), &mut own) };
-            if looked.map_err(|error| raise(py, &Context::of(&handle.title, "not waited for"), error))? {
-                ready.push(*key);
-            }
-        }
-        Ok(ready)
-    }
 }
