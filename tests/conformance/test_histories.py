@@ -10,8 +10,9 @@ import random
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pytest
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 World = Threads | Processes
 
 TURNS = 40
+_DROPS: tuple[Literal["drop_oldest", "drop_newest"], ...] = ("drop_oldest", "drop_newest")
 
 
 # ── the objects ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -181,6 +183,20 @@ def _subjects() -> list[Subject]:
                 lambda it, _dice: it.get(timeout=MOMENT),
                 lambda it, _dice: it.get_nowait(),
             ],
+        ),
+        *(
+            Subject(
+                f"queue-{when_full}",
+                partial(Queue, 2, 8, when_full=when_full),
+                models.Queue(2, when_full=when_full),
+                [
+                    lambda it, dice: it.put(dice.randbytes(4)),
+                    lambda it, dice: it.put_nowait(dice.randbytes(4)),
+                    lambda it, _dice: it.get_nowait(),
+                    lambda it, _dice: it.dropped,
+                ],
+            )
+            for when_full in _DROPS
         ),
     ]
 

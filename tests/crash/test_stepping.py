@@ -112,6 +112,7 @@ def test_planted_heir_of_a_lent_mutex_is_found() -> None:
         pytest.param("kept watch", "Mutex.acquire, asleep, waiter", marks=pytest.mark.deep),
         pytest.param("kept turn", "Condition.wait, all are notified, waiter", marks=pytest.mark.deep),
         ("stale shelf", "Queue.get, of a shelf, alone"),
+        ("uncounted drop", "Queue.put, the oldest goes, alone"),
         pytest.param(
             "units of the dead", "Semaphore.acquire of a task, leased, handed one, waiter", marks=pytest.mark.deep
         ),

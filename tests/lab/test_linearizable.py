@@ -339,7 +339,7 @@ def test_keys_are_checked_apart(seen: object, fits: bool) -> None:  # noqa: FBT0
 # ── the report ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 EXPECTED = """\
-it is not linearizable: no order of its operations agrees with the model Queue(capacity=4, queued=(), leases=(), ended=False)
+it is not linearizable: no order of its operations agrees with the model Queue(capacity=4, queued=(), leases=(), ended=False, dropped=0)
 
       ann bob cid
       +           put(b'one')
@@ -350,7 +350,7 @@ it is not linearizable: no order of its operations agrees with the model Queue(c
  -->      +       get() -> b'two'
 
 explained: 3, in the order of the numbers; the model is then
-  Queue(capacity=4, queued=(Message(data=b'one', returns=0),), leases=(), ended=False)
+  Queue(capacity=4, queued=(Message(data=b'one', returns=0),), leases=(), ended=False, dropped=0)
 does not fit: bob: get() -> b'two'
   the model gives b'one'"""
 

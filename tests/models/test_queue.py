@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SIZE = 8
 Order = Literal["fifo", "lifo", "priority"]
 ORDERS: tuple[Order, ...] = ("fifo", "lifo", "priority")
+WhenFull = Literal["wait", "drop_oldest", "drop_newest"]
+WHEN_FULL: tuple[WhenFull, ...] = ("wait", "drop_oldest", "drop_newest")
 data = some.binary(max_size=SIZE)
 
 
@@ -35,9 +37,11 @@ class Message:
 class Room:
     """A queue of messages in so many slots, some of which are held."""
 
-    def __init__(self, capacity: int, order: Order = "fifo") -> None:
+    def __init__(self, capacity: int, order: Order = "fifo", when_full: WhenFull = "wait") -> None:
         self.capacity = capacity
         self.order = order
+        self.when_full = when_full
+        self.dropped = 0
         self.queued: list[Message] = []
         self.held = 0
 
@@ -56,18 +60,44 @@ class Room:
     def arrive(self, message: Message) -> None:
         self.insert(message, front=self.order == "lifo")
 
+    def make_room(self, priority: int = 9) -> bool:
+        """Find room for a message, which may cost another; else it may be dropped itself."""
+        if self.free:
+            return True
+        if self.when_full != "drop_oldest" or not self.queued or self.queued[-1].priority > priority:
+            return False
+        least = [other for other in self.queued if other.priority == self.queued[-1].priority]
+        goes = least[-1] if self.order == "lifo" else least[0]
+        self.queued = [other for other in self.queued if other is not goes]
+        self.dropped += 1
+        return True
+
+    def put(self, message: Message, *, front: bool = False) -> None:
+        """Put a message, or drop it."""
+        if not self.make_room(message.priority):
+            self.dropped += 1
+        elif front:
+            self.insert(message, front=True)
+        else:
+            self.arrive(message)
+
 
 class QueueModel(RuleBasedStateMachine):
     """Everything that one process can do with a queue, through two handles of it."""
 
-    @initialize(capacity=some.integers(1, 5), most=some.none() | some.integers(1, 3), order=some.sampled_from(ORDERS))
-    def make(self, capacity: int, most: int | None, order: Order) -> None:
+    @initialize(
+        capacity=some.integers(1, 5),
+        most=some.none() | some.integers(1, 3),
+        order=some.sampled_from(ORDERS),
+        when_full=some.sampled_from(WHEN_FULL),
+    )
+    def make(self, capacity: int, most: int | None, order: Order, when_full: WhenFull) -> None:
         self.most = most
-        self.it = Queue.create("it", capacity, SIZE, order=order, max_deliveries=most)
+        self.it = Queue.create("it", capacity, SIZE, order=order, when_full=when_full, max_deliveries=most)
         self.other = Queue.open("it")
-        self.room, self.letters = Room(capacity, order), Room(capacity)
+        self.room, self.letters = Room(capacity, order, when_full), Room(capacity)
         self.leases: list[tuple[Lease, Message]] = []
-        self.loans: list[tuple[Loan, bytes]] = []
+        self.loans: list[tuple[Loan, Message]] = []
         self.ended: list[Lease] = []
         self.putters = ExitStack()
         self.registered = 0
@@ -78,7 +108,7 @@ class QueueModel(RuleBasedStateMachine):
     def no_room(self, late: type[UnderpassError]) -> type[UnderpassError] | None:
         if self.shut:
             return EndOfStream
-        return None if self.room.free else late
+        return None if self.room.free or self.room.when_full != "wait" else late
 
     @rule(data=data, priority=some.integers(0, 2), front=some.booleans(), wait=some.booleans())
     def put(self, data: bytes, priority: int, *, front: bool, wait: bool) -> None:
@@ -91,32 +121,35 @@ class QueueModel(RuleBasedStateMachine):
             else (lambda: self.it.put_nowait(data, priority=priority, front=front))
         )
         assert outcome(put) is expected
-        message = Message(data, priority)
-        if expected is None and front:
-            self.room.insert(message, front=True)
-        elif expected is None:
-            self.room.arrive(message)
+        if expected is None:
+            self.room.put(Message(data, priority), front=front)
 
-    @rule(items=some.lists(data, max_size=4))
-    def put_many(self, items: list[bytes]) -> None:
-        fit = 0 if self.shut else min(self.room.free, len(items))
+    @rule(items=some.lists(data, max_size=4), priority=some.integers(0, 2))
+    def put_many(self, items: list[bytes], priority: int) -> None:
+        if self.room.order != "priority":
+            priority = 0
+        fit = len(items) if self.room.when_full != "wait" else min(self.room.free, len(items))
+        if self.shut:
+            fit = 0
         if fit < len(items):
             with pytest.raises(EndOfStream if self.shut else TimedOut) as caught:
-                self.it.put_many(items, timeout=0)
+                self.it.put_many(items, priority=priority, timeout=0)
             assert caught.value.transferred == fit
         else:
-            self.it.put_many(items, timeout=0)
+            self.it.put_many(items, priority=priority, timeout=0)
         for item in items[:fit]:
-            self.room.arrive(Message(item))
+            self.room.put(Message(item, priority))
 
-    @rule(data=data)
-    def lend(self, data: bytes) -> None:
-        expected = self.no_room(TimedOut)
-        loan = outcome(lambda: self.other.loan(len(data), timeout=0))
+    @rule(data=data, priority=some.integers(0, 2))
+    def lend(self, data: bytes, priority: int) -> None:
+        if self.room.order != "priority":
+            priority = 0
+        expected = EndOfStream if self.shut else None if self.room.make_room() else TimedOut
+        loan = outcome(lambda: self.other.loan(len(data), priority=priority, timeout=0))
         if isinstance(loan, Loan):
             assert expected is None
             loan[:] = data
-            self.loans.append((loan, data))
+            self.loans.append((loan, Message(data, priority)))
             self.room.held += 1
         else:
             assert loan is expected
@@ -124,15 +157,15 @@ class QueueModel(RuleBasedStateMachine):
     @precondition(lambda self: self.loans)
     @rule(pick=some.integers(0, 9), cut=some.integers(0, SIZE), commit=some.booleans())
     def end_loan(self, pick: int, cut: int, *, commit: bool) -> None:
-        loan, data = self.loans.pop(pick % len(self.loans))
+        loan, message = self.loans.pop(pick % len(self.loans))
         self.room.held -= 1
         if not commit:
             loan.abandon()
             return
-        size = min(cut, len(data))
+        size = min(cut, len(message.data))
         assert outcome(lambda: loan.commit(size)) is (EndOfStream if self.shut else None)
         if not self.shut:
-            self.room.arrive(Message(data[:size]))
+            self.room.arrive(Message(message.data[:size], message.priority))
 
     @rule()
     def register(self) -> None:
@@ -259,6 +292,7 @@ class QueueModel(RuleBasedStateMachine):
         for handle in (self.it, self.other):
             seen = handle.statistics()
             assert handle.depth == seen.depth == len(self.room.queued)
+            assert handle.dropped == self.room.dropped
             assert (len(seen.leases), len(seen.loans), seen.shut_down) == (len(self.leases), len(self.loans), self.shut)
         if self.most:
             assert self.it.dead_letters.depth == len(self.letters.queued)

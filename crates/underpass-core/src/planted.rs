@@ -28,6 +28,8 @@ pub enum Fault {
     UnannouncedStep,
     /// Who inherits the side of a queue that gets takes the heap of its shelf as the dead one left it.
     StaleShelf,
+    /// Who inherits the side of a queue that gets, in the middle of a drop, does not count it.
+    UncountedDrop,
     /// Who waits at a barrier is not told of a party that becomes known later: nobody watches it.
     UnwatchedParty,
     /// Who waits at a condition gives its mutex back before it has a slot: a notification in between is for nobody.
@@ -70,7 +72,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 22] = [
+    const FAULTS: [(&str, Fault); 23] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -82,6 +84,7 @@ mod chosen {
         ("unheard call", Fault::UnheardCall),
         ("unannounced step", Fault::UnannouncedStep),
         ("stale shelf", Fault::StaleShelf),
+        ("uncounted drop", Fault::UncountedDrop),
         ("unwatched party", Fault::UnwatchedParty),
         ("late seat", Fault::LateSeat),
         ("kept turn", Fault::KeptTurn),

@@ -24,8 +24,8 @@ use crate::number::{Whole, mode, whole};
 use crate::object::{self, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
-pub use making::order_name;
-use making::{Urgency, create, parameters, shape, urgency};
+use making::{Urgency, create, parameters, shape, urgency, when_full_number};
+pub use making::{order_name, when_full_name};
 pub use putting::Putting;
 pub use statistics::{Holding, QueueStatistics};
 
@@ -43,12 +43,18 @@ pub const LETTERS: &str = "dead_letters";
 /// 32767, and of equals the oldest, as POSIX message queues have it. In the last two a get takes O(log n) of the messages
 /// queued. A message that comes back from a lease stands in front again, by priority in front of its equals.
 ///
+/// A put into a full queue waits for room. With ``when_full="drop_newest"`` its message is dropped instead; with
+/// ``"drop_oldest"`` it takes the place of one that is queued: the oldest, in a stack the undermost, by priority the oldest of the
+/// least urgent, itself included. Messages at work are never dropped: if nothing is queued beside them, the new one is. ``dropped``
+/// counts them all, whoever dies. In a full queue with another order than "fifo" it takes O(n) to find which one goes.
+///
 /// The two-lock queue of Michael and Scott (PODC 1996), with leases as message brokers have them.
 ///
 /// Args:
 ///     capacity: Messages it holds, queued and leased together; 1 to 2**28.
 ///     message_size: Bytes of the longest message.
 ///     order: Which message is got first: "fifo", "lifo" or "priority".
+///     when_full: What becomes of a message that finds no room: "wait", "drop_oldest" or "drop_newest".
 ///     max_deliveries: A message that comes back after so many deliveries goes to ``dead_letters``; while those are full
 ///         it stays in front instead. None: it always comes back.
 ///
@@ -122,7 +128,7 @@ impl Queue {
             if !front {
                 return self.core.put(kernel, data, priority, deadline);
             }
-            let ticket = self.core.loan(kernel, data.len(), deadline)?;
+            let Some(ticket) = self.core.loan_in_front(kernel, data.len(), priority, deadline)? else { return Ok(()) };
             self.core.commit_front(kernel, &ticket, data, priority).inspect_err(|_| {
                 // The room is not lost, though the message is refused, or a handler raised.
                 apart(py, || drop(self.core.abandon(kernel, &ticket)));
@@ -187,20 +193,21 @@ fn copied<'py>(py: Python<'py>, message: &Message<'_>) -> underpass_core::Result
 #[pymethods]
 impl Queue {
     #[new]
-    #[pyo3(signature = (capacity=64, message_size=256, *, order="fifo", max_deliveries=None))]
+    #[pyo3(signature = (capacity=64, message_size=256, *, order="fifo", when_full="wait", max_deliveries=None))]
     fn new(
         py: Python<'_>,
         #[pyo3(from_py_with = whole)] capacity: i64,
         #[pyo3(from_py_with = whole)] message_size: i64,
         order: &str,
+        when_full: &str,
         max_deliveries: Option<Whole>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        create(py, None, None, None, &shape(capacity, message_size, max_deliveries, order)?)
+        create(py, None, None, None, &shape(capacity, message_size, max_deliveries, order, when_full)?)
     }
 
     /// Make a named queue. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", max_deliveries=None, space=None, mode=None))]
+    #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", when_full="wait", max_deliveries=None, space=None, mode=None))]
     #[expect(clippy::too_many_arguments, reason = "the constructor's, with a name and a place")]
     fn create(
         py: Python<'_>,
@@ -208,6 +215,7 @@ impl Queue {
         #[pyo3(from_py_with = whole)] capacity: i64,
         #[pyo3(from_py_with = whole)] message_size: i64,
         order: &str,
+        when_full: &str,
         max_deliveries: Option<Whole>,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
@@ -219,7 +227,7 @@ impl Queue {
                 space.map(Bound::get),
                 Some(name),
                 mode,
-                &shape(capacity, message_size, max_deliveries, order)?,
+                &shape(capacity, message_size, max_deliveries, order, when_full)?,
             )?,
         )
     }
@@ -233,7 +241,7 @@ impl Queue {
 
     /// Open the queue of that name, or make it. Raises MismatchError if it exists with other parameters.
     #[staticmethod]
-    #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", max_deliveries=None, space=None, mode=None))]
+    #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", when_full="wait", max_deliveries=None, space=None, mode=None))]
     #[expect(clippy::too_many_arguments, reason = "the constructor's, with a name and a place")]
     fn open_or_create(
         py: Python<'_>,
@@ -241,11 +249,12 @@ impl Queue {
         #[pyo3(from_py_with = whole)] capacity: i64,
         #[pyo3(from_py_with = whole)] message_size: i64,
         order: &str,
+        when_full: &str,
         max_deliveries: Option<Whole>,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let shape = shape(capacity, message_size, max_deliveries, order)?;
+        let shape = shape(capacity, message_size, max_deliveries, order, when_full)?;
         let create = || create(py, space.map(Bound::get), Some(name), mode, &shape);
         object::open_or_create(py, name, space, parameters(&shape), create)
     }
@@ -291,9 +300,19 @@ impl Queue {
     }
 
     /// Put all the messages, waiting for room; what it raises says in ``transferred`` how many were put.
-    #[pyo3(signature = (items, *, timeout=None))]
-    fn put_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
+    ///
+    /// All have the same ``priority``, as in `put`. Where a full queue drops messages, this waits for nothing, and what is dropped of
+    /// these counts as put.
+    #[pyo3(signature = (items, *, priority=0, timeout=None))]
+    fn put_many(
+        &self,
+        py: Python<'_>,
+        items: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = whole)] priority: i64,
+        timeout: Option<f64>,
+    ) -> PyResult<()> {
         self.handle.check(py)?;
+        let priority = self.urgency(py, priority)?;
         let timeout = Timeout::new(timeout)?;
         let sources = items.try_iter()?.map(|item| Source::new(&item?, QUEUE)).collect::<PyResult<Vec<_>>>()?;
         let slices: Vec<&[u8]> = sources.iter().map(Source::as_slice).collect();
@@ -302,7 +321,7 @@ impl Queue {
             self.have_room(py, "took no message", "put_many", timeout, longest)?;
         }
         let (put, result) = match timeout.deadline("put_many") {
-            Ok(deadline) => self.core.put_many(self.kernel(), &slices, deadline),
+            Ok(deadline) => self.core.put_many(self.kernel(), &slices, priority, deadline),
             Err(error) => (0, Err(error)),
         };
         match timeout.judge(result) {
@@ -417,13 +436,23 @@ impl Queue {
     }
 
     /// Lend ``size`` bytes of a free slot to write in place, waiting for one; leaving the ``with`` block puts them.
-    #[pyo3(signature = (size, *, timeout=None))]
-    fn loan(&self, py: Python<'_>, size: Whole, timeout: Option<f64>) -> PyResult<Loan> {
+    ///
+    /// The message will have that ``priority``, as in `put`. A full queue that drops its oldest drops one for the loan, whatever its
+    /// priority; if all that it holds is at work, and always if it drops the newest, the loan waits for a slot.
+    #[pyo3(signature = (size, *, priority=0, timeout=None))]
+    fn loan(
+        &self,
+        py: Python<'_>,
+        size: Whole,
+        #[pyo3(from_py_with = whole)] priority: i64,
+        timeout: Option<f64>,
+    ) -> PyResult<Loan> {
         self.handle.check(py)?;
+        let priority = self.urgency(py, priority)?;
         let size = size.size("size")?;
         let timeout = Timeout::new(timeout)?;
         self.have_room(py, "lent nothing", "loan", timeout, size)?;
-        match timeout.within("loan", |deadline| self.core.loan(self.kernel(), size, deadline)) {
+        match timeout.within("loan", |deadline| self.core.loan(self.kernel(), size, priority, deadline)) {
             Ok(ticket) => Ok(Loan::new(self, ticket)),
             Err(error) => Err(self.late(py, "lent nothing", timeout, error)),
         }
@@ -482,7 +511,7 @@ impl Queue {
         self.core.purge(self.kernel()).map_err(|error| self.failed(py, "not purged", error))
     }
 
-    /// For those who put: what is ready when a put would not wait.
+    /// For those who put: what is ready when a put would not wait; of a queue that drops messages, when a loan would not.
     #[getter]
     fn room(slf: Bound<'_, Self>) -> QueueRoom {
         QueueRoom::new(slf)
@@ -505,6 +534,19 @@ impl Queue {
     #[getter]
     fn capacity(&self) -> u32 {
         self.core.capacity()
+    }
+
+    /// What a put does that finds no room: "wait", "drop_oldest" or "drop_newest".
+    #[getter]
+    fn when_full(&self) -> &'static str {
+        when_full_name(when_full_number(self.core.when_full()))
+    }
+
+    /// Messages that were dropped since the queue was made, because it was full. Exact: a message that is not there and was not got is in it.
+    #[getter]
+    fn dropped(&self, py: Python<'_>) -> PyResult<u64> {
+        self.handle.check(py)?;
+        self.core.dropped(self.kernel()).map_err(|error| self.failed(py, "did not tell what it dropped", error))
     }
 
     /// Bytes of the longest message.

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use underpass_core::Error;
+use underpass_core::queue::WhenFull;
 use underpass_shm::limits::Lack;
 
 use crate::queue::Queue;
@@ -22,7 +23,9 @@ impl Queue {
 
     #[cold]
     fn have_room_there(&self, py: Python<'_>, failed: &str, verb: &str, timeout: Timeout, size: usize) -> PyResult<()> {
-        let fits = size <= self.core.message_size() && !self.core.is_shut_down();
+        // Who drops what does not fit waits for nothing.
+        let waits = self.core.when_full() == WhenFull::Wait || verb == "loan";
+        let fits = waits && size <= self.core.message_size() && !self.core.is_shut_down();
         let deadline = timeout.deadline(verb).map_err(|error| self.late(py, failed, timeout, error))?;
         if !fits || !self.handle.refuses(py, deadline)? {
             return Ok(());

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 Order = Literal["fifo", "lifo", "priority"]
+WhenFull = Literal["wait", "drop_oldest", "drop_newest"]
 T = TypeVar("T")
 
 
@@ -45,9 +46,12 @@ class Queue(Face[data.Queue]):
         message_size: int = 256,
         *,
         order: Order = "fifo",
+        when_full: WhenFull = "wait",
         max_deliveries: int | None = None,
     ) -> None:
-        super().__init__(data.Queue(capacity, message_size, order=order, max_deliveries=max_deliveries))
+        super().__init__(
+            data.Queue(capacity, message_size, order=order, when_full=when_full, max_deliveries=max_deliveries)
+        )
 
     @classmethod
     def create(  # noqa: PLR0913 - the object's own arguments
@@ -57,13 +61,21 @@ class Queue(Face[data.Queue]):
         message_size: int = 256,
         *,
         order: Order = "fifo",
+        when_full: WhenFull = "wait",
         max_deliveries: int | None = None,
         space: Space | None = None,
         mode: int | None = None,
     ) -> "Queue":
         """Make a named queue. Raises ExistsError if the name is taken."""
         made = data.Queue.create(
-            name, capacity, message_size, order=order, max_deliveries=max_deliveries, space=space, mode=mode
+            name,
+            capacity,
+            message_size,
+            order=order,
+            when_full=when_full,
+            max_deliveries=max_deliveries,
+            space=space,
+            mode=mode,
         )
         return cls.over(made)
 
@@ -80,13 +92,21 @@ class Queue(Face[data.Queue]):
         message_size: int = 256,
         *,
         order: Order = "fifo",
+        when_full: WhenFull = "wait",
         max_deliveries: int | None = None,
         space: Space | None = None,
         mode: int | None = None,
     ) -> "Queue":
         """Open the queue of that name, or make it. Raises MismatchError if it exists with other parameters."""
         found = data.Queue.open_or_create(
-            name, capacity, message_size, order=order, max_deliveries=max_deliveries, space=space, mode=mode
+            name,
+            capacity,
+            message_size,
+            order=order,
+            when_full=when_full,
+            max_deliveries=max_deliveries,
+            space=space,
+            mode=mode,
         )
         return cls.over(found)
 
@@ -97,36 +117,40 @@ class Queue(Face[data.Queue]):
             EndOfStream: The queue was shut down.
             ResetError: It was purged meanwhile: the message was not put.
         """
-        return await self._when_there_is_room(partial(self.sync.put_nowait, data, priority=priority, front=front))
+        attempt = partial(self.sync.put_nowait, data, priority=priority, front=front)
+        # Where messages are dropped nobody waits to put, nor for a task that waits for a slot to write in.
+        return await self._when_there_is_room(attempt) if self.sync.when_full == "wait" else attempt()
 
     def put_nowait(self, data: "Buffer", *, priority: int = 0, front: bool = False) -> None:
         """Put a message or raise WouldBlock at once."""
         self.sync.put_nowait(data, priority=priority, front=front)
 
-    async def put_many(self, items: "Iterable[Buffer]") -> None:
+    async def put_many(self, items: "Iterable[Buffer]", *, priority: int = 0) -> None:
         """Put all messages in order, waiting for room; others' may come between them.
 
         A task that is cancelled has put a first part of them. What else ends it in the middle says how many, in ``transferred``.
         """
+        if self.sync.when_full != "wait":
+            return self.sync.put_many(items, priority=priority)
         left, count = list(items), 0
 
         def attempt() -> None:
             nonlocal count
             try:
-                self.sync.put_many(left[count:], timeout=0)
+                self.sync.put_many(left[count:], priority=priority, timeout=0)
             except TimedOut as late:
                 count += late.transferred
                 raise WouldBlock(str(late)) from None
 
         try:
-            await self._when_there_is_room(attempt)
+            return await self._when_there_is_room(attempt)
         except (EndOfStream, ResetError, DiedError) as error:
             error.transferred += count
             raise
 
-    async def loan(self, size: int) -> data.Loan:
+    async def loan(self, size: int, *, priority: int = 0) -> data.Loan:
         """Lend ``size`` bytes of a free slot to write in place, waiting for one; leaving its ``with`` block puts them."""
-        return await self._when_there_is_room(single(partial(self.sync.loan, size, timeout=0)))
+        return await self._when_there_is_room(single(partial(self.sync.loan, size, priority=priority, timeout=0)))
 
     async def get(self) -> bytes:
         """Get the front message, waiting for one. A cancelled task has taken none.
@@ -200,6 +224,16 @@ class Queue(Face[data.Queue]):
     def message_size(self) -> int:
         """How many bytes a message can have."""
         return self.sync.message_size
+
+    @property
+    def when_full(self) -> WhenFull:
+        """What a put does that finds no room."""
+        return self.sync.when_full
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were dropped because it was full."""
+        return self.sync.dropped
 
     @property
     def dead_letters(self) -> "Queue":

@@ -60,7 +60,7 @@ impl Queue {
             let delivery = self.room.slots[slot].returns.load(Relaxed) + 1;
             let number = self.room.lease_front(kernel, slot, me.process, delivery);
             self.note_holder(listed);
-            Ok(Some(Ticket { slot, number, delivery, length, process: me.process }))
+            Ok(Some(Ticket { slot, number, delivery, length, priority: 0, process: me.process }))
         };
         match attempt()? {
             Some(ticket) => Ok(ticket),

@@ -8,13 +8,15 @@ use underpass_shm::place::{Blocks, Placed, PlacedSlice};
 use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
 
-use super::{Order, Queue, Room, Shelf};
+use super::{Order, Queue, Room, Shelf, WhenFull};
 use crate::{Error, Result};
 
 const LINE: usize = 64;
 
 /// The orders, by the header's numbers.
 pub const ORDERS: [Order; 3] = [Order::Fifo, Order::Lifo, Order::Priority];
+/// What a put does that finds no room, by the header's numbers.
+pub const WHEN_FULL: [WhenFull; 3] = [WhenFull::Wait, WhenFull::DropOldest, WhenFull::DropNewest];
 
 /// What a queue is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,18 +29,22 @@ pub struct Shape {
     pub max_deliveries: Option<u32>,
     /// Which message is got first.
     pub order: Order,
+    /// What a put does that finds no room.
+    pub when_full: WhenFull,
 }
 
 impl Shape {
     /// What a queue's header says.
     pub fn read(parameters: [u64; PARAMETERS]) -> Result<Self> {
         let wrong = || Error::Corrupted("its parameters are out of range".into());
-        let [capacity, message_size, most, order, ..] = parameters;
+        let [capacity, message_size, most, order, when_full, ..] = parameters;
+        let at = |number| usize::try_from(number).unwrap_or(usize::MAX);
         let shape = Self {
             capacity: u32::try_from(capacity).map_err(|_| wrong())?,
             message_size: usize::try_from(message_size).map_err(|_| wrong())?,
             max_deliveries: (most > 0).then_some(u32::try_from(most).map_err(|_| wrong())?),
-            order: *ORDERS.get(usize::try_from(order).map_err(|_| wrong())?).ok_or_else(wrong)?,
+            order: *ORDERS.get(at(order)).ok_or_else(wrong)?,
+            when_full: *WHEN_FULL.get(at(when_full)).ok_or_else(wrong)?,
         };
         shape.check().map_err(|_| wrong())?;
         Ok(shape)
@@ -83,7 +89,7 @@ impl Shape {
             }
             None => None,
         };
-        Ok(Queue::new(room, letters, self.max_deliveries))
+        Ok(Queue::new(room, letters, self.max_deliveries, self.when_full))
     }
 
     /// Sets up the zeroed bytes of a new file.

@@ -22,6 +22,8 @@ pub struct Ticket {
     pub delivery: u32,
     /// Bytes of the message.
     pub length: usize,
+    /// How urgent the message of a loan will be.
+    pub priority: u32,
     /// The owner.
     pub process: Life,
 }
@@ -57,7 +59,7 @@ impl Queue {
             let _side = self.room.getters(kernel, &self.locking, me)?;
             self.owned(me, ticket)?;
             if self.give_back(kernel, me, ticket.slot)? {
-                self.room.tell_getters(kernel, 1);
+                self.tell_of_returns(kernel, 1);
             }
             return Ok(());
         }
@@ -65,14 +67,16 @@ impl Queue {
             let _side = self.room.getters(kernel, &self.locking, me)?;
             self.owned(me, ticket)?;
             self.room.return_owned(ticket.slot, End::Back)?;
-            self.room.tell_getters(kernel, 1);
+            self.tell_of_returns(kernel, 1);
             return Ok(());
         }
         let _side = self.room.putters(kernel, &self.locking, me)?;
         self.owned(me, ticket)?;
         let words = &self.room.slots[ticket.slot];
         words.returns.store(words.delivery.load(Relaxed), Relaxed);
-        self.room.append_owned(kernel, ticket.slot, false)
+        self.room.append_owned(kernel, ticket.slot, false)?;
+        self.tell_who_lends(kernel);
+        Ok(())
     }
 
     /// Ends a loan: its first `length` bytes are a message.
@@ -80,8 +84,10 @@ impl Queue {
         let me = kernel.me()?;
         let _side = self.room.putters(kernel, &self.locking, me)?;
         self.owned(me, ticket)?;
-        self.room.describe(ticket.slot, length, 0);
-        self.room.append_owned(kernel, ticket.slot, true)
+        self.room.describe(ticket.slot, length, ticket.priority);
+        self.room.append_owned(kernel, ticket.slot, true)?;
+        self.tell_who_lends(kernel);
+        Ok(())
     }
 
     /// Ends a loan without a message.

@@ -7,6 +7,7 @@
 //! processes that hold slots, and who becomes a holder wakes all sleepers first.
 
 mod end;
+mod full;
 mod get;
 #[cfg(not(loom))]
 mod layout;
@@ -21,8 +22,9 @@ use underpass_shm::life::Life;
 use underpass_shm::place::Blocks;
 use underpass_shm::sync::AtomicU32;
 
+pub use full::WhenFull;
 #[cfg(not(loom))]
-pub use layout::{ORDERS, Shape};
+pub use layout::{ORDERS, Shape, WHEN_FULL};
 pub use lease::{Holding, Ticket};
 pub use ready::{ForJoining, ForPutting};
 pub use room::Room;
@@ -62,6 +64,7 @@ pub struct Queue {
     room: Room,
     letters: Option<Room>,
     max_deliveries: Option<u32>,
+    when_full: WhenFull,
     putting: Patience,
     getting: Patience,
     locking: Patience,
@@ -76,11 +79,12 @@ pub struct Queue {
 impl Queue {
     /// A handle over rooms that were formatted. `letters` is there exactly with `max_deliveries`.
     #[must_use]
-    pub fn new(room: Room, letters: Option<Room>, max_deliveries: Option<u32>) -> Self {
+    pub fn new(room: Room, letters: Option<Room>, max_deliveries: Option<u32>, when_full: WhenFull) -> Self {
         Self {
             room,
             letters,
             max_deliveries,
+            when_full,
             putting: Patience::new(),
             getting: Patience::new(),
             locking: Patience::new(),
@@ -93,7 +97,7 @@ impl Queue {
     /// The room of the dead letters, as a queue of its own.
     #[must_use]
     pub fn dead_letters(&self) -> Option<Self> {
-        self.letters.clone().map(|room| Self::new(room, None, None))
+        self.letters.clone().map(|room| Self::new(room, None, None, WhenFull::Wait))
     }
 
     /// Slots.

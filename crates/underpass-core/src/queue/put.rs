@@ -7,7 +7,7 @@ use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
 use super::room::order::End;
-use super::{CHUNK, Queue, Ticket, roster};
+use super::{CHUNK, MOST_URGENT, Queue, Ticket, WhenFull, roster};
 use crate::kernel::{Kernel, Owed, Watch};
 use crate::wait::{Waiting, wait_until};
 use crate::{Deadline, Error, Result};
@@ -20,6 +20,9 @@ impl Queue {
         let me = kernel.me()?;
         if self.try_put(kernel, me, &[data], priority)? == 1 {
             return Ok(());
+        }
+        if self.when_full != WhenFull::Wait {
+            return self.put_or_drop(kernel, me, data, priority);
         }
         self.for_room(kernel, me, deadline, |_| Ok((self.try_put(kernel, me, &[data], priority)? == 1).then_some(())))
     }
@@ -37,12 +40,18 @@ impl Queue {
             return Err(Error::EndOfStream);
         }
         self.room.return_owned(ticket.slot, End::Front)?;
-        self.room.tell_getters(kernel, 1);
+        self.tell_of_returns(kernel, 1);
         Ok(())
     }
 
     /// Puts several messages, waiting for room; how many were put, and why not all.
-    pub fn put_many(&self, kernel: &dyn Kernel, items: &[&[u8]], deadline: Deadline) -> (usize, Result<()>) {
+    pub fn put_many(
+        &self,
+        kernel: &dyn Kernel,
+        items: &[&[u8]],
+        priority: u32,
+        deadline: Deadline,
+    ) -> (usize, Result<()>) {
         let mut done = 0;
         let result = (|| {
             for item in items {
@@ -50,10 +59,13 @@ impl Queue {
             }
             let me = kernel.me()?;
             while done < items.len() {
-                done += self.try_put(kernel, me, &items[done..], 0)?;
-                if done < items.len() {
+                done += self.try_put(kernel, me, &items[done..], priority)?;
+                if done < items.len() && self.when_full != WhenFull::Wait {
+                    self.put_or_drop(kernel, me, items[done], priority)?;
+                    done += 1;
+                } else if done < items.len() {
                     done += self.for_room(kernel, me, deadline, |_| {
-                        let put = self.try_put(kernel, me, &items[done..], 0)?;
+                        let put = self.try_put(kernel, me, &items[done..], priority)?;
                         Ok((put > 0).then_some(put))
                     })?;
                 }
@@ -63,18 +75,51 @@ impl Queue {
         (done, result)
     }
 
-    /// Lends a free slot to write in place, waiting for one.
-    pub fn loan(&self, kernel: &dyn Kernel, size: usize, deadline: Deadline) -> Result<Ticket> {
+    /// Lends a slot to write a message of that priority in place, waiting for one.
+    pub fn loan(&self, kernel: &dyn Kernel, size: usize, priority: u32, deadline: Deadline) -> Result<Ticket> {
+        self.lend(kernel, size, priority, MOST_URGENT, deadline)
+    }
+
+    /// The same for a message that will be put in front; none: it was dropped.
+    pub fn loan_in_front(
+        &self,
+        kernel: &dyn Kernel,
+        size: usize,
+        priority: u32,
+        deadline: Deadline,
+    ) -> Result<Option<Ticket>> {
+        if self.when_full == WhenFull::Wait {
+            return self.loan(kernel, size, priority, deadline).map(Some);
+        }
+        match self.lend(kernel, size, priority, priority, Deadline::NoWait) {
+            Err(Error::WouldBlock) => {
+                self.decline();
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// Lends a slot, which may cost a message that is no more urgent than that.
+    fn lend(
+        &self,
+        kernel: &dyn Kernel,
+        size: usize,
+        priority: u32,
+        urgency: u32,
+        deadline: Deadline,
+    ) -> Result<Ticket> {
         self.check(size)?;
         let me = kernel.me()?;
         let listed = self.list_holder(kernel, me)?;
         let attempt = || {
             let _side = self.room.putters(kernel, &self.locking, me)?;
-            let Some(slot) = self.open_slot(0)? else { return Ok(None) };
+            let _getters = self.side_of_drops(kernel, me)?;
+            let Some(slot) = self.slot_or_drop(kernel, urgency)? else { return Ok(None) };
             let number = self.room.number();
             self.room.lend_slot(kernel, slot, me.process, number);
             self.note_holder(listed);
-            Ok(Some(Ticket { slot, number, delivery: 0, length: size, process: me.process }))
+            Ok(Some(Ticket { slot, number, delivery: 0, length: size, priority, process: me.process }))
         };
         match attempt()? {
             Some(ticket) => Ok(ticket),
@@ -169,7 +214,7 @@ impl Queue {
 
     /// The free slot at `index` of a queue that is not shut down.
     #[inline]
-    fn open_slot(&self, index: u32) -> Result<Option<usize>> {
+    pub(super) fn open_slot(&self, index: u32) -> Result<Option<usize>> {
         if self.room.words.tail.word.load(Relaxed) & CLOSED != 0 {
             return Err(Error::EndOfStream);
         }
@@ -216,9 +261,10 @@ impl Queue {
         })
     }
 
-    fn has_room(&self) -> bool {
+    /// A slot is to be had: a free one, or that of a message which is dropped for it.
+    pub(super) fn has_room(&self) -> bool {
         let words = &self.room.words;
         let taken = words.tail.word.load(Acquire).wrapping_add(words.put.extra.load(Acquire)) & COUNT;
-        words.freed.word.load(Acquire) & COUNT != taken
+        words.freed.word.load(Acquire) & COUNT != taken || self.when_full == WhenFull::DropOldest && self.depth() > 0
     }
 }

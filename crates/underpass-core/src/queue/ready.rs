@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::queue::{CLOSED, COUNT, JOINERS};
+use underpass_shm::layout::queue::JOINERS;
 use underpass_shm::sync::AtomicU32;
-use underpass_shm::sync::Ordering::Acquire;
 
 use super::Queue;
 use crate::Result;
@@ -45,13 +44,10 @@ impl Ready for ForPutting {
         &*self.0.room.words
     }
 
-    /// A put would not wait: a slot is free, or the queue was shut down.
+    /// A put would not wait: a slot is to be had, or the queue was shut down.
     fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
         let (queue, words) = (&*self.0, &self.0.room.words);
-        let has_room = || {
-            let taken = words.tail.word.load(Acquire).wrapping_add(words.put.extra.load(Acquire)) & COUNT;
-            words.freed.word.load(Acquire) & COUNT != taken || words.tail.word.load(Acquire) & CLOSED != 0
-        };
+        let has_room = || queue.has_room() || queue.is_shut_down();
         if has_room() {
             return Ok(true);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use underpass_core::error::Phase;
 use underpass_core::kernel::Kernel;
-use underpass_core::queue::{Queue, Room, Shelf, Ticket};
+use underpass_core::queue::{Queue, Room, Shelf, Ticket, WhenFull};
 use underpass_core::{Deadline, Error, Result};
 use underpass_shm::layout::queue::{RoomWords, SlotWords};
 use underpass_shm::place::{Blocks, Placed, PlacedSlice};
@@ -14,6 +14,7 @@ use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, e
 
 mod deaths;
 mod drained;
+mod full;
 mod orders;
 mod planted;
 
@@ -26,7 +27,7 @@ fn queue_over(words: Placed<RoomWords>, capacity: usize) -> Arc<Queue> {
 }
 
 fn queue_with(words: Placed<RoomWords>, capacity: usize, shelf: Option<Shelf>) -> Arc<Queue> {
-    Arc::new(Queue::new(room(words, capacity, shelf, false), None, None))
+    Arc::new(Queue::new(room(words, capacity, shelf, false), None, None, WhenFull::Wait))
 }
 
 fn room(words: Placed<RoomWords>, capacity: usize, shelf: Option<Shelf>, has_letters: bool) -> Room {
@@ -50,7 +51,7 @@ fn put(kernel: &dyn Kernel, queue: &Queue, message: u8) -> Result<()> {
 }
 
 fn put_front(kernel: &dyn Kernel, queue: &Queue, message: u8) -> Result<()> {
-    let ticket = queue.loan(kernel, 1, Deadline::Never)?;
+    let ticket = queue.loan(kernel, 1, 0, Deadline::Never)?;
     let put = queue.commit_front(kernel, &ticket, &[message], 0);
     if put.is_err() {
         sure(queue.abandon(kernel, &ticket));
@@ -188,9 +189,9 @@ fn test_loan_is_a_message_once_committed() {
     explore(|| {
         let (world, queue) = (World::new(), queue(1));
         let lender = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
-            let ticket = sure(queue.loan(kernel, 1, Deadline::Never));
+            let ticket = sure(queue.loan(kernel, 1, 0, Deadline::Never));
             sure(queue.abandon(kernel, &ticket));
-            let ticket = sure(queue.loan(kernel, 1, Deadline::Never));
+            let ticket = sure(queue.loan(kernel, 1, 0, Deadline::Never));
             queue.blocks().write(ticket.slot, &[5]);
             sure(queue.commit(kernel, &ticket, 1));
         });

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::kernel::Wanted;
-use underpass_core::queue::{MOST_BYTES, MOST_URGENT, ORDERS, Order, Shape};
+use underpass_core::queue::{MOST_BYTES, MOST_URGENT, ORDERS, Order, Shape, WHEN_FULL, WhenFull};
 use underpass_shm::header::{Kind, PARAMETERS};
 use underpass_shm::layout::queue::MOST_SLOTS;
 use underpass_shm::region::Extent;
@@ -20,6 +20,18 @@ use crate::space::Space;
 
 /// The constructors' words for an order, by the header's numbers.
 const NAMES: [&str; 3] = ["fifo", "lifo", "priority"];
+
+/// The constructors' words for what a put does that finds no room, by the header's numbers.
+const WHEN_FULL_NAMES: [&str; 3] = ["wait", "drop_oldest", "drop_newest"];
+
+/// The word for a header's number.
+pub fn when_full_name(number: u64) -> &'static str {
+    usize::try_from(number).ok().and_then(|number| WHEN_FULL_NAMES.get(number)).unwrap_or(&"unknown")
+}
+
+pub fn when_full_number(when_full: WhenFull) -> u64 {
+    WHEN_FULL.iter().take_while(|known| **known != when_full).count() as u64
+}
 
 /// The word for a header's number.
 pub fn order_name(number: u64) -> &'static str {
@@ -50,15 +62,28 @@ pub enum Urgency {
     Unordered(&'static str),
 }
 
-pub fn shape(capacity: i64, message_size: i64, max_deliveries: Option<Whole>, order: &str) -> PyResult<Shape> {
+pub fn shape(
+    capacity: i64,
+    message_size: i64,
+    max_deliveries: Option<Whole>,
+    order: &str,
+    when_full: &str,
+) -> PyResult<Shape> {
     let Some(order) = NAMES.iter().zip(ORDERS).find_map(|(name, known)| (*name == order).then_some(known)) else {
         return Err(PyValueError::new_err(format!("order={order:?}: pass 'fifo', 'lifo' or 'priority'")));
+    };
+    let named = WHEN_FULL_NAMES.iter().zip(WHEN_FULL).find_map(|(name, known)| (*name == when_full).then_some(known));
+    let Some(when_full) = named else {
+        return Err(PyValueError::new_err(format!(
+            "when_full={when_full:?}: pass 'wait', 'drop_oldest' or 'drop_newest'"
+        )));
     };
     let shape = Shape {
         capacity: Whole(capacity).word("capacity", 1, MOST_SLOTS)?,
         message_size: Whole(message_size).word("message_size", 1, MOST_BYTES as u32)? as usize,
         max_deliveries: max_deliveries.map(|most| most.word("max_deliveries", 1, u32::MAX)).transpose()?,
         order,
+        when_full,
     };
     match shape.check() {
         Err(Error::Invalid(why)) => Err(PyValueError::new_err(why)),
@@ -68,7 +93,16 @@ pub fn shape(capacity: i64, message_size: i64, max_deliveries: Option<Whole>, or
 
 pub fn parameters(shape: &Shape) -> [u64; PARAMETERS] {
     let most = u64::from(shape.max_deliveries.unwrap_or(0));
-    [u64::from(shape.capacity), shape.message_size as u64, most, order_number(shape.order), 0, 0, 0, 0]
+    [
+        u64::from(shape.capacity),
+        shape.message_size as u64,
+        most,
+        order_number(shape.order),
+        when_full_number(shape.when_full),
+        0,
+        0,
+        0,
+    ]
 }
 
 pub fn create(
@@ -86,7 +120,7 @@ pub fn create(
 
 impl Object for Queue {
     const KIND: Kind = Kind::Queue;
-    const PARAMETERS: &'static [&'static str] = &["capacity", "message_size", "max_deliveries", "order"];
+    const PARAMETERS: &'static [&'static str] = &["capacity", "message_size", "max_deliveries", "order", "when_full"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         let opened = (|| {

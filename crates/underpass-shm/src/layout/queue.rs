@@ -94,12 +94,14 @@ pub const RETURNING: u32 = 4;
 
 /// Arrivals go on the shelf of a room that has one.
 pub const SORTING: u32 = 5;
+/// A message makes room for another, and is counted.
+pub const DROPPING: u32 = 6;
 
 /// An operation of the getters' side, announced before its first store.
 #[derive(Debug)]
 #[repr(C)]
 pub struct GetIntent {
-    /// One of the five above, or 0.
+    /// One of the six above, or 0.
     pub step: AtomicU32,
     /// The slot, or how many.
     pub operand: AtomicU32,
@@ -107,6 +109,8 @@ pub struct GetIntent {
     pub head: AtomicU32,
     /// `freed` before.
     pub freed: AtomicU32,
+    /// `dropped` before, of a drop.
+    pub dropped: AtomicU64,
 }
 
 /// A counter that changes hands, and on which the other side sleeps.
@@ -149,6 +153,10 @@ pub struct RoomWords {
     pub baton: AtomicU32,
     /// Raised by every purge: putters that wait since before it leave with an error.
     pub purges: AtomicU32,
+    /// Messages that were dropped for others to come; written under the getters' lock.
+    pub dropped: AtomicU64,
+    /// Messages that were dropped instead of being put.
+    pub declined: AtomicU64,
     /// ```text
     ///  63             32 31             0
     /// ┌─────────────────┬────────────────┐   calls: to look again, by something that no count tells; raised before the bit
@@ -248,12 +256,20 @@ impl RoomWords {
                 tail_seen: zero(),
                 leases: zero(),
                 overflow: zero(),
-                intent: GetIntent { step: zero(), operand: zero(), head: zero(), freed: zero() },
+                intent: GetIntent {
+                    step: zero(),
+                    operand: zero(),
+                    head: zero(),
+                    freed: zero(),
+                    dropped: AtomicU64::new(0),
+                },
                 cpus: AtomicU64::new(0),
             },
             freed: gauge(),
             baton: zero(),
             purges: zero(),
+            dropped: AtomicU64::new(0),
+            declined: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             holders: roster(),
             putters: roster(),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from underpass.errors import EndOfStream, MisuseError, TimedOut, WouldBlock
 from underpass.lab.history import Task
@@ -28,12 +28,14 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Queue(Model):
-    """Messages in order, in so many slots, some of which are leased. Made without ``max_deliveries``."""
+    """Messages in order of arrival, in so many slots, some of which are leased. Made without ``max_deliveries``."""
 
     capacity: int
     queued: tuple[Message, ...] = ()
     leases: tuple[tuple[Task, Message], ...] = ()
     ended: bool = False
+    when_full: Literal["wait", "drop_oldest", "drop_newest"] = field(default="wait", repr=False)
+    dropped: int = 0
 
     leasing: ClassVar[frozenset[str]] = frozenset({"take", "take_nowait"})
 
@@ -44,6 +46,10 @@ class Queue(Model):
             yield EndOfStream, self
         elif len(self.queued) + len(self.leases) < self.capacity:
             yield None, replace(self, queued=(*self.queued, Message(data)))
+        elif self.when_full == "drop_oldest" and self.queued:
+            yield None, replace(self, queued=(*self.queued[1:], Message(data)), dropped=self.dropped + 1)
+        elif self.when_full != "wait":
+            yield None, replace(self, dropped=self.dropped + 1)
         else:
             yield full, self
 
@@ -75,6 +81,9 @@ class Queue(Model):
 
     def peek(self, _who: Task, index: int = 0) -> Step:
         yield self.queued[index].data if index < len(self.queued) else IndexError, self
+
+    def read_dropped(self, _who: Task) -> Step:
+        yield self.dropped, self
 
     def read_depth(self, _who: Task) -> Step:
         yield len(self.queued), self

@@ -1,7 +1,7 @@
 //! The getters' side, under its lock.
 
 use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::queue::{CLOSED, COUNT, FREEING, GETTING, JOINERS, RETURNING, SORTING, TAKING};
+use underpass_shm::layout::queue::{CLOSED, COUNT, DROPPING, FREEING, GETTING, JOINERS, RETURNING, SORTING, TAKING};
 use underpass_shm::life::Life;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -108,11 +108,40 @@ impl Room {
             self.ring[self.position(plus(head, index))].store(slot as u32, Relaxed);
         }
         if count < there {
-            ordered.remove_first(there as usize);
+            ordered.remove(0, there as usize);
         }
         self.words.get.head.store(plus(head, count), Release);
         self.forget_dropped(ordered, head, count);
         self.free_dropped(kernel, head, count);
+    }
+
+    /// Drops and counts the message that makes room for another of that priority; false: nobody does.
+    pub fn make_room(&self, kernel: &dyn Kernel, priority: u32) -> Result<bool> {
+        let Some(slot) = self.front(0)? else { return Ok(false) };
+        let standing = match &self.shelf {
+            None => None,
+            Some(ordered) => {
+                let count = self.shelved(ordered)?;
+                let Some(position) = ordered.expendable(priority, count) else { return Ok(false) };
+                Some((ordered, position, count))
+            }
+        };
+        let slot = standing.map_or(slot, |(ordered, position, _)| ordered.at(position));
+        let (get, dropped) = (&self.words.get, self.words.dropped.load(Relaxed));
+        let _owed = Owed::name(kernel, &self.words.baton);
+        get.intent.dropped.store(dropped, Relaxed);
+        let head = self.announce(DROPPING, 1);
+        self.ring[self.position(head)].store(slot as u32, Relaxed);
+        if let Some((ordered, position, count)) = standing {
+            ordered.remove(position, count);
+        }
+        get.head.store(plus(head, 1), Release);
+        self.words.dropped.store(dropped.wrapping_add(1), Release);
+        if let Some((ordered, ..)) = standing {
+            self.forget_dropped(ordered, head, 1);
+        }
+        self.free_dropped(kernel, head, 1);
+        Ok(true)
     }
 
     /// The messages that left the front are not on the shelf any more.
@@ -128,7 +157,7 @@ impl Room {
         let lease = self.number();
         let head = self.announce(TAKING, slot as u32);
         if let Some(ordered) = &self.shelf {
-            ordered.remove_first(minus(ordered.words.sorted.load(Relaxed), head) as usize);
+            ordered.remove(0, minus(ordered.words.sorted.load(Relaxed), head) as usize);
         }
         words.delivery.store(delivery, Relaxed);
         words.lease.store(lease, Relaxed);

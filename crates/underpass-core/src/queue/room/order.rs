@@ -37,13 +37,26 @@ pub enum End {
 }
 
 impl Order {
+    /// How far a message is from being urgent: 0 is the most urgent, and all are alike where nobody asks.
+    #[inline]
+    #[must_use]
+    pub fn rank(self, priority: u32) -> u64 {
+        if self == Self::Priority { u64::from(MOST_URGENT - priority.min(MOST_URGENT)) } else { 0 }
+    }
+
+    /// Which of those on a shelf is dropped for another: the greatest of these goes. Of a stack the last; by priority the oldest of
+    /// the least urgent.
+    #[must_use]
+    pub fn expendable(self, key: u64) -> u64 {
+        if self == Self::Priority { key ^ ((1 << PLACE_BITS) - 1) } else { key }
+    }
+
     /// The key of a message of that priority that goes there, when so many places were given before it.
     #[inline]
     #[must_use]
     pub fn key(self, priority: u32, end: End, places: u64) -> u64 {
-        let rank = if self == Self::Priority { u64::from(MOST_URGENT - priority.min(MOST_URGENT)) } else { 0 };
         let ahead = end == End::Front || self == Self::Lifo && end == End::Arriving;
         let number = places.wrapping_add(1) % MIDDLE;
-        rank << PLACE_BITS | if ahead { MIDDLE - number } else { MIDDLE + number }
+        self.rank(priority) << PLACE_BITS | if ahead { MIDDLE - number } else { MIDDLE + number }
     }
 }

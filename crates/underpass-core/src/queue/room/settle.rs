@@ -1,6 +1,6 @@
 //! The getters' side after a death: the step that was announced is completed, or never happened.
 
-use underpass_shm::layout::queue::{COUNT, FREEING, GETTING, RETURNING, SORTING, TAKING};
+use underpass_shm::layout::queue::{COUNT, DROPPING, FREEING, GETTING, RETURNING, SORTING, TAKING};
 use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
 use super::shelf::Shelf;
@@ -34,7 +34,7 @@ impl Room {
         let head = intent.head.load(Relaxed);
         let moved = get.head.load(Acquire) != head;
         let freed = self.words.freed.word.load(Acquire) & COUNT != intent.freed.load(Relaxed);
-        let most = if step == GETTING { self.capacity() } else { self.capacity() - 1 };
+        let most = if matches!(step, GETTING | DROPPING) { self.capacity() } else { self.capacity() - 1 };
         if operand > most {
             return Err(Error::Corrupted(format!("{operand} of {} slots are under way", self.capacity())));
         }
@@ -45,6 +45,13 @@ impl Room {
         let words = &self.slots[operand as usize % self.slots.len()];
         match step {
             GETTING if moved && !freed => self.free_dropped(kernel, head, operand),
+            DROPPING if moved && !freed => {
+                // Once, also if it had been counted.
+                if !planted(Fault::UncountedDrop) {
+                    self.words.dropped.store(intent.dropped.load(Relaxed).wrapping_add(1), Release);
+                }
+                self.free_dropped(kernel, head, 1);
+            }
             FREEING if !freed => {
                 words.owner.store(0, Release);
                 self.free_owned(kernel, operand as usize);
@@ -62,7 +69,7 @@ impl Room {
     /// The keys agree with `head` again, and the heap with the keys. Before anything that says that the step is over.
     fn settle_shelf(&self, ordered: &Shelf, left: Left) -> Result<()> {
         match left.step {
-            GETTING if left.moved && !left.freed => self.forget_dropped(ordered, left.head, left.operand),
+            GETTING | DROPPING if left.moved && !left.freed => self.forget_dropped(ordered, left.head, left.operand),
             TAKING if left.moved => ordered.forget(left.operand as usize),
             RETURNING if !left.moved => ordered.forget(left.operand as usize),
             SORTING => {

@@ -66,12 +66,25 @@ impl Shelf {
         self.set(position, slot);
     }
 
-    /// Takes the first of `count` out of the heap; its key stays.
-    pub fn remove_first(&self, count: usize) {
-        let Some(left) = count.checked_sub(1) else { return };
+    /// The position of the one of `count` that is dropped for another of that priority; none: they are all more urgent.
+    #[must_use]
+    pub fn expendable(&self, priority: u32, count: usize) -> Option<usize> {
+        let position = (0..count).max_by_key(|position| self.order.expendable(self.key_at(*position)))?;
+        let ours = self.entries.get(self.at(position))?.priority.load(Relaxed);
+        (self.order.rank(priority) <= self.order.rank(ours)).then_some(position)
+    }
+
+    /// Takes the one at a position of `count` out of the heap; its key stays.
+    pub fn remove(&self, mut position: usize, count: usize) {
+        let Some(left) = count.checked_sub(1).filter(|left| position < *left) else { return };
         let last = self.at(left);
         let key = self.key_of(last);
-        let mut position = 0;
+        // From another branch of the heap it may be ahead of those above.
+        while position > 0 && key < self.key_at((position - 1) / 2) {
+            let above = (position - 1) / 2;
+            self.set(position, self.at(above));
+            position = above;
+        }
         while let Some(child) = children(position).filter(|child| *child < left).min_by_key(|child| self.key_at(*child))
         {
             if key <= self.key_at(child) {

@@ -154,7 +154,7 @@ fn heir_finds(builds: bool) {
         let dying = world.spawn_dying(1, Dies::Never, {
             let shelf = shelf.clone();
             move |kernel| {
-                shelf.remove_first(3);
+                shelf.remove(0, 3);
                 kernel.die();
             }
         });
