@@ -1,4 +1,4 @@
-"""`Broadcast.aio` and `Subscription.aio`: readers are awaited, and the writer waits for nobody."""
+"""`Broadcast.aio` and `Subscription.aio`: readers are awaited, and so is a writer that waits for them."""
 
 import anyio
 import pytest
@@ -48,8 +48,8 @@ def test_tasks_that_share_a_subscription_come_in_their_order(loop: EventLoop) ->
             for number in range(2):
                 group.start_soon(ended, mine.get, got)
                 await until_waiting(number + 1)
-            news.publish(b"one")
-            news.publish(b"two")
+            await news.publish(b"one")
+            await news.publish(b"two")
         return got
 
     assert loop.run(main) == [b"one", b"two"]
@@ -62,7 +62,7 @@ def test_who_is_cancelled_has_taken_nothing(loop: EventLoop) -> None:
         with anyio.move_on_after(0) as scope:
             await mine.get()
         assert scope.cancelled_caught
-        news.publish(b"one")
+        await news.publish(b"one")
         assert (mine.behind, mine.lost, mine.statistics().behind) == (1, 0, 1)
         buffer = bytearray(3)
         assert await mine.get_into(buffer) == 3
@@ -90,7 +90,7 @@ def test_names(loop: EventLoop) -> None:
     async def main() -> None:
         news = aio.Broadcast.create("news", 4096)
         try:
-            news.publish(b"one")
+            await news.publish(b"one")
             again = aio.Broadcast.open_or_create("news", 4096)
             assert (again.capacity, again.message_size) == (4096, 2032)
             assert await aio.Broadcast.open("news").subscribe(start="oldest").get() == b"one"

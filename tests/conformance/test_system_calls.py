@@ -22,17 +22,20 @@ from tests.conformance.backends import PATIENCE, Processes
 from underpass import (
     AtomicInt,
     Barrier,
+    Broadcast,
     Condition,
     Event,
     Gate,
     Mutex,
     Notification,
     Once,
+    Pipe,
     Port,
     Queue,
     Region,
     RWLock,
     Semaphore,
+    Subscription,
     TimedOut,
     WaitSet,
 )
@@ -206,6 +209,29 @@ def running() -> Once:
     return it
 
 
+def pipe() -> Pipe:
+    return Pipe(4096)
+
+
+def lossy() -> tuple[Broadcast, Subscription]:
+    broadcast = Broadcast(4096)
+    return broadcast, broadcast.subscribe()
+
+
+def lossless() -> tuple[Broadcast, Subscription]:
+    broadcast = Broadcast(4096, when_full="wait")
+    return broadcast, broadcast.subscribe()
+
+
+def unread() -> tuple[Broadcast, Subscription]:
+    """One whose writer waits, and no more fits."""
+    broadcast = Broadcast(64, when_full="wait")
+    mine = broadcast.subscribe()
+    for _ in range(4):
+        broadcast.publish(b"")
+    return broadcast, mine
+
+
 def full() -> Queue:
     it = queue()
     it.put_many([b"x"] * it.capacity)
@@ -317,6 +343,11 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "Queue.loan, commit": (queue, lend),
     "Queue.loan, abandon": (queue, lambda it: it.loan(8).abandon()),
     "Queue.peek, depth, join": (queue, lambda it: (it.put(b"x"), it.peek(), it.depth, it.get(), it.join())),
+    "Pipe.write, read": (pipe, lambda it: (it.write(b"abc"), it.read(3))),
+    "Pipe.write_nowait, read_some": (pipe, lambda it: (it.write_nowait(b"abc"), it.read_some(9))),
+    "Broadcast.publish, get": (lossy, lambda it: (it[0].publish(b"x"), it[1].get())),
+    "Broadcast.publish, get, waited for": (lossless, lambda it: (it[0].publish(b"x"), it[1].get())),
+    "Broadcast.publish over the oldest": (lossy, lambda it: it[0].publish(b"x")),
     "Queue.purge": (queue, lambda it: (it.put(b"x"), it.purge(), it.statistics())),
     "Queue.putting": (queue, lambda it: it.putting().__enter__() or it.statistics()),
 }
@@ -351,6 +382,9 @@ SOMETHING_TO_WAIT_FOR: Kinds = {
     "Queue.take": (queue, late(lambda it: it.take(timeout=SHORT))),
     "Queue.put": (full, late(lambda it: it.put(b"x", timeout=SHORT))),
     "Queue.loan": (full, late(lambda it: it.loan(8, timeout=SHORT))),
+    "Pipe.read": (pipe, late(lambda it: it.read(1, timeout=SHORT))),
+    "Subscription.get": (lossy, late(lambda it: it[1].get(timeout=SHORT))),
+    "Broadcast.publish": (unread, late(lambda it: it[0].publish(b"x", timeout=SHORT))),
     "Queue.join": (full, late(lambda it: it.join(timeout=SHORT))),
 }
 

@@ -342,6 +342,7 @@ impl Handle {
                 }
                 ("fairness", value) => format!("fairness='{}'", fairness::name(value)),
                 ("order", value) => format!("order='{}'", crate::queue::order_name(value)),
+                ("when_full", value) => format!("when_full='{}'", crate::broadcast::when_full(value)),
                 ("prefer", value) => format!("prefer='{}'", crate::rwlock::preference(value)),
                 (name, value) => format!("{name}={value}"),
             };

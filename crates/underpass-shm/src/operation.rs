@@ -36,6 +36,8 @@ pub enum Operation {
     All = 15,
     /// For any of many objects, to do one of several operations.
     Select = 16,
+    /// For room in a broadcast: for its slowest reader.
+    Publish = 17,
 }
 
 impl Operation {
@@ -43,11 +45,15 @@ impl Operation {
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
         use Operation::{
-            Acquire, All, Any, Call, Get, Join, Lock, Open, Put, Read, Receive, Select, Send, Upgrade, Wait, Write,
+            Acquire, All, Any, Call, Get, Join, Lock, Open, Publish, Put, Read, Receive, Select, Send, Upgrade, Wait,
+            Write,
         };
-        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select]
-            .into_iter()
-            .find(|this| *this as u32 == number)
+        [
+            Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select,
+            Publish,
+        ]
+        .into_iter()
+        .find(|this| *this as u32 == number)
     }
 
     /// Whether it waits for many objects.
@@ -76,6 +82,7 @@ impl Operation {
             Self::Any => "wait_any",
             Self::All => "wait_all",
             Self::Select => "select",
+            Self::Publish => "publish",
         }
     }
 }
