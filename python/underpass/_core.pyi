@@ -60,6 +60,8 @@ __all__ = [
     "Barrier",
     "BarrierStatistics",
     "Broadcast",
+    "BroadcastReader",
+    "BroadcastRoom",
     "BroadcastStatistics",
     "Condition",
     "ConditionStatistics",
