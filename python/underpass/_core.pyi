@@ -60,6 +60,8 @@ __all__ = [
     "Barrier",
     "BarrierStatistics",
     "Broadcast",
+    "BroadcastReader",
+    "BroadcastRoom",
     "BroadcastStatistics",
     "Condition",
     "ConditionStatistics",
@@ -974,22 +976,36 @@ class Holding:
 
 @final
 class Broadcast(SharedObject):
-    def __new__(cls, capacity: int = 1048576) -> Self: ...
+    def __new__(cls, capacity: int = 1048576, *, when_full: Literal["overwrite", "wait"] = "overwrite") -> Self: ...
     @staticmethod
     def create(
-        name: str, capacity: int = 1048576, *, space: Space | None = None, mode: int | None = None
+        name: str,
+        capacity: int = 1048576,
+        *,
+        when_full: Literal["overwrite", "wait"] = "overwrite",
+        space: Space | None = None,
+        mode: int | None = None,
     ) -> Broadcast: ...
     @staticmethod
     def open(name: str, *, space: Space | None = None, timeout: float | None = 0) -> Broadcast: ...
     @staticmethod
     def open_or_create(
-        name: str, capacity: int = 1048576, *, space: Space | None = None, mode: int | None = None
+        name: str,
+        capacity: int = 1048576,
+        *,
+        when_full: Literal["overwrite", "wait"] = "overwrite",
+        space: Space | None = None,
+        mode: int | None = None,
     ) -> Broadcast: ...
     def publish(self, data: Buffer, *, timeout: float | None = None) -> None: ...
+    def publish_nowait(self, data: Buffer) -> None: ...
+    def _room(self, size: int) -> BroadcastRoom: ...
     def subscribe(self, *, start: Literal["now", "oldest"] = "now") -> Subscription: ...
     def shutdown(self) -> None: ...
     @property
     def capacity(self) -> int: ...
+    @property
+    def when_full(self) -> Literal["overwrite", "wait"]: ...
     @property
     def message_size(self) -> int: ...
     @property
@@ -1007,9 +1023,23 @@ class BroadcastStatistics:
     @property
     def writer(self) -> int | None: ...
     @property
+    def readers(self) -> list[BroadcastReader]: ...
+    @property
     def shut_down(self) -> bool: ...
     @property
     def waiters(self) -> int: ...
+
+@final
+class BroadcastReader:
+    @property
+    def pid(self) -> int: ...
+    @property
+    def behind(self) -> int: ...
+
+@final
+class BroadcastRoom:
+    @property
+    def _nonce(self) -> int: ...
 
 @final
 class Subscription(SharedObject):

@@ -11,6 +11,7 @@ from typing import Any
 from underpass._core import (
     AtomicInt,
     Barrier,
+    Broadcast,
     Condition,
     Event,
     Gate,
@@ -50,6 +51,9 @@ units_since = Semaphore._since
 room_since = QueueRoom._since
 bytes_since = Pipe._since
 bytes_of_room_since = PipeRoom._since
+
+# Room for a message of so many bytes.
+room_in_broadcast = Broadcast._room
 
 # What those do who came to a pipe, at once or not at all: an error once it was reset since.
 write_since = Pipe._write_since

@@ -2,6 +2,7 @@
 
 from underpass._core import (
     Broadcast,
+    BroadcastReader,
     BroadcastStatistics,
     Holding,
     Lease,
@@ -16,6 +17,7 @@ from underpass._core import (
 
 __all__ = [
     "Broadcast",
+    "BroadcastReader",
     "BroadcastStatistics",
     "Holding",
     "Lease",

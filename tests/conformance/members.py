@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from underpass import AtomicInt, EndOfStream, Event, Mutex, Notification, Queue, RWLock, Semaphore
+from underpass import AtomicInt, EndOfStream, Event, Mutex, Notification, Pipe, Queue, RWLock, Semaphore
 from underpass.sync import Latch, SpinLock
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ def _full() -> Queue:
     queue = Queue(1, 8)
     queue.put(b"full")
     return queue
+
+
+def _full_pipe() -> Pipe:
+    pipe = Pipe(8)
+    pipe.write(bytes(8))
+    return pipe
 
 
 def _poison(queue: Queue) -> None:
@@ -150,6 +156,8 @@ def _kinds() -> list[Kind]:
         ),
         Kind("room", _full, Queue.get, lambda it: it.put_nowait(b"b"), seen=lambda it: it.room),
         Kind("room-purged", _full, Queue.purge, lambda it: it.put_nowait(b"b"), seen=lambda it: it.room),
+        Kind("pipe", lambda: Pipe(8), lambda it: it.write(b"a"), lambda it: it.read_nowait(1)),
+        Kind("pipe-room", _full_pipe, lambda it: it.read(4), lambda it: it.write_nowait(b"b"), seen=lambda it: it.room),
         Kind("room-ended", _full, Queue.shutdown, _refused, seen=lambda it: it.room),
     ]
 

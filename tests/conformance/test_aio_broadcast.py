@@ -1,4 +1,6 @@
-"""`Broadcast.aio` and `Subscription.aio`: readers are awaited, and the writer waits for nobody."""
+"""`Broadcast.aio` and `Subscription.aio`: readers are awaited, and so is a writer that waits for them."""
+
+from functools import partial
 
 import anyio
 import pytest
@@ -48,8 +50,8 @@ def test_tasks_that_share_a_subscription_come_in_their_order(loop: EventLoop) ->
             for number in range(2):
                 group.start_soon(ended, mine.get, got)
                 await until_waiting(number + 1)
-            news.publish(b"one")
-            news.publish(b"two")
+            await news.publish(b"one")
+            await news.publish(b"two")
         return got
 
     assert loop.run(main) == [b"one", b"two"]
@@ -62,7 +64,7 @@ def test_who_is_cancelled_has_taken_nothing(loop: EventLoop) -> None:
         with anyio.move_on_after(0) as scope:
             await mine.get()
         assert scope.cancelled_caught
-        news.publish(b"one")
+        await news.publish(b"one")
         assert (mine.behind, mine.lost, mine.statistics().behind) == (1, 0, 1)
         buffer = bytearray(3)
         assert await mine.get_into(buffer) == 3
@@ -90,7 +92,7 @@ def test_names(loop: EventLoop) -> None:
     async def main() -> None:
         news = aio.Broadcast.create("news", 4096)
         try:
-            news.publish(b"one")
+            await news.publish(b"one")
             again = aio.Broadcast.open_or_create("news", 4096)
             assert (again.capacity, again.message_size) == (4096, 2032)
             assert await aio.Broadcast.open("news").subscribe(start="oldest").get() == b"one"
@@ -99,3 +101,49 @@ def test_names(loop: EventLoop) -> None:
             news.unlink()
 
     loop.run(main)
+
+
+def test_a_task_waits_for_the_slowest_reader(loop: EventLoop) -> None:
+    async def main() -> list[object]:
+        news, got = aio.Broadcast(64, when_full="wait"), list[object]()
+        mine = news.subscribe()
+        for _ in range(4):
+            await news.publish(b"")
+        with pytest.raises(WouldBlock, match="held back by this process, 4 messages behind"):
+            news.publish_nowait(b"")
+        with anyio.move_on_after(0) as scope:
+            await news.publish(b"never")
+        assert scope.cancelled_caught
+        async with anyio.create_task_group() as group:
+            group.start_soon(ended, partial(news.publish, b"more"), got)
+            await until_waiting(1)
+            assert await mine.get() == b""
+            # Two records of sixteen bytes make room for one with bytes.
+            assert await mine.get() == b""
+        assert news.statistics().published == 5
+        return got
+
+    assert loop.run(main) == [None]
+
+
+def test_a_task_waits_for_a_reader_elsewhere_until_it_dies(loop: EventLoop, processes: Processes) -> None:
+    news, ready = Broadcast(64, when_full="wait"), processes.flag()
+
+    def stay() -> None:
+        _mine = news.subscribe()
+        ready.raise_()
+        processes.rest()
+
+    reader = processes.start(stay)
+    ready.wait()
+
+    async def main() -> int:
+        for _ in range(4):
+            await news.aio.publish(b"")
+        async with anyio.create_task_group() as group:
+            group.start_soon(news.aio.publish, b"")
+            await until_waiting(1)
+            reader.kill()
+        return news.statistics().published
+
+    assert loop.run(main) == 5

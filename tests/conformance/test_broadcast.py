@@ -211,7 +211,7 @@ def test_names(request: pytest.FixtureRequest) -> None:
     assert Broadcast.open_or_create("news", 4096).capacity == 4096
     with pytest.raises(ExistsError):
         Broadcast.create("news")
-    with pytest.raises(MismatchError, match="capacity=4096, and capacity=64"):
+    with pytest.raises(MismatchError, match="capacity=4096, when_full='overwrite', and capacity=64"):
         Broadcast.open_or_create("news", 64)
 
 

@@ -27,6 +27,7 @@ from underpass import (
     Notification,
     Once,
     OwnerDiedError,
+    Pipe,
     Port,
     Queue,
     RWLock,
@@ -76,6 +77,7 @@ KINDS: dict[str, tuple[Callable[[], Any], Callable[[Any], object], Callable[[Any
     ),
     "Notification": (Notification, lambda it: it.notify(4), lambda it: it.wait_nowait(4)),
     "Queue": (Queue, lambda it: it.put(b"a"), Queue.get_nowait),
+    "Pipe": (lambda: Pipe(8), lambda it: it.write(b"a"), lambda it: it.read_nowait(1)),
 }
 
 

@@ -14,7 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pytest
 
@@ -22,17 +22,20 @@ from tests.conformance.backends import PATIENCE, Processes
 from underpass import (
     AtomicInt,
     Barrier,
+    Broadcast,
     Condition,
     Event,
     Gate,
     Mutex,
     Notification,
     Once,
+    Pipe,
     Port,
     Queue,
     Region,
     RWLock,
     Semaphore,
+    Subscription,
     TimedOut,
     WaitSet,
 )
@@ -206,6 +209,40 @@ def running() -> Once:
     return it
 
 
+def pipe() -> Pipe:
+    return Pipe(4096)
+
+
+class Channel(NamedTuple):
+    """A broadcast and one who reads it, in one process."""
+
+    broadcast: Broadcast
+    mine: Subscription
+
+    def close(self) -> None:
+        self.mine.close()
+        self.broadcast.close()
+
+
+def lossy() -> Channel:
+    broadcast = Broadcast(4096)
+    return Channel(broadcast, broadcast.subscribe())
+
+
+def lossless() -> Channel:
+    broadcast = Broadcast(4096, when_full="wait")
+    return Channel(broadcast, broadcast.subscribe())
+
+
+def unread() -> Channel:
+    """One whose writer waits, and no more fits."""
+    broadcast = Broadcast(64, when_full="wait")
+    mine = broadcast.subscribe()
+    for _ in range(4):
+        broadcast.publish(b"")
+    return Channel(broadcast, mine)
+
+
 def full() -> Queue:
     it = queue()
     it.put_many([b"x"] * it.capacity)
@@ -317,6 +354,11 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "Queue.loan, commit": (queue, lend),
     "Queue.loan, abandon": (queue, lambda it: it.loan(8).abandon()),
     "Queue.peek, depth, join": (queue, lambda it: (it.put(b"x"), it.peek(), it.depth, it.get(), it.join())),
+    "Pipe.write, read": (pipe, lambda it: (it.write(b"abc"), it.read(3))),
+    "Pipe.write_nowait, read_some": (pipe, lambda it: (it.write_nowait(b"abc"), it.read_some(9))),
+    "Broadcast.publish, get": (lossy, lambda it: (it.broadcast.publish(b"x"), it.mine.get())),
+    "Broadcast.publish, get, waited for": (lossless, lambda it: (it.broadcast.publish(b"x"), it.mine.get())),
+    "Broadcast.publish over the oldest": (lossy, lambda it: it.broadcast.publish(b"x")),
     "Queue.purge": (queue, lambda it: (it.put(b"x"), it.purge(), it.statistics())),
     "Queue.putting": (queue, lambda it: it.putting().__enter__() or it.statistics()),
 }
@@ -351,6 +393,9 @@ SOMETHING_TO_WAIT_FOR: Kinds = {
     "Queue.take": (queue, late(lambda it: it.take(timeout=SHORT))),
     "Queue.put": (full, late(lambda it: it.put(b"x", timeout=SHORT))),
     "Queue.loan": (full, late(lambda it: it.loan(8, timeout=SHORT))),
+    "Pipe.read": (pipe, late(lambda it: it.read(1, timeout=SHORT))),
+    "Subscription.get": (lossy, late(lambda it: it.mine.get(timeout=SHORT))),
+    "Broadcast.publish": (unread, late(lambda it: it.broadcast.publish(b"x", timeout=SHORT))),
     "Queue.join": (full, late(lambda it: it.join(timeout=SHORT))),
 }
 

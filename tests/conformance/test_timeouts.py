@@ -13,11 +13,13 @@ from tests.conformance.backends import SOON, Processes, Threads
 from tests.conformance.lab import Lab
 from underpass import (
     AtomicInt,
+    Broadcast,
     Condition,
     Event,
     Mutex,
     Notification,
     Once,
+    Pipe,
     Queue,
     RWLock,
     Semaphore,
@@ -61,6 +63,17 @@ def _full() -> Queue:
     return queue
 
 
+def _full_pipe() -> Pipe:
+    pipe = Pipe(8)
+    pipe.write(bytes(8))
+    return pipe
+
+
+def _read(broadcast: Broadcast, timeout: float) -> None:
+    with broadcast.subscribe() as mine:
+        mine.get(timeout=timeout)
+
+
 def _waits() -> list[Wait]:
     def acquire(it: Any, timeout: float) -> object:
         return it.acquire(timeout=timeout)
@@ -88,6 +101,10 @@ def _waits() -> list[Wait]:
         Wait("once", Once, lambda it, timeout: it.call(pytest.fail, timeout=timeout), Once.running),
         Wait("queue-get", lambda: Queue(1, 8), lambda it, timeout: it.get(timeout=timeout)),
         Wait("queue-put", _full, lambda it, timeout: it.put(b"more", timeout=timeout)),
+        Wait("pipe-read", lambda: Pipe(8), lambda it, timeout: it.read(1, timeout=timeout)),
+        Wait("pipe-write", _full_pipe, lambda it, timeout: it.write(b"b", timeout=timeout)),
+        Wait("subscription-get", lambda: Broadcast(64), _read),
+        Wait("subscription-get-lossless", lambda: Broadcast(64, when_full="wait"), _read),
         Wait("wait-any", Event, lambda it, timeout: wait_any(it, Semaphore(0), timeout=timeout)),
         Wait("wait-all", Event, lambda it, timeout: wait_all(it, Semaphore(1), timeout=timeout)),
         Wait("select", Event, lambda it, timeout: select(it.wait, Semaphore(0).acquire, timeout=timeout)),

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 class Broadcasts:
     name = "broadcast"
+    places = 0
+
+    def create(self) -> Broadcast:
+        return Broadcast.create(self.name, 512)
 
     def make(self) -> None:
-        broadcast = Broadcast.create(self.name, 512)
+        broadcast = self.create()
         for number in range(20):
             broadcast.publish(b"x" * (number * 10))
         broadcast.close()
@@ -27,7 +31,7 @@ class Broadcasts:
         return Broadcast.open(self.name)
 
     def locks(self, size: int) -> list[int]:
-        assert size == HEADER + 64 + 512
+        assert size == HEADER + 128 + 64 * self.places + 512
         return [HEADER]
 
     def use(self, it: Broadcast, dice: random.Random, verbs: Verbs) -> None:
@@ -42,11 +46,22 @@ class Broadcasts:
             verbs,
             [
                 *reads * 4,
-                lambda: it.publish(b"y" * dice.randrange(it.message_size + 1)),
-                lambda: it.publish(b"y"),
+                lambda: it.publish(b"y" * dice.randrange(it.message_size + 1), timeout=pause),
+                lambda: it.publish_nowait(b"y"),
                 it.shutdown if dice.random() < 0.2 else it.statistics,
                 lambda: (it.capacity, it.message_size, it.statistics(), repr(it)),
                 lambda: [(reader.lost, reader.behind, repr(reader)) for reader in mine],
                 lambda: pickle.loads(pickle.dumps(it)),  # noqa: S301 - our own bytes
+                *(reader.close for reader in mine[2:]),
             ],
         )
+
+
+class WaitingBroadcasts(Broadcasts):
+    """Its writer waits for readers, of whom it is told what is not so."""
+
+    name = "waiting-broadcast"
+    places = 64
+
+    def create(self) -> Broadcast:
+        return Broadcast.create(self.name, 512, when_full="wait")

@@ -1,4 +1,6 @@
-"""Broadcast against a list that forgets its front when the ring is full."""
+"""Broadcast against a list that forgets its front when the ring is full, or does not as long as a reader needs it."""
+
+from typing import Literal
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -19,9 +21,11 @@ def record(message: bytes) -> int:
 class BroadcastModel(RuleBasedStateMachine):
     """What was published, where it lies, and how far each reader has come."""
 
+    when_full: Literal["overwrite", "wait"] = "overwrite"
+
     @initialize()
     def make(self) -> None:
-        self.it = Broadcast.create("it", RING)
+        self.it = Broadcast.create("it", RING, when_full=self.when_full)
         self.other = Broadcast.open("it")
         self.messages = list[bytes]()
         self.begins = list[int]()
@@ -33,16 +37,23 @@ class BroadcastModel(RuleBasedStateMachine):
     @rule(size=st.integers(0, RING // 2 - STEP))
     def publish(self, size: int) -> None:
         message = bytes((len(self.messages) + place) % 256 for place in range(size))
-        if outcome(lambda: self.it.publish(message)) is EndOfStream:
-            assert self.closed
-            return
-        assert not self.closed
         rest = RING - self.end % RING
         first = self.end + (rest if rest < record(message) else 0)
+        # A reader that lives needs what this one would overwrite.
+        held = any(self.position(place[0]) + RING < first + record(message) for place in self.readers)
+        ended = outcome(lambda: self.it.publish_nowait(message))
+        if self.closed or (held and self.when_full == "wait"):
+            assert ended is (EndOfStream if self.closed else WouldBlock)
+            return
+        assert ended is None
         self.begins.append(self.end)
         self.messages.append(message)
         self.end = first + record(message)
         self.oldest = next(n for n, begin in enumerate(self.begins) if self.kept(n, begin))
+
+    def position(self, number: int) -> int:
+        """Where a reader is that expects this message."""
+        return self.begins[number] if number < len(self.begins) else self.end
 
     def kept(self, number: int, begin: int) -> bool:
         """A filler goes before its message, which may then still be whole."""
@@ -73,6 +84,13 @@ class BroadcastModel(RuleBasedStateMachine):
                 assert outcome(mine.get_nowait) == self.messages[place[0]]
                 place[0] += 1
 
+    @precondition(lambda self: self.readers)
+    @rule(which=st.integers(0, 3))
+    def leave(self, which: int) -> None:
+        which %= len(self.readers)
+        self.readers.pop(which)
+        self.subscriptions.pop(which).close()
+
     @precondition(lambda self: len(self.messages) > 20)
     @rule()
     def shutdown(self) -> None:
@@ -85,6 +103,9 @@ class BroadcastModel(RuleBasedStateMachine):
         assert statistics.published == len(self.messages)
         assert statistics.kept == len(self.messages) - self.oldest
         assert statistics.shut_down == self.closed
+        if self.when_full == "wait":
+            behind = sorted((len(self.messages) - place for place, _ in self.readers), reverse=True)
+            assert [reader.behind for reader in statistics.readers] == behind
         for (place, lost), mine in zip(self.readers, self.subscriptions, strict=True):
             assert (mine.behind, mine.lost) == (len(self.messages) - place, lost)
 
@@ -96,7 +117,18 @@ class BroadcastModel(RuleBasedStateMachine):
         self.it.close()
 
 
+class WaitingModel(BroadcastModel):
+    """Nothing is overwritten that a reader needs: then nothing is lost."""
+
+    when_full = "wait"
+
+
 @profiles
 def test_broadcast_forgets_its_oldest(profile: settings) -> None:
     # Its steps are longer than those of other models.
     compare(BroadcastModel, settings(profile, max_examples=profile.max_examples // 3))
+
+
+@profiles
+def test_broadcast_keeps_what_its_readers_need(profile: settings) -> None:
+    compare(WaitingModel, settings(profile, max_examples=profile.max_examples // 3))

@@ -20,7 +20,19 @@ STUB = Path(underpass.__file__).with_name("_core.pyi")
 
 # Names that exist, and so may not vanish again.
 BUILT = (
-    *("Space", "ObjectInfo", "Semaphore", "Mutex", "Queue", "Lease", "Loan", "Pipe", "Region"),
+    *(
+        "Space",
+        "ObjectInfo",
+        "Semaphore",
+        "Mutex",
+        "Queue",
+        "Lease",
+        "Loan",
+        "Pipe",
+        "Broadcast",
+        "Subscription",
+        "Region",
+    ),
     *("Notification", "Event", "AtomicInt", "Barrier", "Condition", "Once", "RWLock"),
     *(
         "Port",

@@ -15,6 +15,7 @@ import pytest
 from underpass.tools.bench import (
     awaits,
     calls,
+    copies,
     deaths,
     fairness,
     flags,
@@ -71,6 +72,8 @@ EVERYTHING: dict[tuple[str, str], set[str]] = {
         ("queues", place): {queues.PEER_QUEUE, queues.PEER_PIPE, queues.ONE_EACH, queues.MANY}
         for place in ("two CPUs", "unpinned")
     },
+    ("copies", "one CPU"): {contestant.name for contestant in copies.COPIES},
+    ("publishing", "two CPUs"): {contestant.name for contestant in copies.PUBLISHING},
     **{
         ("creation", place): {
             *(locks.CREATE_LOCK, locks.CREATE_SEMAPHORE, locks.CREATE_MUTEX),

@@ -52,6 +52,10 @@ pub enum Fault {
     UntoldOnlooker,
     /// Who changes what is waited for in slots asks whether somebody sleeps at the door, and not whether somebody looks on.
     UnseenOnlooker,
+    /// The place of a reader that has died holds the writer of a broadcast back for ever.
+    ReaderOfTheDead,
+    /// A reader of a broadcast says nothing when it has made room.
+    UntoldRoom,
 }
 
 /// Whether that is wrong, here and now.
@@ -72,7 +76,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 23] = [
+    const FAULTS: [(&str, Fault); 25] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -96,6 +100,8 @@ mod chosen {
         ("unnamed heir", Fault::UnnamedHeir),
         ("untold onlooker", Fault::UntoldOnlooker),
         ("unseen onlooker", Fault::UnseenOnlooker),
+        ("reader of the dead", Fault::ReaderOfTheDead),
+        ("untold room", Fault::UntoldRoom),
     ];
 
     thread_local! {

@@ -199,8 +199,8 @@ pub fn holders(space: &Space, wait: &Wait, object: Option<(&Header, &Arc<Region>
 fn need_of(operation: Operation) -> Need {
     match operation {
         Operation::Acquire | Operation::Call | Operation::Send => Need::One,
-        // All others that read.
-        Operation::Upgrade => Need::All,
+        // All others that read; all who have not got what is in the way.
+        Operation::Upgrade | Operation::Publish => Need::All,
         Operation::Read
         | Operation::Write
         | Operation::Put

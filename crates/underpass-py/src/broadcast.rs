@@ -1,14 +1,17 @@
 //! `underpass.Broadcast`.
 
+mod room;
+mod statistics;
 mod subscription;
 
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use underpass_core::Error;
-use underpass_core::broadcast::{self as core, LEAST, MOST, Shape, Start};
+use underpass_core::broadcast::{self as core, Follower, LEAST, MOST, Shape, Start, WhenFull};
 use underpass_core::kernel::Wanted;
+use underpass_core::{Deadline, Error};
+use underpass_lab::record::Manner;
 use underpass_shm::header::{Kind, PARAMETERS};
 use underpass_shm::life::Life;
 use underpass_shm::region::Extent;
@@ -21,13 +24,17 @@ use crate::number::{count, mode, whole};
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
+use crate::who;
+pub use room::BroadcastRoom;
+pub use statistics::{BroadcastReader, BroadcastStatistics};
 pub use subscription::{Subscription, SubscriptionStatistics};
 
-/// One writer, any number of readers, each at its own place. The writer never waits, and each reader is told what it lost.
+/// One writer, any number of readers, each at its own place: overwritten, and told what it lost; or waited for.
 ///
-/// Messages of bytes, in a ring: a new one overwrites the oldest. Who reads does so through a `Subscription`, which costs the
-/// writer nothing, and which nobody has to end. Neither makes a system call while nobody sleeps. A message is there for
-/// all at once, whole or not at all, also if its writer dies in the middle.
+/// Messages of bytes, in a ring. With ``when_full="overwrite"`` a new one overwrites the oldest: the writer never waits, a `Subscription`
+/// costs it nothing, and nobody has to end one. With ``"wait"`` nothing is lost: the slowest reader that lives holds the writer back,
+/// until it has got what is in the way, was closed or collected, or its process has died. There are 64 of them at most. Neither makes a system
+/// call while nobody sleeps. A message is there for all at once, whole or not at all, also if its writer dies in the middle.
 ///
 /// Whoever publishes first is the writer as long as its process lives; after that the next one may begin. Readers that wait then get
 /// PeerDiedError, once. Zephyr's ``winstream``, in messages.
@@ -35,9 +42,10 @@ pub use subscription::{Subscription, SubscriptionStatistics};
 /// Args:
 ///     capacity: Bytes of the ring, 64 to 2**31. A message has 16 more, and is rounded up to a multiple of 16; the longest that fits
 ///         is ``message_size``, a little less than half.
+///     when_full: What a message does that finds no room: ``"overwrite"`` the oldest, or ``"wait"`` for all readers that live.
 ///
 /// Raises:
-///     ValueError: ``capacity`` is out of range.
+///     ValueError: ``capacity`` is out of range, or ``when_full`` is neither.
 ///     OutOfSpaceError: The space has not that many bytes left.
 ///
 /// Example:
@@ -54,38 +62,23 @@ pub struct Broadcast {
     core: core::Broadcast,
 }
 
-/// A snapshot of a broadcast.
-#[pyclass(frozen, get_all, module = "underpass")]
-#[derive(Debug)]
-pub struct BroadcastStatistics {
-    /// Messages published since it was made.
-    published: u64,
-    /// Messages that are still there.
-    kept: u64,
-    /// Bytes of the ring.
-    capacity: u64,
-    /// The pid of the process that publishes; None: nobody has yet, or it has ended.
-    writer: Option<u32>,
-    /// It was shut down.
-    shut_down: bool,
-    /// Threads that sleep in a subscription, wherever they are.
-    waiters: usize,
-}
-
-#[pymethods]
-impl BroadcastStatistics {
-    fn __repr__(&self) -> String {
-        format!("BroadcastStatistics(published={}, kept={}, waiters={})", self.published, self.kept, self.waiters)
-    }
-}
-
-fn shape(capacity: i64) -> PyResult<Shape> {
+fn shape(capacity: i64, when_full: &str) -> PyResult<Shape> {
+    let when_full = match when_full {
+        "overwrite" => WhenFull::Overwrite,
+        "wait" => WhenFull::Wait,
+        other => return Err(PyValueError::new_err(format!("when_full='{other}': pass 'overwrite' or 'wait'"))),
+    };
     let range = || PyValueError::new_err(format!("capacity={capacity} is not between {LEAST} and {MOST}"));
-    u64::try_from(capacity).ok().and_then(|bytes| Shape::new(bytes).ok()).ok_or_else(range)
+    u64::try_from(capacity).ok().and_then(|bytes| Shape::new(bytes, when_full).ok()).ok_or_else(range)
+}
+
+/// What the header of a broadcast says of it, as its maker said it.
+pub const fn when_full(parameter: u64) -> &'static str {
+    if parameter == WhenFull::Wait as u64 { "wait" } else { "overwrite" }
 }
 
 const fn parameters(shape: Shape) -> [u64; PARAMETERS] {
-    [shape.capacity, 0, 0, 0, 0, 0, 0, 0]
+    [shape.capacity, shape.when_full as u64, 0, 0, 0, 0, 0, 0]
 }
 
 fn create(
@@ -103,7 +96,7 @@ fn create(
 
 impl Object for Broadcast {
     const KIND: Kind = Kind::Broadcast;
-    const PARAMETERS: &'static [&'static str] = &["capacity"];
+    const PARAMETERS: &'static [&'static str] = &["capacity", "when_full"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         match Shape::read(handle.header.parameters).and_then(|shape| shape.broadcast(&handle.region)) {
@@ -151,25 +144,33 @@ fn writer(handle: &Handle, core: &core::Broadcast) -> Option<u32> {
 #[pymethods]
 impl Broadcast {
     #[new]
-    #[pyo3(signature = (capacity=1 << 20), text_signature = "(capacity=1048576)")]
-    fn new(py: Python<'_>, #[pyo3(from_py_with = whole)] capacity: i64) -> PyResult<PyClassInitializer<Self>> {
-        create(py, None, None, None, shape(capacity)?)
+    #[pyo3(
+        signature = (capacity=1 << 20, *, when_full="overwrite"),
+        text_signature = "(capacity=1048576, *, when_full='overwrite')"
+    )]
+    fn new(
+        py: Python<'_>,
+        #[pyo3(from_py_with = whole)] capacity: i64,
+        when_full: &str,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        create(py, None, None, None, shape(capacity, when_full)?)
     }
 
     /// Make a named broadcast. Raises ExistsError if the name is taken.
     #[staticmethod]
     #[pyo3(
-        signature = (name, capacity=1 << 20, *, space=None, mode=None),
-        text_signature = "(name, capacity=1048576, *, space=None, mode=None)"
+        signature = (name, capacity=1 << 20, *, when_full="overwrite", space=None, mode=None),
+        text_signature = "(name, capacity=1048576, *, when_full='overwrite', space=None, mode=None)"
     )]
     fn create(
         py: Python<'_>,
         name: &str,
         #[pyo3(from_py_with = whole)] capacity: i64,
+        when_full: &str,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        Py::new(py, create(py, space.map(Bound::get), Some(name), mode, shape(capacity)?)?)
+        Py::new(py, create(py, space.map(Bound::get), Some(name), mode, shape(capacity, when_full)?)?)
     }
 
     /// Open a named broadcast, waiting up to ``timeout`` seconds for the name. Raises NotFoundError.
@@ -179,51 +180,55 @@ impl Broadcast {
         object::open(py, name, space, timeout)
     }
 
-    /// Open the broadcast of that name, or make it. Raises MismatchError if it exists with another ``capacity``.
+    /// Open the broadcast of that name, or make it. Raises MismatchError if it exists with other arguments.
     #[staticmethod]
     #[pyo3(
-        signature = (name, capacity=1 << 20, *, space=None, mode=None),
-        text_signature = "(name, capacity=1048576, *, space=None, mode=None)"
+        signature = (name, capacity=1 << 20, *, when_full="overwrite", space=None, mode=None),
+        text_signature = "(name, capacity=1048576, *, when_full='overwrite', space=None, mode=None)"
     )]
     fn open_or_create(
         py: Python<'_>,
         name: &str,
         #[pyo3(from_py_with = whole)] capacity: i64,
+        when_full: &str,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let shape = shape(capacity)?;
+        let shape = shape(capacity, when_full)?;
         let create = || create(py, space.map(Bound::get), Some(name), mode, shape);
         object::open_or_create(py, name, space, parameters(shape), create)
     }
 
-    /// Publish a message; the oldest ones make room for it.
+    /// Publish a message; the oldest ones make room for it, with ``when_full="wait"`` once all readers that live have got them.
     ///
-    /// Waits for no reader, so ``timeout`` has nothing to bound yet. Threads of the writer take turns. Wakes all readers that wait, in no
-    /// order that is promised. Killed inside, the message is there for all or for none.
+    /// Threads of the writer take turns. Wakes all readers that wait, in no order that is promised. Who waits for readers is woken by
+    /// each that goes on, is closed or dies; a reader that is only stopped holds it up. Killed inside, the message is there for all or for none.
     ///
     /// Raises:
+    ///     TimedOut: A reader had not got within ``timeout`` seconds what is in the way; the text says who is how far behind.
     ///     MessageTooLongError: It has more than ``message_size`` bytes.
     ///     MisuseError: Another process publishes here, and lives; the text says which.
     ///     EndOfStream: It was shut down.
     #[pyo3(signature = (data, *, timeout=None))]
     fn publish(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
-        self.handle.check(py)?;
-        let timeout = Timeout::new(timeout)?;
-        let source = Source::new(data, BROADCAST)?;
-        let (core, kernel, data) = (&self.core, self.handle.kernel(), source.as_slice());
-        let published = if data.len() >= LONG && self.handle.is_plain() {
-            py.detach(|| core.publish(kernel, data))
-        } else {
-            core.publish(kernel, data)
-        };
-        published.map_err(|error| self.failed(py, "not published to", timeout, error))
+        self.publish_for(py, data, Timeout::new(timeout)?)
     }
 
-    /// Begin to read, with the next message, or with the ``"oldest"`` that is still there.
+    /// Publish a message at once or raise WouldBlock: a reader has not got yet what is in the way.
+    fn publish_nowait(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.publish_for(py, data, Timeout::NoWait)
+    }
+
+    /// What is waited for to publish so many bytes: for `underpass.aio`.
+    fn _room(slf: &Bound<'_, Self>, size: usize) -> BroadcastRoom {
+        BroadcastRoom::new(&slf.get().handle, &slf.get().core, size)
+    }
+
+    /// Begin to read, with the next message, or with the ``"oldest"`` that is still there: what all have got may be there for long.
     ///
     /// Raises:
     ///     ValueError: ``start`` is neither.
+    ///     MisuseError: Its writer waits for its readers, and there are 64 of them.
     #[pyo3(signature = (*, start="now"))]
     fn subscribe(&self, py: Python<'_>, start: &str) -> PyResult<Py<Subscription>> {
         let start = match start {
@@ -231,8 +236,8 @@ impl Broadcast {
             "oldest" => Start::Oldest,
             other => return Err(PyValueError::new_err(format!("start='{other}': pass 'now' or 'oldest'"))),
         };
-        self.handle.check_look(py)?;
-        let reader = core::Reader::new(&self.core, start);
+        self.handle.check_for(py, if self.core.is_lossless() { Manner::Change } else { Manner::Look })?;
+        let reader = core::Reader::new(&self.core, self.handle.kernel(), start);
         let reader = reader.map_err(|error| self.failed(py, "not subscribed to", Timeout::NoWait, error))?;
         Subscription::new(py, self, reader)
     }
@@ -253,6 +258,12 @@ impl Broadcast {
         self.handle.header.parameters[0]
     }
 
+    /// What a message does that finds no room, as it was made: ``"overwrite"`` or ``"wait"``.
+    #[getter]
+    fn when_full(&self) -> &'static str {
+        when_full(self.handle.header.parameters[1])
+    }
+
     /// Bytes of the longest message.
     #[getter]
     fn message_size(&self) -> usize {
@@ -262,16 +273,8 @@ impl Broadcast {
     /// A frozen snapshot.
     fn statistics(&self, py: Python<'_>) -> PyResult<BroadcastStatistics> {
         self.handle.look(py)?;
-        let published = self.core.count();
-        let kept = self.core.kept().map_err(|error| self.failed(py, "not looked at", Timeout::NoWait, error))?;
-        Ok(BroadcastStatistics {
-            published,
-            kept,
-            capacity: self.capacity(),
-            writer: writer(&self.handle, &self.core),
-            shut_down: self.core.is_closed(),
-            waiters: self.handle.waiters(),
-        })
+        let statistics = BroadcastStatistics::of(py, &self.handle, &self.core)?;
+        statistics.map_err(|error| self.failed(py, "not looked at", Timeout::NoWait, error))
     }
 
     fn __repr__(&self) -> String {
@@ -281,9 +284,42 @@ impl Broadcast {
 }
 
 impl Broadcast {
+    #[inline]
+    fn publish_for(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
+        self.handle.check(py)?;
+        let source = Source::new(data, BROADCAST)?;
+        let (core, kernel, data) = (&self.core, self.handle.kernel(), source.as_slice());
+        // Who never waits does not ask whether it may.
+        let deadline = if core.is_lossless() { timeout.deadline("publish") } else { Ok(Deadline::Never) };
+        let published = timeout.judge(deadline.and_then(|deadline| {
+            if data.len() >= LONG && self.handle.is_plain() {
+                py.detach(|| core.publish(kernel, data, deadline))
+            } else {
+                core.publish(kernel, data, deadline)
+            }
+        }));
+        published.map_err(|error| self.failed(py, "not published to", timeout, error))
+    }
+
     #[cold]
     fn failed(&self, py: Python<'_>, what: &str, timeout: Timeout, error: Error) -> PyErr {
-        failed(py, &self.handle, what, timeout, String::new(), error)
+        let detail = match error {
+            Error::TimedOut(_) | Error::WouldBlock => self.slowest(),
+            _ => String::new(),
+        };
+        failed(py, &self.handle, what, timeout, detail, error)
+    }
+
+    /// Who holds the writer back, the slowest first.
+    fn slowest(&self) -> String {
+        let mut followers = self.core.followers(self.handle.kernel());
+        followers.retain(|follower| follower.behind > 0);
+        let behind = |it: &Follower| {
+            let messages = count(usize::try_from(it.behind).unwrap_or(usize::MAX), "message");
+            format!("{}, {messages} behind", who::process(&self.handle, it.process))
+        };
+        let who = who::several(followers.iter().map(behind), followers.len());
+        if who.is_empty() { who } else { format!("held back by {who}") }
     }
 
     /// What an error of a reader adds: who would have to publish.

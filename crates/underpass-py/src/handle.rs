@@ -347,6 +347,9 @@ impl Handle {
                 }
                 ("fairness", value) => format!("fairness='{}'", fairness::name(value)),
                 ("order", value) => format!("order='{}'", crate::queue::order_name(value)),
+                ("when_full", value) if self.header.kind == Kind::Broadcast => {
+                    format!("when_full='{}'", crate::broadcast::when_full(value))
+                }
                 ("when_full", value) => format!("when_full='{}'", crate::queue::when_full_name(value)),
                 ("prefer", value) => format!("prefer='{}'", crate::rwlock::preference(value)),
                 (name, value) => format!("{name}={value}"),

@@ -68,7 +68,9 @@ mod _core {
     #[pymodule_export]
     use crate::barrier::{Barrier, BarrierStatistics};
     #[pymodule_export]
-    use crate::broadcast::{Broadcast, BroadcastStatistics, Subscription, SubscriptionStatistics};
+    use crate::broadcast::{
+        Broadcast, BroadcastReader, BroadcastRoom, BroadcastStatistics, Subscription, SubscriptionStatistics,
+    };
     #[pymodule_export]
     use crate::condition::{Condition, ConditionStatistics};
     #[pymodule_export]

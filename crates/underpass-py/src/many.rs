@@ -17,7 +17,7 @@ use underpass_shm::operation::Operation;
 use underpass_shm::place::Placed;
 
 use crate::atomic::AtomicIntChange;
-use crate::broadcast::Subscription;
+use crate::broadcast::{BroadcastRoom, Subscription};
 use crate::error::{Context, raise};
 use crate::event::Event;
 use crate::gate_call::{GateCall, GateRoom};
@@ -155,6 +155,7 @@ pub fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'
         QueueRoom |it: &'a QueueRoom| &it.core as &dyn Ready,
         QueueDrained |it: &'a QueueDrained| &it.core as &dyn Ready,
         Subscription |it: &'a Subscription| &*it.core as &dyn Ready,
+        BroadcastRoom |it: &'a BroadcastRoom| &it.core as &dyn Ready,
         Pipe |it: &'a Pipe| &*it.core as &dyn Ready,
         PipeRoom |it: &'a PipeRoom| &it.core as &dyn Ready,
         GateCall |it: &'a GateCall| it as &dyn Ready,

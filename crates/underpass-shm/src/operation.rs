@@ -36,15 +36,18 @@ pub enum Operation {
     All = 15,
     /// For any of many objects, to do one of several operations.
     Select = 16,
+    /// For room in a broadcast: for its slowest reader.
+    Publish = 17,
 }
 
 impl Operation {
     /// All of them.
-    const ALL: [Self; 16] = {
+    const ALL: [Self; 17] = {
         use Operation::{
-            Acquire, All, Any, Call, Get, Join, Lock, Open, Put, Read, Receive, Select, Send, Upgrade, Wait, Write,
+            Acquire, All, Any, Call, Get, Join, Lock, Open, Publish, Put, Read, Receive, Select, Send, Upgrade, Wait,
+            Write,
         };
-        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select]
+        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select, Publish]
     };
 
     /// The operation of that number, if there is one.
@@ -85,6 +88,7 @@ impl Operation {
             Self::Any => "wait_any",
             Self::All => "wait_all",
             Self::Select => "select",
+            Self::Publish => "publish",
         }
     }
 }

@@ -5,7 +5,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from underpass import data
+from underpass import _loops, data
 from underpass.aio.attempt import single
 from underpass.aio.face import Face
 from underpass.aio.messages import Messages
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
+WhenFull = Literal["overwrite", "wait"]
+
+
 class Broadcast(Face[data.Broadcast]):
-    """A broadcast for coroutines: ``aio.Broadcast()``, or ``broadcast.aio``. To publish never waits; its subscriptions are awaited.
+    """A broadcast for coroutines: ``aio.Broadcast()``, or ``broadcast.aio``. A writer that waits for its readers is awaited as they are.
 
     Example:
         >>> import asyncio, underpass.aio
         >>> async def main():
         ...     prices = underpass.aio.Broadcast(4096)
         ...     with prices.subscribe() as mine:
-        ...         prices.publish(b"wheel 12")
+        ...         await prices.publish(b"wheel 12")
         ...         prices.shutdown()
         ...         return [price async for price in mine]
         >>> asyncio.run(main())
@@ -33,15 +36,21 @@ class Broadcast(Face[data.Broadcast]):
 
     __slots__ = ()
 
-    def __init__(self, capacity: int = 1 << 20) -> None:
-        super().__init__(data.Broadcast(capacity))
+    def __init__(self, capacity: int = 1 << 20, *, when_full: WhenFull = "overwrite") -> None:
+        super().__init__(data.Broadcast(capacity, when_full=when_full))
 
     @classmethod
     def create(
-        cls, name: str, capacity: int = 1 << 20, *, space: Space | None = None, mode: int | None = None
+        cls,
+        name: str,
+        capacity: int = 1 << 20,
+        *,
+        when_full: WhenFull = "overwrite",
+        space: Space | None = None,
+        mode: int | None = None,
     ) -> "Broadcast":
         """Make a named broadcast. Raises ExistsError if the name is taken."""
-        return cls.over(data.Broadcast.create(name, capacity, space=space, mode=mode))
+        return cls.over(data.Broadcast.create(name, capacity, when_full=when_full, space=space, mode=mode))
 
     @classmethod
     def open(cls, name: str, *, space: Space | None = None) -> "Broadcast":
@@ -50,20 +59,33 @@ class Broadcast(Face[data.Broadcast]):
 
     @classmethod
     def open_or_create(
-        cls, name: str, capacity: int = 1 << 20, *, space: Space | None = None, mode: int | None = None
+        cls,
+        name: str,
+        capacity: int = 1 << 20,
+        *,
+        when_full: WhenFull = "overwrite",
+        space: Space | None = None,
+        mode: int | None = None,
     ) -> "Broadcast":
-        """Open the broadcast of that name, or make it. Raises MismatchError if it exists with another capacity."""
-        return cls.over(data.Broadcast.open_or_create(name, capacity, space=space, mode=mode))
+        """Open the broadcast of that name, or make it. Raises MismatchError if it exists with other arguments."""
+        return cls.over(data.Broadcast.open_or_create(name, capacity, when_full=when_full, space=space, mode=mode))
 
-    def publish(self, data: "Buffer") -> None:
-        """Publish a message; the oldest ones make room for it.
+    async def publish(self, data: "Buffer") -> None:
+        """Publish a message; the oldest ones make room for it, with ``when_full="wait"`` once all readers that live have got them.
+
+        Tasks of one loop that publish equally many bytes come in order of arrival. A cancelled one has published nothing.
 
         Raises:
             MessageTooLongError: It has more than ``message_size`` bytes.
             MisuseError: Another process publishes here, and lives.
             EndOfStream: It was shut down.
         """
-        self.sync.publish(data)
+        room = _loops.room_in_broadcast(self.sync, memoryview(data).nbytes)
+        await reactor().wait(room, lambda: room, partial(self.sync.publish_nowait, data))
+
+    def publish_nowait(self, data: "Buffer") -> None:
+        """Publish a message at once or raise WouldBlock: a reader has not got yet what is in the way."""
+        self.sync.publish_nowait(data)
 
     def subscribe(self, *, start: Literal["now", "oldest"] = "now") -> "Subscription":
         """Begin to read, with the next message, or with the oldest that is still there."""
@@ -77,6 +99,11 @@ class Broadcast(Face[data.Broadcast]):
     def capacity(self) -> int:
         """Bytes of the ring, as it was made."""
         return self.sync.capacity
+
+    @property
+    def when_full(self) -> WhenFull:
+        """What a message does that finds no room, as it was made."""
+        return self.sync.when_full
 
     @property
     def message_size(self) -> int:

@@ -89,6 +89,25 @@ def is_due(broadcast: Broadcast) -> bool:
     return statistics.published > 0 or statistics.shut_down
 
 
+def waiting() -> Broadcast:
+    """Return one whose writer waits for its readers. Four messages lie in it."""
+    return Broadcast(RING, when_full="wait")
+
+
+def waited_for(broadcast: Broadcast) -> Subscription:
+    """Subscribe where the writer waits, and be all that it waits for: one more message does not fit."""
+    mine = known(broadcast).subscribe()
+    for _ in range(RING // (16 + len(MESSAGE))):
+        broadcast.publish(MESSAGE)
+    return mine
+
+
+def publish_now(broadcast: Broadcast) -> None:
+    """Publish one, if nobody else does who lives, and no reader that lives is in the way."""
+    with suppress(EndOfStream, MisuseError, WouldBlock):
+        broadcast.publish_nowait(MESSAGE)
+
+
 OPERATIONS: list[Operation[Broadcast]] = [
     Operation(
         noun="Broadcast",
@@ -126,6 +145,39 @@ OPERATIONS: list[Operation[Broadcast]] = [
         books=books,
         wait=get,
         due=is_due,
+    ),
+    Operation(
+        noun="Broadcast",
+        verb="subscribe, waited for",
+        world=waiting,
+        prepare=lambda it: known(it).subscribe,
+        again=publish,
+        books=books,
+    ),
+    Operation(
+        noun="Subscription",
+        verb="get, waited for",
+        world=waiting,
+        prepare=lambda it: waited_for(it).get,
+        again=publish_now,
+        books=books,
+    ),
+    Operation(
+        noun="Subscription",
+        verb="close, waited for",
+        world=waiting,
+        prepare=lambda it: waited_for(it).close,
+        again=publish_now,
+        books=books,
+    ),
+    Operation(
+        noun="Broadcast",
+        verb="publish, waiting, timed out",
+        world=waiting,
+        prepare=lambda it: (waited_for(it), partial(it.publish, MESSAGE, timeout=0.002))[1],
+        raises=(TimedOut,),
+        again=publish_now,
+        books=books,
     ),
     Operation(
         noun="Subscription",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from underpass import (
     AtomicInt,
     Barrier,
+    Broadcast,
     BrokenBarrierError,
     Condition,
     EndOfStream,
@@ -442,6 +443,33 @@ def unheard_call(world: World) -> None:
     world.process(put_get_and_put, name="put")
 
 
+def _publish_three(broadcast: Broadcast) -> None:
+    """Two of them fit."""
+    for _ in range(3):
+        broadcast.publish(b"0123456789abcdef")
+    broadcast.shutdown()
+
+
+def _read_all(broadcast: Broadcast) -> None:
+    with broadcast.subscribe() as mine:
+        for _ in mine:
+            pass
+
+
+def reader_of_the_dead(world: World) -> None:
+    """A reader dies that has not got what is in its writer's way."""
+    broadcast = Broadcast(32 * 2, when_full="wait")
+    world.process(_read_all, broadcast, name="read")
+    world.process(_publish_three, broadcast, mortal=False, name="publish")
+
+
+def untold_room(world: World) -> None:
+    """A reader gets what is in the way of its writer, which sleeps."""
+    broadcast = Broadcast(32 * 2, when_full="wait")
+    world.process(_read_all, broadcast, name="read")
+    world.process(_publish_three, broadcast, name="publish")
+
+
 REPLANTED = (
     Replanted("missing baton", missing_baton, "untold death", kills=1),
     Replanted("wake before store", wake_before_store, "lost wake-up"),
@@ -466,6 +494,8 @@ REPLANTED = (
     Replanted("units of the dead", units_of_the_dead, "livelock", kills=1),
     Replanted("unheard call", unheard_call, "lost wake-up", schedules=2_000),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),
+    Replanted("reader of the dead", reader_of_the_dead, "deadlock", kills=1),
+    Replanted("untold room", untold_room, "lost wake-up"),
     Replanted("early end of stream", early_end_of_stream, "invariant", kills=1),
     Replanted("early end of stream", early_end_of_a_job_put_back, "invariant"),
 )

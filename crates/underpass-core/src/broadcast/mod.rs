@@ -1,32 +1,41 @@
-//! A broadcast: one writes and never waits, any number read, and each is told exactly what it lost.
+//! A broadcast: one writes, any number read. The writer waits for nobody, and each reader is told exactly what it lost; or it waits for
+//! the slowest that lives, and nothing is lost.
 //!
 //! Zephyr's winstream (`include/zephyr/sys/winstream.h`), which counts bytes, with a count of messages and a writer that
 //! can die; readers notice that they were lapped as those of a seqlock do (Boehm, MSPC 2012).
 //!
 //! Invariant: between `start` and the end of message `count` lie whole records, numbered without a gap; `start` is past
-//! whatever is being overwritten before it is. Readers have no word here but a bit that says that somebody sleeps.
+//! whatever is being overwritten before it is. Readers have no word here but a bit that says that somebody sleeps, and a place each where
+//! the writer waits for them.
 
 #[cfg(not(loom))]
 mod layout;
+mod places;
 mod reader;
+mod ready;
 mod ring;
 
-use underpass_shm::layout::broadcast::{BroadcastWords, CHANGES, CLOSED, ENDS};
+use underpass_shm::layout::broadcast::{BroadcastWords, CHANGES, CLOSED, ENDS, PlaceWords};
 use underpass_shm::layout::lock::SLEEPERS;
 use underpass_shm::life::{Life, Me};
+use underpass_shm::operation::Operation;
 use underpass_shm::place::{Placed, PlacedSlice};
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use underpass_shm::sync::{AtomicU32, AtomicU64, fence};
 
+use self::places::Places;
 use self::ring::{Header, Ring};
-use crate::kernel::{Kernel, Owed};
+use crate::kernel::{Kernel, Owed, Watch};
 use crate::lock::{Held, Lock};
-use crate::wait::{Patience, Sleepers};
-use crate::{Error, Result};
+use crate::planted::{Fault, planted};
+use crate::wait::{Patience, Sleepers, Waiting, wait_until};
+use crate::{Deadline, Error, Result};
 
 #[cfg(not(loom))]
-pub use layout::{LEAST, MOST, Shape};
+pub use layout::{LEAST, MOST, Shape, WhenFull};
+pub use places::Follower;
 pub use reader::{Message, Reader, Start};
+pub use ready::ForPublishing;
 
 /// Looks at words that a writer changes meanwhile, before one gives up.
 const LOOKS: u32 = 1_000;
@@ -35,8 +44,23 @@ const LOOKS: u32 = 1_000;
 #[derive(Debug, Clone)]
 pub struct Broadcast {
     words: Placed<BroadcastWords>,
+    places: Places,
     ring: Ring,
     locking: Patience,
+    publishing: Patience,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    /// Its number.
+    number: u64,
+    /// Where the last one ends.
+    end: u64,
+    /// Where it starts: there, or behind a filler.
+    first: u64,
+    /// Where it ends.
+    until: u64,
 }
 
 /// How far the writer has come, at one instant.
@@ -51,10 +75,25 @@ struct Progress {
 }
 
 impl Broadcast {
-    /// A handle over zeroed words, or those that others use; of the ring a multiple of two, eight at least.
+    /// A handle over zeroed words, or those that others use; of the ring a multiple of two, eight at least. Without places the
+    /// writer waits for nobody.
     #[must_use]
-    pub fn new(words: Placed<BroadcastWords>, ring: PlacedSlice<AtomicU64>) -> Self {
-        Self { words, ring: Ring::new(ring), locking: Patience::new() }
+    pub fn new(words: Placed<BroadcastWords>, places: PlacedSlice<PlaceWords>, ring: PlacedSlice<AtomicU64>) -> Self {
+        let (locking, publishing) = (Patience::new(), Patience::new());
+        Self { words, places: Places::new(places), ring: Ring::new(ring), locking, publishing }
+    }
+
+    /// Its writer waits for its readers, and nothing is lost.
+    #[inline]
+    #[must_use]
+    pub fn is_lossless(&self) -> bool {
+        self.places.are_there()
+    }
+
+    /// The readers for whom the writer waits, the slowest first: a peek.
+    #[must_use]
+    pub fn followers(&self, kernel: &dyn Kernel) -> Vec<Follower> {
+        self.places.followers(kernel, self.count())
     }
 
     /// Bytes of its ring.
@@ -95,20 +134,74 @@ impl Broadcast {
         Life(self.words.writer.load(Acquire))
     }
 
-    /// Publishes a message: the oldest make room for it, and all who wait are woken.
-    pub fn publish(&self, kernel: &dyn Kernel, data: &[u8]) -> Result<()> {
-        let (size, limit) = (data.len(), self.longest());
-        if size > limit {
-            return Err(Error::TooLong { size, limit });
-        }
+    /// Publishes a message, and wakes all who wait for one. The oldest make room for it, once those have got them for whom it waits.
+    pub fn publish(&self, kernel: &dyn Kernel, data: &[u8], deadline: Deadline) -> Result<()> {
+        self.check_size(data.len())?;
         let me = kernel.me()?;
         // Whoever sleeps by the time of the store is told, also if this thread dies right after it.
         let _owed = Owed::name(kernel, &self.words.baton);
-        let turn = self.turn(kernel, me)?;
-        self.put(data)?;
-        drop(turn);
+        if self.try_publish(kernel, me, data, None, deadline == Deadline::NoWait)?.is_none() {
+            self.publish_slow(kernel, me, data, deadline)?;
+        }
         self.tell(kernel);
         Ok(())
+    }
+
+    #[cold]
+    fn publish_slow(&self, kernel: &dyn Kernel, me: Me, data: &[u8], deadline: Deadline) -> Result<()> {
+        if deadline == Deadline::NoWait {
+            return Err(Error::WouldBlock);
+        }
+        let (patience, operation) = (&self.publishing, Operation::Publish);
+        let waiting = Waiting { sleepers: Some(&*self.words), deadline, patience, partner: 0, operation };
+        wait_until(
+            kernel,
+            waiting,
+            || self.seems_to_have_room(data.len()),
+            |mut watch, _slept| {
+                if let Some(watch) = watch.as_deref_mut() {
+                    self.announce_writer(watch);
+                }
+                let ask = watch.is_some();
+                self.try_publish(kernel, me, data, watch, ask)
+            },
+        )
+    }
+
+    /// Publishes it, unless a reader keeps it from that. Who asks leaves out the dead, and watches those who live.
+    fn try_publish(
+        &self,
+        kernel: &dyn Kernel,
+        me: Me,
+        data: &[u8],
+        mut watch: Option<&mut Watch<'_>>,
+        ask: bool,
+    ) -> Result<Option<()>> {
+        let _turn = self.turn(kernel, me)?;
+        let target = self.target(data.len())?;
+        let before = self.overwrites(target);
+        let mut is_held = || match ask {
+            true => self.places.hold_back(kernel, me, before, watch.as_deref_mut()),
+            false => self.places.seem_to_hold(before),
+        };
+        if is_held() {
+            return Ok(None);
+        }
+        self.give_up(target)?;
+        if self.is_lossless() {
+            // SYNC(broadcast-6): pairs with `Places::claim`: who came meanwhile is seen, or sees the new start.
+            fence(SeqCst);
+            if is_held() {
+                return Ok(None);
+            }
+        }
+        self.put(target, data);
+        Ok(Some(()))
+    }
+
+    fn check_size(&self, size: usize) -> Result<()> {
+        let limit = self.longest();
+        if size > limit { Err(Error::TooLong { size, limit }) } else { Ok(()) }
     }
 
     /// Ends it: readers come to the end of what is there.
@@ -123,6 +216,8 @@ impl Broadcast {
             Err(error) => return Err(error),
         };
         self.tell(kernel);
+        // Threads that wait for room to publish what nobody will get.
+        self.tell_of_room(kernel);
         Ok(())
     }
 
@@ -155,37 +250,49 @@ impl Broadcast {
         )))
     }
 
-    /// Writes a record behind the last one. In the writer's turn.
-    fn put(&self, data: &[u8]) -> Result<()> {
-        let words = &*self.words;
-        let count = words.count.load(Relaxed);
-        let end = Ring::check(words.ends[place(count)].load(Relaxed))?;
-        let size = ring::size(data.len() as u64);
-        let rest = self.ring.rest(end);
+    /// Where a message of that size goes: behind the last one. In the writer's turn, or a peek.
+    fn target(&self, size: usize) -> Result<Target> {
+        let number = self.words.count.load(Relaxed);
+        let end = Ring::check(self.words.ends[place(number)].load(Relaxed))?;
+        let (size, rest) = (ring::size(size as u64), self.ring.rest(end));
         let first = if rest < size { end + rest } else { end };
-        self.give_up(end, first + size)?;
-        if first != end {
-            self.ring.set_header(end, Header { length: None, number: count });
-        }
-        self.ring.set_header(first, Header { length: Some(data.len() as u64), number: count });
-        self.ring.write(first, data);
-        // SYNC(broadcast-2): pairs with `progress`, which sees by the count that this end is a later one.
-        words.ends[place(count.wrapping_add(1))].store(first + size, Release);
-        // SYNC(broadcast-1): the commit.
-        words.count.store(count.wrapping_add(1), Release);
-        Ok(())
+        Ok(Target { number, end, first, until: first + size })
     }
 
-    /// Gives up the oldest records, as many as the bytes up to `until` will overwrite; `end` is where the last one ends.
-    fn give_up(&self, end: u64, until: u64) -> Result<()> {
-        let words = &*self.words;
+    /// What lies in front of that position is overwritten by such a message.
+    fn overwrites(&self, target: Target) -> u64 {
+        target.until.saturating_sub(self.ring.capacity())
+    }
+
+    /// No reader seems to keep a message of that size from being published: a peek.
+    fn seems_to_have_room(&self, size: usize) -> bool {
+        self.target(size).map_or(true, |target| !self.places.seem_to_hold(self.overwrites(target)))
+    }
+
+    /// Writes a record. In the writer's turn.
+    fn put(&self, Target { number, end, first, until }: Target, data: &[u8]) {
+        if first != end {
+            self.ring.set_header(end, Header { length: None, number });
+        }
+        self.ring.set_header(first, Header { length: Some(data.len() as u64), number });
+        self.ring.write(first, data);
+        let next = number.wrapping_add(1);
+        // SYNC(broadcast-2): pairs with `progress`, which sees by the count that this end is a later one.
+        self.words.ends[place(next)].store(until, Release);
+        // SYNC(broadcast-1): the commit.
+        self.words.count.store(next, Release);
+    }
+
+    /// Gives up the oldest records, as many as will be overwritten.
+    fn give_up(&self, target: Target) -> Result<()> {
+        let (words, end) = (&*self.words, target.end);
         let before = Ring::check(words.start.load(Relaxed))?;
         let wrong = |start| Error::Corrupted(format!("its oldest record at {start}, and the last one ends at {end}"));
         if end.checked_sub(before).is_none_or(|there| there > self.ring.capacity()) {
             return Err(wrong(before));
         }
         let mut start = before;
-        while start + self.ring.capacity() < until {
+        while start < self.overwrites(target) {
             start += self.ring.extent(start, self.ring.header(start))?;
         }
         if start > end {
@@ -221,6 +328,25 @@ impl Broadcast {
         Err(Error::Corrupted("its count does not stand still".into()))
     }
 
+    /// Says that a thread is about to sleep until readers go on. Before it looks for the last time.
+    fn announce_writer<'a>(&'a self, watch: &mut Watch<'a>) {
+        let room = &self.words.room;
+        watch.word(room, room.fetch_or(SLEEPERS, AcqRel) | SLEEPERS);
+        // SYNC(broadcast-7): pairs with `tell_of_room`.
+        fence(SeqCst);
+    }
+
+    /// Wakes the writer's threads that wait for readers, after one has gone on or left. Each watches those that keep it waiting, so none
+    /// of these needs the baton.
+    fn tell_of_room(&self, kernel: &dyn Kernel) {
+        // SYNC(broadcast-7): pairs with `announce_writer`: it sees the place, or is seen.
+        fence(SeqCst);
+        if self.words.room.load(Relaxed) & SLEEPERS != 0 && !planted(Fault::UntoldRoom) {
+            call(&self.words.room);
+            kernel.wake(&self.words.room, u32::MAX);
+        }
+    }
+
     /// Wakes all who sleep, after a change.
     fn tell(&self, kernel: &dyn Kernel) {
         // SYNC(broadcast-4): pairs with `announce`: it sees the change, or is seen.
@@ -237,12 +363,12 @@ fn place(number: u64) -> usize {
     (number % ENDS as u64) as usize
 }
 
-/// Has everybody look again who has announced itself, whether it sleeps already or not yet.
-fn call(news: &AtomicU32) {
-    let mut word = news.load(Relaxed);
+/// Has everybody look again who has announced itself in a word, whether it sleeps already or not yet.
+fn call(sleepers: &AtomicU32) {
+    let mut word = sleepers.load(Relaxed);
     loop {
         let next = word & CLOSED | word.wrapping_add(1) & CHANGES;
-        match news.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+        match sleepers.compare_exchange_weak(word, next, AcqRel, Relaxed) {
             Ok(_) => return,
             Err(other) => word = other,
         }
@@ -256,8 +382,10 @@ impl Sleepers for BroadcastWords {
 
     fn recall(&self, kernel: &dyn Kernel) {
         let _owed = Owed::name(kernel, &self.baton);
-        call(&self.news);
-        kernel.wake(&self.news, u32::MAX);
+        for word in [&self.news, &self.room] {
+            call(word);
+            kernel.wake(word, u32::MAX);
+        }
         self.lock.word.fetch_and(!SLEEPERS, AcqRel);
         kernel.wake(&self.lock.word, u32::MAX);
     }

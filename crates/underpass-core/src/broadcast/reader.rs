@@ -1,4 +1,4 @@
-//! A reader of a broadcast: its place, and what it has lost, are its own.
+//! A reader of a broadcast: its place, and what it has lost, are its own. The writer that waits for it sees how far it has come.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,8 +12,7 @@ use super::ring::Ring;
 use super::{Broadcast, LOOKS};
 use crate::error::Phase;
 use crate::kernel::{Kernel, Watch};
-use crate::many::Ready;
-use crate::wait::{Patience, Sleepers, Waiting, wait_until};
+use crate::wait::{Patience, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
 /// How often one is lapped in one attempt before it goes to wait, and comes back at once.
@@ -58,6 +57,18 @@ struct Place {
     lost: u64,
     /// The dead writer of which it was told.
     told: Life,
+    /// Where the writer sees this, if it waits for its readers; None, too, once the reader has left.
+    seat: Option<usize>,
+}
+
+impl Place {
+    /// There is something to get.
+    fn is_behind(&self, count: u64) -> Result<bool> {
+        if count < self.next {
+            return Err(Error::Corrupted(format!("{count} messages, where there were {} before", self.next)));
+        }
+        Ok(count > self.next)
+    }
 }
 
 /// Why nothing more will come.
@@ -79,21 +90,39 @@ struct Death {
 /// A handle of a reader.
 #[derive(Debug)]
 pub struct Reader {
-    broadcast: Broadcast,
+    pub(super) broadcast: Broadcast,
     /// Held for one attempt, and never across a sleep.
     place: Mutex<Place>,
     patience: Patience,
 }
 
 impl Reader {
-    /// One that begins there.
-    pub fn new(broadcast: &Broadcast, start: Start) -> Result<Self> {
-        let (position, next) = match start {
-            Start::Now => broadcast.progress().map(|now| (now.end, now.count))?,
-            Start::Oldest => broadcast.oldest()?,
+    /// One that begins there. The writer waits for it from now on, if it waits for anybody.
+    pub fn new(broadcast: &Broadcast, kernel: &dyn Kernel, start: Start) -> Result<Self> {
+        let seat = broadcast.is_lossless().then(|| broadcast.places.claim(kernel)).transpose()?;
+        let begin = match start {
+            Start::Now => broadcast.progress().map(|now| (now.end, now.count)),
+            Start::Oldest => broadcast.oldest(),
         };
-        let place = Mutex::new(Place { position, next, lost: 0, told: Life::NOBODY });
+        if let Some(seat) = seat {
+            match begin {
+                Ok((position, next)) => broadcast.places.hold(seat, position, next),
+                Err(_) => _ = broadcast.places.leave(seat, kernel.me()?.process),
+            }
+            // Until now this one kept everything.
+            broadcast.tell_of_room(kernel);
+        }
+        let (position, next) = begin?;
+        let place = Mutex::new(Place { position, next, lost: 0, told: Life::NOBODY, seat });
         Ok(Self { broadcast: broadcast.clone(), place, patience: Patience::new() })
+    }
+
+    /// The writer no longer waits for it, and it gets nothing more. A forked copy leaves nothing: the place is its parent's.
+    pub fn leave(&self, kernel: &dyn Kernel) {
+        let Some(seat) = self.place().seat.take() else { return };
+        if kernel.me().is_ok_and(|me| self.broadcast.places.leave(seat, me.process)) {
+            self.broadcast.tell_of_room(kernel);
+        }
     }
 
     /// Messages that were overwritten before this reader came to them, so far.
@@ -115,7 +144,7 @@ impl Reader {
         deadline: Deadline,
         mut sink: impl FnMut(Message<'_>) -> Result<()>,
     ) -> Result<()> {
-        if self.attempt(&mut sink)?.is_some() {
+        if self.attempt(kernel, &mut sink)?.is_some() {
             return Ok(());
         }
         self.get_slow(kernel, deadline, &mut sink)
@@ -132,7 +161,7 @@ impl Reader {
             return self.attempt_or_end(kernel, sink)?.ok_or(Error::WouldBlock);
         }
         let waiting = Waiting {
-            sleepers: Some(self.sleepers()),
+            sleepers: Some(&*self.broadcast.words),
             deadline,
             patience: &self.patience,
             partner: 0,
@@ -143,7 +172,7 @@ impl Reader {
             waiting,
             || self.behind() > 0,
             |watch, _slept| {
-                let Some(watch) = watch else { return self.attempt(sink) };
+                let Some(watch) = watch else { return self.attempt(kernel, sink) };
                 self.announce(watch);
                 self.attempt_or_end(kernel, sink)
             },
@@ -158,7 +187,7 @@ impl Reader {
     ) -> Result<Option<()>> {
         // Asked first: what was published before the end is there by then.
         let end = self.end(kernel);
-        if let Some(done) = self.attempt(sink)? {
+        if let Some(done) = self.attempt(kernel, sink)? {
             return Ok(Some(done));
         }
         match end {
@@ -167,6 +196,11 @@ impl Reader {
             Some(End { error, .. }) => Err(error),
             None => Ok(None),
         }
+    }
+
+    /// Nothing more will come, or a death is to be told.
+    pub(super) fn has_end(&self, kernel: &dyn Kernel) -> bool {
+        self.end(kernel).is_some()
     }
 
     /// Why nothing more will come.
@@ -193,7 +227,7 @@ impl Reader {
     }
 
     /// Says that somebody is about to sleep, and for what. Before it looks for the last time.
-    fn announce<'a>(&'a self, watch: &mut Watch<'a>) {
+    pub(super) fn announce<'a>(&'a self, watch: &mut Watch<'a>) {
         let words = &*self.broadcast.words;
         watch.word(&words.news, words.news.fetch_or(SLEEPERS, AcqRel) | SLEEPERS);
         // SYNC(broadcast-4): pairs with `tell`.
@@ -207,16 +241,44 @@ impl Reader {
         watch.wide = Some((&words.count, self.broadcast.count()));
     }
 
-    /// Hands the next message over, if there is one; not, too, where the writer has lapped this one time and again.
-    fn attempt(&self, sink: &mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<Option<()>> {
+    /// Hands the next message over, if there is one, and tells a writer that waits for that.
+    fn attempt(&self, kernel: &dyn Kernel, sink: &mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<Option<()>> {
+        if !self.broadcast.is_lossless() {
+            return self.attempt_lossy(sink);
+        }
+        let me = kernel.me()?;
+        let done = self.attempt_lossless(me.process, sink)?;
+        if done.is_some() {
+            self.broadcast.tell_of_room(kernel);
+        }
+        Ok(done)
+    }
+
+    /// The next one lies where it is until this reader has it.
+    fn attempt_lossless(&self, process: Life, sink: &mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<Option<()>> {
+        let (place, broadcast) = (&mut *self.place(), &self.broadcast);
+        let Some(seat) = place.seat.filter(|seat| broadcast.places.is_of(*seat, process)) else {
+            return Err(Error::Misuse(
+                "it was closed meanwhile, or is that of the process that this one was forked from: subscribe here"
+                    .into(),
+            ));
+        };
+        if !place.is_behind(broadcast.count())? {
+            return Ok(None);
+        }
+        let next = broadcast.read(place.position, place.next, sink)?;
+        place.position = next.ok_or_else(|| Error::Corrupted(format!("message {} was overwritten", place.next)))?;
+        place.next += 1;
+        broadcast.places.hold(seat, place.position, place.next);
+        Ok(Some(()))
+    }
+
+    /// None, too, where the writer has lapped this one time and again.
+    fn attempt_lossy(&self, sink: &mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<Option<()>> {
         let place = &mut *self.place();
         for lapped in 0..ATTEMPTS {
-            let count = self.broadcast.count();
-            if count == place.next {
+            if !place.is_behind(self.broadcast.count())? {
                 return Ok(None);
-            }
-            if count < place.next {
-                return Err(Error::Corrupted(format!("{count} messages, where there were {} before", place.next)));
             }
             if let Some(next) = self.broadcast.read(place.position, place.next, sink)? {
                 place.position = next;
@@ -249,7 +311,7 @@ impl Broadcast {
             first += self.ring.rest(first);
             header = self.ring.header(first);
         }
-        if !self.is_whole(position) {
+        if self.is_lapped(position) {
             return Ok(None);
         }
         let (Some(length), true) = (header.length, header.number == number) else {
@@ -261,10 +323,16 @@ impl Broadcast {
             // Why is kept elsewhere, and would meet the next attempt there.
             return Err(Error::Refused);
         }
-        if !self.is_whole(position) {
+        if self.is_lapped(position) {
             return Ok(None);
         }
         kept.map(|()| Some(first + extent))
+    }
+
+    /// What was read from that position on may have been overwritten before: never, where the writer waits for who reads it.
+    #[inline]
+    fn is_lapped(&self, position: u64) -> bool {
+        !self.is_lossless() && !self.is_whole(position)
     }
 
     /// The oldest record: its position, and its number. Those of the next one, if there is none.
@@ -285,22 +353,5 @@ impl Broadcast {
             }
         }
         Err(Error::Corrupted("its oldest message does not stay".into()))
-    }
-}
-
-impl Ready for Reader {
-    fn sleepers(&self) -> &dyn Sleepers {
-        &*self.broadcast.words
-    }
-
-    /// A get would not wait: a message was published, or there is something to be told of the writer.
-    fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
-        if self.behind() > 0 {
-            return Ok(true);
-        }
-        if let Some(watch) = watch {
-            self.announce(watch);
-        }
-        Ok(self.end(kernel).is_some() || self.behind() > 0)
     }
 }

@@ -5,21 +5,32 @@ use std::sync::Arc;
 use underpass_core::broadcast::{Broadcast, Message, Reader, Start};
 use underpass_core::kernel::Kernel;
 use underpass_core::{Deadline, Error, Result};
-use underpass_shm::layout::broadcast::BroadcastWords;
+use underpass_shm::layout::broadcast::{BroadcastWords, PlaceWords};
 use underpass_shm::place::{Placed, PlacedSlice};
 use underpass_shm::sync::AtomicU64;
 use underpass_shm::sync::Ordering::Relaxed;
 
 use crate::kernel::{Dies, Running, World, explore, explore_long, sure};
 
+mod places;
 mod planted;
 
 /// Two messages of up to 16 bytes lie in it.
 const WORDS: usize = 8;
 
 fn broadcast() -> Arc<Broadcast> {
+    Arc::new(over(BroadcastWords::new(), 0))
+}
+
+/// One whose writer waits for as many readers at most, in 64 bytes.
+fn lossless(readers: usize) -> Arc<Broadcast> {
+    Arc::new(over(BroadcastWords::new(), readers))
+}
+
+fn over(words: BroadcastWords, readers: usize) -> Broadcast {
     let ring = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
-    Arc::new(Broadcast::new(Placed::own(BroadcastWords::new()), PlacedSlice::own(ring)))
+    let places = (0..readers).map(|_| PlaceWords::new()).collect();
+    Broadcast::new(Placed::own(words), PlacedSlice::own(places), PlacedSlice::own(ring))
 }
 
 /// Two words, which are the same in every message.
@@ -49,7 +60,7 @@ fn get(reader: &Reader, kernel: &dyn Kernel, deadline: Deadline) -> Result<u64> 
 
 fn publish(broadcast: &Broadcast, kernel: &dyn Kernel, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
-        sure(broadcast.publish(kernel, &pattern(number)));
+        sure(broadcast.publish(kernel, &pattern(number), Deadline::Never));
     }
 }
 
@@ -58,8 +69,12 @@ fn writer(world: &Arc<World>, life: u32, dies: Dies, broadcast: &Arc<Broadcast>,
     world.spawn_dying(life, dies, move |kernel| publish(&broadcast, kernel, 1..=last))
 }
 
+fn subscribe(world: &Arc<World>, life: u32, broadcast: &Broadcast, start: Start) -> Reader {
+    world.run(life, |kernel| sure(Reader::new(broadcast, kernel, start)))
+}
+
 fn reader(world: &Arc<World>, life: u32, broadcast: &Arc<Broadcast>) -> Running<Result<u64>> {
-    let reader = Reader::new(broadcast, Start::Now).expect("it is whole");
+    let reader = subscribe(world, life, broadcast, Start::Now);
     world.spawn(life, move |kernel| get(&reader, kernel, Deadline::Never))
 }
 
@@ -91,7 +106,7 @@ fn test_nothing_is_torn_and_what_is_lost_is_counted() {
         let (world, broadcast) = (World::new(), broadcast());
         // The third overwrites the first.
         world.run(1, |kernel| publish(&broadcast, kernel, 1..=2));
-        let oldest = Reader::new(&broadcast, Start::Oldest).expect("it is whole");
+        let oldest = subscribe(&world, 2, &broadcast, Start::Oldest);
         let writer = {
             let broadcast = broadcast.clone();
             world.spawn(1, move |kernel| publish(&broadcast, kernel, 3..=4))
@@ -119,7 +134,7 @@ fn test_who_comes_in_the_middle_begins_with_a_whole_one() {
         };
         world.run(2, |kernel| {
             for start in [Start::Oldest, Start::Now] {
-                let reader = Reader::new(&broadcast, start).expect("it is whole");
+                let reader = sure(Reader::new(&broadcast, kernel, start));
                 let got = get(&reader, kernel, Deadline::NoWait);
                 assert!(matches!(got, Ok(1..=3) | Err(Error::WouldBlock)), "{got:?}");
             }
@@ -144,7 +159,7 @@ fn test_who_dies_before_its_wake_has_everybody_told() {
 fn test_a_dead_writer_is_told_and_followed() {
     explore_long(|| {
         let (world, broadcast) = (World::mortal(), broadcast());
-        let reader = Reader::new(&broadcast, Start::Now).expect("it is whole");
+        let reader = subscribe(&world, 1, &broadcast, Start::Now);
         let reading = world.spawn(1, move |kernel| {
             let first = get(&reader, kernel, Deadline::Never);
             (first, get(&reader, kernel, Deadline::Never))
@@ -170,9 +185,9 @@ fn test_another_is_refused_while_the_writer_lives() {
         let (world, broadcast) = (World::mortal(), broadcast());
         let other = {
             let broadcast = broadcast.clone();
-            world.spawn(1, move |kernel| broadcast.publish(kernel, &pattern(1)))
+            world.spawn(1, move |kernel| broadcast.publish(kernel, &pattern(1), Deadline::Never))
         };
-        let mine = world.run(2, |kernel| broadcast.publish(kernel, &pattern(2)));
+        let mine = world.run(2, |kernel| broadcast.publish(kernel, &pattern(2), Deadline::Never));
         let ends = [mine, other.join()];
         assert_eq!(ends.iter().filter(|end| matches!(end, Err(Error::Misuse(_)))).count(), 1);
         assert_eq!(broadcast.count(), 1);
@@ -184,10 +199,10 @@ fn test_another_is_refused_while_the_writer_lives() {
 fn test_nothing_is_published_after_the_end() {
     explore(|| {
         let (world, broadcast) = (World::new(), broadcast());
-        let reader = Reader::new(&broadcast, Start::Now).expect("it is whole");
+        let reader = subscribe(&world, 1, &broadcast, Start::Now);
         let publisher = {
             let broadcast = broadcast.clone();
-            world.spawn_in(4, 1, move |kernel| broadcast.publish(kernel, &pattern(1)))
+            world.spawn_in(4, 1, move |kernel| broadcast.publish(kernel, &pattern(1), Deadline::Never))
         };
         let got = world.run_in(4, 2, |kernel| {
             sure(broadcast.shutdown(kernel));
@@ -207,10 +222,9 @@ fn test_who_is_refused_does_not_wait_for_the_writer() {
         let words = BroadcastWords::new();
         words.lock.word.store(1, Relaxed);
         words.writer.store(1, Relaxed);
-        let ring = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
-        let broadcast = Broadcast::new(Placed::own(words), PlacedSlice::own(ring));
+        let broadcast = over(words, 0);
         World::new().run(2, |kernel| {
-            for refused in [broadcast.publish(kernel, &pattern(1)), broadcast.shutdown(kernel)] {
+            for refused in [broadcast.publish(kernel, &pattern(1), Deadline::Never), broadcast.shutdown(kernel)] {
                 assert!(matches!(refused, Err(Error::Misuse(_))), "{refused:?}");
             }
         });
@@ -234,7 +248,7 @@ fn test_a_shutdown_ends_who_waits() {
 fn test_a_refusal_is_told_though_the_message_is_overwritten() {
     explore(|| {
         let (world, broadcast) = (World::new(), broadcast());
-        let reader = Reader::new(&broadcast, Start::Now).expect("it is whole");
+        let reader = subscribe(&world, 1, &broadcast, Start::Now);
         world.run(1, |kernel| {
             publish(&broadcast, kernel, 1..=1);
             let refused = reader.get(kernel, Deadline::NoWait, |_| {
@@ -242,6 +256,97 @@ fn test_a_refusal_is_told_though_the_message_is_overwritten() {
                 Err(Error::Refused)
             });
             assert_eq!(refused, Err(Error::Refused));
+        });
+    });
+}
+
+// ── a writer that waits ─────────────────────────────────────────────────────────────────────────────────────────────
+
+/// The third message has to wait until the first was got.
+#[test]
+fn test_a_reader_that_goes_on_lets_the_writer_go_on() {
+    explore(|| {
+        let (world, broadcast) = (World::new(), lossless(1));
+        let reader = subscribe(&world, 1, &broadcast, Start::Now);
+        let writer = writer(&world, 2, Dies::Never, &broadcast, 3);
+        let got = world.run(1, |kernel| [(); 3].map(|()| get(&reader, kernel, Deadline::Never)));
+        assert_eq!(got, [Ok(1), Ok(2), Ok(3)]);
+        writer.join();
+    });
+}
+
+#[test]
+fn test_a_reader_that_leaves_lets_the_writer_go_on() {
+    explore(|| {
+        let (world, broadcast) = (World::new(), lossless(1));
+        let reader = subscribe(&world, 1, &broadcast, Start::Now);
+        let writer = writer(&world, 2, Dies::Never, &broadcast, 3);
+        world.run(1, |kernel| {
+            reader.leave(kernel);
+            assert!(matches!(get(&reader, kernel, Deadline::NoWait), Err(Error::Misuse(_))));
+        });
+        writer.join();
+    });
+}
+
+#[test]
+fn test_a_dead_reader_holds_nobody_back() {
+    explore(|| {
+        let (world, broadcast) = (World::mortal(), lossless(1));
+        world.run(2, |kernel| publish(&broadcast, kernel, 1..=1));
+        let dead = {
+            let broadcast = broadcast.clone();
+            world.spawn(1, move |kernel| {
+                sure(Reader::new(&broadcast, kernel, Start::Oldest));
+                kernel.die();
+            })
+        };
+        world.run(2, |kernel| publish(&broadcast, kernel, 2..=3));
+        assert!(dead.end().is_none());
+    });
+}
+
+/// Whoever comes while the first message is overwritten gets all that follow the one it begins with.
+#[test]
+fn test_who_comes_late_loses_nothing_from_there_on() {
+    explore(|| {
+        let (world, broadcast) = (World::new(), lossless(1));
+        world.run(2, |kernel| publish(&broadcast, kernel, 1..=2));
+        let writer = {
+            let broadcast = broadcast.clone();
+            world.spawn(2, move |kernel| publish(&broadcast, kernel, 3..=4))
+        };
+        world.run(1, |kernel| {
+            let reader = sure(Reader::new(&broadcast, kernel, Start::Oldest));
+            let mut last = sure(get(&reader, kernel, Deadline::Never));
+            while last < 4 {
+                let next = sure(get(&reader, kernel, Deadline::Never));
+                assert_eq!(next, last + 1);
+                last = next;
+            }
+        });
+        writer.join();
+    });
+}
+
+#[test]
+fn test_places_are_bounded_and_the_deads_are_taken_over() {
+    explore(|| {
+        let (world, broadcast) = (World::mortal(), lossless(1));
+        let dead = {
+            let broadcast = broadcast.clone();
+            world.spawn(1, move |kernel| {
+                sure(Reader::new(&broadcast, kernel, Start::Now));
+                kernel.die();
+            })
+        };
+        assert!(dead.end().is_none());
+        world.run(2, |kernel| {
+            let reader = sure(Reader::new(&broadcast, kernel, Start::Now));
+            let more = Reader::new(&broadcast, kernel, Start::Now);
+            assert!(matches!(more, Err(Error::Misuse(_))), "{more:?}");
+            reader.leave(kernel);
+            sure(Reader::new(&broadcast, kernel, Start::Now));
         });
     });
 }

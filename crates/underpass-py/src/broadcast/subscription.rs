@@ -17,8 +17,9 @@ use crate::timeout::Timeout;
 
 /// One who reads a `Broadcast`: its place there, and what it lost.
 ///
-/// Made by ``Broadcast.subscribe``. It is this process's own: it does not pickle, a forked child's copy goes on by itself, and nobody
-/// notices if it is dropped. Threads that share one share its messages.
+/// Made by ``Broadcast.subscribe``. It is this process's own: it does not pickle. Threads that share one share its messages. Where messages
+/// are overwritten a forked child's copy goes on by itself, and nobody notices if one is dropped. Where the writer waits, a forked copy gets
+/// nothing, and ``close`` lets the writer go on, as does forgetting it.
 ///
 /// Ready for `wait_any` when a message is there, or when ``get`` would say that none will come.
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
@@ -51,6 +52,14 @@ impl Subscription {
         let handle = Arc::new(broadcast.handle.again("subscription"));
         let (core, broadcast) = (Arc::new(reader), broadcast.core.clone());
         Py::new(py, object::base(&handle).add_subclass(Self { handle, broadcast, core }))
+    }
+
+    /// The writer no longer waits for this one.
+    fn leave(&self) {
+        if self.broadcast.is_lossless() {
+            self.handle.touch();
+            self.core.leave(self.handle.kernel());
+        }
     }
 
     #[inline]
@@ -86,6 +95,12 @@ impl Subscription {
     }
 }
 
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 /// A message as Python's bytes; the failure stays set in the interpreter.
 #[inline]
 fn copied<'py>(py: Python<'py>, message: &Message<'_>) -> Result<Bound<'py, PyBytes>> {
@@ -103,7 +118,7 @@ fn copied<'py>(py: Python<'py>, message: &Message<'_>) -> Result<Bound<'py, PyBy
 impl Subscription {
     /// Get the next message, waiting for one. What was overwritten before is skipped, and counted in ``lost``.
     ///
-    /// Whoever publishes wakes all that wait, in no order that is promised. The message is whole, whatever the writer does meanwhile.
+    /// A writer that waits for this reader may overwrite the message from then on, and is woken. Whoever publishes wakes all that wait, in no order that is promised. The message is whole, whatever the writer does meanwhile.
     ///
     /// Raises:
     ///     TimedOut: No message within ``timeout`` seconds; the text says who publishes.
@@ -172,6 +187,16 @@ impl Subscription {
         Ok(SubscriptionStatistics { lost: self.lost(), behind: self.behind(py)? })
     }
 
+    /// End it. Idempotent; a writer that waits for it goes on.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if self.broadcast.is_lossless() && !self.handle.is_closed() {
+            self.handle.point(py)?;
+        }
+        self.leave();
+        self.handle.close();
+        Ok(())
+    }
+
     /// Remove nothing: the name is the broadcast's. Raises MisuseError.
     fn unlink(&self, py: Python<'_>) -> PyResult<()> {
         let why = format!("{} has no name of its own: unlink the broadcast", self.handle.title);
@@ -182,8 +207,14 @@ impl Subscription {
         slf
     }
 
-    fn __exit__(&self, _kind: &Bound<'_, PyAny>, _error: &Bound<'_, PyAny>, _trace: &Bound<'_, PyAny>) {
-        self.handle.close();
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.close(py)
     }
 
     fn __reduce__(&self) -> PyResult<()> {

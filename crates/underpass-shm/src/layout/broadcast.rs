@@ -10,6 +10,8 @@ pub const CLOSED: u32 = 1 << 30;
 pub const CHANGES: u32 = CLOSED - 1;
 /// Ends of messages that are known: of the last, and of those that a reader may still look for.
 pub const ENDS: usize = 4;
+/// Readers of a broadcast whose writer waits for them, at most.
+pub const PLACES: usize = 64;
 
 /// What the writer says of its ring.
 #[derive(Debug)]
@@ -36,6 +38,21 @@ pub struct BroadcastWords {
     pub start: AtomicU64,
     /// Where message `n` ends, at `n % 4`.
     pub ends: [AtomicU64; ENDS],
+    /// Of one whose writer waits for its readers: as `news`, without `closed`; the writer's threads sleep on it. On a line of its own,
+    /// which only readers look at.
+    pub room: AtomicU32,
+}
+
+/// A reader for whom the writer waits. On a line of its own: readers do not slow each other down.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct PlaceWords {
+    /// The process that reads, dead or alive; 0: nobody does.
+    pub process: AtomicU32,
+    /// Where that begins which it has not got: nothing from there on is overwritten while it lives.
+    pub position: AtomicU64,
+    /// The number of the message that it expects there; for people.
+    pub next: AtomicU64,
 }
 
 #[cfg(not(loom))]
@@ -46,6 +63,8 @@ const _: () = assert!(
 
 // SAFETY: S1, atomics only.
 unsafe impl Shared for BroadcastWords {}
+// SAFETY: S1, atomics only.
+unsafe impl Shared for PlaceWords {}
 
 impl BroadcastWords {
     /// Nothing published, as zeroed bytes are: for loom, which cannot cast them.
@@ -59,7 +78,22 @@ impl BroadcastWords {
             count: AtomicU64::new(0),
             start: AtomicU64::new(0),
             ends: std::array::from_fn(|_| AtomicU64::new(0)),
+            room: AtomicU32::new(0),
         }
+    }
+}
+
+impl PlaceWords {
+    /// Nobody's.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { process: AtomicU32::new(0), position: AtomicU64::new(0), next: AtomicU64::new(0) }
+    }
+}
+
+impl Default for PlaceWords {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from underpass.tools.bench.awaits import AWAITS, AWAITS_UVLOOP
 from underpass.tools.bench.calls import call
+from underpass.tools.bench.copies import COPIES, PUBLISHING
 from underpass.tools.bench.deaths import DEATHS
 from underpass.tools.bench.fairness import RIVALS, SHARES
 from underpass.tools.bench.flags import OPERATIONS
@@ -102,6 +103,12 @@ GROUPS = {
     "queues": Group(
         "One message of 64 bytes, from one process to one other",
         contests([(Placement.TWO_CPUS, THROUGHPUT), (Placement.UNPINNED, THROUGHPUT)]),
+        flows=True,
+    ),
+    "copies": Group("Copying 1 MiB, in one process, time for one copy", contests([(Placement.ONE_CPU, COPIES)])),
+    "publishing": Group(
+        "Publishing 64 bytes that overwrite the oldest",
+        contests([(Placement.TWO_CPUS, PUBLISHING)]),
         flows=True,
     ),
     "creation": Group(

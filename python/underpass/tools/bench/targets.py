@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from underpass.tools.bench import (
     awaits,
     calls,
+    copies,
     deaths,
     flags,
     idle,
@@ -229,6 +230,28 @@ TARGETS = (
         queues.MANY,
         bound=at_most(SECOND / 10e6),
         unit="messages/s",
+    ),
+    *(
+        Target(
+            f"{name} of 1 MiB: at least 0.8 x memcpy",
+            "copies",
+            Placement.ONE_CPU,
+            name,
+            against=copies.MEMCPY,
+            bound=times(1 / 0.8),
+        )
+        for name in (copies.PIPE, copies.QUEUE)
+    ),
+    *(
+        Target(
+            f"{name}: the writer's rate within 10 % of that with one slow reader",
+            "publishing",
+            Placement.TWO_CPUS,
+            name,
+            against=copies.ONE_READER,
+            bound=times(1 / 0.9),
+        )
+        for name in (copies.MANY_READERS, copies.IDLE_READERS)
     ),
     Target(
         "idle in Semaphore.acquire for 2 s: less than 2 ms of CPU",
