@@ -20,7 +20,7 @@ STUB = Path(underpass.__file__).with_name("_core.pyi")
 
 # Names that exist, and so may not vanish again.
 BUILT = (
-    *("Space", "ObjectInfo", "Semaphore", "Mutex", "Queue", "Lease", "Loan", "Pipe", "Region"),
+    *("Space", "ObjectInfo", "Semaphore", "Mutex", "Queue", "Lease", "Loan", "Pipe", "Pool", "Region"),
     *("Notification", "Event", "AtomicInt", "Barrier", "Condition", "Once", "RWLock"),
     *(
         "Port",

@@ -50,6 +50,8 @@ pub enum Fault {
     UntoldOnlooker,
     /// Who changes what is waited for in slots asks whether somebody sleeps at the door, and not whether somebody looks on.
     UnseenOnlooker,
+    /// The blocks of a pool stay with a process that has died.
+    BlocksOfTheDead,
 }
 
 /// Whether that is wrong, here and now.
@@ -70,7 +72,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 22] = [
+    const FAULTS: [(&str, Fault); 23] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -93,6 +95,7 @@ mod chosen {
         ("unnamed heir", Fault::UnnamedHeir),
         ("untold onlooker", Fault::UntoldOnlooker),
         ("unseen onlooker", Fault::UnseenOnlooker),
+        ("blocks of the dead", Fault::BlocksOfTheDead),
     ];
 
     thread_local! {
