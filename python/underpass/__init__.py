@@ -26,7 +26,7 @@ from underpass.errors import (
     WouldBlock,
 )
 from underpass.interfaces import Interface, connect, oneway, serve, serving
-from underpass.memory import ObjectInfo, Region, SharedObject, Space
+from underpass.memory import Block, ObjectInfo, Pool, Region, SharedObject, Space
 from underpass.ports import Gate, Notified, Peer, Port, Request
 from underpass.sync import AtomicInt, Barrier, Condition, Event, Mutex, Notification, Once, RWLock, Semaphore
 from underpass.waiting import WaitSet, fail_after, process, select, wait_all, wait_any, warn_waiting
@@ -35,6 +35,7 @@ __all__ = [
     "AccessDeniedError",
     "AtomicInt",
     "Barrier",
+    "Block",
     "Broadcast",
     "BrokenBarrierError",
     "CallAbortedError",
@@ -65,6 +66,7 @@ __all__ = [
     "Peer",
     "PeerDiedError",
     "Pipe",
+    "Pool",
     "Port",
     "Queue",
     "RWLock",

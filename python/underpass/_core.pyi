@@ -1,8 +1,8 @@
 # Types alone: the docstrings are written in Rust, where help() and doctest see them.
 #
-# Lease, Loan and Region are buffers of the C interface; Buffer stands as their base because `__buffer__` is not visible before
+# Lease, Loan, Block and Region are buffers of the C interface; Buffer stands as their base because `__buffer__` is not visible before
 # Python 3.12. A default of `...` is no limit for get_many.
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from types import GenericAlias, TracebackType
@@ -40,6 +40,7 @@ _Object: TypeAlias = (
     | Subscription
     | Pipe
     | PipeRoom
+    | PoolRoom
     | GateCall
     | GateRoom
     | ConditionStay
@@ -59,6 +60,7 @@ __all__ = [
     "AtomicSection",
     "Barrier",
     "BarrierStatistics",
+    "Block",
     "Broadcast",
     "BroadcastReader",
     "BroadcastRoom",
@@ -95,6 +97,9 @@ __all__ = [
     "Pipe",
     "PipeRoom",
     "PipeStatistics",
+    "Pool",
+    "PoolRoom",
+    "PoolStatistics",
     "Port",
     "PortStatistics",
     "Priority",
@@ -115,6 +120,7 @@ __all__ = [
     "SemaphoreStatistics",
     "SharedObject",
     "Since",
+    "SizeStatistics",
     "Space",
     "SpinLock",
     "SpinLockStatistics",
@@ -1126,6 +1132,91 @@ class PipeRoom:
     def _nonce(self) -> int: ...
     def _since(self, least: int) -> Since: ...
     def fileno(self) -> int: ...
+
+@final
+class Pool(SharedObject):
+    def __new__(cls, blocks: int, block_size: int, *, more: Mapping[int, int] | None = None) -> Self: ...
+    @staticmethod
+    def create(
+        name: str,
+        blocks: int,
+        block_size: int,
+        *,
+        more: Mapping[int, int] | None = None,
+        space: Space | None = None,
+        mode: int | None = None,
+    ) -> Pool: ...
+    @staticmethod
+    def open(name: str, *, space: Space | None = None, timeout: float | None = 0) -> Pool: ...
+    @staticmethod
+    def open_or_create(
+        name: str,
+        blocks: int,
+        block_size: int,
+        *,
+        more: Mapping[int, int] | None = None,
+        space: Space | None = None,
+        mode: int | None = None,
+    ) -> Pool: ...
+    def alloc(self, size: int | None = None, *, timeout: float | None = None) -> Block: ...
+    def alloc_nowait(self, size: int | None = None) -> Block: ...
+    def room_for(self, size: int | None = None) -> PoolRoom: ...
+    @property
+    def free(self) -> int: ...
+    @property
+    def sizes(self) -> dict[int, int]: ...
+    @property
+    def aio(self) -> _aio.Pool: ...
+    def statistics(self) -> PoolStatistics: ...
+    def receive(self, reference: bytes) -> Block: ...
+
+@final
+class Block(Buffer):
+    def release(self) -> None: ...
+    def hand_on(self) -> bytes: ...
+    @property
+    def pool(self) -> Pool: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
+    ) -> None: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> int: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> bytes: ...
+    @overload
+    def __setitem__(self, index: SupportsIndex, value: int, /) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: Buffer, /) -> None: ...
+    def __len__(self) -> int: ...
+
+@final
+class PoolRoom:
+    @property
+    def _nonce(self) -> int: ...
+    def fileno(self) -> int: ...
+
+@final
+class SizeStatistics:
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def blocks(self) -> int: ...
+    @property
+    def free(self) -> int: ...
+    @property
+    def high_water(self) -> int: ...
+    @property
+    def fragmentation(self) -> float: ...
+
+@final
+class PoolStatistics:
+    @property
+    def sizes(self) -> list[SizeStatistics]: ...
+    @property
+    def holders(self) -> dict[int, int]: ...
+    @property
+    def waiters(self) -> int: ...
 
 @final
 class PipeStatistics:

@@ -2,9 +2,33 @@
 
 import atexit
 
-from underpass._core import News, ObjectInfo, Region, RegionStatistics, SharedObject, Space, enter, leave
+from underpass._core import (
+    Block,
+    News,
+    ObjectInfo,
+    Pool,
+    PoolStatistics,
+    Region,
+    RegionStatistics,
+    SharedObject,
+    SizeStatistics,
+    Space,
+    enter,
+    leave,
+)
 
-__all__ = ["News", "ObjectInfo", "Region", "RegionStatistics", "SharedObject", "Space"]
+__all__ = [
+    "Block",
+    "News",
+    "ObjectInfo",
+    "Pool",
+    "PoolStatistics",
+    "Region",
+    "RegionStatistics",
+    "SharedObject",
+    "SizeStatistics",
+    "Space",
+]
 
 enter()
 atexit.register(leave)

@@ -42,6 +42,7 @@ IN_THE_LAB = {
     "test_notification",
     "test_once",
     "test_pipe",
+    "test_pool",
     "test_queue_leases",
     "test_queue_orders",
     "test_queue_waiting",

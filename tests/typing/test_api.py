@@ -29,6 +29,7 @@ BUILT = (
         "Lease",
         "Loan",
         "Pipe",
+        "Pool",
         "Broadcast",
         "Subscription",
         "Region",

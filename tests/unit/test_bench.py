@@ -69,7 +69,7 @@ EVERYTHING: dict[tuple[str, str], set[str]] = {
     ("many", "one CPU"): {contestant.name for contestant in many.WAITS},
     **{("flags", place): {contestant.name for contestant in flags.OPERATIONS} for place in ("one CPU", "unpinned")},
     **{
-        ("queues", place): {queues.PEER_QUEUE, queues.PEER_PIPE, queues.ONE_EACH, queues.MANY}
+        ("queues", place): {queues.PEER_QUEUE, queues.PEER_PIPE, queues.ONE_EACH, queues.MANY, queues.HANDED_ON}
         for place in ("two CPUs", "unpinned")
     },
     ("copies", "one CPU"): {contestant.name for contestant in copies.COPIES},

@@ -11,6 +11,7 @@ use underpass_shm::region::Region;
 use crate::kernel::Kernel;
 use crate::mutex::Mutex;
 use crate::pipe;
+use crate::pool;
 use crate::port::{Channel, STACKS};
 use crate::queue::Shape;
 use crate::rwlock::{Prefer, RWLock};
@@ -34,6 +35,8 @@ pub enum Hold {
     Registration,
     /// A call that was received at a port and not answered, by the process that receives there.
     Call,
+    /// A block of a pool, by a process.
+    Block,
 }
 
 impl Hold {
@@ -48,6 +51,7 @@ impl Hold {
             Self::Loan => "loan",
             Self::Registration => "registration",
             Self::Call => "call",
+            Self::Block => "block",
         }
     }
 }
@@ -76,6 +80,7 @@ pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels
         }
         Kind::Queue => slots(header, region),
         Kind::Pipe => writers(header, region),
+        Kind::Pool => blocks(header, region),
         Kind::Port => calls(header, channels),
         Kind::RWLock => readers_and_writer(kernel, region),
         Kind::Semaphore => units(header, region),
@@ -132,6 +137,12 @@ fn writers(header: &Header, region: &Arc<Region>) -> Vec<Held> {
     let pipe = pipe::Shape::read(header.parameters).and_then(|shape| shape.pipe(region));
     let Ok(pipe) = pipe else { return Vec::new() };
     pipe.registered().map(|life| Held { life, hold: Hold::Registration, number: 0 }).collect()
+}
+
+fn blocks(header: &Header, region: &Arc<Region>) -> Vec<Held> {
+    let pool = pool::Shape::read(header.parameters).and_then(|shape| shape.pool(region));
+    let Ok(pool) = pool else { return Vec::new() };
+    pool.owned().map(|(block, life)| Held { life, hold: Hold::Block, number: block as u32 }).collect()
 }
 
 fn calls(header: &Header, channels: &[Arc<Region>]) -> Vec<Held> {

@@ -26,6 +26,7 @@ pub mod outlet;
 pub mod outsider;
 pub mod pipe;
 pub mod planted;
+pub mod pool;
 pub mod port;
 pub mod queue;
 #[cfg(not(loom))]

@@ -56,6 +56,8 @@ pub enum Fault {
     ReaderOfTheDead,
     /// A reader of a broadcast says nothing when it has made room.
     UntoldRoom,
+    /// The blocks of a pool stay with a process that has died.
+    BlocksOfTheDead,
 }
 
 /// Whether that is wrong, here and now.
@@ -76,7 +78,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 25] = [
+    const FAULTS: [(&str, Fault); 26] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -102,6 +104,7 @@ mod chosen {
         ("unseen onlooker", Fault::UnseenOnlooker),
         ("reader of the dead", Fault::ReaderOfTheDead),
         ("untold room", Fault::UntoldRoom),
+        ("blocks of the dead", Fault::BlocksOfTheDead),
     ];
 
     thread_local! {

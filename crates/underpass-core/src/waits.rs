@@ -212,7 +212,8 @@ fn need_of(operation: Operation) -> Need {
         | Operation::Open
         | Operation::Any
         | Operation::All
-        | Operation::Select => Need::Anybody,
+        | Operation::Select
+        | Operation::Alloc => Need::Anybody,
     }
 }
 

@@ -1,18 +1,24 @@
 //! `underpass.Lease`: a message being worked on, read in place.
 
 use std::ffi::c_int;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyMemoryView, PyType, PyWeakrefMethods, PyWeakrefReference};
 use underpass_core::Error;
-use underpass_core::queue::Ticket;
+use underpass_core::queue::{self as core, Ticket};
 
 use crate::queue::Queue;
 use crate::slot::Slot;
 use crate::timeout::Timeout;
+
+/// The bytes of one slot of a queue, as this process holds them.
+pub fn slot(queue: &Queue, ticket: &Ticket, writable: bool) -> Slot {
+    let start = queue.core.blocks().start(ticket.slot);
+    Slot::new(&queue.handle, start, ticket.length, (ticket.number, ticket.process), writable)
+}
 
 /// A message being worked on. A normal exit is ``done``, an exception ``put_back``, the process's death puts it back in front.
 ///
@@ -21,6 +27,8 @@ use crate::timeout::Timeout;
 #[pyclass(frozen, module = "underpass")]
 #[derive(Debug)]
 pub struct Lease {
+    core: Arc<core::Queue>,
+    ticket: Ticket,
     slot: Slot,
     /// The view that `value` gave out. Weak: the view holds the lease, and a forgotten lease must be collected.
     value: Mutex<Option<Py<PyWeakrefReference>>>,
@@ -28,7 +36,7 @@ pub struct Lease {
 
 impl Lease {
     pub fn new(queue: &Queue, ticket: Ticket) -> Self {
-        Self { slot: Slot::new(queue, ticket, false), value: Mutex::new(None) }
+        Self { core: queue.core.clone(), ticket, slot: slot(queue, &ticket, false), value: Mutex::new(None) }
     }
 
     fn given(&self, py: Python<'_>) -> MutexGuard<'_, Option<Py<PyWeakrefReference>>> {
@@ -46,7 +54,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.slot.forget(true);
+        self.slot.forget(|kernel| self.core.put_back(kernel, &self.ticket, true));
     }
 }
 
@@ -78,20 +86,20 @@ impl Lease {
     /// How often the message was delivered; 1 the first time.
     #[getter]
     fn deliveries(&self) -> u32 {
-        self.slot.ticket.delivery
+        self.ticket.delivery
     }
 
     /// End the lease: the message is gone. Raises MisuseError if it was settled before or is still viewed.
     fn done(&self, py: Python<'_>) -> PyResult<()> {
         self.release_value(py);
-        self.slot.settle(py, "lease not ended", |queue, kernel, ticket| queue.done(kernel, ticket))
+        self.slot.settle(py, "lease not ended", |kernel| self.core.done(kernel, &self.ticket))
     }
 
     /// Put the message back: to the front, or behind all others.
     #[pyo3(signature = (*, front=true))]
     fn put_back(&self, py: Python<'_>, front: bool) -> PyResult<()> {
         self.release_value(py);
-        self.slot.settle(py, "lease not ended", |queue, kernel, ticket| queue.put_back(kernel, ticket, front))
+        self.slot.settle(py, "lease not ended", |kernel| self.core.put_back(kernel, &self.ticket, front))
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -124,12 +132,12 @@ impl Lease {
     }
 
     fn __len__(&self) -> usize {
-        self.slot.ticket.length
+        self.ticket.length
     }
 
     fn __repr__(&self) -> String {
         let state = if self.slot.is_settled() { ", settled" } else { "" };
-        let ticket = &self.slot.ticket;
+        let ticket = &self.ticket;
         format!("<Lease of {}, {} bytes, delivery {}{state}>", self.slot.title(), ticket.length, ticket.delivery)
     }
 }

@@ -29,6 +29,7 @@ mod object;
 mod once;
 mod peer;
 mod pipe;
+mod pool;
 mod port;
 mod priority;
 mod queue;
@@ -111,6 +112,8 @@ mod _core {
     use crate::peer::Peer;
     #[pymodule_export]
     use crate::pipe::{Pipe, PipeRoom, PipeStatistics};
+    #[pymodule_export]
+    use crate::pool::{Block, Pool, PoolRoom, PoolStatistics, SizeStatistics};
     #[pymodule_export]
     use crate::port::{Port, PortStatistics};
     #[pymodule_export]

@@ -1,13 +1,15 @@
 //! `underpass.Loan`: a slot of a queue, written in place.
 
 use std::ffi::c_int;
+use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use underpass_core::Error;
-use underpass_core::queue::Ticket;
+use underpass_core::queue::{self as core, Ticket};
 
+use crate::lease::slot;
 use crate::number::Whole;
 use crate::queue::Queue;
 use crate::slot::Slot;
@@ -25,18 +27,20 @@ use crate::slot::Slot;
 #[pyclass(frozen, module = "underpass")]
 #[derive(Debug)]
 pub struct Loan {
+    core: Arc<core::Queue>,
+    ticket: Ticket,
     slot: Slot,
 }
 
 impl Loan {
     pub fn new(queue: &Queue, ticket: Ticket) -> Self {
-        Self { slot: Slot::new(queue, ticket, true) }
+        Self { core: queue.core.clone(), ticket, slot: slot(queue, &ticket, true) }
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.slot.forget(false);
+        self.slot.forget(|kernel| self.core.abandon(kernel, &self.ticket));
     }
 }
 
@@ -45,18 +49,18 @@ impl Loan {
     /// Put the first ``size`` bytes as a message; all of them by default. Raises EndOfStream after a shutdown.
     #[pyo3(signature = (size=None))]
     fn commit(&self, py: Python<'_>, size: Option<Whole>) -> PyResult<()> {
-        let size = size.map_or(Ok(self.slot.ticket.length), |size| size.size("size"))?;
-        if size > self.slot.ticket.length {
+        let size = size.map_or(Ok(self.ticket.length), |size| size.size("size"))?;
+        if size > self.ticket.length {
             return Err(PyValueError::new_err(format!(
                 "size={size} is more than the {} bytes lent",
-                self.slot.ticket.length
+                self.ticket.length
             )));
         }
-        self.slot.settle(py, "loan not committed", |queue, kernel, ticket| {
-            queue.commit(kernel, ticket, size).inspect_err(|error| {
+        self.slot.settle(py, "loan not committed", |kernel| {
+            self.core.commit(kernel, &self.ticket, size).inspect_err(|error| {
                 if *error != Error::Interrupted {
                     // The queue was shut down meanwhile: the slot must not stay lent.
-                    let _ = queue.abandon(kernel, ticket);
+                    let _ = self.core.abandon(kernel, &self.ticket);
                 }
             })
         })
@@ -64,7 +68,7 @@ impl Loan {
 
     /// Give the bytes back unsent.
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
-        self.slot.settle(py, "loan not ended", |queue, kernel, ticket| queue.abandon(kernel, ticket))
+        self.slot.settle(py, "loan not ended", |kernel| self.core.abandon(kernel, &self.ticket))
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -111,11 +115,11 @@ impl Loan {
     }
 
     fn __len__(&self) -> usize {
-        self.slot.ticket.length
+        self.ticket.length
     }
 
     fn __repr__(&self) -> String {
         let state = if self.slot.is_settled() { ", settled" } else { "" };
-        format!("<Loan of {}, {} bytes{state}>", self.slot.title(), self.slot.ticket.length)
+        format!("<Loan of {}, {} bytes{state}>", self.slot.title(), self.ticket.length)
     }
 }

@@ -30,6 +30,7 @@ use crate::notification::{Notification, NotificationFlags};
 use crate::object::Pickled;
 use crate::once::Once;
 use crate::pipe::{Pipe, PipeRoom};
+use crate::pool::PoolRoom;
 use crate::port::Port;
 use crate::queue::Queue;
 use crate::rwlock::{RWLock, RWLockReading, RWLockUpgrade, RWLockWriting};
@@ -158,6 +159,7 @@ pub fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'
         BroadcastRoom |it: &'a BroadcastRoom| &it.core as &dyn Ready,
         Pipe |it: &'a Pipe| &*it.core as &dyn Ready,
         PipeRoom |it: &'a PipeRoom| &it.core as &dyn Ready,
+        PoolRoom |it: &'a PoolRoom| &it.core as &dyn Ready,
         GateCall |it: &'a GateCall| it as &dyn Ready,
         GateRoom |it: &'a GateRoom| it as &dyn Ready,
         ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
@@ -191,6 +193,7 @@ fn unwaitable(what: &Bound<'_, PyAny>) -> PyErr {
     };
     let why = match &*name {
         "Broadcast" => "it is ready for everybody or nobody: wait for a subscription, broadcast.subscribe()",
+        "Pool" => "it has blocks of some sizes: wait for pool.room_for(size)",
         "AtomicInt" => "it is a number: wait for counter.change_from(value)",
         "Condition" | "Barrier" => {
             "it chooses among those who wait for it, and is ready for nobody else: beside others wait for an Event, a Notification \
@@ -198,7 +201,7 @@ fn unwaitable(what: &Bound<'_, PyAny>) -> PyErr {
         }
         _ => {
             "a Semaphore, Mutex, SpinLock, RWLock, its reading() and writing(), Notification, its flags, AtomicInt.change_from, Event, \
-             Latch, Once, Queue, Queue.room, Queue.drained, Pipe, Pipe.room, Subscription or Port can"
+             Latch, Once, Queue, Queue.room, Queue.drained, Pipe, Pipe.room, Pool.room_for, Subscription or Port can"
         }
     };
     PyTypeError::new_err(format!("{name} cannot be waited for beside others: {why}"))
@@ -232,6 +235,7 @@ pub fn fileno(what: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         Subscription |_| Part::Whole, |it: &Subscription| it.core.clone();
         Pipe |_| Part::Whole, |it: &Pipe| it.core.clone();
         PipeRoom |_| Part::Room, |it: &PipeRoom| Arc::new(it.core.clone());
+        PoolRoom |it: &PoolRoom| it.part, |it: &PoolRoom| Arc::new(it.core.clone());
         Port |_| Part::Whole, |it: &Port| it.server.clone();
     );
     Err(unwaitable(what))
@@ -362,6 +366,7 @@ impl<'a> Party<'a> {
 /// `Subscription`              with a message, or to which none will come any more
 /// `Pipe`                      with a byte, or from which none will come any more
 /// ``Pipe.room``               of a pipe with room for a byte, or that was shut down
+/// ``Pool.room_for``           of a pool with a free block of that size
 /// `Port`                      with a call or notified bits, or that was closed
 /// a descriptor                that can be read, or whose other end is gone
 /// `process`                   that has ended

@@ -1,31 +1,32 @@
-//! One slot of a queue that a process holds: what leases and loans have in common.
+//! Bytes of an object that a process holds: what leases, loans and blocks have in common.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicUsize,
-    Ordering::{AcqRel, Acquire, Release},
+    AtomicPtr, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use underpass_core::Error;
-use underpass_core::queue::{self as core, Ticket};
+use underpass_core::{Error, Kernel};
 use underpass_shm::life::Life;
 
 use crate::error::{Context, apart, exception, raise};
 use crate::handle::Handle;
 use crate::kernel_lab::{HeldBytes, LabKernel};
-use crate::queue::Queue;
 
 /// Its bytes are a buffer of Python's.
 #[derive(Debug)]
 pub struct Slot {
     handle: Arc<Handle>,
-    core: Arc<core::Queue>,
-    pub ticket: Ticket,
+    /// Where they start, in memory that the handle keeps.
+    start: AtomicPtr<u8>,
+    length: usize,
+    /// How the lab knows what this process holds.
+    bytes: HeldBytes,
     writable: bool,
     /// Views of the bytes that Python has, or `SETTLED`: one word, so that no view is given while the slot is settled.
     views: AtomicUsize,
@@ -34,8 +35,24 @@ pub struct Slot {
 const SETTLED: usize = 1 << (usize::BITS - 1);
 
 impl Slot {
-    pub fn new(queue: &Queue, ticket: Ticket, writable: bool) -> Self {
-        Self { handle: queue.handle.clone(), core: queue.core.clone(), ticket, writable, views: AtomicUsize::new(0) }
+    /// Of `length` bytes at `start` of the object's memory; `number` tells them apart from those that were there before, and
+    /// `holder` is the process.
+    pub fn new(
+        handle: &Arc<Handle>,
+        start: *mut u8,
+        length: usize,
+        (number, holder): (u32, Life),
+        writable: bool,
+    ) -> Self {
+        let bytes = HeldBytes { start: start.addr(), number, holder };
+        Self {
+            handle: handle.clone(),
+            start: AtomicPtr::new(start),
+            length,
+            bytes,
+            writable,
+            views: AtomicUsize::new(0),
+        }
     }
 
     pub fn title(&self) -> &str {
@@ -51,13 +68,13 @@ impl Slot {
         &self,
         py: Python<'_>,
         failed: &str,
-        action: impl FnOnce(&core::Queue, &dyn underpass_core::Kernel, &Ticket) -> underpass_core::Result<()>,
+        action: impl FnOnce(&dyn Kernel) -> underpass_core::Result<()>,
     ) -> PyResult<()> {
         let refused = |why: &str| raise(py, &Context::of(self.title(), failed), Error::Misuse(why.into()));
         self.handle.point(py)?;
         match self.views.compare_exchange(0, SETTLED, AcqRel, Acquire) {
             Ok(_) => {
-                if let Some(viewer) = self.handle.lab().and_then(|lab| lab.viewer_of(self.bytes())) {
+                if let Some(viewer) = self.handle.lab().and_then(|lab| lab.viewer_of(self.bytes)) {
                     let pid = self.handle.kernel().pid(viewer);
                     return Err(self.race(py, &format!("it ends while pid {pid} still views its bytes")));
                 }
@@ -70,7 +87,7 @@ impl Slot {
                 return Err(refused("it was settled before, or belongs to the process that this one was forked from"));
             }
         }
-        action(&self.core, self.handle.kernel(), &self.ticket).map_err(|error| {
+        action(self.handle.kernel()).map_err(|error| {
             // Ctrl-C came before it was done: it can be settled again.
             if error == Error::Interrupted {
                 self.views.store(0, Release);
@@ -90,7 +107,7 @@ impl Slot {
             return unsafe { self.export_to(lab, viewer, owner, view, flags) };
         }
         if self.views.fetch_update(AcqRel, Acquire, counted).is_err() {
-            return Err(PyBufferError::new_err(format!("{}: the lease or loan has ended", self.title())));
+            return Err(PyBufferError::new_err(format!("{}: the lease, loan or block has ended", self.title())));
         }
         // SAFETY: S7, the block is this process's until the slot is settled, and that waits for all exports.
         unsafe { self.fill(owner, view, flags) }.inspect_err(|_| self.uncount())
@@ -117,7 +134,7 @@ impl Slot {
         unsafe { self.fill(owner, view, flags) }?;
         // SAFETY: S7, the view is the one that Python passed, and `internal` is for whoever exports.
         unsafe { (*view).internal = ptr::without_provenance_mut(viewer.0 as usize) };
-        lab.views.add(self.bytes(), viewer);
+        lab.views.add(self.bytes, viewer);
         Ok(())
     }
 
@@ -126,8 +143,7 @@ impl Slot {
     /// # Safety
     /// As for [`Self::export`].
     unsafe fn fill(&self, owner: *mut ffi::PyObject, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let start = self.core.blocks().start(self.ticket.slot).cast::<c_void>();
-        let length = self.ticket.length.cast_signed();
+        let (start, length) = (self.start.load(Relaxed).cast::<c_void>(), self.length.cast_signed());
         // SAFETY: S7, the caller sees to it that the block is not used otherwise while the view lasts.
         let code = unsafe { ffi::PyBuffer_FillInfo(view, owner, start, length, c_int::from(!self.writable), flags) };
         if code == 0 { Ok(()) } else { Err(Python::attach(PyErr::fetch)) }
@@ -141,7 +157,7 @@ impl Slot {
         // SAFETY: S7, as the caller promises.
         let stranger = unsafe { (*view).internal }.addr();
         match (u32::try_from(stranger), self.handle.lab()) {
-            (Ok(viewer @ 1..), Some(lab)) => lab.views.remove(self.bytes(), Life(viewer)),
+            (Ok(viewer @ 1..), Some(lab)) => lab.views.remove(self.bytes, Life(viewer)),
             _ => self.uncount(),
         }
     }
@@ -157,13 +173,7 @@ impl Slot {
 
     fn stranger(&self) -> Option<(&LabKernel, Life)> {
         let lab = self.handle.lab()?;
-        Some((lab, lab.stranger_to(self.bytes())?))
-    }
-
-    /// How the lab knows what this process holds.
-    fn bytes(&self) -> HeldBytes {
-        let Ticket { slot, number, process, .. } = self.ticket;
-        HeldBytes { start: self.core.blocks().start(slot).addr(), number, holder: process }
+        Some((lab, lab.stranger_to(self.bytes)?))
     }
 
     /// Two processes use the same bytes, and nothing orders that.
@@ -178,19 +188,11 @@ impl Slot {
     }
 
     /// For one that Python forgot: nobody can look at the bytes any more.
-    pub fn forget(&self, lease: bool) {
+    pub fn forget<T>(&self, settle: impl FnOnce(&dyn Kernel) -> T) {
         if self.views.swap(SETTLED, AcqRel) & SETTLED == 0 {
-            let kernel = self.handle.kernel();
-            // A forked copy is refused, and that is right: the slot is the parent's.
-            let settle = || {
-                drop(if lease {
-                    self.core.put_back(kernel, &self.ticket, true)
-                } else {
-                    self.core.abandon(kernel, &self.ticket)
-                });
-            };
-            // Collected, perhaps, while an exception is under way.
-            Python::attach(|py| apart(py, settle));
+            // A forked copy is refused, and that is right: the bytes are the parent's. Collected, perhaps, while an exception is
+            // under way.
+            Python::attach(|py| apart(py, || drop(settle(self.handle.kernel()))));
         }
     }
 }

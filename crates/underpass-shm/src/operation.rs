@@ -38,16 +38,21 @@ pub enum Operation {
     Select = 16,
     /// For room in a broadcast: for its slowest reader.
     Publish = 17,
+    /// For a block of a pool.
+    Alloc = 18,
 }
 
 impl Operation {
     /// All of them.
-    const ALL: [Self; 17] = {
+    const ALL: [Self; 18] = {
         use Operation::{
-            Acquire, All, Any, Call, Get, Join, Lock, Open, Publish, Put, Read, Receive, Select, Send, Upgrade, Wait,
-            Write,
+            Acquire, All, Alloc, Any, Call, Get, Join, Lock, Open, Publish, Put, Read, Receive, Select, Send, Upgrade,
+            Wait, Write,
         };
-        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select, Publish]
+        [
+            Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select,
+            Publish, Alloc,
+        ]
     };
 
     /// The operation of that number, if there is one.
@@ -89,6 +94,7 @@ impl Operation {
             Self::All => "wait_all",
             Self::Select => "select",
             Self::Publish => "publish",
+            Self::Alloc => "alloc",
         }
     }
 }

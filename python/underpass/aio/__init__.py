@@ -27,6 +27,7 @@ from underpass.aio.mutex import Mutex
 from underpass.aio.notification import Notification
 from underpass.aio.once import Once
 from underpass.aio.pipe import Pipe
+from underpass.aio.pool import Pool
 from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.rwlock import RWLock
@@ -49,6 +50,7 @@ __all__ = [
     "Notification",
     "Once",
     "Pipe",
+    "Pool",
     "Port",
     "Queue",
     "RWLock",

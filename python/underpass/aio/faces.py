@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from underpass import data, ports, sync
+from underpass import data, memory, ports, sync
 from underpass.aio.atomic import AtomicInt
 from underpass.aio.barrier import Barrier
 from underpass.aio.broadcast import Broadcast, Subscription
@@ -15,6 +15,7 @@ from underpass.aio.mutex import Mutex
 from underpass.aio.notification import Notification
 from underpass.aio.once import Once
 from underpass.aio.pipe import Pipe
+from underpass.aio.pool import Pool
 from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.rwlock import RWLock
@@ -36,6 +37,7 @@ _FACES: dict[type, type[Face[Any]]] = {
     data.Broadcast: Broadcast,
     data.Subscription: Subscription,
     data.Pipe: Pipe,
+    memory.Pool: Pool,
     ports.Port: Port,
     ports.Gate: Gate,
 }

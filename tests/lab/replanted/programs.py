@@ -14,6 +14,7 @@ from underpass import (
     Event,
     Mutex,
     Notification,
+    Pool,
     Queue,
     RWLock,
     Semaphore,
@@ -401,6 +402,19 @@ def units_of_the_dead(world: World) -> None:
     world.process(sit, mortal=False)
 
 
+def blocks_of_the_dead(world: World) -> None:
+    """One dies with the only block: who waits for it has to get it."""
+    yard = Pool(1, 64)
+
+    def fill() -> None:
+        with yard.alloc(1) as block:
+            yard.statistics()
+            block[:] = b"x"
+
+    world.process(fill)
+    world.process(fill, mortal=False)
+
+
 def uncounted_call(world: World) -> None:
     """A worker dies with the only job, which it was the first to lease: who was about to sleep has to watch it."""
     jobs, results = Queue(1, 8), Queue(2, 8)
@@ -492,6 +506,7 @@ REPLANTED = (
     Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
     Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
     Replanted("units of the dead", units_of_the_dead, "livelock", kills=1),
+    Replanted("blocks of the dead", blocks_of_the_dead, "livelock", kills=1),
     Replanted("unheard call", unheard_call, "lost wake-up", schedules=2_000),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),
     Replanted("reader of the dead", reader_of_the_dead, "deadlock", kills=1),

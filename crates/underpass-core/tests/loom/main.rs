@@ -16,6 +16,7 @@ mod mutex;
 mod notification;
 mod once;
 mod pipe;
+mod pool;
 mod port;
 mod queue;
 mod rwlock;

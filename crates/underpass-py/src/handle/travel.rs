@@ -26,6 +26,7 @@ use crate::notification::Notification;
 use crate::object::opened;
 use crate::once::Once;
 use crate::pipe::Pipe;
+use crate::pool::Pool;
 use crate::queue::{LETTERS, Queue};
 use crate::region::Region;
 use crate::rwlock::RWLock;
@@ -154,6 +155,7 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::Queue if part == LETTERS => Ok(opened::<Queue>(py, handle.of_part(LETTERS))?.into_any()),
         Kind::Queue => Ok(opened::<Queue>(py, handle)?.into_any()),
         Kind::Pipe => Ok(opened::<Pipe>(py, handle)?.into_any()),
+        Kind::Pool => Ok(opened::<Pool>(py, handle)?.into_any()),
         Kind::Port => Ok(Gate::arrived(py, handle, part)?.into_any()),
         Kind::Mutex => Ok(opened::<Mutex>(py, handle)?.into_any()),
         Kind::Notification => Ok(opened::<Notification>(py, handle)?.into_any()),

@@ -12,6 +12,7 @@ pub mod mutex;
 pub mod notification;
 pub mod once;
 pub mod pipe;
+pub mod pool;
 pub mod port;
 pub mod queue;
 pub mod region;

@@ -1,4 +1,4 @@
-"""Messages of 64 bytes from one process to one other, as fast as both can."""
+"""Messages of 64 bytes from one process to one other, as fast as both can; and blocks of memory beside them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from underpass.tools.bench.standard import ending, uninterrupted
 
 ONE_EACH = "underpass.Queue put, get"
 MANY = "underpass.Queue put_many, get_many"
+HANDED_ON = "underpass.Pool, a block of 16 MiB handed on"
 PEER_QUEUE = "multiprocessing.Queue put, get"
 PEER_PIPE = "multiprocessing.Pipe send_bytes, recv_bytes"
 
 MESSAGE = bytes(64)
 CAPACITY = 1024
 AT_ONCE = 256
+BLOCK = 16 << 20
+BLOCKS = 4
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -55,6 +58,22 @@ def _many(seats: Seats, batch: int) -> Generator[Sampler]:
 
         with _moving(put, get, seats, batch) as sampler:
             yield sampler
+
+
+@contextlib.contextmanager
+def _handed_on(seats: Seats, batch: int) -> Generator[Sampler]:
+    pool, queue = underpass.Pool(BLOCKS, BLOCK), underpass.Queue(CAPACITY, 24)
+
+    def put(count: int) -> None:
+        for _ in repeat(None, count):
+            queue.put(pool.alloc().hand_on())
+
+    def get(count: int) -> None:
+        for _ in repeat(None, count):
+            pool.receive(queue.get()).release()
+
+    with contextlib.closing(pool), contextlib.closing(queue), _moving(put, get, seats, batch) as sampler:
+        yield sampler
 
 
 @contextlib.contextmanager
@@ -119,4 +138,5 @@ THROUGHPUT = (
     Contestant(PEER_PIPE, _peer_pipe, batch=2000, samples=5),
     Contestant(ONE_EACH, _one_each, batch=20_000, samples=5),
     Contestant(MANY, _many, batch=50_000, samples=5),
+    Contestant(HANDED_ON, _handed_on, batch=5_000, samples=5),
 )

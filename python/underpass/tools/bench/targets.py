@@ -254,6 +254,14 @@ TARGETS = (
         for name in (copies.MANY_READERS, copies.IDLE_READERS)
     ),
     Target(
+        "16 MiB handed on in a Pool's block: at most 10 x a message of 64 bytes",
+        "queues",
+        Placement.TWO_CPUS,
+        queues.HANDED_ON,
+        against=queues.ONE_EACH,
+        bound=times(10),
+    ),
+    Target(
         "idle in Semaphore.acquire for 2 s: less than 2 ms of CPU",
         "idle",
         Placement.UNPINNED,

@@ -1,0 +1,195 @@
+//! `underpass.Block`: a block of a pool, as the process has it that owns it.
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMemoryView, PyType};
+use underpass_core::pool::Ticket;
+
+use super::Pool;
+use crate::object::Pickled;
+use crate::slot::Slot;
+
+/// A block of a `Pool`: a writable buffer (``memoryview(block)``, ``numpy.frombuffer(block)``), the caller's until it is given back or handed on.
+///
+/// Leaving its ``with`` block gives it back, unless it was handed on; so does forgetting it, and the process's death. To pickle it hands it
+/// on: this process cannot touch it any more, and who unpickles it, once, is the owner. Until then it counts as this process's, and goes with
+/// it: so the process lives on until the other has it. One that nobody will unpickle is taken back by `release`. Where both have the pool
+/// open, `hand_on` and `Pool.receive` do the same with 24 bytes.
+///
+/// Example:
+///     >>> import underpass
+///     >>> pool = underpass.Pool(2, 4096)
+///     >>> with pool.alloc(5) as block:
+///     ...     block[:] = b"hello"
+///     ...     bytes(block)
+///     b'hello'
+#[pyclass(frozen, module = "underpass")]
+#[derive(Debug)]
+pub struct Block {
+    pool: Py<Pool>,
+    ticket: Ticket,
+    slot: Slot,
+    handed_on: AtomicBool,
+}
+
+impl Block {
+    pub fn new(pool: &Bound<'_, Pool>, ticket: Ticket) -> Self {
+        let this = pool.get();
+        let numbers = (ticket.generation, ticket.process);
+        let slot = Slot::new(&this.handle, this.core.start(ticket.block), ticket.length, numbers, true);
+        Self { pool: pool.clone().unbind(), ticket, slot, handed_on: AtomicBool::new(false) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.slot.forget(|kernel| self.pool.get().core.release(kernel, &self.ticket));
+    }
+}
+
+/// What hands a block on: which pool's, which one, which of its owners hands it on, and how many bytes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reference {
+    pub nonce: u64,
+    pub block: u32,
+    pub generation: u32,
+    pub length: u64,
+}
+
+impl Reference {
+    /// How long it is.
+    pub const BYTES: usize = 24;
+
+    fn of(ticket: &Ticket, pool: &Pool) -> Self {
+        let Ticket { block, generation, length, .. } = *ticket;
+        Self { nonce: pool.handle.header.nonce, block: block as u32, generation, length: length as u64 }
+    }
+
+    fn bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.nonce.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&self.block.to_ne_bytes());
+        bytes[12..16].copy_from_slice(&self.generation.to_ne_bytes());
+        bytes[16..].copy_from_slice(&self.length.to_ne_bytes());
+        bytes
+    }
+
+    /// None: it is no reference.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        let (nonce, rest) = bytes.split_first_chunk()?;
+        let (block, rest) = rest.split_first_chunk()?;
+        let (generation, length) = rest.split_first_chunk()?;
+        Some(Self {
+            nonce: u64::from_ne_bytes(*nonce),
+            block: u32::from_ne_bytes(*block),
+            generation: u32::from_ne_bytes(*generation),
+            length: u64::from_ne_bytes(length.try_into().ok()?),
+        })
+    }
+}
+
+#[pymethods]
+impl Block {
+    /// Give the block back; one that was handed on is taken back, if nobody has received it.
+    ///
+    /// Raises:
+    ///     MisuseError: That was done before, another has received it, or views of it are in use.
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        if self.handed_on.load(Relaxed) {
+            let pool = self.pool.get();
+            pool.handle.point(py)?;
+            let released = pool.core.release(pool.kernel(), &self.ticket);
+            return released.map_err(|error| pool.failed(py, "did not take its block back", error));
+        }
+        self.slot.settle(py, "block not given back", |kernel| self.pool.get().core.release(kernel, &self.ticket))
+    }
+
+    /// The pool that it is of.
+    #[getter]
+    fn pool(&self, py: Python<'_>) -> Py<Pool> {
+        self.pool.clone_ref(py)
+    }
+
+    /// Hand the block on: what this returns, 24 bytes, is for `Pool.receive` of whoever gets it, once.
+    ///
+    /// Until then it counts as this process's, and goes with it; `release` takes it back.
+    ///
+    /// Raises:
+    ///     MisuseError: It was given back or handed on before, or views of it are in use.
+    fn hand_on<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let pool = self.pool.get();
+        self.slot.settle(py, "block not handed on", |kernel| pool.core.is_mine(kernel, &self.ticket))?;
+        self.handed_on.store(true, Relaxed);
+        Ok(PyBytes::new(py, &Reference::of(&self.ticket, pool).bytes()))
+    }
+
+    /// As `hand_on`, with the pool itself beside the reference.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py, (Py<Pool>, Bound<'py, PyBytes>)>> {
+        let receive = PyType::new::<Pool>(py).getattr("receive")?;
+        Ok((receive, (self.pool.clone_ref(py), self.hand_on(py)?)))
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if self.slot.is_settled() { Ok(()) } else { self.release(py) }
+    }
+
+    fn __setitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let view = PyMemoryView::from(slf.as_any())?;
+        let result = view.set_item(index, value);
+        view.call_method0("release")?;
+        result
+    }
+
+    fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let view = PyMemoryView::from(slf.as_any())?;
+        let part = view.get_item(index);
+        // A slice is another view: its bytes are copied before both end.
+        let copied = part.and_then(|part| match part.cast::<PyMemoryView>() {
+            Ok(part) => {
+                let bytes = part.call_method0("tobytes");
+                part.call_method0("release").and(bytes)
+            }
+            Err(_) => Ok(part),
+        });
+        view.call_method0("release")?;
+        copied
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "the signature that PyO3 asks for")]
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        // SAFETY: S7, Python passes its own view.
+        unsafe { slf.get().slot.export(slf.as_ptr(), view, flags) }
+    }
+
+    unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
+        // SAFETY: S7, Python passes a view that `__getbuffer__` filled in.
+        unsafe { self.slot.unexport(view) }
+    }
+
+    fn __len__(&self) -> usize {
+        self.ticket.length
+    }
+
+    fn __repr__(&self) -> String {
+        let state = match (self.slot.is_settled(), self.handed_on.load(Relaxed)) {
+            (_, true) => ", handed on",
+            (true, _) => ", given back",
+            _ => "",
+        };
+        format!("<Block {} of {}, {} bytes{state}>", self.ticket.block, self.slot.title(), self.ticket.length)
+    }
+}
