@@ -10,6 +10,8 @@ from underpass._core import (
     PipeStatistics,
     Queue,
     QueueStatistics,
+    Stack,
+    StackStatistics,
     Subscription,
     SubscriptionStatistics,
 )
@@ -24,6 +26,8 @@ __all__ = [
     "PipeStatistics",
     "Queue",
     "QueueStatistics",
+    "Stack",
+    "StackStatistics",
     "Subscription",
     "SubscriptionStatistics",
 ]

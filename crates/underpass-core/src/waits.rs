@@ -142,7 +142,8 @@ fn need_of(operation: Operation) -> Need {
         | Operation::Open
         | Operation::Any
         | Operation::All
-        | Operation::Select => Need::Anybody,
+        | Operation::Select
+        | Operation::Pop => Need::Anybody,
     }
 }
 

@@ -36,6 +36,7 @@ use crate::rwlock::{RWLock, RWLockReading, RWLockUpgrade, RWLockWriting};
 use crate::semaphore::Semaphore;
 use crate::since::Since;
 use crate::spin_lock::SpinLock;
+use crate::stack::Stack;
 use crate::stay::{ConditionStay, Stay};
 use crate::timeout::Timeout;
 
@@ -157,6 +158,7 @@ fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'a dy
         Subscription |it: &'a Subscription| &*it.core as &dyn Ready,
         Pipe |it: &'a Pipe| &*it.core as &dyn Ready,
         PipeRoom |it: &'a PipeRoom| &it.core as &dyn Ready,
+        Stack |it: &'a Stack| &it.core as &dyn Ready,
         GateCall |it: &'a GateCall| it as &dyn Ready,
         GateRoom |it: &'a GateRoom| it as &dyn Ready,
         ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
@@ -197,7 +199,7 @@ fn unwaitable(what: &Bound<'_, PyAny>) -> PyErr {
         }
         _ => {
             "a Semaphore, Mutex, SpinLock, RWLock, its reading() and writing(), Notification, its flags, AtomicInt.change_from, Event, \
-             Latch, Once, Queue, Queue.room, Queue.drained, Pipe, Pipe.room, Subscription or Port can"
+             Latch, Once, Queue, Queue.room, Queue.drained, Pipe, Pipe.room, Stack, Subscription or Port can"
         }
     };
     PyTypeError::new_err(format!("{name} cannot be waited for beside others: {why}"))
@@ -231,6 +233,7 @@ pub fn fileno(what: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         Subscription |_| Part::Whole, |it: &Subscription| it.core.clone();
         Pipe |_| Part::Whole, |it: &Pipe| it.core.clone();
         PipeRoom |_| Part::Room, |it: &PipeRoom| Arc::new(it.core.clone());
+        Stack |_| Part::Whole, |it: &Stack| Arc::new(it.core.clone());
         Port |_| Part::Whole, |it: &Port| it.server.clone();
     );
     Err(unwaitable(what))
@@ -355,6 +358,7 @@ impl<'a> Party<'a> {
 /// `Subscription`              with a message, or to which none will come any more
 /// `Pipe`                      with a byte, or from which none will come any more
 /// ``Pipe.room``               of a pipe with room for a byte, or that was shut down
+/// ``data.Stack``              with a word
 /// `Port`                      with a call or notified bits, or that was closed
 /// a descriptor                that can be read, or whose other end is gone
 /// `process`                   that has ended

@@ -67,9 +67,11 @@ pub enum Kind {
     Pipe = 17,
     /// Messages of one writer for many readers.
     Broadcast = 18,
+    /// Words, the last one first.
+    Stack = 20,
 }
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 19] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -88,6 +90,7 @@ const KINDS: [Kind; 18] = [
     Kind::Region,
     Kind::Pipe,
     Kind::Broadcast,
+    Kind::Stack,
 ];
 
 impl Kind {
@@ -119,6 +122,7 @@ impl Kind {
             Self::Region => "Region",
             Self::Pipe => "Pipe",
             Self::Broadcast => "Broadcast",
+            Self::Stack => "Stack",
         }
     }
 

@@ -36,6 +36,8 @@ pub enum Operation {
     All = 15,
     /// For any of many objects, to do one of several operations.
     Select = 16,
+    /// For a word of a stack.
+    Pop = 20,
 }
 
 impl Operation {
@@ -43,9 +45,9 @@ impl Operation {
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
         use Operation::{
-            Acquire, All, Any, Call, Get, Join, Lock, Open, Put, Read, Receive, Select, Send, Upgrade, Wait, Write,
+            Acquire, All, Any, Call, Get, Join, Lock, Open, Pop, Put, Read, Receive, Select, Send, Upgrade, Wait, Write,
         };
-        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select]
+        [Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select, Pop]
             .into_iter()
             .find(|this| *this as u32 == number)
     }
@@ -76,6 +78,7 @@ impl Operation {
             Self::Any => "wait_any",
             Self::All => "wait_all",
             Self::Select => "select",
+            Self::Pop => "pop",
         }
     }
 }

@@ -19,6 +19,7 @@ from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.rwlock import RWLock
 from underpass.aio.semaphore import Semaphore
+from underpass.aio.stack import Stack
 from underpass.memory import SharedObject
 
 _FACES: dict[type, type[Face[Any]]] = {
@@ -36,6 +37,7 @@ _FACES: dict[type, type[Face[Any]]] = {
     data.Broadcast: Broadcast,
     data.Subscription: Subscription,
     data.Pipe: Pipe,
+    data.Stack: Stack,
     ports.Port: Port,
     ports.Gate: Gate,
 }

@@ -18,4 +18,5 @@ pub mod region;
 pub mod rwlock;
 pub mod semaphore;
 pub mod site;
+pub mod stack;
 pub mod waiters;
