@@ -18,8 +18,8 @@ def test_a_task_pops_what_another_pushes(loop: EventLoop, world: World) -> None:
     async def main() -> int:
         with pytest.raises(WouldBlock):
             stack.aio.pop_nowait()
+        got = list[object]()
         async with anyio.create_task_group() as group:
-            got = list[object]()
             group.start_soon(ended, stack.aio.pop, got)
             await until_waiting(1)
             go.raise_()

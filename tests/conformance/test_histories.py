@@ -177,7 +177,8 @@ def _subjects() -> list[Subject]:
             lambda: Stack(2),
             models.Stack(2),
             [
-                *[lambda it, dice: it.push(dice.randrange(8))] * 2,
+                lambda it, dice: it.push(dice.randrange(8)),
+                lambda it, dice: it.push(dice.randrange(8)),
                 lambda it, _dice: it.pop(timeout=MOMENT),
                 lambda it, _dice: it.pop_nowait(),
                 lambda it, _dice: it.depth,

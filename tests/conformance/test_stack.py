@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.backends import SOON, ProcessActor, Processes, Threads, until
+from tests.conformance.backends import SOON, Actor, ProcessActor, Processes, Threads, until
 from underpass import ClosedError, ExistsError, MismatchError, NotFoundError, TimedOut, WouldBlock, wait_any
 from underpass import select as choose
 from underpass.data import Stack
@@ -87,7 +87,7 @@ def test_purge() -> None:
 
 def test_words_are_handed_to_those_who_wait_by_arrival(world: World) -> None:
     stack = Stack(1)
-    poppers = []
+    poppers = list[Actor[int]]()
     for number in range(3):
         poppers.append(world.start(stack.pop))
         poppers[-1].until_asleep()
