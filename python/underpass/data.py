@@ -11,6 +11,8 @@ from underpass._core import (
     PipeStatistics,
     Queue,
     QueueStatistics,
+    Stack,
+    StackStatistics,
     Subscription,
     SubscriptionStatistics,
 )
@@ -26,6 +28,8 @@ __all__ = [
     "PipeStatistics",
     "Queue",
     "QueueStatistics",
+    "Stack",
+    "StackStatistics",
     "Subscription",
     "SubscriptionStatistics",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from underpass import AtomicInt, EndOfStream, Event, Mutex, Notification, Pipe, Queue, RWLock, Semaphore
+from underpass.data import Stack
 from underpass.sync import Latch, SpinLock
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def _kinds() -> list[Kind]:
         Kind("notification", Notification, lambda it: it.notify(1 << 63), lambda it: it.wait_nowait(1 << 63)),
         Kind("event", Event, Event.set, Event.wait_nowait),
         Kind("latch", lambda: Latch(1), Latch.count_down, Latch.wait_nowait),
+        Kind("stack", lambda: Stack(4), lambda it: it.push(1), Stack.pop_nowait),
         Kind("queue", lambda: Queue(4, 8), lambda it: it.put(b"a"), Queue.get_nowait),
         Kind("queue-ended", lambda: Queue(4, 8), Queue.shutdown, _ended),
         Kind(

@@ -34,6 +34,7 @@ from underpass import (
     wait_any,
 )
 from underpass.aio import running
+from underpass.data import Stack
 from underpass.sync import Latch, SpinLock
 
 World = Threads | Processes
@@ -54,6 +55,7 @@ WAITS: dict[str, Callable[[], Case]] = {
     "barrier": lambda: (Barrier(2), lambda it: it.aio.wait(), lambda it: it.wait(), 0),
     "any flag": lambda: (Notification(), lambda it: it.aio.wait(6), lambda it: it.notify(3), 2),
     "all flags": lambda: (Notification(), lambda it: it.aio.wait(6, all=True), lambda it: it.notify(7), 6),
+    "pop": lambda: (Stack(2), lambda it: it.aio.pop(), lambda it: it.push(7), 7),
     "get": lambda: (Queue(), lambda it: it.aio.get(), lambda it: it.put(b"a"), b"a"),
     "get_many": lambda: (Queue(), lambda it: it.aio.get_many(), lambda it: it.put(b"a"), [b"a"]),
     "get_into": lambda: (Queue(), lambda it: it.aio.get_into(bytearray(8)), lambda it: it.put(b"abc"), 3),
@@ -478,6 +480,7 @@ def test_what_cannot_be_awaited_says_so() -> None:
         (aio.Barrier, Barrier),
         (aio.AtomicInt, AtomicInt),
         (aio.Queue, Queue),
+        (aio.Stack, Stack),
         (aio.Port, Port),
     ],
 )

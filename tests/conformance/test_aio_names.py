@@ -29,6 +29,7 @@ from underpass import (
     Space,
     aio,
 )
+from underpass.data import Stack
 from underpass.sync import Latch
 
 World = Threads | Processes
@@ -45,6 +46,7 @@ FACES: dict[type[Any], Callable[[str], Any]] = {
     aio.AtomicInt: AtomicInt.create,
     aio.RWLock: RWLock.create,
     aio.Queue: Queue.create,
+    aio.Stack: lambda name: Stack.create(name, 1),
     aio.Gate: Port.create,
 }
 

@@ -29,6 +29,7 @@ from underpass import (
     Semaphore,
     aio,
 )
+from underpass.data import Stack
 from underpass.sync import Latch
 
 OPERATIONS = 1_000
@@ -48,6 +49,11 @@ async def inside(block: AbstractAsyncContextManager[object], then: Callable[[], 
 async def acquire(it: Any) -> None:
     await it.acquire()
     it.release()
+
+
+def pushed(it: Any) -> Awaitable[object]:
+    it.push(1)
+    return it.pop()
 
 
 async def both(*steps: Awaitable[object]) -> None:
@@ -108,6 +114,7 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "RWLock.writing": (RWLock, lambda it: inside(it.writing())),
     "RWLock.upgrade": (RWLock, upgraded),
     "Latch.wait": (lambda: Latch(0), lambda it: it.wait()),
+    "Stack.push, pop": (lambda: Stack(4), pushed),
     "Queue.put, get": (lambda: Queue(8, 64), lambda it: both(it.put(b"x"), it.get())),
     "Queue.put_many, get_many": (lambda: Queue(8, 64), lambda it: both(it.put_many((b"x", b"y")), it.get_many())),
     "Queue.get_into": (lambda: Queue(8, 64), lambda it: both(it.put(b"x"), it.get_into(INTO))),

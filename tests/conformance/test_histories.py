@@ -33,6 +33,7 @@ from underpass import (
     Semaphore,
     WouldBlock,
 )
+from underpass.data import Stack
 from underpass.lab import NotLinearizable, models
 from underpass.sync import Latch
 
@@ -171,6 +172,19 @@ def _subjects() -> list[Subject]:
                 lambda it, dice: it.count_down(dice.choice([1, 1, 3])),
                 lambda it, _dice: it.count,
                 lambda it, _dice: it.wait(timeout=MOMENT),
+            ],
+        ),
+        Subject(
+            "stack",
+            lambda: Stack(2),
+            models.Stack(2),
+            [
+                lambda it, dice: it.push(dice.randrange(8)),
+                lambda it, dice: it.push(dice.randrange(8)),
+                lambda it, _dice: it.pop(timeout=MOMENT),
+                lambda it, _dice: it.pop_nowait(),
+                lambda it, _dice: it.depth,
+                lambda it, dice: it.purge() if dice.random() < 0.1 else it.depth,
             ],
         ),
         Subject(

@@ -28,6 +28,7 @@ from underpass import (
     wait_all,
     wait_any,
 )
+from underpass.data import Stack
 from underpass.sync import Latch, SpinLock, priority
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def _waits() -> list[Wait]:
         Wait("reading", RWLock, lambda it, timeout: _enter(it.reading(timeout=timeout)), RWLock.writing),
         Wait("writing", RWLock, lambda it, timeout: _enter(it.writing(timeout=timeout)), RWLock.reading),
         Wait("once", Once, lambda it, timeout: it.call(pytest.fail, timeout=timeout), Once.running),
+        Wait("stack", lambda: Stack(1), lambda it, timeout: it.pop(timeout=timeout)),
         Wait("queue-get", lambda: Queue(1, 8), lambda it, timeout: it.get(timeout=timeout)),
         Wait("queue-put", _full, lambda it, timeout: it.put(b"more", timeout=timeout)),
         Wait("pipe-read", lambda: Pipe(8), lambda it, timeout: it.read(1, timeout=timeout)),

@@ -209,6 +209,10 @@ SUBJECTS: dict[str, tuple[Model, Choices]] = {
         (lambda r: ("notify", (r.randrange(1, 4),)), lambda r: ("wait_nowait", (r.randrange(1, 4),)), lambda _: ("clear", ())),
     ),
     "latch": (models.Latch(3), (lambda r: ("count_down", (r.randrange(1, 3),)), lambda _: ("wait_nowait", ()))),
+    "stack": (
+        models.Stack(2),
+        (lambda r: ("push", (r.randrange(4),)), lambda _: ("pop_nowait", ()), lambda _: ("purge", ())),
+    ),
     "event": (models.Event(), (lambda _: ("set", ()), lambda _: ("clear", ()), lambda _: ("wait_nowait", ()))),
 }  # fmt: skip
 

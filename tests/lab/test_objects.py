@@ -8,7 +8,8 @@ import underpass
 
 pytest.importorskip("greenlet")
 
-from underpass import NotFoundError, Semaphore, TimedOut, lab
+from underpass import NotFoundError, Semaphore, TimedOut, WouldBlock, lab
+from underpass.data import Stack
 from underpass.lab import Verdict, World, models
 from underpass.lab.judge import judge
 from underpass.lab.search import Searcher, Tally
@@ -304,6 +305,45 @@ def test_every_history_of_a_latch_has_an_order() -> None:
         world.process(latch.count_down, name="arrive")
         world.process(arrive_too_often)
         world.process(wait)
+
+    lab.explore(program, schedules=SCHEDULES, kills=1, seed=1)
+
+
+def test_every_history_of_a_stack_has_an_order() -> None:
+    def program(world: World) -> None:
+        stack = lab.linearizable(Stack(1), models.Stack(1))
+
+        def push(word: int) -> None:
+            with suppress(WouldBlock):
+                stack.push(word)
+
+        def pop() -> None:
+            with suppress(TimedOut):
+                stack.pop(timeout=1)
+
+        world.process(push, 1, name="push")
+        world.process(push, 2, name="push too")
+        world.process(pop)
+        world.process(pop)
+
+    lab.explore(program, schedules=SCHEDULES, kills=2, seed=1)
+
+
+def test_a_word_that_the_dead_did_not_take_is_popped() -> None:
+    def program(world: World) -> None:
+        stack, popped = Stack(2), underpass.AtomicInt()
+
+        def push() -> None:
+            stack.push(1)
+            stack.push(2)
+
+        def pop() -> None:
+            popped.add(stack.pop())
+
+        world.process(push, mortal=False)
+        world.process(stack.pop, name="pop and die")
+        world.process(pop, mortal=False)
+        world.at_end(lambda: popped.load() in (1, 2) and stack.depth in (0, 1))
 
     lab.explore(program, schedules=SCHEDULES, kills=1, seed=1)
 

@@ -15,7 +15,8 @@ import underpass
 
 pytest.importorskip("greenlet")
 
-from underpass import UnderpassError
+from underpass import UnderpassError, WouldBlock
+from underpass.data import Stack
 from underpass.lab import Verdict, World
 from underpass.lab.judge import judge
 from underpass.lab.search import Searcher, Tally
@@ -148,6 +149,15 @@ def latch(dice: random.Random) -> Latch:
     return Latch(dice.choice([1, 2, 3]))
 
 
+def stack(dice: random.Random) -> Stack:
+    return Stack(dice.choice([1, 2]))
+
+
+def pushed(it: Stack, _timeout: float | None) -> None:
+    with suppress(WouldBlock):
+        it.push(1)
+
+
 def failed(once: underpass.Once, timeout: float | None) -> None:
     with once.running(timeout=timeout) as turn:
         if turn is not None:
@@ -164,6 +174,13 @@ KINDS: dict[Maker, list[Operation]] = {
         lambda it, _: it.acquire_nowait(),
     ],
     lambda _: underpass.Mutex(): [visited, visited, recovered],
+    stack: [
+        pushed,
+        pushed,
+        lambda it, timeout: it.pop(timeout=timeout),
+        lambda it, timeout: it.pop(timeout=timeout),
+        lambda it, _: it.purge(),
+    ],
     lambda _: underpass.Event(): [
         lambda it, timeout: it.wait(timeout=timeout),
         lambda it, timeout: it.wait(timeout=timeout),

@@ -6,7 +6,7 @@ from typing import Any, Literal, assert_type
 import pytest
 
 import underpass
-from underpass import aio, sync
+from underpass import aio, data, sync
 from underpass.data import Lease, Loan
 from underpass.errors import OwnerDiedError
 from underpass.ports import Peer, Request
@@ -28,6 +28,7 @@ def test_faces_of_objects_are_known_by_their_classes() -> None:
         (assert_type(underpass.Queue().aio, aio.Queue), aio.Queue),
         (assert_type(underpass.Pipe().aio, aio.Pipe), aio.Pipe),
         (assert_type(underpass.Pool(1, 64).aio, aio.Pool), aio.Pool),
+        (assert_type(data.Stack(1).aio, aio.Stack), aio.Stack),
         (assert_type(underpass.Port().aio, aio.Port), aio.Port),
     ]
     assert all(type(face) is known for face, known in pairs)

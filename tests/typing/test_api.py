@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import underpass
-from underpass import _core, errors, sync
+from underpass import _core, data, errors, sync
 
 CONTRACT = Path(__file__).with_name("api.pyi")
 STUB = Path(underpass.__file__).with_name("_core.pyi")
@@ -56,6 +56,7 @@ BUILT = (
 )
 
 BUILT_IN_SYNC = ("SpinLock", "Latch", "atomic_section")
+BUILT_IN_DATA = ("Stack",)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Empty = inspect.Parameter.empty
@@ -254,6 +255,7 @@ def test_error_agrees(name: str) -> None:
 def test_what_is_built_does_not_vanish() -> None:
     assert not [name for name in BUILT if not hasattr(underpass, name)]
     assert not [name for name in BUILT_IN_SYNC if name not in sync.__all__]
+    assert not [name for name in BUILT_IN_DATA if name not in data.__all__]
 
 
 @pytest.mark.parametrize(

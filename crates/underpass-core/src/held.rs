@@ -90,6 +90,7 @@ pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels
         | Kind::Barrier
         | Kind::Latch
         | Kind::Broadcast
+        | Kind::Stack
         | Kind::Region
         | Kind::Lives
         | Kind::Channel => Vec::new(),

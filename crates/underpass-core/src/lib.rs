@@ -35,6 +35,7 @@ pub mod rwlock;
 pub mod semaphore;
 pub mod since;
 pub mod site;
+pub mod stack;
 pub mod stay;
 pub mod wait;
 pub mod waiters;

@@ -213,7 +213,8 @@ fn need_of(operation: Operation) -> Need {
         | Operation::Any
         | Operation::All
         | Operation::Select
-        | Operation::Alloc => Need::Anybody,
+        | Operation::Alloc
+        | Operation::Pop => Need::Anybody,
     }
 }
 

@@ -47,6 +47,7 @@ mod site;
 mod slot;
 mod space;
 mod spin_lock;
+mod stack;
 mod stay;
 mod task_wait;
 mod timeout;
@@ -138,6 +139,8 @@ mod _core {
     use crate::space::{ObjectInfo, Space, reenter};
     #[pymodule_export]
     use crate::spin_lock::{SpinLock, SpinLockStatistics};
+    #[pymodule_export]
+    use crate::stack::{Stack, StackStatistics};
     #[pymodule_export]
     use crate::stay::{ConditionStay, Stay};
     #[pymodule_export]

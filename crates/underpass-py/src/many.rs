@@ -37,6 +37,7 @@ use crate::rwlock::{RWLock, RWLockReading, RWLockUpgrade, RWLockWriting};
 use crate::semaphore::Semaphore;
 use crate::since::Since;
 use crate::spin_lock::SpinLock;
+use crate::stack::Stack;
 use crate::stay::{ConditionStay, Stay};
 use crate::timeout::Timeout;
 
@@ -160,6 +161,7 @@ pub fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'
         Pipe |it: &'a Pipe| &*it.core as &dyn Ready,
         PipeRoom |it: &'a PipeRoom| &it.core as &dyn Ready,
         PoolRoom |it: &'a PoolRoom| &it.core as &dyn Ready,
+        Stack |it: &'a Stack| &it.core as &dyn Ready,
         GateCall |it: &'a GateCall| it as &dyn Ready,
         GateRoom |it: &'a GateRoom| it as &dyn Ready,
         ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
@@ -201,7 +203,7 @@ fn unwaitable(what: &Bound<'_, PyAny>) -> PyErr {
         }
         _ => {
             "a Semaphore, Mutex, SpinLock, RWLock, its reading() and writing(), Notification, its flags, AtomicInt.change_from, Event, \
-             Latch, Once, Queue, Queue.room, Queue.drained, Pipe, Pipe.room, Pool.room_for, Subscription or Port can"
+             Latch, Once, Queue, Queue.room, Queue.drained, Pipe, Pipe.room, Pool.room_for, Stack, Subscription or Port can"
         }
     };
     PyTypeError::new_err(format!("{name} cannot be waited for beside others: {why}"))
@@ -236,6 +238,7 @@ pub fn fileno(what: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         Pipe |_| Part::Whole, |it: &Pipe| it.core.clone();
         PipeRoom |_| Part::Room, |it: &PipeRoom| Arc::new(it.core.clone());
         PoolRoom |it: &PoolRoom| it.part, |it: &PoolRoom| Arc::new(it.core.clone());
+        Stack |_| Part::Whole, |it: &Stack| Arc::new(it.core.clone());
         Port |_| Part::Whole, |it: &Port| it.server.clone();
     );
     Err(unwaitable(what))
@@ -367,6 +370,7 @@ impl<'a> Party<'a> {
 /// `Pipe`                      with a byte, or from which none will come any more
 /// ``Pipe.room``               of a pipe with room for a byte, or that was shut down
 /// ``Pool.room_for``           of a pool with a free block of that size
+/// ``data.Stack``              with a word
 /// `Port`                      with a call or notified bits, or that was closed
 /// a descriptor                that can be read, or whose other end is gone
 /// `process`                   that has ended

@@ -69,9 +69,11 @@ pub enum Kind {
     Broadcast = 18,
     /// Blocks of memory.
     Pool = 19,
+    /// Words, the last one first.
+    Stack = 20,
 }
 
-const KINDS: [Kind; 19] = [
+const KINDS: [Kind; 20] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -91,6 +93,7 @@ const KINDS: [Kind; 19] = [
     Kind::Pipe,
     Kind::Broadcast,
     Kind::Pool,
+    Kind::Stack,
 ];
 
 impl Kind {
@@ -123,6 +126,7 @@ impl Kind {
             Self::Pipe => "Pipe",
             Self::Broadcast => "Broadcast",
             Self::Pool => "Pool",
+            Self::Stack => "Stack",
         }
     }
 

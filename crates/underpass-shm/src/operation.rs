@@ -40,18 +40,20 @@ pub enum Operation {
     Publish = 17,
     /// For a block of a pool.
     Alloc = 18,
+    /// For a word of a stack.
+    Pop = 19,
 }
 
 impl Operation {
     /// All of them.
-    const ALL: [Self; 18] = {
+    const ALL: [Self; 19] = {
         use Operation::{
-            Acquire, All, Alloc, Any, Call, Get, Join, Lock, Open, Publish, Put, Read, Receive, Select, Send, Upgrade,
-            Wait, Write,
+            Acquire, All, Alloc, Any, Call, Get, Join, Lock, Open, Pop, Publish, Put, Read, Receive, Select, Send,
+            Upgrade, Wait, Write,
         };
         [
             Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select,
-            Publish, Alloc,
+            Publish, Alloc, Pop,
         ]
     };
 
@@ -95,6 +97,7 @@ impl Operation {
             Self::Select => "select",
             Self::Publish => "publish",
             Self::Alloc => "alloc",
+            Self::Pop => "pop",
         }
     }
 }

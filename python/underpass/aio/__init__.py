@@ -32,6 +32,7 @@ from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.rwlock import RWLock
 from underpass.aio.semaphore import Semaphore
+from underpass.aio.stack import Stack
 
 __all__ = [
     "CANCELLED",
@@ -55,6 +56,7 @@ __all__ = [
     "Queue",
     "RWLock",
     "Semaphore",
+    "Stack",
     "Subscription",
     "cancel",
     "cancellable",

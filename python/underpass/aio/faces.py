@@ -20,6 +20,7 @@ from underpass.aio.port import Port
 from underpass.aio.queue import Queue
 from underpass.aio.rwlock import RWLock
 from underpass.aio.semaphore import Semaphore
+from underpass.aio.stack import Stack
 from underpass.memory import SharedObject
 
 _FACES: dict[type, type[Face[Any]]] = {
@@ -38,6 +39,7 @@ _FACES: dict[type, type[Face[Any]]] = {
     data.Subscription: Subscription,
     data.Pipe: Pipe,
     memory.Pool: Pool,
+    data.Stack: Stack,
     ports.Port: Port,
     ports.Gate: Gate,
 }

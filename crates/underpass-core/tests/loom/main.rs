@@ -22,4 +22,5 @@ mod queue;
 mod rwlock;
 mod semaphore;
 mod site;
+mod stack;
 mod stay;

@@ -33,6 +33,7 @@ use crate::rwlock::RWLock;
 use crate::semaphore::Semaphore;
 use crate::space::Space;
 use crate::spin_lock::SpinLock;
+use crate::stack::Stack;
 
 impl Handle {
     /// How the handle travels: the function that opens it there, and its arguments.
@@ -164,6 +165,7 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::Barrier => Ok(opened::<Barrier>(py, handle)?.into_any()),
         Kind::Condition => Ok(opened::<Condition>(py, handle)?.into_any()),
         Kind::Broadcast => Ok(opened::<Broadcast>(py, handle)?.into_any()),
+        Kind::Stack => Ok(opened::<Stack>(py, handle)?.into_any()),
         Kind::Latch => Ok(opened::<Latch>(py, handle)?.into_any()),
         Kind::SpinLock => Ok(opened::<SpinLock>(py, handle)?.into_any()),
         Kind::Once => Ok(opened::<Once>(py, handle)?.into_any()),

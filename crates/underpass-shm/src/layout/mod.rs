@@ -19,4 +19,5 @@ pub mod region;
 pub mod rwlock;
 pub mod semaphore;
 pub mod site;
+pub mod stack;
 pub mod waiters;

@@ -7,6 +7,7 @@ from underpass.lab.models.meetings import Barrier
 from underpass.lab.models.model import Bracket, Model, Step
 from underpass.lab.models.numbers import AtomicInt
 from underpass.lab.models.queues import Queue, Taken
+from underpass.lab.models.stacks import Stack
 from underpass.lab.models.turns import Once, RWLock
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Queue",
     "RWLock",
     "Semaphore",
+    "Stack",
     "Step",
     "Taken",
 ]
