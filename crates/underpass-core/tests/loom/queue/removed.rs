@@ -84,5 +84,5 @@ fn test_heir_goes_on_with_a_removal() {
 #[test]
 #[should_panic(expected = "left == right")]
 fn test_heir_that_begins_a_removal_anew() {
-    taken_out(1, true);
+    taken_out(2, true);
 }
