@@ -272,6 +272,15 @@ class QueueModel(RuleBasedStateMachine):
         assert self.it.purge() == len(self.room.queued)
         self.room.queued.clear()
 
+    @rule(pick=some.integers(0, 4), data=data)
+    def remove(self, pick: int, data: bytes) -> None:
+        if pick < len(self.room.queued):
+            data = self.room.queued[pick].data
+        at = next((at for at, message in enumerate(self.room.queued) if message.data == data), None)
+        assert self.other.remove(data) is (at is not None)
+        if at is not None:
+            del self.room.queued[at]
+
     @precondition(lambda self: not self.shut)
     @rule(often=some.integers(0, 9), immediate=some.booleans())
     def shut_down(self, often: int, *, immediate: bool) -> None:

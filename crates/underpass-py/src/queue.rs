@@ -1,21 +1,19 @@
 //! `underpass.Queue`.
 
+mod calls;
 mod making;
 mod putting;
 mod statistics;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use underpass_core::Error;
-use underpass_core::kernel::Kernel;
-use underpass_core::queue::{self as core, MOST_URGENT, Message};
+use underpass_core::queue::{self as core, Message};
 
 use crate::bytes::{QUEUE, Source, Target};
-use crate::error::{Context, apart, raise};
 use crate::handle::Handle;
 use crate::lease::{Lease, Leases};
 use crate::loan::Loan;
@@ -24,7 +22,8 @@ use crate::number::{Whole, mode, whole};
 use crate::object::{self, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
-use making::{Urgency, create, parameters, shape, urgency, when_full_number};
+use calls::copied;
+use making::{create, parameters, shape, when_full_number};
 pub use making::{order_name, when_full_name};
 pub use putting::Putting;
 pub use statistics::{Holding, QueueStatistics};
@@ -81,113 +80,6 @@ pub const LETTERS: &str = "dead_letters";
 pub struct Queue {
     pub handle: Arc<Handle>,
     pub core: Arc<core::Queue>,
-}
-
-impl Queue {
-    #[inline]
-    pub fn kernel(&self) -> &dyn Kernel {
-        self.handle.kernel()
-    }
-
-    pub fn failed(&self, py: Python<'_>, failed: &str, error: Error) -> PyErr {
-        raise(py, &Context::of(&self.handle.title, failed), error)
-    }
-
-    #[cold]
-    pub fn late(&self, py: Python<'_>, failed: &str, timeout: Timeout, error: Error) -> PyErr {
-        let holdings = self.core.holdings();
-        let mut detail = format!("{} of {} queued", self.core.depth(), self.core.capacity());
-        if let Some(oldest) = holdings.first() {
-            let seconds = self.seconds_since(oldest.since);
-            let pid = self.kernel().pid(oldest.process);
-            let _ = write!(detail, ", {} at work, the oldest by pid {pid} for {seconds:.1} s", holdings.len());
-        }
-        raise(py, &Context { object: &self.handle.title, failed, time: timeout.text(), detail }, error)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "seconds for people to read")]
-    fn seconds_since(&self, time: u64) -> f64 {
-        self.kernel().now().saturating_sub(time) as f64 / 1e9
-    }
-
-    #[inline]
-    fn put_for(
-        &self,
-        py: Python<'_>,
-        data: &Bound<'_, PyAny>,
-        priority: i64,
-        front: bool,
-        timeout: Timeout,
-    ) -> PyResult<()> {
-        self.handle.check(py)?;
-        let priority = self.urgency(py, priority)?;
-        let source = Source::new(data, QUEUE)?;
-        self.have_room(py, "not put into", "put", timeout, source.as_slice().len())?;
-        let put = |deadline| {
-            let (kernel, data) = (self.kernel(), source.as_slice());
-            if !front {
-                return self.core.put(kernel, data, priority, deadline);
-            }
-            let Some(ticket) = self.core.loan_in_front(kernel, data.len(), priority, deadline)? else { return Ok(()) };
-            self.core.commit_front(kernel, &ticket, data, priority).inspect_err(|_| {
-                // The room is not lost, though the message is refused, or a handler raised.
-                apart(py, || drop(self.core.abandon(kernel, &ticket)));
-            })
-        };
-        match timeout.within("put", put) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.late(py, "not put into", timeout, error)),
-        }
-    }
-
-    #[inline]
-    fn urgency(&self, py: Python<'_>, priority: i64) -> PyResult<u32> {
-        match urgency(self.core.order(), priority) {
-            Ok(priority) => Ok(priority),
-            Err(Urgency::OutOfRange) => {
-                Err(PyValueError::new_err(format!("priority={priority} is not between 0 and {MOST_URGENT}")))
-            }
-            Err(Urgency::Unordered(order)) => {
-                let why = format!("its order is '{order}', which knows no priority: make it with order='priority'");
-                Err(self.failed(py, "not put into", Error::Misuse(why)))
-            }
-        }
-    }
-
-    #[inline]
-    fn get_for<'py>(&self, py: Python<'py>, timeout: Timeout) -> PyResult<Bound<'py, PyBytes>> {
-        self.handle.check(py)?;
-        let mut got = None;
-        let keep = |message: Message<'_>| {
-            got = Some(copied(py, &message)?);
-            Ok(())
-        };
-        match timeout.within("get", |deadline| self.core.get(self.kernel(), deadline, keep)) {
-            Ok(()) => got.ok_or_else(|| self.failed(py, "got nothing", Error::Refused)),
-            Err(error) => Err(self.late(py, "gave nothing", timeout, error)),
-        }
-    }
-
-    fn take_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Lease> {
-        self.handle.check(py)?;
-        match timeout.within("take", |deadline| self.core.take(self.kernel(), deadline)) {
-            Ok(ticket) => Ok(Lease::new(self, ticket)),
-            Err(error) => Err(self.late(py, "gave nothing to take", timeout, error)),
-        }
-    }
-}
-
-/// A message as Python's bytes; the failure stays set in the interpreter.
-#[inline]
-fn copied<'py>(py: Python<'py>, message: &Message<'_>) -> underpass_core::Result<Bound<'py, PyBytes>> {
-    PyBytes::new_with(py, message.length, |out| {
-        message.copy_to(out);
-        Ok(())
-    })
-    .map_err(|error| {
-        error.restore(py);
-        Error::Refused
-    })
 }
 
 #[pymethods]
@@ -509,6 +401,17 @@ impl Queue {
     fn purge(&self, py: Python<'_>) -> PyResult<usize> {
         self.handle.check(py)?;
         self.core.purge(self.kernel()).map_err(|error| self.failed(py, "not purged", error))
+    }
+
+    /// Throw away the first message, in the order in which they would be got, that is these bytes; whether there was one.
+    ///
+    /// One at work is nobody else's to remove. Compares message after message, in a queue with another order than "fifo" all of them,
+    /// and keeps getters waiting meanwhile. Whoever waits to put gets the room. If the process dies before this returns, the message
+    /// is there, or not. Zephyr's ``k_queue_remove``.
+    fn remove(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.handle.check(py)?;
+        let source = Source::new(data, QUEUE)?;
+        self.core.remove(self.kernel(), source.as_slice()).map_err(|error| self.failed(py, "not searched", error))
     }
 
     /// For those who put: what is ready when a put would not wait; of a queue that drops messages, when a loan would not.

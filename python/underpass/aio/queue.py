@@ -205,6 +205,10 @@ class Queue(Face[data.Queue]):
         """Throw away what is queued; how many messages. Who waits to put gets ResetError."""
         return self.sync.purge()
 
+    def remove(self, data: "Buffer") -> bool:
+        """Throw away the first message that is these bytes; whether there was one."""
+        return self.sync.remove(data)
+
     async def join(self) -> None:
         """Wait until nothing is queued or leased. All tasks that wait go on together."""
         attempt = single(partial(self.sync.join, timeout=0))

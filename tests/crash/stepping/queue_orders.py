@@ -63,6 +63,17 @@ OPERATIONS: list[Operation[Queue]] = [
     by_priority("put_back behind", settle(lambda lease: partial(lease.put_back, front=False)), get_one),
     by_priority("purge", lambda queue: known(queue).purge, lambda queue: queue.purge()),
     by_priority("peek, arrivals", lambda queue: partial(queue.peek, 1), get_one, arrived=2),
+    by_priority("remove", lambda queue: partial(known(queue).remove, b"c"), get_one),
+    Operation(
+        noun="Queue",
+        verb="remove, of a full one",
+        world=with_messages(b"a", b"b", b"c", capacity=3),
+        prepare=lambda queue: partial(known(queue).remove, b"c"),
+        wait=put,
+        due=has_room,
+        again=get_one,
+        books=books,
+    ),
     Operation(
         noun="Queue",
         verb="get, of a full shelf",

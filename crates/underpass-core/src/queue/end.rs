@@ -36,6 +36,12 @@ impl Queue {
         Ok(thrown as usize)
     }
 
+    /// Throws away the first message, in the order in which they would be got, that has these bytes; false: none has.
+    pub fn remove(&self, kernel: &dyn Kernel, data: &[u8]) -> Result<bool> {
+        let _side = self.room.getters(kernel, &self.locking, kernel.me()?)?;
+        self.room.remove(kernel, data)
+    }
+
     /// True once the queue was shut down.
     #[must_use]
     pub fn is_shut_down(&self) -> bool {

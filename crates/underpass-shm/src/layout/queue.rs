@@ -96,12 +96,14 @@ pub const RETURNING: u32 = 4;
 pub const SORTING: u32 = 5;
 /// A message makes room for another, and is counted.
 pub const DROPPING: u32 = 6;
+/// A message leaves from among others of a ring: the operand is its place behind `head`. Once announced it happens.
+pub const REMOVING: u32 = 7;
 
 /// An operation of the getters' side, announced before its first store.
 #[derive(Debug)]
 #[repr(C)]
 pub struct GetIntent {
-    /// One of the six above, or 0.
+    /// One of the seven above, or 0.
     pub step: AtomicU32,
     /// The slot, or how many.
     pub operand: AtomicU32,
@@ -109,8 +111,8 @@ pub struct GetIntent {
     pub head: AtomicU32,
     /// `freed` before.
     pub freed: AtomicU32,
-    /// `dropped` before, of a drop.
-    pub dropped: AtomicU64,
+    /// Of a drop `dropped` before, of a removal the slot.
+    pub beside: AtomicU64,
 }
 
 /// A counter that changes hands, and on which the other side sleeps.
@@ -261,7 +263,7 @@ impl RoomWords {
                     operand: zero(),
                     head: zero(),
                     freed: zero(),
-                    dropped: AtomicU64::new(0),
+                    beside: AtomicU64::new(0),
                 },
                 cpus: AtomicU64::new(0),
             },

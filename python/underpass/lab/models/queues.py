@@ -82,6 +82,13 @@ class Queue(Model):
     def peek(self, _who: Task, index: int = 0) -> Step:
         yield self.queued[index].data if index < len(self.queued) else IndexError, self
 
+    def remove(self, _who: Task, data: bytes) -> Step:
+        for at, message in enumerate(self.queued):
+            if message.data == data:
+                yield True, replace(self, queued=self.queued[:at] + self.queued[at + 1 :])
+                return
+        yield False, self
+
     def read_dropped(self, _who: Task) -> Step:
         yield self.dropped, self
 

@@ -1,7 +1,7 @@
 //! The getters' side, under its lock.
 
 use underpass_shm::layout::lock::SLEEPERS;
-use underpass_shm::layout::queue::{CLOSED, COUNT, DROPPING, FREEING, GETTING, JOINERS, RETURNING, SORTING, TAKING};
+use underpass_shm::layout::queue::{CLOSED, COUNT, FREEING, GETTING, JOINERS, RETURNING, SORTING, TAKING};
 use underpass_shm::life::Life;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -115,35 +115,6 @@ impl Room {
         self.free_dropped(kernel, head, count);
     }
 
-    /// Drops and counts the message that makes room for another of that priority; false: nobody does.
-    pub fn make_room(&self, kernel: &dyn Kernel, priority: u32) -> Result<bool> {
-        let Some(slot) = self.front(0)? else { return Ok(false) };
-        let standing = match &self.shelf {
-            None => None,
-            Some(ordered) => {
-                let count = self.shelved(ordered)?;
-                let Some(position) = ordered.expendable(priority, count) else { return Ok(false) };
-                Some((ordered, position, count))
-            }
-        };
-        let slot = standing.map_or(slot, |(ordered, position, _)| ordered.at(position));
-        let (get, dropped) = (&self.words.get, self.words.dropped.load(Relaxed));
-        let _owed = Owed::name(kernel, &self.words.baton);
-        get.intent.dropped.store(dropped, Relaxed);
-        let head = self.announce(DROPPING, 1);
-        self.ring[self.position(head)].store(slot as u32, Relaxed);
-        if let Some((ordered, position, count)) = standing {
-            ordered.remove(position, count);
-        }
-        get.head.store(plus(head, 1), Release);
-        self.words.dropped.store(dropped.wrapping_add(1), Release);
-        if let Some((ordered, ..)) = standing {
-            self.forget_dropped(ordered, head, 1);
-        }
-        self.free_dropped(kernel, head, 1);
-        Ok(true)
-    }
-
     /// The messages that left the front are not on the shelf any more.
     pub(super) fn forget_dropped(&self, ordered: &Shelf, head: u32, count: u32) {
         for index in 0..count {
@@ -206,7 +177,7 @@ impl Room {
     }
 
     #[inline]
-    fn announce(&self, step: u32, operand: u32) -> u32 {
+    pub(super) fn announce(&self, step: u32, operand: u32) -> u32 {
         let (get, intent) = (&self.words.get, &self.words.get.intent);
         let head = get.head.load(Relaxed);
         intent.operand.store(operand, Relaxed);

@@ -18,6 +18,7 @@ use underpass_shm::sync::{
 };
 
 mod get_side;
+mod leave;
 pub mod order;
 mod put_side;
 mod settle;

@@ -1,6 +1,6 @@
 //! The getters' side after a death: the step that was announced is completed, or never happened.
 
-use underpass_shm::layout::queue::{COUNT, DROPPING, FREEING, GETTING, RETURNING, SORTING, TAKING};
+use underpass_shm::layout::queue::{COUNT, DROPPING, FREEING, GETTING, REMOVING, RETURNING, SORTING, TAKING};
 use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
 use super::shelf::Shelf;
@@ -46,9 +46,15 @@ impl Room {
         match step {
             GETTING if moved && !freed => self.free_dropped(kernel, head, operand),
             DROPPING if moved && !freed => {
-                // Once, also if it had been counted.
                 if !planted(Fault::UncountedDrop) {
-                    self.words.dropped.store(intent.dropped.load(Relaxed).wrapping_add(1), Release);
+                    self.count_drop();
+                }
+                self.free_dropped(kernel, head, 1);
+            }
+            REMOVING if !freed => {
+                if !moved {
+                    self.pull_to_front(head, operand, intent.beside.load(Relaxed) as u32);
+                    get.head.store(plus(head, 1), Release);
                 }
                 self.free_dropped(kernel, head, 1);
             }

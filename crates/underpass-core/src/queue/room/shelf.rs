@@ -134,7 +134,7 @@ impl Shelf {
         }
     }
 
-    fn key_at(&self, position: usize) -> u64 {
+    pub(super) fn key_at(&self, position: usize) -> u64 {
         self.key_of(self.at(position))
     }
 

@@ -93,7 +93,7 @@ fn counted(stores: u32, says: u64) -> u64 {
             intent.operand.store(1, Relaxed);
             intent.head.store(0, Relaxed);
             intent.freed.store(1, Relaxed);
-            intent.dropped.store(says, Relaxed);
+            intent.beside.store(says, Relaxed);
             intent.step.store(DROPPING, Release);
             if stores > 0 {
                 words.get.head.store(1, Release);
