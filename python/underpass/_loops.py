@@ -66,6 +66,9 @@ mutex_of: Callable[[Condition], Mutex] = attrgetter("_mutex")
 #: Levels at which this thread holds a mutex, or the turn of a once.
 depth: Callable[[Any], int] = attrgetter("_depth")
 
+#: Whether who holds a mutex may take it again.
+is_recursive: Callable[[Mutex], bool] = attrgetter("_recursive")
+
 # A task's own in a lock of readers and writers.
 leave_rwlock = RWLock._leave
 upgrade_rwlock_nowait = RWLock._upgrade_nowait

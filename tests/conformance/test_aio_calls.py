@@ -123,6 +123,9 @@ def test_a_call_waits_for_a_server_elsewhere(loop: EventLoop, world: World) -> N
         gate = aio.Gate.open(name)
         replies = [await gate.call(b"%d" % number) for number in range(50)]
         out = bytearray(4)
+        with pytest.raises(TypeError, match="writable buffer"):
+            # Before the call is made: its reply would be lost.
+            await gate.call_into(b"ab", b"xxxx")
         assert await gate.call_into(b"ab", out) == 4
         assert out == b"abab"
         with pytest.raises(MessageTooLongError):

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from tests.conformance.backends import Processes, Threads
+from tests.conformance.backends import SOON, Processes, Threads
 from tests.conformance.loops import EventLoop, until, until_waiting
 from underpass import MisuseError, Mutex, OwnerDiedError, WouldBlock, aio
 
@@ -249,6 +250,38 @@ def test_loops_that_take_turns_in_one_thread_keep_their_places() -> None:
         holder = one.run_until_complete(begin())
         other.run_until_complete(units.acquire())
         one.run_until_complete(end(holder))
+    finally:
+        for loop in (one, other):
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+
+@pytest.mark.parametrize("fairness", ["barging", "arrival", "priority"])
+def test_a_task_does_not_nest_in_what_another_loop_or_its_thread_holds(fairness: Literal["barging", "arrival"]) -> None:
+    plain = Mutex(recursive=True, fairness=fairness)
+    one, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def refused() -> None:
+        with pytest.raises(MisuseError, match="only whoever took it nests"):
+            await plain.aio.acquire()
+        with pytest.raises(MisuseError, match="only whoever took it nests"):
+            plain.aio.acquire_nowait()
+
+    async def nested() -> None:
+        await plain.aio.acquire()
+        plain.aio.release()
+
+    try:
+        one.run_until_complete(plain.aio.acquire())
+        other.run_until_complete(refused())
+        # Of the loop that took it no task is refused: that of another one waits.
+        with pytest.raises(TimeoutError):
+            one.run_until_complete(asyncio.wait_for(nested(), SOON))
+        plain.release()
+        with plain:
+            other.run_until_complete(refused())
+        other.run_until_complete(nested())
+        assert plain.statistics().state == "free"
     finally:
         for loop in (one, other):
             loop.run_until_complete(loop.shutdown_asyncgens())

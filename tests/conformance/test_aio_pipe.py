@@ -151,3 +151,18 @@ def test_a_stream_that_never_waits_lets_other_tasks_run(
 
     loop.run(main)
     assert turns.index(-1) >= 5
+
+
+def test_a_buffer_that_cannot_be_written_loses_nothing(loop: EventLoop) -> None:
+    pipe = Pipe(16)
+    pipe.write(b"abcd")
+
+    async def main() -> None:
+        with pytest.raises(TypeError, match="writable buffer"):
+            await pipe.aio.read_into(b"wxyz")
+        assert pipe.depth == 4
+        buffer = bytearray(4)
+        assert await pipe.aio.read_into(buffer) == 4
+        assert buffer == b"abcd"
+
+    loop.run(main)

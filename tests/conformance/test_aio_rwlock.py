@@ -309,8 +309,8 @@ def test_a_blocking_verb_that_would_wait_for_a_task_of_its_thread_is_refused(loo
         async with lock.reading():
             with pytest.raises(MisuseError, match="a task of this thread"), lock.sync.writing():
                 pass
-            with lock.sync.reading():
-                pass
+            with lock.sync.reading(), pytest.raises(MisuseError, match="a task of this thread"):
+                lock.sync.upgrade()
         async with lock.writing():
             with pytest.raises(MisuseError, match="a task of this thread"), lock.sync.reading(timeout=1):
                 pass

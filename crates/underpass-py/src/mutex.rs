@@ -366,6 +366,12 @@ impl Mutex {
         self.core.depth(self.handle.kernel()).unwrap_or(0)
     }
 
+    /// Its owner may take it again.
+    #[getter]
+    fn _recursive(&self) -> bool {
+        self.is_recursive()
+    }
+
     /// A task's wait for it, in its turn; one that recovers gets the error of the dead. None: it is not handed over.
     #[pyo3(signature = (*, recovers))]
     fn _stay(slf: &Bound<'_, Self>, recovers: bool) -> Option<Stay> {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from underpass import _loops, ports
 from underpass.aio.face import Face
 from underpass.aio.running import reactor
+from underpass.aio.target import target
 from underpass.errors import MessageTooLongError
 from underpass.memory import Space
 
@@ -61,7 +62,7 @@ class Gate(Face[ports.Gate]):
 
     async def call_into(self, data: "Buffer | Sequence[Buffer]", buffer: "Buffer") -> int:
         """Call, and write the reply into a buffer; its length. Raises MessageTooLongError if it is longer: it is lost then."""
-        out = memoryview(buffer).cast("B")
+        out = target(buffer)
         reply = await self.call(data)
         if len(reply) > len(out):
             text = f"the reply has {len(reply)} bytes, and the buffer {len(out)}: pass a larger one"

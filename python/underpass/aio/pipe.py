@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from underpass import _loops, data
 from underpass.aio.face import Face
 from underpass.aio.running import reactor
+from underpass.aio.target import target
 from underpass.errors import DiedError, EndOfStream, ResetError
 from underpass.memory import Space
 
@@ -129,7 +130,7 @@ class Pipe(Face[data.Pipe]):
 
     async def read_into(self, buffer: "Buffer") -> int:
         """Fill a writable buffer as `read` does, and return how many bytes that are: all it has."""
-        view = memoryview(buffer).cast("B")
+        view = target(buffer)
         try:
             view[:] = await self.read(len(view))
         except (EndOfStream, ResetError, DiedError) as error:

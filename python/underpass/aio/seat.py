@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from underpass import _loops
+from underpass import _loops, sync
 from underpass.aio.line import Line
 from underpass.aio.reactor import Reactor
 from underpass.aio.running import reactor
@@ -86,9 +86,11 @@ class Seat:
         if self.owner is task:
             taken = attempt()
         elif stay is not None:
+            self._refuse_nesting()
             taken = await self._stand_in_its_line(attempt, stay)
             self._sit(task)
         else:
+            self._refuse_nesting()
             if self.owner is not None or self._line.sleepers:
                 await self._stand_in_line()
             self._sit(task)
@@ -104,9 +106,20 @@ class Seat:
         """Have the running task take the mutex, or raise WouldBlock."""
         if not self.is_open():
             raise WouldBlock(f"{self._mutex!r} not acquired: another task of this loop has it, or is before this one")
+        if not self.is_mine():
+            self._refuse_nesting()
         taken = attempt()
         self.taken()
         return taken
+
+    def _refuse_nesting(self) -> None:
+        """Keep the running task from a recursive mutex that its thread holds, and no task of this loop: to the mutex they are one owner."""
+        mutex = self._mutex
+        if self.owner is None and isinstance(mutex, sync.Mutex) and _loops.is_recursive(mutex) and _loops.depth(mutex):
+            raise MisuseError(
+                f"{self._mutex!r} not acquired: this thread holds it, by a blocking verb or for a task of another loop, and only whoever "
+                "took it nests: give it back first"
+            )
 
     def give(self, release: Callable[[], None]) -> None:
         """Have the running task give it back as ``release`` does."""

@@ -1,5 +1,7 @@
 //! Members that may be ready, and the look whether they are.
 
+use std::collections::HashMap;
+
 use pyo3::prelude::*;
 use underpass_core::kernel::Watch;
 use underpass_core::many as core;
@@ -14,6 +16,8 @@ pub struct Candidates {
     /// Descriptors that are.
     pub readable: Vec<u64>,
     pub objects: Vec<(u64, Py<PyAny>)>,
+    /// How many calls of their handlers had ended before this look: one that ends meanwhile has taken what is found.
+    pub calls: HashMap<u64, u32>,
 }
 
 impl Candidates {

@@ -85,7 +85,7 @@ pub type Found = Vec<FoundMember>;
 pub struct FoundMember {
     pub key: u64,
     pub what: Py<PyAny>,
-    /// How many calls of its handler had ended.
+    /// How many calls of its handler had ended before the look.
     pub calls: u32,
 }
 
@@ -96,9 +96,14 @@ impl FoundMember {
 }
 
 impl Member {
-    pub fn found(&self, py: Python<'_>, key: u64) -> FoundMember {
-        let calls = self.handler.as_ref().map_or(0, |handler| handler.calls.ended());
+    /// As found by a look before which so many calls had ended.
+    pub fn found(&self, py: Python<'_>, key: u64, calls: u32) -> FoundMember {
         FoundMember { key, what: self.what.clone_ref(py), calls }
+    }
+
+    /// How many calls of its handler have ended.
+    pub fn calls(&self) -> u32 {
+        self.handler.as_ref().map_or(0, |handler| handler.calls.ended())
     }
 
     /// Whether who sleeps for that is told of it.

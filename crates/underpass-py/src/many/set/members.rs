@@ -152,7 +152,7 @@ impl State {
     /// All members that who sleeps for that is told of.
     pub fn all(&self, py: Python<'_>, verb: Verb) -> Found {
         let told = self.members.iter().filter(|(_, member)| member.is_for(verb));
-        told.map(|(key, member)| member.found(py, *key)).collect()
+        told.map(|(key, member)| member.found(py, *key, member.calls())).collect()
     }
 
     pub fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -393,7 +393,11 @@ impl State {
     fn take_candidates(&mut self, py: Python<'_>, readable: Vec<u64>) -> Candidates {
         let objects = std::mem::take(&mut self.candidates);
         let objects = objects.into_iter().filter_map(|key| Some((key, self.members.get(&key)?.what.clone_ref(py))));
-        Candidates { readable, objects: objects.collect() }
+        let objects: Vec<_> = objects.collect();
+        let keys = readable.iter().chain(objects.iter().map(|(key, _)| key));
+        let calls =
+            keys.filter_map(|key| Some((*key, self.members.get(key)?.handler.as_ref()?.calls.ended()))).collect();
+        Candidates { readable, objects, calls }
     }
 
     /// Keeps what was found, tells others of it, and says it.
@@ -427,7 +431,7 @@ impl State {
                 called[other as usize] |= member.is_for(other);
             }
             if member.is_for(verb) {
-                found.push(member.found(py, key));
+                found.push(member.found(py, key, candidates.calls.get(&key).copied().unwrap_or(0)));
             }
         }
         // After a glance what told of it tells again.
