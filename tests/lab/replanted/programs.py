@@ -509,7 +509,7 @@ REPLANTED = (
     Replanted("blocks of the dead", blocks_of_the_dead, "livelock", kills=1),
     Replanted("unheard call", unheard_call, "lost wake-up", schedules=2_000),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),
-    Replanted("reader of the dead", reader_of_the_dead, "deadlock", kills=1),
+    Replanted("reader of the dead", reader_of_the_dead, "livelock", kills=1),
     Replanted("untold room", untold_room, "lost wake-up"),
     Replanted("early end of stream", early_end_of_stream, "invariant", kills=1),
     Replanted("early end of stream", early_end_of_a_job_put_back, "invariant"),

@@ -180,9 +180,12 @@ impl Broadcast {
         let _turn = self.turn(kernel, me)?;
         let target = self.target(data.len())?;
         let before = self.overwrites(target);
-        let mut is_held = || match ask {
-            true => self.places.hold_back(kernel, me, before, watch.as_deref_mut()),
-            false => self.places.seem_to_hold(before),
+        let mut is_held = || {
+            if ask {
+                self.places.hold_back(kernel, me, before, watch.as_deref_mut())
+            } else {
+                self.places.seem_to_hold(before)
+            }
         };
         if is_held() {
             return Ok(None);

@@ -8,6 +8,7 @@ from underpass.tools.bench import locks, wakes
 from underpass.tools.bench.groups import Group, contests
 from underpass.tools.bench.peers import (
     crowd,
+    fan,
     fasterfifo,
     grpcs,
     iceoryx,
@@ -24,7 +25,7 @@ from underpass.tools.bench.placement import Placement
 from underpass.tools.bench.targets import Target, at_most, times
 
 ROUND_TRIPS, ONE_PRODUCER, TWO_PRODUCERS = "round trips", "one producer", "two producers"
-CONTENTION, WAKING, CROWD = "contention", "wakes", "crowd"
+CONTENTION, WAKING, CROWD, FAN = "contention", "wakes", "crowd", "fan"
 
 # gRPC last: its threads are in the client from then on.
 ECHOES = (
@@ -59,6 +60,10 @@ GROUPS = {
     ),
     ONE_PRODUCER: _flows(1),
     TWO_PRODUCERS: _flows(2),
+    FAN: Group(
+        f"Messages of 1 MiB, from one to {fan.READERS}, of which each gets all",
+        contests([(Placement.TWO_CPUS, [each.contestant() for each in fan.FANS])]),
+    ),
     CONTENTION: Group("A lock that two processes want all the time", contests([(Placement.TWO_CPUS, _CONTENDED)])),
     WAKING: Group("From a wake to the sleeper that runs", contests([(Placement.TWO_CPUS, _WAKES)])),
     "idle peers": Group("CPU of a server that nobody calls", watch_idle_peers),
@@ -100,6 +105,14 @@ TARGETS = (
     *(
         Target(f"wake: ahead of {peer}", WAKING, Placement.TWO_CPUS, wakes.SEMAPHORE, against=peer, bound=times(1))
         for peer in (wakes.EVENTFD, wakes.PROCESS_SEMAPHORE, wakes.PROCESS_EVENT, posix.WAKE.name)
+    ),
+    Target(
+        "Broadcast, 1 MiB to two readers: at least 3 x pyzmq PUB/SUB",
+        FAN,
+        Placement.TWO_CPUS,
+        fan.OURS,
+        against=fan.ZEROMQ,
+        bound=times(1 / 3),
     ),
     Target(
         "call among 999 idle clients: at most 1.3 x alone",
