@@ -18,7 +18,7 @@ enum Mistake {
     Unordered,
     /// The generation stays: a reference is good for ever.
     KeptGeneration,
-    /// Who gives a block back wakes one, which may have been about to leave with another.
+    /// Who gives a block back wakes one, though it takes back the sign of all.
     WakesOne,
     /// Who frees a dead one's blocks does not tell the others that watched it.
     KeptNews,
@@ -121,9 +121,9 @@ impl Blocked {
     }
 }
 
-/// One block is given back, and another waits for it: one who needs that very one, and one who takes either.
+/// Two blocks are given back, and two wait.
 fn one_gives_back(mistake: Mistake, dies: Dies) {
-    explore(move || {
+    explore_long(move || {
         let world = if matches!(dies, Dies::Never) { World::new() } else { World::mortal() };
         let pool = Blocked::new([0, 0]);
         world.run(3, |kernel| {
@@ -131,14 +131,16 @@ fn one_gives_back(mistake: Mistake, dies: Dies) {
         });
         let waiters = [1, 2].map(|life| {
             let pool = pool.clone();
-            world.spawn(life, move |kernel| pool.alloc(kernel, life as usize - 1, mistake))
+            world.spawn(life, move |kernel| pool.alloc(kernel, 0, mistake))
         });
         let giver = {
             let pool = pool.clone();
             // As whoever the blocks belong to.
             world.spawn_dying(4, dies, move |kernel| {
-                pool.release(kernel, 0, mistake);
-                pool.release(kernel, 1, mistake);
+                for block in [0, 1] {
+                    pool.bytes.write(block, &[2]);
+                    pool.release(kernel, block, mistake);
+                }
             })
         };
         if giver.end().is_none() {
@@ -156,15 +158,10 @@ fn one_gives_back(mistake: Mistake, dies: Dies) {
 
 /// One who owns both dies, and two wait.
 fn owner_dies(mistake: Mistake) {
-    explore(move || {
+    explore_long(move || {
         let (world, pool) = (World::mortal(), Blocked::new([0, 0]));
-        let owner = {
-            let pool = pool.clone();
-            world.spawn(1, move |kernel| {
-                let _ = [0, 1].map(|block| pool.alloc(kernel, block, mistake));
-                kernel.die();
-            })
-        };
+        world.run(1, |kernel| [0, 1].map(|block| pool.alloc(kernel, block, mistake)));
+        let owner = world.spawn(1, |kernel| kernel.die());
         let waiters = [2, 3].map(|life| {
             let pool = pool.clone();
             world.spawn(life, move |kernel| pool.alloc(kernel, 0, mistake))
