@@ -176,7 +176,7 @@ impl Pool {
 
     /// What is ready while a block of ``size`` bytes is free: for `wait_any`, beside other objects.
     #[pyo3(signature = (size=None))]
-    fn room_for(slf: Bound<'_, Self>, size: Option<Whole>) -> PyResult<PoolRoom> {
+    fn room_for(slf: &Bound<'_, Self>, size: Option<Whole>) -> PyResult<PoolRoom> {
         let length = slf.get().length(size)?;
         PoolRoom::new(slf, length)
     }

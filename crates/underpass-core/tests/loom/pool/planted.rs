@@ -18,7 +18,7 @@ enum Mistake {
     Unordered,
     /// The generation stays: a reference is good for ever.
     KeptGeneration,
-    /// Who gives a block back wakes one, though it takes back the sign of all.
+    /// Who gives a block back wakes one, which may need another.
     WakesOne,
     /// Who frees a dead one's blocks does not tell the others that watched it.
     KeptNews,
@@ -156,6 +156,22 @@ fn one_gives_back(mistake: Mistake, dies: Dies) {
     });
 }
 
+/// Two wait, and the first block that is given back fits one of them alone.
+fn one_fits(mistake: Mistake) {
+    explore_long(move || {
+        let (world, pool) = (World::new(), Blocked::new([0, 0]));
+        world.run(3, |kernel| [0, 1].map(|block| pool.alloc(kernel, block, mistake)));
+        let [large, any] = [1, 0].map(|from| {
+            let pool = pool.clone();
+            world.spawn(1 + from as u32, move |kernel| pool.alloc(kernel, from, mistake))
+        });
+        world.run(4, |kernel| pool.release(kernel, 0, mistake));
+        assert_eq!(any.join(), 0);
+        world.run(4, |kernel| pool.release(kernel, 1, mistake));
+        assert_eq!(large.join(), 1);
+    });
+}
+
 /// One who owns both dies, and two wait.
 fn owner_dies(mistake: Mistake) {
     explore_long(move || {
@@ -197,6 +213,7 @@ fn two_receive(mistake: Mistake) {
 fn test_without_a_mistake() {
     one_gives_back(Mistake::None, Dies::Never);
     one_gives_back(Mistake::None, Dies::BeforeWake);
+    one_fits(Mistake::None);
     owner_dies(Mistake::None);
     two_receive(Mistake::None);
 }
@@ -222,7 +239,7 @@ fn test_an_unordered_word_is_found() {
 #[test]
 #[should_panic(expected = "deadlock")]
 fn test_a_wake_of_one_is_found() {
-    one_gives_back(Mistake::WakesOne, Dies::Never);
+    one_fits(Mistake::WakesOne);
 }
 
 #[test]
