@@ -165,6 +165,7 @@ fn one_fits(mistake: Mistake) {
             let pool = pool.clone();
             world.spawn(1 + from as u32, move |kernel| pool.alloc(kernel, from, mistake))
         });
+        world.until_asleep(2);
         world.run(4, |kernel| pool.release(kernel, 0, mistake));
         assert_eq!(any.join(), 0);
         world.run(4, |kernel| pool.release(kernel, 1, mistake));
