@@ -29,8 +29,8 @@ pub use statistics::{PoolStatistics, SizeStatistics};
 
 /// Blocks of memory of one or a few sizes, which processes write and read in place and hand to each other.
 ///
-/// A `Block` belongs to one process at a time, and is a writable buffer there. What hands it on is a reference of some hundred bytes,
-/// whatever its size: pickle the block, as an argument of a process or into a `Queue`, and who unpickles it has it from then on. The
+/// A `Block` belongs to one process at a time, and is a writable buffer there. What hands it on is a reference of 24 bytes, whatever its
+/// size, which goes through a `Queue`, say: who receives it has the block from then on. A pickled block brings its pool along. The
 /// blocks of a process that has died are free again: whoever finds none free takes them back, and whoever waits is told.
 ///
 /// Each block is taken and given back by one atomic exchange of its own word: no lock, no list that a death could tear. Of the smallest
@@ -46,12 +46,12 @@ pub use statistics::{PoolStatistics, SizeStatistics};
 ///     OutOfSpaceError: The space has not that many bytes left.
 ///
 /// Example:
-///     >>> import pickle, underpass
-///     >>> pool, frames = underpass.Pool(4, 1 << 20), underpass.Queue(message_size=1024)
+///     >>> import underpass
+///     >>> pool, frames = underpass.Pool(4, 1 << 20), underpass.Queue()
 ///     >>> block = pool.alloc(6)
 ///     >>> block[:] = b"pixels"
-///     >>> frames.put(pickle.dumps(block))
-///     >>> with pickle.loads(frames.get()) as frame:
+///     >>> frames.put(block.hand_on())
+///     >>> with pool.receive(frames.get()) as frame:
 ///     ...     frame[:]
 ///     b'pixels'
 ///     >>> pool.free
@@ -117,6 +117,7 @@ impl Pool {
     /// Make a named pool. Raises ExistsError if the name is taken.
     #[staticmethod]
     #[pyo3(signature = (name, blocks, block_size, *, more=None, space=None, mode=None))]
+    #[expect(clippy::similar_names, reason = "the arguments' own names")]
     fn create(
         py: Python<'_>,
         name: &str,
@@ -139,6 +140,7 @@ impl Pool {
     /// Open the pool of that name, or make it. Raises MismatchError if it exists with other blocks.
     #[staticmethod]
     #[pyo3(signature = (name, blocks, block_size, *, more=None, space=None, mode=None))]
+    #[expect(clippy::similar_names, reason = "the arguments' own names")]
     fn open_or_create(
         py: Python<'_>,
         name: &str,
@@ -174,7 +176,7 @@ impl Pool {
 
     /// What is ready while a block of ``size`` bytes is free: for `wait_any`, beside other objects.
     #[pyo3(signature = (size=None))]
-    fn room_for(slf: Bound<'_, Self>, size: Option<Whole>) -> PyResult<PoolRoom> {
+    fn room_for(slf: &Bound<'_, Self>, size: Option<Whole>) -> PyResult<PoolRoom> {
         let length = slf.get().length(size)?;
         PoolRoom::new(slf, length)
     }

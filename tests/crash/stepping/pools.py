@@ -38,8 +38,13 @@ def alloc(pool: Pool) -> Callable[[], object]:
 
 def release(pool: Pool) -> Callable[[], object]:
     known()
-    held = [pool.alloc(), pool.alloc()]
-    return held[0].release
+    first, second = pool.alloc(), pool.alloc()
+
+    def give_back() -> Block:
+        first.release()
+        return second
+
+    return give_back
 
 
 def receive(pool: Pool) -> Callable[[], object]:

@@ -171,6 +171,9 @@ impl Pool {
     }
 
     /// Where a block starts, for a buffer that its owner has.
+    ///
+    /// # Panics
+    /// If there is no such block.
     #[cfg(not(loom))]
     #[must_use]
     pub fn start(&self, block: usize) -> *mut u8 {

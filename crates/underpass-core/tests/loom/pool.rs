@@ -8,7 +8,7 @@ use underpass_core::{Deadline, Error, Result};
 use underpass_shm::layout::pool::{BlockWords, PoolWords};
 use underpass_shm::place::{Blocks, Placed, PlacedSlice};
 
-use crate::kernel::{Dies, Running, ThreadKernel, World, explore, join, sure};
+use crate::kernel::{Dies, Running, ThreadKernel, World, explore, explore_long, join, sure};
 
 mod planted;
 
@@ -63,7 +63,7 @@ fn test_two_take_turns_at_one_block() {
 
 #[test]
 fn test_each_of_two_who_wait_gets_what_fits() {
-    explore(|| {
+    explore_long(|| {
         let (world, pool) = (World::new(), pool(&[1, 2]));
         let held = world.run(3, |kernel| [1, 2].map(|length| sure(alloc(kernel, &pool, length))));
         let waiters = [1, 2].map(|length| {
@@ -125,12 +125,10 @@ fn test_owner_dies_while_another_waits() {
 /// The kernel tells one of the two of the death.
 #[test]
 fn test_owner_of_two_dies_while_two_wait() {
-    explore(|| {
+    explore_long(|| {
         let (world, pool) = (World::mortal(), pool(&[1, 1]));
-        let owner = spawn(&world, 1, Dies::Never, &pool, |kernel, pool| {
-            let _ = [1, 1].map(|length| sure(alloc(kernel, pool, length)));
-            kernel.die();
-        });
+        world.run(1, |kernel| [1, 1].map(|length| sure(alloc(kernel, &pool, length))));
+        let owner = spawn(&world, 1, Dies::Never, &pool, |kernel, _| kernel.die());
         let waiters = [2, 3].map(|life| {
             // Neither gives it back.
             spawn(&world, life, Dies::Never, &pool, |kernel, pool| sure(alloc(kernel, pool, 1)).block)
@@ -144,7 +142,7 @@ fn test_owner_of_two_dies_while_two_wait() {
 
 #[test]
 fn test_who_gives_back_dies_before_its_wake() {
-    explore(|| {
+    explore_long(|| {
         let (world, pool) = (World::mortal(), pool(&[1]));
         let dying = spawn(&world, 1, Dies::BeforeWake, &pool, |kernel, pool| turn(kernel, pool, 1));
         let waiters = [2, 3].map(|life| spawn(&world, life, Dies::Never, &pool, |kernel, pool| turn(kernel, pool, 1)));

@@ -29,7 +29,7 @@ impl Drop for PoolRoom {
 }
 
 impl PoolRoom {
-    pub fn new(pool: Bound<'_, Pool>, length: usize) -> PyResult<Self> {
+    pub fn new(pool: &Bound<'_, Pool>, length: usize) -> PyResult<Self> {
         let Pool { handle, core } = pool.get();
         let largest = core.largest();
         if length > largest {

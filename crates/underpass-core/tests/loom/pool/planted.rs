@@ -18,7 +18,7 @@ enum Mistake {
     Unordered,
     /// The generation stays: a reference is good for ever.
     KeptGeneration,
-    /// Who gives a block back wakes one, which may have been about to leave with another.
+    /// Who gives a block back wakes one, which may need another.
     WakesOne,
     /// Who frees a dead one's blocks does not tell the others that watched it.
     KeptNews,
@@ -121,9 +121,9 @@ impl Blocked {
     }
 }
 
-/// One block is given back, and another waits for it: one who needs that very one, and one who takes either.
+/// Two blocks are given back, and two wait.
 fn one_gives_back(mistake: Mistake, dies: Dies) {
-    explore(move || {
+    explore_long(move || {
         let world = if matches!(dies, Dies::Never) { World::new() } else { World::mortal() };
         let pool = Blocked::new([0, 0]);
         world.run(3, |kernel| {
@@ -131,14 +131,16 @@ fn one_gives_back(mistake: Mistake, dies: Dies) {
         });
         let waiters = [1, 2].map(|life| {
             let pool = pool.clone();
-            world.spawn(life, move |kernel| pool.alloc(kernel, life as usize - 1, mistake))
+            world.spawn(life, move |kernel| pool.alloc(kernel, 0, mistake))
         });
         let giver = {
             let pool = pool.clone();
             // As whoever the blocks belong to.
             world.spawn_dying(4, dies, move |kernel| {
-                pool.release(kernel, 0, mistake);
-                pool.release(kernel, 1, mistake);
+                for block in [0, 1] {
+                    pool.bytes.write(block, &[2]);
+                    pool.release(kernel, block, mistake);
+                }
             })
         };
         if giver.end().is_none() {
@@ -154,17 +156,29 @@ fn one_gives_back(mistake: Mistake, dies: Dies) {
     });
 }
 
+/// Two wait, and the first block that is given back fits one of them alone.
+fn one_fits(mistake: Mistake) {
+    explore_long(move || {
+        let (world, pool) = (World::new(), Blocked::new([0, 0]));
+        world.run(3, |kernel| [0, 1].map(|block| pool.alloc(kernel, block, mistake)));
+        let [large, any] = [1, 0].map(|from| {
+            let pool = pool.clone();
+            world.spawn(1 + from as u32, move |kernel| pool.alloc(kernel, from, mistake))
+        });
+        world.until_asleep(2);
+        world.run(4, |kernel| pool.release(kernel, 0, mistake));
+        assert_eq!(any.join(), 0);
+        world.run(4, |kernel| pool.release(kernel, 1, mistake));
+        assert_eq!(large.join(), 1);
+    });
+}
+
 /// One who owns both dies, and two wait.
 fn owner_dies(mistake: Mistake) {
-    explore(move || {
+    explore_long(move || {
         let (world, pool) = (World::mortal(), Blocked::new([0, 0]));
-        let owner = {
-            let pool = pool.clone();
-            world.spawn(1, move |kernel| {
-                let _ = [0, 1].map(|block| pool.alloc(kernel, block, mistake));
-                kernel.die();
-            })
-        };
+        world.run(1, |kernel| [0, 1].map(|block| pool.alloc(kernel, block, mistake)));
+        let owner = world.spawn(1, |kernel| kernel.die());
         let waiters = [2, 3].map(|life| {
             let pool = pool.clone();
             world.spawn(life, move |kernel| pool.alloc(kernel, 0, mistake))
@@ -200,6 +214,7 @@ fn two_receive(mistake: Mistake) {
 fn test_without_a_mistake() {
     one_gives_back(Mistake::None, Dies::Never);
     one_gives_back(Mistake::None, Dies::BeforeWake);
+    one_fits(Mistake::None);
     owner_dies(Mistake::None);
     two_receive(Mistake::None);
 }
@@ -225,7 +240,7 @@ fn test_an_unordered_word_is_found() {
 #[test]
 #[should_panic(expected = "deadlock")]
 fn test_a_wake_of_one_is_found() {
-    one_gives_back(Mistake::WakesOne, Dies::Never);
+    one_fits(Mistake::WakesOne);
 }
 
 #[test]
