@@ -132,7 +132,11 @@ pub fn survey(py: Python<'_>, linux: &Linux) -> PyResult<Vec<Waiter>> {
     let waiters = waiting.into_iter().map(|waiter| Waiter {
         pid: lives.pid(waiter.process),
         tid: lives.tid(waiter.thread),
-        line: waiter.task.as_ref().filter(|task| !task.file.is_empty()).map(|task| format!("{}:{}", task.file, task.line)),
+        line: waiter
+            .task
+            .as_ref()
+            .filter(|task| !task.file.is_empty())
+            .map(|task| format!("{}:{}", task.file, task.line)),
         task: waiter.task.map(|task| task.name),
         more: 0,
         name: waiter.wait.name.or_else(|| waiter.object.as_ref().and_then(|entry| entry.name.clone())),

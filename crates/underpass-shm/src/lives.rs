@@ -29,12 +29,12 @@ use crate::baton;
 use crate::descriptor::Descriptor;
 use crate::header::Kind;
 use crate::layout::bell::{BELLS, BellWords};
-use crate::tasks::{BLOCKS, TaskBlockWords};
 use crate::life::{GENERATION_MASK, Life, Me};
 use crate::operation::Operation;
 use crate::place::{Placed, PlacedSlice, Shared};
 use crate::poller::Poller;
 use crate::region::Region;
+use crate::tasks::{BLOCKS, TaskBlockWords};
 use crate::waits::{Wait, WaitWords};
 use crate::{Error, Result, forks, room};
 

@@ -139,18 +139,17 @@ impl WaitWords {
 
     /// The words of one write.
     fn read_words<T>(&self, beside: impl Fn() -> T) -> Option<(Words, T)> {
-        (0..TRIES)
-            .find_map(|_| {
-                let before = self.sequence.load(Acquire);
-                let (purpose, object, since) =
-                    (self.purpose.load(Relaxed), self.object.load(Relaxed), self.since.load(Relaxed));
-                let lives: [u32; AWAITED] = std::array::from_fn(|index| self.lives[index].load(Relaxed));
-                let other = beside();
-                // SYNC(waits-1): pairs with `write`.
-                fence(Acquire);
-                let whole = before & 1 == 0 && self.sequence.load(Relaxed) == before;
-                whole.then_some(((purpose, object, since, lives), other))
-            })
+        (0..TRIES).find_map(|_| {
+            let before = self.sequence.load(Acquire);
+            let (purpose, object, since) =
+                (self.purpose.load(Relaxed), self.object.load(Relaxed), self.since.load(Relaxed));
+            let lives: [u32; AWAITED] = std::array::from_fn(|index| self.lives[index].load(Relaxed));
+            let other = beside();
+            // SYNC(waits-1): pairs with `write`.
+            fence(Acquire);
+            let whole = before & 1 == 0 && self.sequence.load(Relaxed) == before;
+            whole.then_some(((purpose, object, since, lives), other))
+        })
     }
 
     /// Nobody waits by this record, for whoever finds it so: the one act that needs no turn at writing.

@@ -97,7 +97,11 @@ class Queue(Face[data.Queue]):
             EndOfStream: The queue was shut down.
             ResetError: It was purged meanwhile: the message was not put.
         """
-        return await self._when_there_is_room(partial(self.sync.put_nowait, data, priority=priority, front=front))
+        if front:
+            return await self._when_there_is_room(partial(self.sync.put_nowait, data, priority=priority, front=True))
+        since = _loops.room_since(self.sync.room)
+        attempt = partial(_loops.put_since, self.sync, data, priority, since)
+        return await reactor().wait(since, lambda: since, attempt)
 
     def put_nowait(self, data: "Buffer", *, priority: int = 0, front: bool = False) -> None:
         """Put a message or raise WouldBlock at once."""

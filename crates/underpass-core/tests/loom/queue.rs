@@ -16,6 +16,7 @@ mod deaths;
 mod drained;
 mod orders;
 mod planted;
+mod purges;
 
 fn queue(capacity: usize) -> Arc<Queue> {
     queue_over(Placed::own(RoomWords::new()), capacity)

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::{Lives, TASK_TABLE};
 use crate::header::Kind;
-use crate::tasks::{BLOCKS, Place, TaskBlockWords, TaskWait};
 use crate::life::Life;
 use crate::operation::Operation;
+use crate::tasks::{BLOCKS, Place, TaskBlockWords, TaskWait};
 use crate::{Error, Result, forks, room};
 
 /// Where it is written that a task waits, until [`Lives::task_waits_no_more`].
@@ -50,7 +50,7 @@ impl Lives {
     }
 
     /// Takes it back. A fork's copy is not the task's.
-    pub fn task_waits_no_more(&self, ticket: TaskTicket) {
+    pub fn task_waits_no_more(&self, ticket: &TaskTicket) {
         if ticket.epoch == forks::epoch() {
             self.tasks[ticket.block].end(ticket.thread, ticket.place);
         }
@@ -64,7 +64,12 @@ impl Lives {
             let process = self.process_of(thread);
             // Asked last: whose life goes on has not made room for another one meanwhile.
             let waits = !tasks.is_empty() || more.is_some();
-            (thread != Life::NOBODY && waits && self.alive(thread)).then_some(LoopWaits { thread, process, tasks, more })
+            (thread != Life::NOBODY && waits && self.alive(thread)).then_some(LoopWaits {
+                thread,
+                process,
+                tasks,
+                more,
+            })
         })
     }
 
