@@ -19,6 +19,7 @@ from underpass._core import (
     Notification,
     Pipe,
     PipeRoom,
+    Queue,
     QueueRoom,
     RWLock,
     Semaphore,
@@ -55,7 +56,8 @@ bytes_of_room_since = PipeRoom._since
 # Room for a message of so many bytes.
 room_in_broadcast = Broadcast._room
 
-# What those do who came to a pipe, at once or not at all: an error once it was reset since.
+# What those do who came to a queue or a pipe, at once or not at all: an error once it was purged or reset since.
+put_since = Queue._put_since
 write_since = Pipe._write_since
 read_since = Pipe._read_since
 read_some_since = Pipe._read_some_since

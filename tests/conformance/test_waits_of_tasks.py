@@ -34,10 +34,15 @@ def told() -> set[tuple[str, str, str | None]]:
     return {(waiter.kind, waiter.operation, waiter.name) for waiter in waits()}
 
 
+async def done(verb: Callable[[], Awaitable[object]]) -> None:
+    """Await a verb."""
+    await verb()
+
+
 async def while_waiting(verb: Callable[[], Awaitable[object]], look: Callable[[], None]) -> None:
     """Look while a task of this loop waits in ``verb``, which is cancelled then."""
     async with anyio.create_task_group() as group:
-        group.start_soon(verb, name="the one that waits")
+        group.start_soon(done, verb, name="the one that waits")
         await until_waiting(1)
         look()
         group.cancel_scope.cancel()
@@ -101,7 +106,7 @@ def test_each_verb_has_its_name(loop: EventLoop) -> None:
     async def main() -> None:
         async with once.aio.running(), held.aio, lock.aio.reading(), anyio.create_task_group() as group:
             for verb in verbs.values():
-                group.start_soon(verb)
+                group.start_soon(done, verb)
             await until_waiting(len(verbs))
             assert {(waiter.kind, waiter.operation) for waiter in waits()} == set(verbs)
             assert len(waits()) == len(verbs)

@@ -72,13 +72,17 @@ def damage_files(subject: Subject, space: Path, numbers: range) -> None:
     assert 0 < outcomes.refused < outcomes.used == len(numbers)
 
 
-@pytest.mark.parametrize("subject", [*SUBJECTS, Broadcasts(), WaitingBroadcasts(), Pools(), Stacks()], ids=lambda subject: subject.name)
+@pytest.mark.parametrize(
+    "subject", [*SUBJECTS, Broadcasts(), WaitingBroadcasts(), Pools(), Stacks()], ids=lambda subject: subject.name
+)
 def test_damaged_object_is_an_error_of_ours_or_works(private_space: Path, subject: Subject) -> None:
     damage_files(subject, private_space, seeds(SOME))
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("subject", [*SUBJECTS, Broadcasts(), WaitingBroadcasts(), Pools(), Stacks()], ids=lambda subject: subject.name)
+@pytest.mark.parametrize(
+    "subject", [*SUBJECTS, Broadcasts(), WaitingBroadcasts(), Pools(), Stacks()], ids=lambda subject: subject.name
+)
 def test_damaged_object_many_times(private_space: Path, subject: Subject) -> None:
     damage_files(subject, private_space, seeds(MANY))
 

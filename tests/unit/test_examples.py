@@ -11,7 +11,14 @@ ARROW = "# -> "
 
 
 def test_there_are_examples() -> None:
-    named = {"jobs_that_survive", "typed_service", "queue_between_processes", "camera_frames", "log_fan_in", "counter_table"}
+    named = {
+        "jobs_that_survive",
+        "typed_service",
+        "queue_between_processes",
+        "camera_frames",
+        "log_fan_in",
+        "counter_table",
+    }
     assert named <= {path.stem for path in EXAMPLES}
 
 

@@ -20,6 +20,7 @@ use crate::loan::Loan;
 use crate::many::{QueueDrained, QueueRoom};
 use crate::number::{Whole, mode, whole};
 use crate::object::{self, SharedObject};
+use crate::since::Since;
 use crate::space::Space;
 use crate::timeout::Timeout;
 use calls::copied;
@@ -189,6 +190,22 @@ impl Queue {
         front: bool,
     ) -> PyResult<()> {
         self.put_for(py, data, priority, front, Timeout::NoWait)
+    }
+
+    /// As ``put_nowait``, for a task that came at ``since``.
+    fn _put_since(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = whole)] priority: i64,
+        since: &Since,
+    ) -> PyResult<()> {
+        self.handle.check(py)?;
+        let priority = self.urgency(py, priority)?;
+        let source = Source::new(data, QUEUE)?;
+        self.have_room(py, "not put into", "put", Timeout::NoWait, source.as_slice().len())?;
+        let put = self.core.put_since(self.kernel(), source.as_slice(), priority, since.core.resets());
+        put.map_err(|error| self.late(py, "not put into", Timeout::NoWait, error))
     }
 
     /// Put all the messages, waiting for room; what it raises says in ``transferred`` how many were put.

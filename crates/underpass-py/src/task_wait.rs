@@ -32,7 +32,7 @@ impl TaskWait {
     fn end(&self) {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((home, ticket)) = written {
-            home.space().lives().task_waits_no_more(ticket);
+            home.space().lives().task_waits_no_more(&ticket);
         }
     }
 }

@@ -117,9 +117,14 @@ class Queue(Face[data.Queue]):
             EndOfStream: The queue was shut down.
             ResetError: It was purged meanwhile: the message was not put.
         """
-        attempt = partial(self.sync.put_nowait, data, priority=priority, front=front)
-        # Where messages are dropped nobody waits to put, nor for a task that waits for a slot to write in.
-        return await self._when_there_is_room(attempt) if self.sync.when_full == "wait" else attempt()
+        if self.sync.when_full != "wait":
+            # Where messages are dropped nobody waits to put, nor for a task that waits for a slot to write in.
+            return self.sync.put_nowait(data, priority=priority, front=front)
+        if front:
+            return await self._when_there_is_room(partial(self.sync.put_nowait, data, priority=priority, front=True))
+        since = _loops.room_since(self.sync.room)
+        attempt = partial(_loops.put_since, self.sync, data, priority, since)
+        return await reactor().wait(_loops.line(since), lambda: since, attempt, by_handle=True)
 
     def put_nowait(self, data: "Buffer", *, priority: int = 0, front: bool = False) -> None:
         """Put a message or raise WouldBlock at once."""

@@ -108,6 +108,18 @@ def publish_now(broadcast: Broadcast) -> None:
         broadcast.publish_nowait(MESSAGE)
 
 
+def getting(verb: str, got: Callable[[Subscription], Callable[[], object]]) -> Operation[Broadcast]:
+    """Return the line of one that gets what is there."""
+    return Operation(
+        noun="Subscription",
+        verb=verb,
+        world=with_one,
+        prepare=lambda it: got(reader(it)),
+        again=publish,
+        books=books,
+    )
+
+
 OPERATIONS: list[Operation[Broadcast]] = [
     Operation(
         noun="Broadcast",
@@ -198,19 +210,7 @@ OPERATIONS: list[Operation[Broadcast]] = [
         again=publish,
         books=books,
     ),
-    *(
-        Operation(
-            noun="Subscription",
-            verb=verb,
-            world=with_one,
-            prepare=lambda it, got=got: got(reader(it)),
-            again=publish,
-            books=books,
-        )
-        for verb, got in (
-            ("get", lambda mine: mine.get),
-            ("get_nowait", lambda mine: mine.get_nowait),
-            ("get_into", lambda mine: partial(mine.get_into, bytearray(len(MESSAGE)))),
-        )
-    ),
+    getting("get", lambda mine: mine.get),
+    getting("get_nowait", lambda mine: mine.get_nowait),
+    getting("get_into", lambda mine: partial(mine.get_into, bytearray(len(MESSAGE)))),
 ]

@@ -145,7 +145,8 @@ OPERATIONS: list[Operation[Pipe]] = [
         verb="write, asleep",
         world=with_bytes(b"abcdefgh"),
         prepare=lambda pipe: partial(known(pipe).write, b"12"),
-        partner=lambda pipe: pipe.read_nowait(2),
+        # Room for the waiter too, whoever of the two comes first.
+        partner=lambda pipe: pipe.read_nowait(4),
         wait=write,
         due=has_room,
         again=read_if_there,
@@ -215,7 +216,8 @@ OPERATIONS: list[Operation[Pipe]] = [
         verb="read, asleep",
         world=with_bytes(b""),
         prepare=lambda pipe: partial(known(pipe).read, 2),
-        partner=lambda pipe: pipe.write_nowait(b"ab"),
+        # Enough for the waiter too, whoever of the two comes first.
+        partner=lambda pipe: pipe.write_nowait(b"abab"),
         wait=read,
         due=has_two,
         again=write_if_room,
@@ -230,7 +232,8 @@ OPERATIONS: list[Operation[Pipe]] = [
         verb="reset",
         world=with_bytes(b"abc"),
         prepare=lambda pipe: known(pipe).reset,
-        again=lambda pipe: pipe.reset(),
+        # Who comes next completes it.
+        again=known,
         books=books,
     ),
     Operation(

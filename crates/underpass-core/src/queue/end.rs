@@ -23,7 +23,11 @@ impl Queue {
     pub fn purge(&self, kernel: &dyn Kernel) -> Result<usize> {
         let me = kernel.me()?;
         let _owed = Owed::name(kernel, &self.room.words.baton);
-        self.room.words.purges.fetch_add(1, AcqRel);
+        {
+            // Who has waited for room compares it with that side taken: it puts before, and its message goes too, or not at all.
+            let _side = self.room.putters(kernel, &self.locking, me)?;
+            self.room.words.purges.fetch_add(1, AcqRel);
+        }
         let thrown = {
             let _side = self.room.getters(kernel, &self.locking, me)?;
             let depth = self.room.queued()?;

@@ -18,13 +18,27 @@ impl Queue {
     pub fn put(&self, kernel: &dyn Kernel, data: &[u8], priority: u32, deadline: Deadline) -> Result<()> {
         self.check(data.len())?;
         let me = kernel.me()?;
-        if self.try_put(kernel, me, &[data], priority)? == 1 {
+        if self.try_put(kernel, me, &[data], priority, None)? == 1 {
             return Ok(());
         }
         if self.when_full != WhenFull::Wait {
             return self.put_or_drop(kernel, me, data, priority);
         }
-        self.for_room(kernel, me, deadline, |_| Ok((self.try_put(kernel, me, &[data], priority)? == 1).then_some(())))
+        self.for_room(kernel, me, deadline, |since| {
+            Ok((self.try_put(kernel, me, &[data], priority, since)? == 1).then_some(()))
+        })
+    }
+
+    /// Puts one message for which who came before so many purges has waited, if there is room; `Reset` if there was another.
+    pub fn put_since(&self, kernel: &dyn Kernel, data: &[u8], priority: u32, since: u32) -> Result<()> {
+        self.check(data.len())?;
+        let me = kernel.me()?;
+        let attempt = || self.try_put(kernel, me, &[data], priority, Some(since));
+        if attempt()? == 1 {
+            return Ok(());
+        }
+        self.reap(kernel, me, |_| ())?;
+        if attempt()? == 1 { Ok(()) } else { Err(Error::WouldBlock) }
     }
 
     /// Ends a loan with a message in front of its equals: so one is put there. If it is refused, the slot stays lent: the
@@ -59,13 +73,13 @@ impl Queue {
             }
             let me = kernel.me()?;
             while done < items.len() {
-                done += self.try_put(kernel, me, &items[done..], priority)?;
+                done += self.try_put(kernel, me, &items[done..], priority, None)?;
                 if done < items.len() && self.when_full != WhenFull::Wait {
                     self.put_or_drop(kernel, me, items[done], priority)?;
                     done += 1;
                 } else if done < items.len() {
-                    done += self.for_room(kernel, me, deadline, |_| {
-                        let put = self.try_put(kernel, me, &items[done..], priority)?;
+                    done += self.for_room(kernel, me, deadline, |since| {
+                        let put = self.try_put(kernel, me, &items[done..], priority, since)?;
                         Ok((put > 0).then_some(put))
                     })?;
                 }
@@ -112,8 +126,9 @@ impl Queue {
         self.check(size)?;
         let me = kernel.me()?;
         let listed = self.list_holder(kernel, me)?;
-        let attempt = || {
+        let attempt = |since: Option<u32>| {
             let _side = self.room.putters(kernel, &self.locking, me)?;
+            self.judge(since)?;
             let _getters = self.side_of_drops(kernel, me)?;
             let Some(slot) = self.slot_or_drop(kernel, urgency)? else { return Ok(None) };
             let number = self.room.number();
@@ -121,9 +136,9 @@ impl Queue {
             self.note_holder(listed);
             Ok(Some(Ticket { slot, number, delivery: 0, length: size, priority, process: me.process }))
         };
-        match attempt()? {
+        match attempt(None)? {
             Some(ticket) => Ok(ticket),
-            None => self.for_room(kernel, me, deadline, |_| attempt()),
+            None => self.for_room(kernel, me, deadline, attempt),
         }
     }
 
@@ -172,14 +187,30 @@ impl Queue {
         if size <= limit { Ok(()) } else { Err(Error::TooLong { size, limit }) }
     }
 
-    /// Puts as many of the messages as there is room for now.
-    fn try_put(&self, kernel: &dyn Kernel, me: Me, items: &[&[u8]], priority: u32) -> Result<usize> {
+    /// An error if there was another purge since who puts has waited. The putters' side is taken, and who purges takes it to say so.
+    fn judge(&self, since: Option<u32>) -> Result<()> {
+        match since {
+            Some(since) if self.room.words.purges.load(Acquire) != since => Err(Error::Reset),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts as many of the messages as there is room for now; of who has waited, none if there was another purge since.
+    fn try_put(
+        &self,
+        kernel: &dyn Kernel,
+        me: Me,
+        items: &[&[u8]],
+        priority: u32,
+        since: Option<u32>,
+    ) -> Result<usize> {
         if self.puts_from.load(Relaxed) != me.thread.0 {
             // Where its partner runs tells a getter whether spinning pays.
             self.puts_from.store(me.thread.0, Relaxed);
             self.room.words.put.cpus.store(kernel.cpus(), Relaxed);
         }
         let _side = self.room.putters(kernel, &self.locking, me)?;
+        self.judge(since)?;
         let mut done = 0;
         for chunk in items.chunks(CHUNK) {
             let put = self.put_chunk(kernel, chunk, priority);
@@ -221,18 +252,18 @@ impl Queue {
         self.room.free_slot(index)
     }
 
-    /// Waits on the putters' side until `attempt` has found room.
+    /// Waits on the putters' side until `attempt`, which is told how many purges there were before, if it has waited, has found room.
     #[cold]
     fn for_room<'a, T>(
         &'a self,
         kernel: &dyn Kernel,
         me: Me,
         deadline: Deadline,
-        mut attempt: impl FnMut(bool) -> Result<Option<T>>,
+        mut attempt: impl FnMut(Option<u32>) -> Result<Option<T>>,
     ) -> Result<T> {
         if deadline == Deadline::NoWait {
             self.reap(kernel, me, |_| ())?;
-            return attempt(false)?.ok_or(Error::WouldBlock);
+            return attempt(None)?.ok_or(Error::WouldBlock);
         }
         let words = &self.room.words;
         let purges = words.purges.load(Acquire);
@@ -247,13 +278,13 @@ impl Queue {
             if words.purges.load(Acquire) != purges {
                 return Err(Error::Reset);
             }
-            let Some(watch) = watch else { return attempt(slept) };
+            let Some(watch) = watch else { return attempt(Some(purges)) };
             // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
             let before = known.replace(self.room.announce_sleeper(watch, &words.freed, SLEEPERS));
             // Who purges may die before it calls anybody.
             watch.word(&words.purges, purges);
             self.reap(kernel, me, |life| watch.life(life))?;
-            let done = attempt(slept)?;
+            let done = attempt(Some(purges))?;
             if let (true, true, Some(before)) = (done.is_some(), slept, before) {
                 self.room.pass_on(kernel, &words.freed, before, self.has_room());
             }

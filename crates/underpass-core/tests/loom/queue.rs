@@ -17,6 +17,7 @@ mod drained;
 mod full;
 mod orders;
 mod planted;
+mod purges;
 mod removed;
 
 fn queue(capacity: usize) -> Arc<Queue> {

@@ -50,7 +50,7 @@ impl Lives {
     }
 
     /// Takes it back. A fork's copy is not the task's.
-    pub fn task_waits_no_more(&self, ticket: TaskTicket) {
+    pub fn task_waits_no_more(&self, ticket: &TaskTicket) {
         if ticket.epoch == forks::epoch() {
             self.tasks[ticket.block].end(ticket.thread, ticket.place);
         }
