@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from tests.conformance.backends import SOON, Processes, Threads
+from tests.conformance.backends import SOON, Processes, Threads, until
 from underpass import ClosedError, Event, MisuseError, Mutex, Queue, Semaphore, TimedOut, WaitSet
 
 World = Threads | Processes
@@ -158,14 +158,21 @@ def test_one_call_of_a_handler_runs_at_a_time(threads: Threads, members: WaitSet
     for _ in range(ROUNDS):
         calls.acquire()
     members.remove(units)
-    members.add(readable, partial(handle, lambda: os.read(readable, 1)), persistent=True)
+    os.set_blocking(readable, False)
+
+    def read() -> None:
+        # Of a descriptor a call may come in vain.
+        with suppress(BlockingIOError):
+            got.append(os.read(readable, 1))
+
+    got = list[bytes]()
+    members.add(readable, partial(handle, read), persistent=True)
     os.write(writable, b"a" * ROUNDS)
-    for _ in range(ROUNDS):
-        calls.acquire()
+    until(lambda: len(got) == ROUNDS)
     members.close()
     for dispatcher in dispatchers:
         dispatcher.result()
-    assert len(most) == 2 * ROUNDS
+    assert len(most) >= 2 * ROUNDS
 
 
 def dispatch_until_closed(members: WaitSet) -> None:

@@ -203,7 +203,8 @@ impl WaitSet {
     /// A handler is called with its member, without a lock, in the order in which members were added. By then the member is none
     /// any more: add it again to be told again. One that was added with ``persistent=True`` stays, and its handler is called as long as it
     /// is ready, so take what is there. Of such a handler one call runs at a time: meanwhile other dispatchers, and a `dispatch` or
-    /// `wait_for` in a handler, go without its member. So every finding is handled once, by whichever thread comes first.
+    /// `wait_for` in a handler, go without its member. So every finding is handled once, by whichever thread comes first; but where several
+    /// dispatch, a persistent handler of a descriptor may be called in vain: read without waiting.
     ///
     /// What a handler raises ends the dispatch; those that were not called are members still, and so is a persistent one that raised.
     /// Members without a handler are not waited for.
