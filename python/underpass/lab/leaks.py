@@ -50,6 +50,7 @@ _TOLD = {
         "taken",
         "end each lease with done() or put_back(), or take it in a with block",
     ),
+    "block": ("a block of {} taken", "taken", "release each block, hand it on, or use it in a with block"),
     "loan": ("a slot of {} lent", "lent", "end each loan with commit() or abandon(), or use it in a with block"),
     "registration": ("itself registered as a putter of {}", "registered", "leave the block of putting()"),
     "call": ("a call at {} unanswered", "received", "reply to each request, also where it fails"),

@@ -506,7 +506,7 @@ REPLANTED = (
     Replanted("lease in the ring", lease_in_the_ring, "deadlock"),
     Replanted("lease of the dead", lease_of_the_dead, "deadlock", kills=1),
     Replanted("units of the dead", units_of_the_dead, "livelock", kills=1),
-    Replanted("blocks of the dead", blocks_of_the_dead, "livelock", kills=1),
+    Replanted("blocks of the dead", blocks_of_the_dead, "deadlock", kills=1),
     Replanted("unheard call", unheard_call, "lost wake-up", schedules=2_000),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),
     Replanted("reader of the dead", reader_of_the_dead, "livelock", kills=1),
