@@ -95,7 +95,7 @@ class Crowd:
     world: Processes
     queue: Queue
     folder: Path
-    running: list[ProcessActor[None]] = field(default_factory=list)
+    running: list[ProcessActor[None]] = field(default_factory=list[ProcessActor[None]])
     count: int = 0
 
     def start(self, place: int) -> ProcessActor[None]:

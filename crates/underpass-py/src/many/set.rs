@@ -375,11 +375,6 @@ impl WaitSet {
         Some((first.into_bound(py), u32::try_from(state.len()).unwrap_or(u32::MAX)))
     }
 
-    /// It was made in the lab, and is a member of others there without a descriptor; not once it was closed.
-    fn is_simulated(what: &Bound<'_, PyAny>) -> bool {
-        what.cast::<Self>().is_ok_and(|set| set.get().in_lab && !set.get().whatever_state(what.py()).is_closed())
-    }
-
     /// One for a single wait, and the key of each; what is given twice, or has the descriptor of another, is a member once.
     pub fn of(py: Python<'_>, all: &[Bound<'_, PyAny>]) -> PyResult<(Self, Vec<u64>)> {
         let set = Self::new();

@@ -28,7 +28,7 @@ impl Identity {
             Err(error) if what.is_instance_of::<SharedObject>() => return Err(error),
             Err(error) => error,
         };
-        if WaitSet::is_simulated(what) || News::in_lab(what).is_some() {
+        if is_simulated(what) || News::in_lab(what).is_some() {
             return Ok(Self::itself(what));
         }
         if let Ok(number) = what.extract::<i64>() {
@@ -71,4 +71,9 @@ impl Identity {
     pub fn itself(what: &Bound<'_, PyAny>) -> Self {
         Self::Object(what.as_ptr().addr())
     }
+}
+
+/// It was made in the lab, and is a member of others there without a descriptor; not once it was closed.
+fn is_simulated(what: &Bound<'_, PyAny>) -> bool {
+    what.cast::<WaitSet>().is_ok_and(|set| set.get().in_lab && !set.get().whatever_state(what.py()).is_closed())
 }
