@@ -91,7 +91,7 @@ check: build ## linters, types, stubs, formats, layers
 
 loom: $(PACKAGES) ## the core's objects under a model of the memory order: some 10 minutes
 	$(call say,loom)
-	@timeout 950 env $(LOOM)
+	@timeout 1500 env $(LOOM)
 
 bench: build ## measure against C and the standard library
 	@$(BIN)/underpass bench $(ARGS)

@@ -38,6 +38,7 @@ EXCEPTIONS = {
     "Mutex.holding": "is acquire, and at its end release",
     "News.take": "empties a descriptor of this process",
     "Notification.flags": "makes a Python object, in this process",
+    "Pool.room_for": "makes a Python object, in this process",
     "Port.gate": "makes a Python object, in this process",
     "Port.serve": "is receive, and then reply",
     "Port.serve_bytes": "is receive, and then reply",
@@ -49,6 +50,7 @@ EXCEPTIONS = {
     "Space.waits": "looks",
     "SpinLock.holding": "is acquire, and at its end release",
     "WaitSet.ready": "is wait that has no time",
+    "WaitSet.wait_for": "is dispatch, until one was handled",
 }
 
 

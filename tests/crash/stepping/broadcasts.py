@@ -66,6 +66,12 @@ def after(broadcast: Broadcast, count: int) -> Callable[[], None]:
     return lambda: broadcast.publish(MESSAGE)
 
 
+def at_once(broadcast: Broadcast) -> Callable[[], None]:
+    """Publish one, and return what publishes another without waiting."""
+    broadcast.publish(MESSAGE)
+    return partial(broadcast.publish_nowait, MESSAGE)
+
+
 def ended(broadcast: Broadcast) -> Callable[[], None]:
     """Publish one, and return what says that it is the last."""
     broadcast.publish(MESSAGE)
@@ -130,6 +136,14 @@ OPERATIONS: list[Operation[Broadcast]] = [
         books=books,
         wait=get,
         due=is_due,
+    ),
+    Operation(
+        noun="Broadcast",
+        verb="publish_nowait",
+        world=made,
+        prepare=lambda it: at_once(known(it)),
+        again=publish,
+        books=books,
     ),
     Operation(
         noun="Broadcast",

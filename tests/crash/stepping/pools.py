@@ -36,6 +36,16 @@ def alloc(pool: Pool) -> Callable[[], object]:
     return pool.alloc
 
 
+def alloc_nowait(pool: Pool) -> Callable[[], object]:
+    known()
+    return pool.alloc_nowait
+
+
+def hand_on(pool: Pool) -> Callable[[], object]:
+    known()
+    return pool.alloc().hand_on
+
+
 def release(pool: Pool) -> Callable[[], object]:
     known()
     first, second = pool.alloc(), pool.alloc()
@@ -75,10 +85,12 @@ def is_due(pool: Pool) -> bool:
 
 OPERATIONS: list[Operation[Pool]] = [
     Operation(noun="Pool", verb="alloc", world=made, prepare=alloc, again=turn, books=books),
+    Operation(noun="Pool", verb="alloc_nowait", world=made, prepare=alloc_nowait, again=turn, books=books),
     Operation(
         noun="Block", verb="release", world=made, prepare=release, again=turn, books=books, wait=wait, due=is_due
     ),
-    Operation(noun="Block", verb="receive", world=made, prepare=receive, again=turn, books=books),
+    Operation(noun="Block", verb="hand_on", world=made, prepare=hand_on, again=turn, books=books),
+    Operation(noun="Pool", verb="receive", world=made, prepare=receive, again=turn, books=books),
     Operation(
         noun="Pool", verb="alloc, timed out", world=made, prepare=starved, raises=(TimedOut,), again=turn, books=books
     ),

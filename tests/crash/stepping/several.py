@@ -264,6 +264,12 @@ SETS: list[Operation[Several]] = [
         due=Several.has_unit,
         contend=Several.toggle,
     ),
+    replace(
+        operation("WaitSet", "migrate", in_a_set(lambda members, it: partial(members.migrate, it.units, WaitSet()))),
+        wait=choose,
+        due=Several.has_unit,
+        contend=Several.toggle,
+    ),
     asleep("WaitSet", "dispatch, asleep", dispatcher, Several.release),
     replace(
         operation("WaitSet", "close", in_a_set(lambda members, _: members.close)),

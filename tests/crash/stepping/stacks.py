@@ -75,6 +75,14 @@ OPERATIONS: list[Operation[Stack]] = [
     ),
     Operation(
         noun="Stack",
+        verb="pop_nowait",
+        world=made,
+        prepare=lambda it: known(it).pop_nowait,
+        again=pop,
+        books=books,
+    ),
+    Operation(
+        noun="Stack",
         verb="pop, asleep",
         world=lambda: Stack(8),
         prepare=lambda it: it.pop,
