@@ -31,6 +31,12 @@ def known(pipe: Pipe) -> Pipe:
     return pipe
 
 
+def complete(pipe: Pipe) -> None:
+    """Come next after a reset that may have been left half done, which completes it: then that was made during this call."""
+    with suppress(ResetError):
+        known(pipe)
+
+
 # ── who else is there ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -232,8 +238,7 @@ OPERATIONS: list[Operation[Pipe]] = [
         verb="reset",
         world=with_bytes(b"abc"),
         prepare=lambda pipe: known(pipe).reset,
-        # Who comes next completes it.
-        again=known,
+        again=complete,
         books=books,
     ),
     Operation(
