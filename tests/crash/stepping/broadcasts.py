@@ -47,6 +47,11 @@ def books(broadcast: Broadcast, _tally: Tally) -> tuple[int, list[bytes | str]]:
     return broadcast.statistics().published, messages(broadcast)
 
 
+def is_whole(broadcast: Broadcast, _tally: Tally) -> bool:
+    """Whether something is there: how often others could publish depends on when the one before them had ended."""
+    return bool(messages(broadcast))
+
+
 def get(broadcast: Broadcast) -> str:
     """Get a message, of whomever: a writer's death is told once."""
     mine = broadcast.subscribe(start="oldest")
@@ -212,7 +217,7 @@ OPERATIONS: list[Operation[Broadcast]] = [
         prepare=lambda it: partial(reader(it).get, timeout=0.002),
         raises=(TimedOut,),
         again=publish,
-        books=books,
+        books=is_whole,
         wait=get,
         due=is_due,
     ),
