@@ -338,7 +338,7 @@ def test_servers_of_a_port(processes: Processes, dice: random.Random) -> None:
 
 
 def test_creators_in_a_space(processes: Processes, dice: random.Random) -> None:
-    space = Space.default()
+    space, stop = Space.default(), Semaphore(0)
 
     def create(number: int) -> None:
         while True:
@@ -348,14 +348,16 @@ def test_creators_in_a_space(processes: Processes, dice: random.Random) -> None:
 
     def look() -> int:
         looks = 0
-        while looks < 200:
+        while not (stop.value and looks):
             assert not [info for info in Space.default() if info.state == "corrupted"], "an object is half born"
             looks += 1
         return looks
 
     watcher = processes.start(look)
     kill_many(processes, dice, create)
-    watcher.result()
+    stop.release()
+    assert watcher.result() > 0
+    stop.close()
     space.sweep()
     for info in space:
         assert info.name is not None
