@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Longer than anything a case waits for, shorter than the watchdog of the whole test.
-PATIENCE = 30.0
+PATIENCE = 60.0
 # Short enough for many cases, long enough that the waiter really sleeps.
 SOON = 0.02
 # How long who waits in vain does so at a time.

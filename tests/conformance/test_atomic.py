@@ -148,7 +148,7 @@ def test_wake_lets_so_many_go_in_the_order_of_arrival(world: World) -> None:
     assert waiters[0].result() is True
     assert number.wake(2) == 2
     assert waiters[1].result() is waiters[2].result() is True
-    assert waiters[3].asleep
+    waiters[3].until_asleep()
     assert number.wake(2**40) == 1
     assert waiters[3].result() is True
     assert number.wake(10) == 0

@@ -102,10 +102,10 @@ def test_the_more_urgent_is_woken_first(threads: Threads) -> None:
         order.append(urgency)
 
     waiters = [asleep_in(threads, condition, lambda urgency=urgency: wait(urgency))[0] for urgency in (1, 9, 5, 9)]
-    for _ in waiters:
+    for number in range(1, 5):
         with condition:
             assert condition.notify() == 1
-        until(lambda: condition.owner is None, "the one that was woken has come")
+        until(lambda number=number: len(order) == number, "the one that was woken has come")
     for waiter in waiters:
         waiter.result()
     assert order == [9, 9, 5, 1]

@@ -282,6 +282,8 @@ def test_a_call_that_the_dead_server_had_taken_is_an_error_once_and_never_repeat
     assert bank.asked() == 0, "greeted: who has not been may look for the successor"
     callers = [threads.start(bank.deposit) for _ in range(3)]
     Semaphore.open("asked").acquire()  # one is inside, the others are posted
+    for caller in callers:
+        caller.until_asleep()
     first.kill()
     phases: list[str] = []
     for caller in callers:

@@ -149,7 +149,8 @@ def test_those_who_wait_behind_the_second_owner_are_told(world: World) -> None:
     second = world.start(barge_in_and_end)
     taken.wait()
     impatient = world.start(give_up)
-    impatient.until_asleep()
+    # On a slow machine its time may be over before anybody looks.
+    until(lambda: impatient.asleep or impatient.ended, "its sleep")
     waiters = [world.start(wait_and_tell, mutex) for _ in range(2)]
     for waiter in waiters:
         waiter.until_asleep()

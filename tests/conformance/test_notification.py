@@ -136,7 +136,7 @@ def test_notify_wakes_a_waiter(world: World) -> None:
     waiter.until_asleep()
     assert notification.statistics().waiters == 1
     notification.notify(0b1001)
-    assert waiter.asleep
+    waiter.until_asleep()
     assert notification.notify(0b1010) == 0b1001
     assert waiter.result() == 0b010
     assert notification.bits == 0b1001
@@ -169,7 +169,7 @@ def test_one_set_wakes_all_waiters_and_any_waiters_alike(world: World, consume: 
     notification.set(0b10111)
     assert [waiter.result() for waiter in waiters[:4]] == [0b011, 0b001, 0b110, 0b111]
     assert notification.bits == (0b10000 if consume else 0b10111)
-    assert waiters[4].asleep
+    waiters[4].until_asleep()
     notification.notify(0b1000)
     assert waiters[4].result() == 0b1000
 

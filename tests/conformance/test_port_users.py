@@ -369,23 +369,25 @@ def test_waiting_costs_no_time_of_the_processor(processes: Processes, directory:
     given_up = processes.flag()
     window = 0.5
 
-    def used(wait: Callable[[], object]) -> float:
+    def used(wait: Callable[[], object]) -> tuple[float, str | None]:
         before = time.process_time()
-        with pytest.raises(TimedOut):
+        with pytest.raises(TimedOut) as caught:
             wait()
-        return time.process_time() - before
+        return time.process_time() - before, caught.value.phase
 
     def answer() -> float:
         with Port.create("idle", admit=everybody, space=Space(str(directory), mode=0o755)) as port:
             kept = port.receive()
-            spent = used(lambda: port.receive(timeout=window))
+            spent, _ = used(lambda: port.receive(timeout=window))
             given_up.wait()
             kept.reply(b"")
             return spent
 
     def call() -> float:
         gate = gate_of(directory, "idle")
-        spent = used(lambda: gate.call(timeout=window))
+        spent, phase = used(lambda: gate.call(timeout=window))
+        while phase == "send":  # a slow machine had not let the server take it by then
+            spent, phase = used(lambda: gate.call(timeout=window))
         given_up.raise_()
         return spent
 

@@ -245,11 +245,8 @@ def test_poison_that_kills_its_takers_is_buried(processes: Processes) -> None:
 # ── many of everything, and death at random ─────────────────────────────────────────────────────────────────────────
 
 
-def test_killed_workers_lose_nothing(processes: Processes) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201 - shown when it fails
-    dice, count = random.Random(seed), 2_000
-    jobs, results = Queue(16, 16), Queue(32, 16)
+def test_killed_workers_lose_nothing(processes: Processes, dice: random.Random) -> None:
+    count, jobs, results = 2_000, Queue(16, 16), Queue(32, 16)
 
     def produce() -> None:
         with jobs.putting():

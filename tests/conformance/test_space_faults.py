@@ -113,10 +113,9 @@ def test_damaged_table_of_lives_is_told(directory: Path, size: int | None) -> No
         Space(str(directory))
 
 
-def test_random_header_never_crashes_who_opens(processes: Processes, private_space: Path) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201 - shown when it fails
-    dice = random.Random(seed)
+def test_random_header_never_crashes_who_opens(
+    processes: Processes, private_space: Path, dice: random.Random
+) -> None:
     _queue, path = Queue.create("jobs", 4, 64), private_space / "jobs"
     whole = path.read_bytes()
 

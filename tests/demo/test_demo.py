@@ -152,6 +152,12 @@ def living(session: int) -> list[str]:
     ],
 )
 def test_ctrl_c_ends_it_cleanly(tree: Path, private_space: Path, marker: str, options: list[str]) -> None:
+    # On a slow machine it may have proved everything before it is told.
+    assert any(is_interrupted(tree, private_space, marker, options) for _ in range(5))
+
+
+def is_interrupted(tree: Path, space: Path, marker: str, options: list[str]) -> bool:
+    """Interrupt a run once it has printed that; whether it was not over."""
     with started(tree, "--seed", "1", *options) as process:
         assert process.stdout
         assert process.stderr
@@ -161,14 +167,17 @@ def test_ctrl_c_ends_it_cleanly(tree: Path, private_space: Path, marker: str, op
         # As a terminal does: to everybody.
         os.killpg(process.pid, signal.SIGINT)
         rest, errors = process.stdout.read(), process.stderr.read()
+        if PROOF in rest:
+            return False
         assert process.wait() == 130, rest + errors
         assert errors == "underpass demo: interrupted; all processes have ended, nothing is left in the space\n"
-        assert {path.name for path in private_space.iterdir()} <= {".lives"}
+        assert {path.name for path in space.iterdir()} <= {".lives"}
         # All of the demo's own have been waited for. A servant of multiprocessing ends when it finds its parent gone.
         deadline = time.monotonic() + 20
         while living(process.pid):
             assert time.monotonic() < deadline, living(process.pid)
             time.sleep(0.01)
+    return True
 
 
 @pytest.mark.parametrize("delay", [0, 0.001, 0.01, 0.05, 0.1, 0.2])

@@ -89,6 +89,8 @@ EVERYTHING: dict[tuple[str, str], set[str]] = {
     ("import", "unpinned"): {"import multiprocessing", imports.UNDERPASS},
     ("death", "unpinned"): {deaths.LEASE, deaths.SERVER},
 }
+# It measures everything there is: longer than other tests may take, on a machine that does much else.
+pytestmark = pytest.mark.timeout(180)
 TWO_CPUS = len(os.sched_getaffinity(0)) > 1
 
 
