@@ -6,6 +6,7 @@ import os
 import re
 import select
 import signal
+import struct
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 # Whoever takes longer than this hangs, in seconds, where nothing else runs.
 PATIENCE = 10.0
@@ -21,6 +23,8 @@ unscaled = False
 # The system calls that the library sleeps in: futex_waitv, epoll_pwait2, ppoll, and futex, on two architectures, to lock one that lends.
 SLEEPS = re.compile(rb"(449|441|271) |(202|98) 0x[0-9a-f]+ 0xd ")
 PAGE = 4096
+# Of a thread's number.
+NUMBER = 4
 # How long others are given, in looks at them, where nothing is decided by how far they come.
 LOOKS = 400
 # Nobody outlives who started it.
@@ -54,6 +58,20 @@ def system_call(task: Path) -> bytes:
         return b""
 
 
+def sleeps(task: Path) -> bool:
+    """Say whether a process or a thread sleeps inside the library."""
+    return SLEEPS.match(system_call(task)) is not None
+
+
+def directory(number: int) -> Path:
+    """Return where the kernel tells of a process or a thread.
+
+    Of a thread too that is not in the directory of its process: whoever reaps a process empties that one, and where a thread is just
+    emptying its own in there, does it again and again inside `wait4`, for many seconds if both have one processor.
+    """
+    return Path(f"/proc/{number}")
+
+
 def until(condition: Callable[[], bool], what: str) -> None:
     """Look again and again until ``condition`` holds."""
     started = time.monotonic()
@@ -64,12 +82,46 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.00005)
 
 
+class Threads:
+    """The numbers of a process's threads besides its first, as it tells them: its directory may not be asked (`directory`)."""
+
+    # Those of this process.
+    own: ClassVar["Threads | None"] = None
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, PAGE)
+
+    def start(self, act: Callable[[], object]) -> threading.Thread:
+        """Start one, which does not keep the process alive, in that process."""
+        thread = threading.Thread(target=act, daemon=True)
+        thread.start()
+        numbers = (*self.numbers(), thread.native_id)
+        struct.pack_into(f"{len(numbers)}I", self._page, NUMBER, *numbers)
+        struct.pack_into("I", self._page, 0, len(numbers))
+        return thread
+
+    def numbers(self) -> tuple[int, ...]:
+        """Return those that were started."""
+        (count,) = struct.unpack_from("I", self._page)
+        return struct.unpack_from(f"{count}I", self._page, NUMBER)
+
+    def close(self) -> None:
+        self._page.close()
+
+
+def beside(act: Callable[[], object]) -> Path:
+    """Start a thread of this child, which does not keep it alive; return where the kernel tells of it."""
+    assert Threads.own is not None, "only a child tells of its threads"
+    return directory(Threads.own.start(act).native_id or 0)
+
+
 class Child:
     """A function in a process of its own."""
 
     def __init__(self, role: str, body: Callable[[], object]) -> None:
         self.role = role
         self._page = mmap.mmap(-1, PAGE)
+        self._threads = Threads()
         self._status: int | None = None
         sys.stdout.flush()
         self._pid = os.fork()
@@ -83,6 +135,7 @@ class Child:
 
     def _run(self, body: Callable[[], object]) -> None:
         code = 1
+        Threads.own = self._threads
         try:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -115,33 +168,34 @@ class Child:
     @property
     def asleep(self) -> bool:
         """Say whether it sleeps inside the library, by the kernel's word."""
-        return self._sleeps(Path(f"/proc/{self.pid}"))
+        return sleeps(directory(self.pid))
 
     @property
     def wholly_asleep(self) -> bool:
-        """Say the same of all its threads."""
-        return all(self._sleeps(thread) for thread in Path(f"/proc/{self.pid}/task").iterdir())
+        """Say the same of all its threads that there are."""
+        return all(sleeps(thread) for thread in self.threads() if state(thread) != "X")
 
     @property
     def system_call(self) -> bytes:
         """What it waits in, with its arguments, by the kernel's word."""
-        return system_call(Path(f"/proc/{self.pid}"))
+        return system_call(directory(self.pid))
 
-    def _sleeps(self, thread: Path) -> bool:
-        return SLEEPS.match(system_call(thread)) is not None
+    def threads(self) -> list[Path]:
+        """Return where the kernel tells of each of its threads; some may be gone."""
+        return [*map(directory, (self.pid, *self._threads.numbers()))]
 
     @property
     def processor(self) -> float:
         """How many seconds it has had a processor; none any more if it is gone."""
         try:
-            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+            return int((directory(self.pid) / "schedstat").read_text().split()[0]) / 1e9
         except (FileNotFoundError, ProcessLookupError):
             return 0
 
     @property
     def runs(self) -> bool:
         """Say whether it would go on if it had a processor."""
-        return state(Path(f"/proc/{self.pid}")) == "R"
+        return state(directory(self.pid)) == "R"
 
     def give_time(self) -> None:
         """Wait until it has ended or sleeps, or waits for some time: who waits in Python's words is not seen to sleep."""
@@ -177,6 +231,7 @@ class Child:
         """End it, and forget what it said."""
         self.kill()
         self._page.close()
+        self._threads.close()
 
 
 class Offspring(Child):
@@ -189,6 +244,7 @@ class Offspring(Child):
     def __init__(self) -> None:
         self.role = "child of the victim"
         self._page = mmap.mmap(-1, PAGE)
+        self._threads = Threads()
         # Its number, and whether it cannot be.
         self._born = mmap.mmap(-1, 5)
 
@@ -202,11 +258,9 @@ class Offspring(Child):
                 self._say("failed: " + traceback.format_exc()[-PAGE // 2 :])
 
         if os.fork() == 0:
-            thread = threading.Thread(target=live)
             self._born[:4] = os.getpid().to_bytes(4, "little")
             try:
-                thread.start()
-                thread.join()
+                self._threads.start(live).join()
             finally:
                 os._exit(0)
 
@@ -247,26 +301,12 @@ class Offspring(Child):
 
     @property
     def asleep(self) -> bool:
-        return any(map(self._sleeps, self._threads()))
-
-    @property
-    def processor(self) -> float:
-        """How many seconds it has had a processor; none any more if it is gone."""
-        try:
-            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
-        except (FileNotFoundError, ProcessLookupError):
-            return 0
+        return any(map(sleeps, self.threads()))
 
     @property
     def runs(self) -> bool:
         """Who is not born yet is on its way."""
-        return not self.pid or any(state(thread) == "R" for thread in self._threads())
-
-    def _threads(self) -> list[Path]:
-        try:
-            return [*Path(f"/proc/{self.pid}/task").iterdir()]
-        except (FileNotFoundError, ProcessLookupError):
-            return []
+        return not self.pid or any(state(thread) == "R" for thread in self.threads())
 
     def result(self) -> str:
         until(lambda: self.ended, f"the {self.role} hangs")

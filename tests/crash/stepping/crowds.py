@@ -1,12 +1,11 @@
 """Deaths of somebody for whom several wait at once: all of them go, or nobody does."""
 
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Generic, TypeVar
 
 from tests.crash.stepping.atomics import known as known_number
-from tests.crash.stepping.children import Child, until
+from tests.crash.stepping.children import Child, beside, until
 from tests.crash.stepping.flags import A, B, C, D, used
 from tests.crash.stepping.flags import known as known_event
 from tests.crash.stepping.operation import Operation, Tally
@@ -65,7 +64,7 @@ def notify_after(crowd: Crowd[Notification]) -> None:
 def fill_the_first_row(notification: Notification) -> int:
     """Wait in as many threads as have slots in front of the crowd."""
     for _ in range(FIRST_ROW - 1):
-        threading.Thread(target=notification.wait, args=(D,), kwargs={"consume": False}, daemon=True).start()
+        beside(partial(notification.wait, D, consume=False))
     until(lambda: notification.statistics().waiters == FIRST_ROW - 1, "the first row is not full")
     return notification.wait(D, consume=False)
 

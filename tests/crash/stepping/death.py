@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -309,4 +310,11 @@ def _survive(
     survivor = Child("survivor", survive)
     closing.append(survivor)
     books = survivor.result()
-    return f"{books}, waiter: {waiter.result()}" if waiter is not None else books
+    if waiter is None:
+        return books
+    return f"{books}, waiter: {waiter.result()}" if operation.in_turn else together(books, waiter.result())
+
+
+def together(*books: str) -> str:
+    """Return what they found, each as often as it was, and not who found it."""
+    return ", ".join(sorted(re.findall(r"\w+", " ".join(books))))

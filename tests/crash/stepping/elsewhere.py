@@ -3,14 +3,16 @@
 import mmap
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path
 from typing import Generic, TypeVar
 
-from tests.crash.stepping.children import Child, state, until
+from tests.crash.stepping.children import Child, directory, state, until
 
 T = TypeVar("T")
+# Between two looks whether it is to let go, in seconds: others need its processor.
+PAUSE = 0.0005
 
 
 class Elsewhere(Generic[T]):
@@ -23,8 +25,9 @@ class Elsewhere(Generic[T]):
         def have() -> None:
             with having():
                 self._page[0] = 1
-                parent = os.getppid()
-                until(lambda: self._page[1] == 1 or os.getppid() != parent, "nobody wants what the holder has")
+                # It is for whoever asks to lose patience. Who started it takes it along (PR_SET_PDEATHSIG).
+                while not self._page[1]:
+                    time.sleep(PAUSE)
             self._page[0] = 0
 
         self._holder = Child("holder", have)
@@ -44,7 +47,7 @@ class Elsewhere(Generic[T]):
         pid = self._holder.pid
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        until(lambda: state(Path(f"/proc/{pid}")) in {"Z", "X"}, "the holder does not die")
+        until(lambda: state(directory(pid)) in {"Z", "X"}, "the holder does not die")
 
     def close(self) -> None:
         """End the holder."""

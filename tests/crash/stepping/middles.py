@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-from tests.crash.stepping.children import PAGE, Child, Offspring, Victim, state, until
+from tests.crash.stepping.children import PAGE, Child, Offspring, Victim, directory, state, until
 from tests.crash.stepping.death import RECHECK, Contender
 from tests.crash.stepping.operation import AnyOperation, Company, Tally, nothing
 from tests.crash.stepping.scenario import Scenario
@@ -64,7 +63,7 @@ def _contend_once(contend: Callable[[object, Tally], object], world: object) -> 
 
 
 def is_stopped(victim: Victim) -> bool:
-    return state(Path(f"/proc/{victim.pid}")) == "T"
+    return state(directory(victim.pid)) == "T"
 
 
 class Scene:

@@ -34,11 +34,6 @@ def hold(lock: Lock) -> str:
     return "held"
 
 
-def have(lock: Lock) -> None:
-    """Hold it for a moment, whoever had it before."""
-    hold(lock)
-
-
 def contend(lock: Lock, _tally: Tally) -> None:
     hold(lock)
 
@@ -110,7 +105,7 @@ class Sort:
     # Whoever waits for it has to go on.
     due: Callable[[Lock], bool] = is_free
     close: Callable[[Lock], object] = nothing
-    # Of those who sleep the first is served first. Where not, it is not asked who of two was told of a death.
+    # Of those who sleep the first is served first.
     in_turn: bool = True
 
     def left_by_the_dead(self) -> Lock:
@@ -151,8 +146,8 @@ class Sort:
 
     def taken(self, verb: str, prepare: Prepare) -> AnyOperation:
         """What sleeps: the thread that inflicts the deaths holds it, and is the partner."""
-        wait = hold if self.in_turn else have
-        return replace(self._here(verb, lambda: held(self.make()), prepare), wait=wait, partner=release)
+        it = self._here(verb, lambda: held(self.make()), prepare)
+        return replace(it, wait=hold, partner=release, in_turn=self.in_turn)
 
     def refused(self, verb: str, prepare: Prepare, error: type[Exception]) -> AnyOperation:
         """What ends without it: another process holds it."""

@@ -56,6 +56,8 @@ class Operation(Generic[W]):
     # Somebody sleeps in this, and what it sleeps for is there: then it may not go on sleeping.
     wait: Callable[[W], object] | None = None
     due: Callable[[W], bool] = never
+    # It comes before a survivor who comes later. Where not, it is one of both who is told what the dead one left, whichever.
+    in_turn: bool = True
     # One turn of somebody who does the same again and again, and undoes it.
     contend: Callable[[W, Tally], object] | None = None
     # With this company the death is told by the re-check alone: a known fault (CAVEATS). Everywhere else it is turned off.

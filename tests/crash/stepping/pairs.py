@@ -1,13 +1,12 @@
 """Two at a time: both die, or one is stopped while the other dies."""
 
 import os
-import re
 import signal
 from enum import Enum
 from itertools import permutations, product
 
 from tests.crash.stepping.children import Child, Victim, until
-from tests.crash.stepping.death import AfterStage, Through, Traced, die
+from tests.crash.stepping.death import AfterStage, Through, Traced, die, together
 from tests.crash.stepping.operation import AnyOperation, Company, Tally, nothing
 from tests.crash.stepping.scenario import apart
 from tests.crash.stepping.stepper import Stepper, library
@@ -100,7 +99,7 @@ class Pair:
             stepper.kill(victim.pid)
         victim.reap()
 
-    def _survive(self, world: object) -> tuple[str, ...]:
+    def _survive(self, world: object) -> str:
         def survive() -> object:
             told = self.operation.again(world)
             books = self.operation.books(world, Tally())
@@ -109,11 +108,11 @@ class Pair:
         survivor = Child("survivor", survive)
         try:
             # Who of the two was first decides the order.
-            return tuple(sorted(re.findall(r"\w+", survivor.result())))
+            return together(survivor.result())
         finally:
             survivor.close()
 
-    def _explain(self, *ends: AfterStage | Through) -> tuple[str, ...]:
+    def _explain(self, *ends: AfterStage | Through) -> str:
         world = self.operation.world()
         victims: list[Victim] = []
         try:

@@ -6,10 +6,9 @@ The other one stays where it is: the stepper's breakpoints are for one thread.
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from tests.crash.stepping import mutexes, rwlocks
-from tests.crash.stepping.children import SLEEPS, system_call, until
+from tests.crash.stepping.children import beside, sleeps, until
 from tests.crash.stepping.operation import AnyOperation, Company, Operation
 from underpass import RWLock, TimedOut, WouldBlock
 
@@ -19,12 +18,8 @@ LOOK = 0.002
 
 def beside_one_that_sleeps(act: Callable[[], object]) -> None:
     """Have another thread of this process sleep in the library."""
-    thread = threading.Thread(target=act, daemon=True)
-    thread.start()
-    until(
-        lambda: SLEEPS.match(system_call(Path(f"/proc/self/task/{thread.native_id}"))) is not None,
-        "the other thread does not fall asleep",
-    )
+    thread = beside(act)
+    until(lambda: sleeps(thread), "the other thread does not fall asleep")
 
 
 def beside_one_that_has(act: Callable[[], object]) -> None:
@@ -36,7 +31,7 @@ def beside_one_that_has(act: Callable[[], object]) -> None:
         done.set()
         end.wait()
 
-    threading.Thread(target=body, daemon=True).start()
+    beside(body)
     done.wait()
 
 
@@ -58,15 +53,14 @@ def barred_by_its_own(lock: RWLock) -> Callable[[], object]:
     return lock.writing(timeout=LOOK).__enter__
 
 
-def of_mutex(sort: mutexes.Sort) -> AnyOperation:
+def of_mutex(sort: mutexes.Sort) -> list[AnyOperation]:
     """Return what is done with a mutex, of whichever fairness."""
-    it = sort.owned(f"acquire{sort.how}, timed out, held by a thread of its own", sort.make, refused_by_its_own)
-    return replace(it, raises=(TimedOut,))
-
-
-def unsolved(sort: mutexes.Sort) -> AnyOperation:
-    """Return the line whose survivors do not always come through (CAVEATS, known faults): not in the table until that is understood."""
-    return sort.refused(f"acquire_nowait{sort.how}, refused, behind a thread of its own", behind_its_own, WouldBlock)
+    how = sort.how
+    it = sort.owned(f"acquire{how}, timed out, held by a thread of its own", sort.make, refused_by_its_own)
+    return [
+        sort.refused(f"acquire_nowait{how}, refused, behind a thread of its own", behind_its_own, WouldBlock),
+        replace(it, raises=(TimedOut,)),
+    ]
 
 
 LOCKS: list[Operation[RWLock]] = [
@@ -86,5 +80,5 @@ LOCKS: list[Operation[RWLock]] = [
 ALIVE = dict.fromkeys(Company, "its other thread may act then, and the stepper's breakpoints are for one thread")
 
 OPERATIONS: list[AnyOperation] = [
-    replace(line, alive=ALIVE) for line in (of_mutex(mutexes.BARGING), of_mutex(mutexes.FAIR), *LOCKS)
+    replace(line, alive=ALIVE) for line in (*of_mutex(mutexes.BARGING), *of_mutex(mutexes.FAIR), *LOCKS)
 ]
