@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use underpass_core::linux::Linux;
 use underpass_shm::clock;
 use underpass_shm::header::Kind;
@@ -11,6 +12,7 @@ use underpass_shm::life::Life;
 use underpass_shm::lives::TaskTicket;
 use underpass_shm::operation::Operation;
 
+use crate::broadcast::BroadcastRoom;
 use crate::gate_call::{GateCall, GateRoom};
 use crate::handle::Handle;
 use crate::many::{QueueDrained, QueueRoom, WaitSet, waitable};
@@ -68,10 +70,11 @@ fn write(
     let Ok((handle, _)) = waitable(&what) else { return Ok(None) };
     let Some(home) = handle.home_if_any() else { return Ok(None) };
     let operation = verb.and_then(Operation::from_name).unwrap_or_else(|| operation_of(&what, handle));
-    let task: String = name.call0()?.extract()?;
+    let task = name.call0()?.cast_into::<PyString>()?;
+    let task = task.to_string_lossy();
     let place = site::here(py)?;
     let (file, line) = match &place {
-        Some((file, line)) => (file.to_cow()?, *line),
+        Some((file, line)) => (file.to_string_lossy(), *line),
         None => (Cow::Borrowed(""), 0),
     };
     let file = file.rsplit_once('/').map_or(&*file, |(_, name)| name);
@@ -101,6 +104,9 @@ fn operation_of(what: &Bound<'_, PyAny>, handle: &Handle) -> Operation {
     if let Ok(call) = what.cast::<GateCall>() {
         return call.get().operation();
     }
+    if what.is_instance_of::<BroadcastRoom>() {
+        return Operation::Publish;
+    }
     let is_since = what.is_instance_of::<Since>();
     match handle.header.kind {
         Kind::Semaphore | Kind::Mutex | Kind::SpinLock | Kind::Once => Operation::Acquire,
@@ -108,6 +114,8 @@ fn operation_of(what: &Bound<'_, PyAny>, handle: &Handle) -> Operation {
         Kind::Queue | Kind::Broadcast => Operation::Get,
         Kind::Pipe | Kind::RWLock => Operation::Read,
         Kind::Port => Operation::Receive,
+        Kind::Pool => Operation::Alloc,
+        Kind::Stack => Operation::Pop,
         _ => Operation::Wait,
     }
 }

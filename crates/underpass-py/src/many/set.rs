@@ -333,7 +333,8 @@ impl WaitSet {
     }
 
     fn __clear__(&self) {
-        let members = self.state.try_lock().map(|mut state| state.clear());
+        let ours = !self.is_inherited();
+        let members = self.state.try_lock().map(|mut state| if ours { state.clear() } else { state.forget() });
         drop(members);
     }
 

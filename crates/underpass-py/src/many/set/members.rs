@@ -4,6 +4,7 @@
 //! its bit was set: it is rung for, or its descriptor is polled. So a look costs what has become ready.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
@@ -231,6 +232,12 @@ impl State {
     pub fn clear(&mut self) -> Vec<Member> {
         let keys: Vec<u64> = self.members.keys().copied().collect();
         keys.into_iter().filter_map(|key| self.remove(key)).collect()
+    }
+
+    /// Forgets all, of a forked child's copy: it shares its epoll with the parent's, which goes on.
+    #[must_use]
+    pub fn forget(&mut self) -> Vec<Member> {
+        mem::take(&mut self.members).into_values().collect()
     }
 
     /// Ends it; what were its members are dropped without the lock.
