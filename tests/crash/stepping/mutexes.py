@@ -34,6 +34,11 @@ def hold(lock: Lock) -> str:
     return "held"
 
 
+def have(lock: Lock) -> None:
+    """Hold it for a moment, whoever had it before."""
+    hold(lock)
+
+
 def contend(lock: Lock, _tally: Tally) -> None:
     hold(lock)
 
@@ -105,6 +110,8 @@ class Sort:
     # Whoever waits for it has to go on.
     due: Callable[[Lock], bool] = is_free
     close: Callable[[Lock], object] = nothing
+    # Of those who sleep the first is served first. Where not, it is not asked who of two was told of a death.
+    in_turn: bool = True
 
     def left_by_the_dead(self) -> Lock:
         """Return one whose owner has died."""
@@ -144,7 +151,8 @@ class Sort:
 
     def taken(self, verb: str, prepare: Prepare) -> AnyOperation:
         """What sleeps: the thread that inflicts the deaths holds it, and is the partner."""
-        return replace(self._here(verb, lambda: held(self.make()), prepare), wait=hold, partner=release)
+        wait = hold if self.in_turn else have
+        return replace(self._here(verb, lambda: held(self.make()), prepare), wait=wait, partner=release)
 
     def refused(self, verb: str, prepare: Prepare, error: type[Exception]) -> AnyOperation:
         """What ends without it: another process holds it."""
@@ -187,6 +195,7 @@ FAIR = Sort(
     due=is_on_its_way,
     close=forget,
 )
+LENDING = Sort("Mutex", partial(Mutex, inherit_priority=True), how=", lending", in_turn=False)
 RECURSIVE = Sort("Mutex", partial(Mutex, recursive=True))
 
 OPERATIONS: list[AnyOperation] = [
@@ -194,6 +203,6 @@ OPERATIONS: list[AnyOperation] = [
     RECURSIVE.owned("acquire, once more", RECURSIVE.make, lambda lock: held(lock).acquire),
     RECURSIVE.owned("release, of the second", RECURSIVE.make, lambda lock: twice(lock).release),
     *FAIR.operations(),
-    *Sort("Mutex", partial(Mutex, inherit_priority=True), how=", lending").operations(),
+    *LENDING.operations(),
     *Sort("SpinLock", SpinLock).operations(),
 ]
