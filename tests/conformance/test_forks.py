@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from tests.conformance.backends import PATIENCE, Processes, apart, new_interpreter, sleeps_in_library, until
-from underpass import Event, Gate, MisuseError, Port, Queue, Semaphore, Space, WaitSet
+from underpass import Event, Gate, MisuseError, Pool, Port, Queue, Semaphore, Space, WaitSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,6 +175,45 @@ def test_childs_garbage_leaves_the_parents_leases_and_loans_alone() -> None:
     held.clear()
     assert jobs.get(timeout=0) == b"a"
     jobs.close()
+
+
+@apart
+def test_a_childs_copies_of_leases_loans_and_blocks_give_no_bytes() -> None:
+    jobs, pool = Queue(4, 64), Pool(1, 64)
+    jobs.put(b"a")
+    for held in (jobs.take(), jobs.loan(3), pool.alloc()):
+
+        def look() -> bool:
+            with pytest.raises(BufferError, match="forked"):
+                memoryview(held)  # noqa: B023 - called in this turn
+            return True
+
+        assert in_a_fork(look) == 0
+        assert len(memoryview(held)) > 0
+
+
+@apart
+def test_a_set_in_a_cycle_that_a_child_collects_stays_its_parents() -> None:
+    readable, writable = os.pipe()
+    members, cycle = WaitSet(), list[object]()
+    cycle.append(members)
+    # The set keeps the handler, and that the set.
+    members.add(Event(), cycle.append)
+    members.add(readable)
+    kept = [members]
+    del members, cycle
+
+    def collect() -> bool:
+        kept.clear()
+        gc.collect()
+        return True
+
+    assert in_a_fork(collect) == 0
+    os.write(writable, b"a")
+    assert kept[0].wait(timeout=PATIENCE) == [readable]
+    kept.pop().close()
+    os.close(readable)
+    os.close(writable)
 
 
 def test_child_of_a_signal_handler_ends_and_the_wait_goes_on(processes: Processes) -> None:

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from tests.conformance.backends import Flag, Processes, until
-from underpass import MisuseError, Pool, Queue, WouldBlock, wait_any
+from underpass import MisuseError, NotFoundError, Pool, Queue, WouldBlock, wait_any
 
 
 def hold(pool: Pool, count: int, done: Flag, never: Flag) -> None:
@@ -63,6 +63,40 @@ def test_who_came_later_is_watched(processes: Processes) -> None:
     until(lambda: heir.pid in pool.statistics().holders and (waiter.asleep or waiter.ended), "the heir has it")
     heir.kill()
     assert waiter.result() == 64
+
+
+@pytest.mark.usefixtures("no_recheck")
+def test_who_sleeps_hears_of_a_receiver_that_came_later(processes: Processes) -> None:
+    pool, queue, received, never = Pool(1, 64), Queue(), processes.flag(), processes.flag()
+
+    def receive() -> None:
+        block = pool.receive(queue.get())
+        received.raise_()
+        never.wait()
+        block.release()
+
+    def hand_on_and_wait() -> int:
+        queue.put(pool.alloc().hand_on())
+        return len(pool.alloc())
+
+    # The receiver comes once the other sleeps, and saw itself as the owner of all blocks.
+    waiter = processes.start(hand_on_and_wait)
+    waiter.until_asleep()
+    receiver = processes.start(receive)
+    received.wait()
+    waiter.until_asleep()
+    receiver.kill()
+    assert waiter.result() == 64
+
+
+def test_a_block_whose_pool_cannot_travel_stays() -> None:
+    pool = Pool.create("frames", 1, 64)
+    block = pool.alloc()
+    pool.unlink()
+    with pytest.raises(NotFoundError, match="frames"):
+        pickle.dumps(block)
+    block.release()
+    assert pool.free == 1
 
 
 def test_a_waiting_set_is_told(processes: Processes) -> None:

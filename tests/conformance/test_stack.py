@@ -194,6 +194,19 @@ def test_what_was_handed_to_the_dead_comes_back_on_top(processes: Processes) -> 
     assert popped(stack) == []
 
 
+def test_what_was_handed_to_the_dead_is_there_for_who_only_looks(processes: Processes) -> None:
+    stack = Stack(1)
+    popper = processes.start(stack.pop)
+    popper.until_asleep()
+    stopped(popper)
+    stack.push(1)
+    with pytest.raises(TimedOut):
+        wait_any(stack, timeout=0)
+    popper.kill()
+    assert wait_any(stack, timeout=0) == [stack]
+    assert stack.pop_nowait() == 1
+
+
 def test_what_was_handed_to_the_dead_goes_to_the_next(processes: Processes) -> None:
     stack = Stack(1)
     first = processes.start(stack.pop)

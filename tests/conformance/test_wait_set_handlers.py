@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from tests.conformance.backends import SOON, Processes, Threads, until
+from tests.conformance.backends import SOON, Actor, Processes, Threads, until
 from underpass import ClosedError, Event, MisuseError, Mutex, Queue, Semaphore, TimedOut, WaitSet
 
 World = Threads | Processes
@@ -410,6 +410,90 @@ def test_wait_for_a_call_that_another_thread_has_made_meanwhile(threads: Threads
     assert members.dispatch() == 1
     end.set()
     assert waiter.result() == 1
+
+
+@pytest.mark.usefixtures("no_recheck")
+def test_the_end_of_a_call_reaches_who_waits_for_it_whoever_hears_it(threads: Threads) -> None:
+    for order in range(20):
+        event, begun, end = Event(), Event(), Event()
+        with WaitSet() as members:
+            members.add(event, lambda event: (event.clear(), begun.set(), end.wait()), persistent=True)
+            event.set()
+            helper = threads.start(members.dispatch)
+            begun.wait()
+            # One word tells of the end, and any of those who sleep may read it.
+            bystanders = list[Actor[int]]()
+            for turn in range(3):
+                if turn == order % 3:
+                    waiter = threads.start(members.wait_for, event)
+                    waiter.until_asleep()
+                else:
+                    bystanders.append(threads.start(members.dispatch))
+                    bystanders[-1].until_asleep()
+            end.set()
+            assert waiter.result() == 0
+            assert helper.result() == 1
+        for bystander in bystanders:
+            with pytest.raises(ClosedError):
+                bystander.result()
+
+
+def test_two_handlers_that_would_wait_for_each_other_are_told(threads: Threads, members: WaitSet) -> None:
+    first, second, inside = Event(), Event(), Semaphore(0)
+
+    def wait_for(other: Event) -> Callable[[Event], object]:
+        def handle(mine: Event) -> None:
+            mine.clear()
+            inside.release()
+            both.wait()
+            members.wait_for(other)
+
+        return handle
+
+    both = Event()
+    members.add(first, wait_for(second), persistent=True)
+    members.add(second, wait_for(first), persistent=True)
+    helpers = list[Actor[int]]()
+    for event in (first, second):
+        event.set()
+        helpers.append(threads.start(members.dispatch))
+        inside.acquire()
+    both.set()
+    # The one that comes second is refused; its call has ended then, and the other's wait with it.
+    refused = 0
+    for helper in helpers:
+        try:
+            assert helper.result() == 1
+        except MisuseError as error:
+            assert "wait for each other" in str(error)
+            refused += 1
+    assert refused == 1
+
+
+def test_handlers_that_wait_one_for_the_next_are_no_ring(threads: Threads, members: WaitSet) -> None:
+    first, second, third, inside = Event(), Event(), Event(), Semaphore(0)
+
+    def wait_for(other: Event) -> Callable[[Event], object]:
+        def handle(mine: Event) -> None:
+            mine.clear()
+            inside.release()
+            members.wait_for(other)
+
+        return handle
+
+    # In a set of its own, so that nobody calls it who is inside another.
+    with WaitSet() as outermost:
+        # It stays ready, so that whoever comes late to wait for it finds a call of it.
+        members.add(third, lambda _: None, persistent=True)
+        members.add(second, wait_for(third), persistent=True)
+        outermost.add(first, wait_for(second))
+        helpers = list[Actor[int]]()
+        for event, where in ((second, members), (first, outermost)):
+            event.set()
+            helpers.append(threads.start(where.dispatch))
+            inside.acquire()
+        third.set()
+        assert [helper.result() for helper in helpers] == [1, 1]
 
 
 def test_wait_for_what_is_removed_or_moved_or_closed(threads: Threads) -> None:

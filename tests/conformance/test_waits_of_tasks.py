@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,26 @@ import pytest
 from tests.conformance.backends import Processes, Threads
 from tests.conformance.backends import until as until_blocking
 from tests.conformance.loops import EventLoop, until, until_waiting, waiting
-from underpass import AtomicInt, Broadcast, Event, Mutex, Once, Pipe, Port, Queue, RWLock, Semaphore, Space, aio
+from underpass import (
+    AtomicInt,
+    Broadcast,
+    Event,
+    Gate,
+    Mutex,
+    Once,
+    Pipe,
+    Pool,
+    Port,
+    Queue,
+    RWLock,
+    Semaphore,
+    Space,
+    WouldBlock,
+    _loops,
+    aio,
+)
+from underpass.aio import running
+from underpass.data import Stack
 from underpass.sync import Latch
 from underpass.tools.spaces import show_waits
 from underpass.waiting import Waiter
@@ -81,6 +102,11 @@ def test_each_verb_has_its_name(loop: EventLoop) -> None:
     narrow, empty = Pipe(16), Pipe(16)
     narrow.write(bytes(16))
     lock, once, held = RWLock(), Once(), Mutex()
+    pool, told = Pool(1, 64), Broadcast(64, when_full="wait")
+    reader, block = told.subscribe(), pool.alloc()
+    with suppress(WouldBlock):
+        while True:
+            told.publish_nowait(bytes(16))
     verbs: dict[tuple[str, str], Callable[[], Awaitable[object]]] = {
         ("Queue", "get"): Queue(1).aio.get,
         ("Queue", "put"): partial(full.aio.put, b"more"),
@@ -90,16 +116,19 @@ def test_each_verb_has_its_name(loop: EventLoop) -> None:
         ("Semaphore", "acquire"): Semaphore(0).aio.acquire,
         ("Mutex", "acquire"): held.aio.acquire,
         ("Once", "call"): partial(once.aio.call, print),
-        ("RWLock", "write"): lambda: block(lock.aio.writing()),
+        ("RWLock", "write"): lambda: enter(lock.aio.writing()),
         ("Event", "wait"): Event().aio.wait,
         ("Latch", "wait"): Latch(1).aio.wait,
         ("AtomicInt", "wait"): partial(AtomicInt(0).aio.wait, 0),
+        ("Pool", "alloc"): pool.aio.alloc,
+        ("Stack", "pop"): Stack(1).aio.pop,
+        ("Broadcast", "publish"): partial(told.aio.publish, bytes(16)),
         ("Broadcast", "get"): Broadcast().subscribe().aio.get,
         ("Semaphore", "wait_any"): partial(aio.wait_any, Semaphore(0), Queue(1)),
         ("Queue", "select"): partial(aio.select, Queue(1).aio.get, Semaphore(0).aio.acquire),
     }
 
-    async def block(manager: Any) -> None:
+    async def enter(manager: Any) -> None:
         async with manager:
             pass
 
@@ -114,6 +143,46 @@ def test_each_verb_has_its_name(loop: EventLoop) -> None:
 
     loop.run(main)
     assert waits() == []
+    reader.close()
+    block.release()
+
+
+def test_a_task_may_have_a_name_and_a_file_that_are_no_text(loop: EventLoop) -> None:
+    # As os.fsdecode() returns for bytes that are not UTF-8.
+    strange, jobs = os.fsdecode(b"\xff"), Queue(1)
+    written = dict[str, Any]()
+    exec(compile("async def get(jobs):\n    return await jobs.aio.get()", f"/{strange}.py", "exec"), written)  # noqa: S102
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(written["get"], jobs, name=strange)
+            await until_waiting(1)
+            (waiter,) = waits()
+            assert (waiter.task or "").strip("\ufffd") == ""
+            assert re.fullmatch("\ufffd+.py:2", waiter.line or "")
+            jobs.put(b"x")
+
+    loop.run(main)
+    assert waits() == []
+
+
+def test_a_wait_that_cannot_be_told_leaves_nothing_behind(loop: EventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = Queue(1)
+
+    def refuse(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(_loops, "task_waits", refuse)
+            with pytest.raises(ZeroDivisionError):
+                await jobs.aio.get()
+        # What is ready and nobody waits for would keep the loop from sleeping.
+        jobs.put(b"x")
+        await until(lambda: len(running.reactor().members) == 0, "that nothing is waited for")
+        assert await jobs.aio.get() == b"x"
+
+    loop.run(main)
 
 
 def test_a_call_and_its_server_are_told(loop: EventLoop) -> None:
@@ -133,6 +202,41 @@ def test_a_call_and_its_server_are_told(loop: EventLoop) -> None:
 
     loop.run(main)
     assert waits() == []
+
+
+def test_who_has_what_a_task_waits_for_elsewhere_is_told(processes: Processes, loop: EventLoop) -> None:
+    lock, told, pool, ready, done = RWLock(), Broadcast(64, when_full="wait"), Pool(1, 64), *(
+        processes.flag() for _ in range(2)
+    )
+    for _ in range(2):
+        told.publish(bytes(16))
+
+    def have() -> None:
+        with Port.create("desk"), lock.reading(), told.subscribe(start="oldest"), pool.alloc():
+            ready.raise_()
+            done.wait()
+
+    other = processes.start(have)
+    ready.wait()
+
+    def look() -> None:
+        (waiter,) = waits()
+        assert [holder.pid for holder in waiter.holders] == [other.pid], waiter
+
+    async def upgrade() -> None:
+        async with lock.aio.reading():
+            await lock.aio.upgrade()
+
+    verbs: list[Callable[[], Awaitable[object]]] = [
+        upgrade,
+        partial(told.aio.publish, bytes(16)),
+        pool.aio.alloc,
+        partial(Gate.open("desk").aio.call, b"x"),
+    ]
+    for verb in verbs:
+        loop.run(partial(while_waiting, verb, look))
+    done.raise_()
+    other.result()
 
 
 def test_who_holds_what_a_task_waits_for_is_told(world: World, loop: EventLoop) -> None:

@@ -206,10 +206,15 @@ impl Ready for Stack {
         if self.depth() > 0 {
             return Ok(true);
         }
-        let Some(watch) = watch else { return Ok(false) };
+        if watch.is_none() && self.waiters.is_empty() {
+            return Ok(false);
+        }
+        // What was given to one who has died since comes back.
         let _held = self.waiters.enter(kernel, self)?;
         self.waiters.reap(kernel, self);
-        self.waiters.announce_onlooker(watch);
+        if let Some(watch) = watch {
+            self.waiters.announce_onlooker(watch);
+        }
         Ok(self.depth() > 0)
     }
 }

@@ -5,7 +5,6 @@ mod making;
 mod room;
 mod statistics;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
@@ -80,12 +79,7 @@ impl Pool {
     /// Who has what, for the one who got none.
     #[cold]
     fn late(&self, py: Python<'_>, length: usize, timeout: Timeout, error: Error) -> PyErr {
-        let told = PoolStatistics::of(self);
-        let of_all: usize = told.sizes.iter().map(|size| size.blocks).sum();
-        let mut detail = format!("{} of its {of_all} blocks are free", told.free());
-        if let Some((pid, count)) = told.holders.iter().max_by_key(|(_, count)| *count) {
-            let _ = write!(detail, ", pid {pid} has {count}");
-        }
+        let detail = PoolStatistics::in_the_way(self);
         let failed = format!("gave no block of {length} bytes");
         raise(py, &Context { object: &self.handle.title, failed: &failed, time: timeout.text(), detail }, error)
     }

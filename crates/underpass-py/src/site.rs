@@ -37,7 +37,7 @@ pub fn here(py: Python<'_>) -> PyResult<Option<(Bound<'_, PyString>, u32)>> {
     while !frame.is_none() {
         let file = frame.getattr(intern!(py, "f_code"))?.getattr(intern!(py, "co_filename"))?;
         let file: Bound<'_, PyString> = file.cast_into()?;
-        let path = file.to_cow()?;
+        let path = file.to_string_lossy();
         if !path.starts_with(library.as_str()) && path != contextlib.as_str() {
             let line: Option<u32> = frame.getattr(intern!(py, "f_lineno"))?.extract()?;
             return Ok(Some((file, line.unwrap_or(0))));

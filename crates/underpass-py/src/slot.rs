@@ -12,6 +12,7 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use underpass_core::{Error, Kernel};
+use underpass_shm::forks;
 use underpass_shm::life::Life;
 
 use crate::error::{Context, apart, exception, raise};
@@ -28,6 +29,8 @@ pub struct Slot {
     /// How the lab knows what this process holds.
     bytes: HeldBytes,
     writable: bool,
+    /// After how many forks: a forked child has a copy of it, and no right to the bytes.
+    epoch: u32,
     /// Views of the bytes that Python has, or `SETTLED`: one word, so that no view is given while the slot is settled.
     views: AtomicUsize,
 }
@@ -51,6 +54,7 @@ impl Slot {
             length,
             bytes,
             writable,
+            epoch: forks::epoch(),
             views: AtomicUsize::new(0),
         }
     }
@@ -105,6 +109,10 @@ impl Slot {
         if let Some((lab, viewer)) = self.stranger() {
             // SAFETY: as for the owner; the lab tells if the slot is settled meanwhile.
             return unsafe { self.export_to(lab, viewer, owner, view, flags) };
+        }
+        if self.epoch != forks::epoch() {
+            let text = "the lease, loan or block belongs to the process that this one was forked from";
+            return Err(PyBufferError::new_err(format!("{}: {text}", self.title())));
         }
         if self.views.fetch_update(AcqRel, Acquire, counted).is_err() {
             return Err(PyBufferError::new_err(format!("{}: the lease, loan or block has ended", self.title())));

@@ -4,13 +4,17 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
+use pyo3::types::PyString;
+use underpass_core::kernel::Watch;
 use underpass_core::linux::Linux;
+use underpass_core::many::{self as core, Ready};
 use underpass_shm::clock;
 use underpass_shm::header::Kind;
 use underpass_shm::life::Life;
 use underpass_shm::lives::TaskTicket;
 use underpass_shm::operation::Operation;
 
+use crate::broadcast::BroadcastRoom;
 use crate::gate_call::{GateCall, GateRoom};
 use crate::handle::Handle;
 use crate::many::{QueueDrained, QueueRoom, WaitSet, waitable};
@@ -65,23 +69,38 @@ fn write(
     };
     let Some((what, count)) = first else { return Ok(None) };
     // What is no object, a descriptor or a name, is in no space; a port of the parent's is refused by its verbs.
-    let Ok((handle, _)) = waitable(&what) else { return Ok(None) };
+    let Ok((handle, object)) = waitable(&what) else { return Ok(None) };
     let Some(home) = handle.home_if_any() else { return Ok(None) };
     let operation = verb.and_then(Operation::from_name).unwrap_or_else(|| operation_of(&what, handle));
-    let task: String = name.call0()?.extract()?;
+    let task = name.call0()?.cast_into::<PyString>()?;
+    let task = task.to_string_lossy();
     let place = site::here(py)?;
     let (file, line) = match &place {
-        Some((file, line)) => (file.to_cow()?, *line),
+        Some((file, line)) => (file.to_string_lossy(), *line),
         None => (Cow::Borrowed(""), 0),
     };
     let file = file.rsplit_once('/').map_or(&*file, |(_, name)| name);
     // Of a wait for many the record says how many they are.
-    let many = [Life(count)];
-    let lives = if operation.is_of_many() { &many[..] } else { &[] };
+    let mut lives = vec![Life(count)];
+    if !operation.is_of_many() {
+        lives = whom_it_watches(operation, object, handle);
+    }
     let what = (handle.header.nonce, handle.header.kind, operation, clock::monotonic());
     // A record is for people: the wait goes on without.
-    let ticket = home.space().lives().task_waits(what, lives, (&task, file, line)).ok();
+    let ticket = home.space().lives().task_waits(what, &lives, (&task, file, line)).ok();
     Ok(ticket.map(|ticket| (home.clone(), ticket)))
+}
+
+/// Who has what a task waits for, where the object itself does not say so: those whom a thread would watch in its place.
+fn whom_it_watches(operation: Operation, object: &dyn Ready, handle: &Handle) -> Vec<Life> {
+    use Operation::{Alloc, Call, Publish, Send, Upgrade};
+    if !matches!(operation, Alloc | Call | Publish | Send | Upgrade) {
+        return Vec::new();
+    }
+    let mut watch = Watch::of_one_look();
+    // A record is for people: what this look fails of is told by the wait itself.
+    let _is_ready = core::announce(object, handle.kernel(), &mut watch);
+    watch.lives().to_vec()
 }
 
 /// What a task does that waits for that.
@@ -101,6 +120,9 @@ fn operation_of(what: &Bound<'_, PyAny>, handle: &Handle) -> Operation {
     if let Ok(call) = what.cast::<GateCall>() {
         return call.get().operation();
     }
+    if what.is_instance_of::<BroadcastRoom>() {
+        return Operation::Publish;
+    }
     let is_since = what.is_instance_of::<Since>();
     match handle.header.kind {
         Kind::Semaphore | Kind::Mutex | Kind::SpinLock | Kind::Once => Operation::Acquire,
@@ -108,6 +130,8 @@ fn operation_of(what: &Bound<'_, PyAny>, handle: &Handle) -> Operation {
         Kind::Queue | Kind::Broadcast => Operation::Get,
         Kind::Pipe | Kind::RWLock => Operation::Read,
         Kind::Port => Operation::Receive,
+        Kind::Pool => Operation::Alloc,
+        Kind::Stack => Operation::Pop,
         _ => Operation::Wait,
     }
 }

@@ -139,9 +139,9 @@ class Reactor:
             else:
                 comes_with = next(iter(line.members))
             sleeper, sleepers = self.loop.sleeper(), line.sleepers
-            told = _loops.task_waits(comes_with, self.loop.task_name, verb)
-            sleepers[sleeper] = comes_with
+            sleepers[sleeper], told = comes_with, None
             try:
+                told = _loops.task_waits(comes_with, self.loop.task_name, verb)
                 if len(sleepers) == 1 or len(line.members) > 1:
                     # What came since the attempt is there by now, or will be told.
                     self.look()
@@ -152,7 +152,8 @@ class Reactor:
                     except WouldBlock:
                         continue
             finally:
-                told.end()
+                if told is not None:
+                    told.end()
                 del sleepers[sleeper]
                 if not sleepers:
                     self._deserted.append(line)

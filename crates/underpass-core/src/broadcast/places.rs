@@ -93,17 +93,20 @@ impl Places {
     pub fn hold_back(&self, kernel: &dyn Kernel, me: Me, before: u64, mut watch: Option<&mut Watch<'_>>) -> bool {
         let mut held = false;
         for words in self.0.iter() {
-            let Some(process) = Self::holds(words, before) else { continue };
-            if process != me.process && !kernel.alive(process) && !planted(Fault::ReaderOfTheDead) {
-                // Another may have taken it over meanwhile: then the next look finds that one.
-                held |= words.process.compare_exchange(process.0, 0, AcqRel, Relaxed).is_err();
-                continue;
-            }
-            held = true;
-            if process != me.process
-                && let Some(watch) = watch.as_deref_mut()
-            {
-                watch.life(process);
+            // Another may have taken over the place of one who has died: then that one is looked at.
+            while let Some(process) = Self::holds(words, before) {
+                if process != me.process && !kernel.alive(process) && !planted(Fault::ReaderOfTheDead) {
+                    // Who is not the first to give it back finds it free, or taken, at the next look.
+                    let _is_first = words.process.compare_exchange(process.0, 0, AcqRel, Relaxed).is_ok();
+                    continue;
+                }
+                held = true;
+                if process != me.process
+                    && let Some(watch) = watch.as_deref_mut()
+                {
+                    watch.life(process);
+                }
+                break;
             }
         }
         held

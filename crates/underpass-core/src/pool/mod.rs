@@ -152,6 +152,8 @@ impl Pool {
         }
         let now = Owner::read(self.owners[block].owner.load(Acquire));
         let next = now.next(me);
+        // Who sleeps, or is about to, watches the owner that was, and has to watch this one.
+        let _owed = Owed::name(kernel, self.words.baton());
         if now.generation != generation || now.process == Life::NOBODY || !self.change(block, now, next) {
             return Err(Error::Misuse(
                 "it was received before, given back, or freed when the process had died that handed it on: hand each block on once, \
@@ -159,6 +161,7 @@ impl Pool {
                     .into(),
             ));
         }
+        self.tell(kernel);
         Ok(Ticket { block, generation: next.generation, process: me, length: length as usize })
     }
 

@@ -1,5 +1,7 @@
 //! The waiting half of a pool: sleepers, those who wake them, and blocks of the dead.
 
+use std::collections::HashSet;
+
 use underpass_shm::layout::pool::{CHANGE, PoolWords, WAITED_FOR};
 use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
@@ -27,7 +29,9 @@ impl Pool {
         }
         let (patience, operation) = (&self.waiting, Operation::Alloc);
         let waiting = Waiting { sleepers: Some(&*self.words), deadline, patience, partner: 0, operation };
-        let ready = || self.has_free(length);
+        // A look at one word, however many blocks there are: whoever gives one back changes it.
+        let seen = self.words.news.load(Relaxed);
+        let ready = || self.words.news.load(Acquire) != seen;
         wait_until(kernel, waiting, ready, |mut watch, slept| {
             if let Some(watch) = watch.as_deref_mut() {
                 self.announce(watch);
@@ -66,19 +70,18 @@ impl Pool {
         if planted(Fault::BlocksOfTheDead) {
             return false;
         }
-        let mut dead = Vec::new();
-        let mut living = vec![me];
+        let mut dead = HashSet::new();
+        let mut known = HashSet::from([me]);
         for (_, process) in self.owned() {
-            if living.contains(&process) || dead.contains(&process) {
+            if !known.insert(process) {
                 continue;
             }
             if kernel.alive(process) {
-                living.push(process);
                 if let Some(watch) = watch.as_deref_mut() {
                     watch.life(process);
                 }
             } else {
-                dead.push(process);
+                dead.insert(process);
             }
         }
         if dead.is_empty() {

@@ -9,23 +9,16 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use underpass_core::error::Phase;
-use underpass_core::hearing::{Heard, Verb};
-use underpass_core::kernel::Purpose;
-use underpass_core::linux::{self, StillWaiting};
-use underpass_core::{Deadline, Error};
-use underpass_shm::operation::Operation;
-use underpass_shm::poller::Polled;
-use underpass_shm::{clock, forks};
+use underpass_core::hearing::Verb;
+use underpass_core::Deadline;
+use underpass_shm::forks;
 
-use super::NAMED;
-use crate::error::{Context, from_shm, plain, raise};
-use crate::event_loop;
+use crate::error::plain;
 use crate::kernel_lab;
 use crate::section;
 use crate::timeout::Timeout;
-use crate::waits;
 
+mod awaited;
 mod candidates;
 mod dispatching;
 mod handler;
@@ -33,13 +26,13 @@ mod identity;
 mod lab;
 mod member;
 mod members;
+mod waiting;
 
-use dispatching::Awaited;
 use handler::Handler;
 use identity::Identity;
 use lab::no_descriptors;
-use member::Found;
 use members::State;
+use waiting::within;
 
 /// Many things that are waited for again and again: objects, and whatever has a descriptor.
 ///
@@ -245,7 +238,7 @@ impl WaitSet {
     /// Raises:
     ///     TimedOut: It was not handled within ``timeout`` seconds.
     ///     KeyError: It is no member; or it was removed, or moved to another set, before it was handled.
-    ///     MisuseError: It has no handler; or this thread is inside it, and would wait for itself.
+    ///     MisuseError: It has no handler; or this thread is inside it, and would wait for itself; or inside another, for which that one waits.
     ///     ClosedError: The set was closed.
     ///     Exception: What a handler that this thread has called raised.
     ///
@@ -266,12 +259,9 @@ impl WaitSet {
     #[pyo3(signature = (what, *, timeout=None))]
     fn wait_for(&self, py: Python<'_>, what: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
         let (name, timeout) = ("WaitSet.wait_for", Timeout::new(timeout)?);
-        let awaited = self.awaits(py, what)?;
+        let waits = self.awaits(py, what)?;
         let subject = || (format!("{what} in the wait set"), "not handled");
-        let handled =
-            within(py, name, timeout, subject, |deadline| self.dispatch_until(py, name, deadline, Some(&awaited)));
-        self.awaits_no_more(py);
-        handled
+        within(py, name, timeout, subject, |deadline| self.dispatch_until(py, name, deadline, Some(&waits.awaited)))
     }
 
     /// Return a descriptor that is readable while a member may be ready: for other loops.
@@ -333,7 +323,8 @@ impl WaitSet {
     }
 
     fn __clear__(&self) {
-        let members = self.state.try_lock().map(|mut state| state.clear());
+        let ours = !self.is_inherited();
+        let members = self.state.try_lock().map(|mut state| if ours { state.clear() } else { state.forget() });
         drop(members);
     }
 
@@ -440,146 +431,6 @@ impl WaitSet {
     fn whatever_state(&self, py: Python<'_>) -> MutexGuard<'_, State> {
         self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn found(&self, py: Python<'_>, name: &str, timeout: Timeout) -> PyResult<Found> {
-        let subject = || (self.describe(py, name), "not ready");
-        within(py, name, timeout, subject, |deadline| self.wait_until(py, name, deadline, Verb::Wait, None))
-    }
-
-    /// What is waited for by that name: its first members, for errors.
-    fn describe(&self, py: Python<'_>, name: &str) -> String {
-        let (count, first) = {
-            let state = self.whatever_state(py);
-            (state.len(), state.first(py, NAMED))
-        };
-        let named = first.iter().map(|what| what.bind(py).to_string()).collect::<Vec<_>>().join(", ");
-        let members = match count {
-            0 => "it has none".into(),
-            _ if count > NAMED => format!("{named} and {} more", count - NAMED),
-            _ => named,
-        };
-        if name == "wait_any" { format!("any of {members}") } else { format!("any member of the wait set ({members})") }
-    }
-
-    /// Says that this wait is a long one, if it is time for that, and until when it may be silent.
-    fn warn(&self, py: Python<'_>, name: &str, purpose: &Purpose) -> PyResult<u64> {
-        let now = clock::monotonic();
-        if purpose.since.get() == 0 {
-            event_loop::warn(py, name, || self.describe(py, name))?;
-            purpose.since.set(now);
-        }
-        let mut logged = Ok(());
-        let still_waiting = || {
-            let (object, waited) = (self.describe(py, name).into(), now.saturating_sub(purpose.since.get()));
-            logged = waits::log(py, &StillWaiting { object, verb: name, waited, holders: Vec::new() });
-            logged.is_err()
-        };
-        let silent_until = linux::warn(purpose, now, still_waiting);
-        logged.map(|()| silent_until.unwrap_or(u64::MAX))
-    }
-
-    /// One look, which empties the descriptors only if it may find nothing: they are readable again while something is ready, and who
-    /// is woken by a ring need not read first.
-    fn look(&self, py: Python<'_>, everything: bool) -> PyResult<Found> {
-        loop {
-            let mut state = self.lock(py)?;
-            let glances = !everything && state.glances(py)?;
-            let candidates = if glances { state.glance(py)? } else { state.hear_now(py, everything)? };
-            drop(state);
-            let looked = candidates.look(py);
-            let found = self.whatever_state(py).learn(py, Verb::Wait, &candidates, looked)?;
-            if !glances || !found.is_empty() {
-                return Ok(found);
-            }
-        }
-    }
-
-    /// The members that are ready for that, one at least; perhaps none once what is `awaited` is settled.
-    fn wait_until(
-        &self,
-        py: Python<'_>,
-        name: &str,
-        deadline: Deadline,
-        verb: Verb,
-        awaited: Option<&Awaited>,
-    ) -> PyResult<Result<Found, Error>> {
-        if self.in_lab {
-            return self.wait_in_lab(py, name, deadline, verb);
-        }
-        let purpose = Purpose::new(Operation::Any);
-        let mut heard = Heard::nothing();
-        let mut until = 0;
-        let mut news = 0;
-        let mut expired = deadline == Deadline::NoWait;
-        loop {
-            let mut state = self.lock(py)?;
-            let known = if until == 0 { state.known(py)? } else { None };
-            // What others have found, or added, since this one heard is not told again.
-            let sleeps = until != 0 && news == state.news(verb);
-            let poller = state.asleep(py, verb)?;
-            drop(state);
-            let woken = match known {
-                Some(keys) => Ok(Polled::Keys(keys)),
-                None if !sleeps => poller.wait(0),
-                None => py.detach(|| poller.wait(until)),
-            };
-            let mut state = self.whatever_state(py);
-            state.awake(verb);
-            if state.is_closed() {
-                return Err(closed(py));
-            }
-            let told = match woken.map_err(|error| from_shm(py, error))? {
-                Polled::Keys(keys) => keys,
-                Polled::Interrupted => {
-                    drop(state);
-                    py.check_signals()?;
-                    continue;
-                }
-            };
-            // Nobody has told anything for long: somebody may have died unseen.
-            heard.all |= sleeps && told.is_empty();
-            let candidates = state.hear(py, verb, &told, &mut heard)?;
-            news = state.news(verb);
-            drop(state);
-            let looked = candidates.look(py);
-            let mut state = self.whatever_state(py);
-            let found = state.learn(py, verb, &candidates, looked)?;
-            let is_settled = awaited.is_some_and(|awaited| awaited.is_settled(&state));
-            drop(state);
-            if is_settled || !found.is_empty() {
-                return Ok(Ok(found));
-            }
-            if expired {
-                return Ok(Err(if deadline == Deadline::NoWait {
-                    Error::WouldBlock
-                } else {
-                    Error::TimedOut(Phase::Wait)
-                }));
-            }
-            let silent_until = self.warn(py, name, &purpose)?;
-            let recheck = clock::monotonic().saturating_add(linux::recheck()).min(silent_until);
-            until = deadline.time().map_or(recheck, |time| time.min(recheck));
-            expired = deadline.time().is_some_and(|time| clock::monotonic() >= time);
-        }
-    }
-}
-
-/// What a wait of that name comes to within its time-out. `subject` is what its error names, and what became of it.
-fn within<T>(
-    py: Python<'_>,
-    name: &str,
-    timeout: Timeout,
-    subject: impl FnOnce() -> (String, &'static str),
-    wait: impl FnOnce(Deadline) -> PyResult<Result<T, Error>>,
-) -> PyResult<T> {
-    let waited = match timeout.deadline(name) {
-        Ok(deadline) => wait(deadline)?,
-        Err(error) => Err(error),
-    };
-    timeout.judge(waited).map_err(|error| {
-        let (object, failed) = subject();
-        raise(py, &Context { object: &object, failed, time: timeout.text(), detail: String::new() }, error)
-    })
 }
 
 fn no_member(what: &Bound<'_, PyAny>) -> PyErr {

@@ -130,6 +130,8 @@ impl Block {
     /// As `hand_on`, with the pool itself beside the reference.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py, (Py<Pool>, Bound<'py, PyBytes>)>> {
         let receive = PyType::new::<Pool>(py).getattr("receive")?;
+        // A pool that cannot travel says so before the block is another's to receive.
+        self.pool.bind(py).call_method0("__reduce__")?;
         Ok((receive, (self.pool.clone_ref(py), self.hand_on(py)?)))
     }
 

@@ -1,6 +1,7 @@
 //! `underpass.PoolStatistics`: what is out, who has it, and how well it fits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 
 use pyo3::prelude::*;
 use underpass_core::pool::Size;
@@ -70,6 +71,20 @@ impl PoolStatistics {
         };
         let holders = counts.into_iter().map(|(process, count)| (kernel.pid(process), count)).collect();
         Self { sizes: core.sizes().iter().map(of_size).collect(), holders, waiters: handle.waiters() }
+    }
+
+    /// How many blocks are free, and who has most, for who got none: at one look at each block.
+    pub fn in_the_way(pool: &Pool) -> String {
+        let Pool { core, handle } = pool;
+        let (kernel, mut counts) = (handle.kernel(), HashMap::new());
+        core.owned().for_each(|(_, process)| *counts.entry(process).or_insert(0_usize) += 1);
+        counts.retain(|process, _| kernel.alive(*process));
+        let all: usize = core.sizes().iter().map(|size| size.count).sum();
+        let mut told = format!("{} of its {all} blocks are free", all - counts.values().sum::<usize>());
+        if let Some((process, count)) = counts.into_iter().max_by_key(|(process, count)| (*count, process.0)) {
+            let _ = write!(told, ", pid {} has {count}", kernel.pid(process));
+        }
+        told
     }
 
     /// Free blocks of all sizes.

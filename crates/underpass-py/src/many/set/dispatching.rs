@@ -1,7 +1,6 @@
 //! Calls of handlers: `dispatch`, `wait_for`, and the move of a member into another set.
 
 use std::ptr;
-use std::sync::Arc;
 
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -10,39 +9,12 @@ use underpass_core::hearing::Verb;
 use underpass_core::{Deadline, Error};
 
 use super::super::waitable;
-use super::handler::Calls;
+use super::awaited::{Awaited, Waits, Way};
 use super::identity::Identity;
 use super::lab::no_descriptors;
-use super::members::State;
 use super::{WaitSet, no_member};
 use crate::error::plain;
 use crate::kernel_lab;
-
-/// The member whose handler somebody waits for.
-#[derive(Debug)]
-pub struct Awaited {
-    key: u64,
-    calls: Arc<Calls>,
-    /// How many of its calls had ended before.
-    before: u32,
-}
-
-impl Awaited {
-    /// A call has ended since.
-    fn is_handled(&self) -> bool {
-        self.calls.ended() != self.before
-    }
-
-    /// It is no member any more, and nobody calls its handler.
-    fn is_gone(&self, state: &State) -> bool {
-        !state.is_member(self.key) && !self.calls.is_running()
-    }
-
-    /// There is nothing more to wait for. Whatever makes it so is counted in the state's news.
-    pub fn is_settled(&self, state: &State) -> bool {
-        self.is_handled() || self.is_gone(state)
-    }
-}
 
 impl WaitSet {
     /// Calls the handlers of those that are ready, of one at least: the number. With `awaited` until that one was handled, by whomever.
@@ -87,32 +59,24 @@ impl WaitSet {
         }
     }
 
-    /// Has this thread wait for the handler of a member; [`Self::awaits_no_more`] follows.
-    pub(super) fn awaits(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Awaited> {
+    /// Has this thread wait for the handler of a member, as long as what is returned lasts.
+    pub(super) fn awaits(&self, py: Python<'_>, what: &Bound<'_, PyAny>) -> PyResult<Waits> {
         let key = self.key_of(py, what)?.ok_or_else(|| no_member(what))?;
-        let mut state = self.lock(py)?;
+        let state = self.lock(py)?;
         let (is_member, calls) = (state.is_member(key), state.calls(key).cloned());
-        let is_mine = calls.as_ref().is_some_and(|calls| calls.is_mine());
-        if let (Some(calls), false) = (&calls, is_mine) {
-            state.awaits();
-            return Ok(Awaited { key, before: calls.ended(), calls: calls.clone() });
-        }
         drop(state);
         if !is_member {
             return Err(no_member(what));
         }
-        let text = if is_mine {
-            format!("{what} is handled by this very call: its handler would wait for itself")
-        } else {
-            format!("{what} has no handler that could be waited for: add it with one, or use wait()")
+        let why = match calls.map(|calls| Waits::begin(Awaited::new(key, calls))) {
+            Some(Ok(waits)) => return Ok(waits),
+            None => "has no handler that could be waited for: add it with one, or use wait()",
+            Some(Err(Way::Direct)) => "is handled by this very call: its handler would wait for itself",
+            Some(Err(Way::Round)) => {
+                "is handled by a call that waits for this one: both would wait for each other; let one of the handlers return first"
+            }
         };
-        Err(plain(py, "MisuseError", &text))
-    }
-
-    pub(super) fn awaits_no_more(&self, py: Python<'_>) {
-        if !self.is_inherited() {
-            self.whatever_state(py).awaits_no_more();
-        }
+        Err(plain(py, "MisuseError", &format!("{what} {why}")))
     }
 
     /// Tells of the end of a handler's call. A child that was forked in the handler has no part in it.

@@ -9,11 +9,11 @@
 //! runs, and that nobody has run since it was found ready.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
 
 use pyo3::prelude::*;
 
 use super::WaitSet;
+use super::awaited::Runner;
 use super::member::Member;
 
 /// The handler of a member.
@@ -42,7 +42,7 @@ pub struct Calls(Mutex<Progress>);
 
 #[derive(Debug, Default)]
 struct Progress {
-    runner: Option<ThreadId>,
+    runner: Option<Arc<Runner>>,
     ended: u32,
     /// Where the member has moved to during this call, and its key there.
     moved: Vec<(Py<WaitSet>, u64)>,
@@ -58,9 +58,9 @@ impl Calls {
         self.lock().runner.is_some()
     }
 
-    /// This thread is inside one.
-    pub fn is_mine(&self) -> bool {
-        self.lock().runner == Some(thread::current().id())
+    /// The thread that is inside one.
+    pub fn runner(&self) -> Option<Arc<Runner>> {
+        self.lock().runner.clone()
     }
 
     /// Begins one, if none runs and none has ended since `ended` had.
@@ -68,7 +68,7 @@ impl Calls {
         let mut progress = self.lock();
         let can = progress.runner.is_none() && progress.ended == ended;
         if can {
-            progress.runner = Some(thread::current().id());
+            progress.runner = Some(Runner::current());
         }
         can
     }

@@ -4,6 +4,7 @@
 //! its bit was set: it is rung for, or its descriptor is polled. So a look costs what has become ready.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use underpass_shm::clock;
 use underpass_shm::poller::{OWN, Polled, Poller, refuse_closed};
 
 use super::super::{waitable, watchers};
+use super::awaited::Awaited;
 use super::candidates::Candidates;
 use super::handler::Handler;
 use super::identity::Identity;
@@ -50,8 +52,8 @@ pub struct State {
     waiting: usize,
     /// Threads that sleep here to dispatch.
     dispatching: usize,
-    /// Threads that wait here for the handler of one member: the end of a call, and a member that goes, are told while there are any.
-    awaiting: usize,
+    /// For whose handlers threads sleep here: that one was called, or is no member any more, is told until its thread is awake.
+    asleep_for: Vec<Awaited>,
     /// How often something was found, or added, for those who wait and for those who dispatch. See [`Self::news`].
     news: [u32; 2],
     listener: Listener,
@@ -220,9 +222,7 @@ impl State {
             }
             Source::Simulated => {}
         }
-        if self.awaiting > 0 {
-            self.call([false, true], false);
-        }
+        self.tell_settled();
         Some(member)
     }
 
@@ -231,6 +231,12 @@ impl State {
     pub fn clear(&mut self) -> Vec<Member> {
         let keys: Vec<u64> = self.members.keys().copied().collect();
         keys.into_iter().filter_map(|key| self.remove(key)).collect()
+    }
+
+    /// Forgets all, of a forked child's copy: it shares its epoll with the parent's, which goes on.
+    #[must_use]
+    pub fn forget(&mut self) -> Vec<Member> {
+        mem::take(&mut self.members).into_values().collect()
     }
 
     /// Ends it; what were its members are dropped without the lock.
@@ -292,7 +298,7 @@ impl State {
     }
 
     /// What to sleep on; [`Self::awake`] follows.
-    pub fn asleep(&mut self, py: Python<'_>, verb: Verb) -> PyResult<Arc<Poller>> {
+    pub fn asleep(&mut self, py: Python<'_>, verb: Verb, awaited: Option<&Awaited>) -> PyResult<Arc<Poller>> {
         self.rejoin(py)?;
         self.hearing(py)?;
         let handled = self.members.iter().filter_map(|(key, member)| match member.source {
@@ -307,11 +313,15 @@ impl State {
         let poller = hearing.poller(verb, handled).map_err(|error| unmade(py, error))?;
         self.recall(verb);
         *self.sleepers(verb) += 1;
+        self.asleep_for.extend(awaited.cloned());
         Ok(poller)
     }
 
-    pub fn awake(&mut self, verb: Verb) {
+    pub fn awake(&mut self, verb: Verb, awaited: Option<&Awaited>) {
         *self.sleepers(verb) -= 1;
+        if let Some(mine) = awaited.and_then(|awaited| self.asleep_for.iter().position(|other| other.is(awaited))) {
+            self.asleep_for.swap_remove(mine);
+        }
         self.end_if_alone();
     }
 
@@ -408,6 +418,10 @@ impl State {
         candidates: &Candidates,
         looked: PyResult<Vec<u64>>,
     ) -> PyResult<Found> {
+        if verb == Verb::Dispatch {
+            // What this one was told, and nobody is any more, may have been for another.
+            self.tell_settled();
+        }
         let mut ready = match looked {
             Ok(ready) => ready,
             Err(error) => {

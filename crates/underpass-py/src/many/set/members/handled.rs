@@ -32,8 +32,17 @@ impl State {
         {
             self.strayed[Verb::Dispatch as usize].insert(key);
         }
-        if member.is_some() || self.awaiting > 0 {
+        if member.is_some() {
             self.call([false, true], false);
+        }
+        self.tell_settled();
+    }
+
+    /// Has one who dispatches look while one of them sleeps that has nothing more to wait for: whoever hears it in its place tells on. No
+    /// news: for all others nothing has changed, and they may sleep.
+    pub fn tell_settled(&self) {
+        if self.asleep_for.iter().any(|awaited| awaited.is_settled(self)) {
+            self.remind(Verb::Dispatch);
         }
     }
 
@@ -44,15 +53,6 @@ impl State {
 
     pub fn is_member(&self, key: u64) -> bool {
         self.members.contains_key(&key)
-    }
-
-    /// One more waits here for the handler of a member; [`Self::awaits_no_more`] follows.
-    pub fn awaits(&mut self) {
-        self.awaiting += 1;
-    }
-
-    pub fn awaits_no_more(&mut self) {
-        self.awaiting -= 1;
     }
 
     /// What a member is.
