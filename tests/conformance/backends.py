@@ -272,8 +272,9 @@ class World:
         return number
 
     def check(self) -> None:
-        """Raise what an actor has raised, if one has."""
-        for actor in self._actors if os.getpid() == self._home else ():
+        """Raise what an actor has raised, if one has: to the case itself, since a neighbour may have raised as it should."""
+        is_case = os.getpid() == self._home and threading.current_thread() is threading.main_thread()
+        for actor in self._actors if is_case else ():
             if actor.ended and not actor.killed:
                 actor.result()
 

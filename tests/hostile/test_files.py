@@ -36,8 +36,8 @@ def write(file: int, image: bytes, change: Damage | None = None) -> None:
 
 
 def seeds(count: int) -> range:
-    """Say which ones, and of many draw where to start; the same seed is the same damage."""
-    start = random.randrange(2**32) if count >= MANY else 1
+    """Draw where to start, in CI always the same; the same seed is the same damage."""
+    start = 1 if os.environ.get("UNDERPASS_CI") == "1" else random.randrange(2**32)
     print(f"seeds {start} to {start + count - 1}")  # noqa: T201 - shown when it fails
     return range(start, start + count)
 
