@@ -119,6 +119,7 @@ class Queue(Face[data.Queue]):
         """
         if self.sync.when_full != "wait":
             # Where messages are dropped nobody waits to put, nor for a task that waits for a slot to write in.
+            await reactor().may_act(self._putting)
             return self.sync.put_nowait(data, priority=priority, front=front)
         # As `_when_there_is_room`, without a frame more.
         since = _loops.room_since(self.sync.room)
@@ -135,6 +136,7 @@ class Queue(Face[data.Queue]):
         A task that is cancelled has put a first part of them. What else ends it in the middle says how many, in ``transferred``.
         """
         if self.sync.when_full != "wait":
+            await reactor().may_act(self._putting)
             return self.sync.put_many(items, priority=priority)
         left, count = list(items), 0
 
@@ -260,3 +262,7 @@ class Queue(Face[data.Queue]):
         since = _loops.room_since(self.sync.room)
         attempt = partial(verb, self.sync, *arguments, since)
         return await reactor().wait(_loops.line(since), lambda: since, attempt, by_handle=True)
+
+    def _putting(self) -> object:
+        """Return what stands for a put where it is refused."""
+        return self.sync.room
