@@ -58,6 +58,8 @@ room_in_broadcast = Broadcast._room
 
 # What those do who came to a queue or a pipe, at once or not at all: an error once it was purged or reset since.
 put_since = Queue._put_since
+put_many_since = Queue._put_many_since
+loan_since = Queue._loan_since
 write_since = Pipe._write_since
 read_since = Pipe._read_since
 read_some_since = Pipe._read_some_since

@@ -61,12 +61,28 @@ VERBS: dict[str, Callable[[], Case]] = {
     "put": lambda: (full(), lambda it: it.aio.put(b"b"), lambda it: it.get(), lambda it: it.depth),
 }
 
+# Those that never wait, as those above.
+AT_ONCE: dict[str, Callable[[], Case]] = {
+    "put, dropping": lambda: (
+        Queue(1, when_full="drop_oldest"),
+        lambda it: it.aio.put(b"b"),
+        repr,
+        lambda it: it.depth,
+    ),
+    "put_many, dropping": lambda: (
+        Queue(1, when_full="drop_newest"),
+        lambda it: it.aio.put_many([b"b"]),
+        repr,
+        lambda it: it.depth,
+    ),
+}
 
-@pytest.mark.parametrize("name", VERBS)
+
+@pytest.mark.parametrize("name", VERBS | AT_ONCE)
 def test_a_verb_that_is_begun_after_the_cancel_has_no_effect_though_it_need_not_wait(
     loop: EventLoop, name: str
 ) -> None:
-    thing, verb, let, effect = VERBS[name]()
+    thing, verb, let, effect = (VERBS | AT_ONCE)[name]()
     let(thing)
     before = effect(thing)
 

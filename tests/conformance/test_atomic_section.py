@@ -293,6 +293,8 @@ AWAITED: list[tuple[Callable[[], Any], Callable[[Any], Awaitable[object]]]] = [
     (filled, lambda it: it.aio.put(b"y")),
     (filled, lambda it: it.aio.put_many([b"y"])),
     (filled, lambda it: it.aio.loan(1)),
+    (lambda: Queue(1, when_full="drop_oldest"), lambda it: it.aio.put(b"y")),
+    (lambda: Queue(1, when_full="drop_newest"), lambda it: it.aio.put_many([b"y"])),
     (filled, lambda it: it.aio.get()),
     (filled, lambda it: anext(aiter(it.aio))),
     (filled, lambda it: it.aio.get_many()),

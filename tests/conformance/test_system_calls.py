@@ -423,6 +423,14 @@ def test_no_system_call_while_nobody_waits(kind: str) -> None:
     assert calls_of(make, operation, 3, 1).total() >= 3
 
 
+def test_no_system_call_where_the_oldest_goes_and_nobody_holds_any() -> None:
+    it = Queue(4, 64, when_full="drop_oldest")
+    # Another process, which lives, is on its roster.
+    with it.putting():
+        it.put_many([b"x"] * it.capacity)
+        assert calls_of(lambda: it, lambda it: it.put(b"x"), OPERATIONS, WARM) == {}
+
+
 @pytest.mark.parametrize("kind", SOMETHING_TO_WAIT_FOR)
 def test_waiting_is_counted(kind: str) -> None:
     make, operation = SOMETHING_TO_WAIT_FOR[kind]

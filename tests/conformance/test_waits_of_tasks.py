@@ -205,9 +205,8 @@ def test_a_call_and_its_server_are_told(loop: EventLoop) -> None:
 
 
 def test_who_has_what_a_task_waits_for_elsewhere_is_told(processes: Processes, loop: EventLoop) -> None:
-    lock, told, pool, ready, done = RWLock(), Broadcast(64, when_full="wait"), Pool(1, 64), *(
-        processes.flag() for _ in range(2)
-    )
+    lock, told, pool = RWLock(), Broadcast(64, when_full="wait"), Pool(1, 64)
+    ready, done = processes.flag(), processes.flag()
     for _ in range(2):
         told.publish(bytes(16))
 

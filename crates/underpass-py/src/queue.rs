@@ -177,7 +177,7 @@ impl Queue {
         front: bool,
         timeout: Option<f64>,
     ) -> PyResult<()> {
-        self.put_for(py, data, priority, front, Timeout::new(timeout)?)
+        self.put_for(py, data, priority, front, None, Timeout::new(timeout)?)
     }
 
     /// Put a message or raise WouldBlock at once.
@@ -189,7 +189,7 @@ impl Queue {
         #[pyo3(from_py_with = whole)] priority: i64,
         front: bool,
     ) -> PyResult<()> {
-        self.put_for(py, data, priority, front, Timeout::NoWait)
+        self.put_for(py, data, priority, front, None, Timeout::NoWait)
     }
 
     /// As ``put_nowait``, for a task that came at ``since``.
@@ -198,14 +198,32 @@ impl Queue {
         py: Python<'_>,
         data: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = whole)] priority: i64,
+        front: bool,
         since: &Since,
     ) -> PyResult<()> {
-        self.handle.check(py)?;
-        let priority = self.urgency(py, priority)?;
-        let source = Source::new(data, QUEUE)?;
-        self.have_room(py, "not put into", "put", Timeout::NoWait, source.as_slice().len())?;
-        let put = self.core.put_since(self.kernel(), source.as_slice(), priority, since.core.resets());
-        put.map_err(|error| self.late(py, "not put into", Timeout::NoWait, error))
+        self.put_for(py, data, priority, front, Some(since), Timeout::NoWait)
+    }
+
+    /// As ``put_many`` that may not wait, for a task that came at ``since``.
+    fn _put_many_since(
+        &self,
+        py: Python<'_>,
+        items: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = whole)] priority: i64,
+        since: &Since,
+    ) -> PyResult<()> {
+        self.put_many_for(py, items, priority, Some(since), Timeout::Seconds(Some(0.0)))
+    }
+
+    /// As ``loan`` that may not wait, for a task that came at ``since``.
+    fn _loan_since(
+        &self,
+        py: Python<'_>,
+        size: Whole,
+        #[pyo3(from_py_with = whole)] priority: i64,
+        since: &Since,
+    ) -> PyResult<Loan> {
+        self.loan_for(py, size, priority, Some(since), Timeout::NoWait)
     }
 
     /// Put all the messages, waiting for room; what it raises says in ``transferred`` how many were put.
@@ -220,28 +238,7 @@ impl Queue {
         #[pyo3(from_py_with = whole)] priority: i64,
         timeout: Option<f64>,
     ) -> PyResult<()> {
-        self.handle.check(py)?;
-        let priority = self.urgency(py, priority)?;
-        let timeout = Timeout::new(timeout)?;
-        let sources = items.try_iter()?.map(|item| Source::new(&item?, QUEUE)).collect::<PyResult<Vec<_>>>()?;
-        let slices: Vec<&[u8]> = sources.iter().map(Source::as_slice).collect();
-        if !self.handle.is_plain() {
-            let longest = slices.iter().map(|slice| slice.len()).max().unwrap_or(0);
-            self.have_room(py, "took no message", "put_many", timeout, longest)?;
-        }
-        let (put, result) = match timeout.deadline("put_many") {
-            Ok(deadline) => self.core.put_many(self.kernel(), &slices, priority, deadline),
-            Err(error) => (0, Err(error)),
-        };
-        match timeout.judge(result) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let raised =
-                    self.late(py, &format!("took {put} of {} messages and no more", slices.len()), timeout, error);
-                raised.value(py).setattr("transferred", put)?;
-                Err(raised)
-            }
-        }
+        self.put_many_for(py, items, priority, None, Timeout::new(timeout)?)
     }
 
     /// Get the front message, waiting for one. It is gone from the queue.
@@ -356,15 +353,7 @@ impl Queue {
         #[pyo3(from_py_with = whole)] priority: i64,
         timeout: Option<f64>,
     ) -> PyResult<Loan> {
-        self.handle.check(py)?;
-        let priority = self.urgency(py, priority)?;
-        let size = size.size("size")?;
-        let timeout = Timeout::new(timeout)?;
-        self.have_room(py, "lent nothing", "loan", timeout, size)?;
-        match timeout.within("loan", |deadline| self.core.loan(self.kernel(), size, priority, deadline)) {
-            Ok(ticket) => Ok(Loan::new(self, ticket)),
-            Err(error) => Err(self.late(py, "lent nothing", timeout, error)),
-        }
+        self.loan_for(py, size, priority, None, Timeout::new(timeout)?)
     }
 
     /// Register this process as a putter for the length of a ``with`` block.

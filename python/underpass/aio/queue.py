@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from underpass import _loops, data
 from underpass.aio.attempt import single
@@ -119,11 +119,11 @@ class Queue(Face[data.Queue]):
         """
         if self.sync.when_full != "wait":
             # Where messages are dropped nobody waits to put, nor for a task that waits for a slot to write in.
+            await reactor().may_act(self._putting)
             return self.sync.put_nowait(data, priority=priority, front=front)
-        if front:
-            return await self._when_there_is_room(partial(self.sync.put_nowait, data, priority=priority, front=True))
+        # As `_when_there_is_room`, without a frame more.
         since = _loops.room_since(self.sync.room)
-        attempt = partial(_loops.put_since, self.sync, data, priority, since)
+        attempt = partial(_loops.put_since, self.sync, data, priority, front, since)
         return await reactor().wait(_loops.line(since), lambda: since, attempt, by_handle=True)
 
     def put_nowait(self, data: "Buffer", *, priority: int = 0, front: bool = False) -> None:
@@ -136,26 +136,27 @@ class Queue(Face[data.Queue]):
         A task that is cancelled has put a first part of them. What else ends it in the middle says how many, in ``transferred``.
         """
         if self.sync.when_full != "wait":
+            await reactor().may_act(self._putting)
             return self.sync.put_many(items, priority=priority)
         left, count = list(items), 0
 
-        def attempt() -> None:
+        def put(queue: data.Queue, since: Any) -> None:
             nonlocal count
             try:
-                self.sync.put_many(left[count:], priority=priority, timeout=0)
+                _loops.put_many_since(queue, left[count:], priority, since)
             except TimedOut as late:
                 count += late.transferred
                 raise WouldBlock(str(late)) from None
 
         try:
-            return await self._when_there_is_room(attempt)
+            return await self._when_there_is_room(put)
         except (EndOfStream, ResetError, DiedError) as error:
             error.transferred += count
             raise
 
     async def loan(self, size: int, *, priority: int = 0) -> data.Loan:
         """Lend ``size`` bytes of a free slot to write in place, waiting for one; leaving its ``with`` block puts them."""
-        return await self._when_there_is_room(single(partial(self.sync.loan, size, priority=priority, timeout=0)))
+        return await self._when_there_is_room(_loops.loan_since, size, priority)
 
     async def get(self) -> bytes:
         """Get the front message, waiting for one. A cancelled task has taken none.
@@ -256,6 +257,12 @@ class Queue(Face[data.Queue]):
     async def _when_there_is_a_message(self, attempt: Callable[[], T]) -> T:
         return await reactor().wait(_loops.nonce(self.sync), lambda: self.sync, attempt, by_handle=True)
 
-    async def _when_there_is_room(self, attempt: Callable[[], T]) -> T:
+    async def _when_there_is_room(self, verb: Callable[..., T], *arguments: object) -> T:
+        """Return what ``verb(queue, *arguments, since)`` returns, which puts nothing after a purge since this task came."""
         since = _loops.room_since(self.sync.room)
-        return await reactor().wait(_loops.line(since), lambda: since, partial(since.attempt, attempt), by_handle=True)
+        attempt = partial(verb, self.sync, *arguments, since)
+        return await reactor().wait(_loops.line(since), lambda: since, attempt, by_handle=True)
+
+    def _putting(self) -> object:
+        """Return what stands for a put where it is refused."""
+        return self.sync.room

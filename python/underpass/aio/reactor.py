@@ -124,6 +124,7 @@ class Reactor:
         """
         try:
             if cancellable:
+                # As `may_act`, without a frame more.
                 self.may_await(member)
                 if self.cancelled:
                     await self.loop.end_if_cancelled()
@@ -163,6 +164,12 @@ class Reactor:
                 self._look_later()
             give_up()
             raise
+
+    async def may_act(self, member: Callable[[], object]) -> None:
+        """Refuse the running task's verb that never waits, where one that waits is refused; as in `wait`."""
+        self.may_await(member)
+        if self.cancelled:
+            await self.loop.end_if_cancelled()
 
     def look(self, *, everything: bool = False) -> None:
         """Wake who waits for what is ready. Where something is, the loop looks again at its next turn: its descriptor stays readable."""

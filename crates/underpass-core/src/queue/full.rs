@@ -1,7 +1,8 @@
 //! What a put does that finds no room: it waits, or a message is dropped, and counted.
 //!
-//! Who drops one of those that are there holds the locks of both sides, the putters' first, so that nobody finds the room
-//! between the old message and the new one. Nobody goes the other way.
+//! Who drops one of those that are there holds the locks of both sides, so that nobody finds the room between the old message
+//! and the new one. It never waits for one of them with the other in its hands: a wait runs the program's signal handlers, which
+//! may put here themselves, and who holds nothing can be in nobody's way.
 
 use underpass_shm::life::Me;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire};
@@ -39,10 +40,11 @@ impl Queue {
     /// Puts a message into a room that was full, where nobody waits for that.
     #[cold]
     pub(super) fn put_or_drop(&self, kernel: &dyn Kernel, me: Me, data: &[u8], priority: u32) -> Result<()> {
-        // What the dead hold may be room.
-        self.reap(kernel, me, |_| ())?;
-        let _putters = self.room.putters(kernel, &self.locking, me)?;
-        let _getters = self.side_of_drops(kernel, me)?;
+        if self.room.is_any_owned() {
+            // What the dead hold may be room.
+            self.reap(kernel, me, |_| ())?;
+        }
+        let _sides = self.sides_of_puts(kernel, me)?;
         let Some(slot) = self.slot_or_drop(kernel, priority)? else {
             self.decline();
             return Ok(());
@@ -52,13 +54,31 @@ impl Queue {
         self.room.arrive(kernel, 1, true)
     }
 
-    /// The getters' side beside the putters', for who may have to drop a message.
-    pub(super) fn side_of_drops<'a>(&'a self, kernel: &'a dyn Kernel, me: Me) -> Result<Option<Held<'a>>> {
-        let drops = self.when_full == WhenFull::DropOldest;
-        drops.then(|| self.room.getters(kernel, &self.locking, me)).transpose()
+    /// The putters' side, and for who may have to drop a message the getters' beside it.
+    pub(super) fn sides_of_puts<'a>(&'a self, kernel: &'a dyn Kernel, me: Me) -> Result<(Held<'a>, Option<Held<'a>>)> {
+        let (room, patience) = (&self.room, &self.locking);
+        let putters = room.putters(kernel, patience, me)?;
+        if self.when_full != WhenFull::DropOldest {
+            return Ok((putters, None));
+        }
+        if let Some(getters) = room.getters_if_free(kernel, me) {
+            return Ok((putters, Some(getters)));
+        }
+        drop(putters);
+        loop {
+            let getters = room.getters(kernel, patience, me)?;
+            if let Some(putters) = room.putters_if_free(kernel, me) {
+                return Ok((putters, Some(getters)));
+            }
+            drop(getters);
+            let putters = room.putters(kernel, patience, me)?;
+            if let Some(getters) = room.getters_if_free(kernel, me) {
+                return Ok((putters, Some(getters)));
+            }
+        }
     }
 
-    /// A free slot, for a message of that priority: under the putters' lock, and with [`Self::side_of_drops`].
+    /// A free slot, for a message of that priority: with [`Self::sides_of_puts`].
     pub(super) fn slot_or_drop(&self, kernel: &dyn Kernel, priority: u32) -> Result<Option<usize>> {
         let free = self.open_slot(0)?;
         let drops = free.is_none() && self.when_full == WhenFull::DropOldest;

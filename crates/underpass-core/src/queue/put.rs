@@ -24,7 +24,7 @@ impl Queue {
         if self.when_full != WhenFull::Wait {
             return self.put_or_drop(kernel, me, data, priority);
         }
-        self.for_room(kernel, me, deadline, |since| {
+        self.for_room(kernel, me, None, deadline, |since| {
             Ok((self.try_put(kernel, me, &[data], priority, since)? == 1).then_some(()))
         })
     }
@@ -58,12 +58,14 @@ impl Queue {
         Ok(())
     }
 
-    /// Puts several messages, waiting for room; how many were put, and why not all.
+    /// Puts several messages, waiting for room; how many were put, and why not all. Of who has waited elsewhere, since so many purges,
+    /// none is put after another.
     pub fn put_many(
         &self,
         kernel: &dyn Kernel,
         items: &[&[u8]],
         priority: u32,
+        since: Option<u32>,
         deadline: Deadline,
     ) -> (usize, Result<()>) {
         let mut done = 0;
@@ -73,12 +75,12 @@ impl Queue {
             }
             let me = kernel.me()?;
             while done < items.len() {
-                done += self.try_put(kernel, me, &items[done..], priority, None)?;
+                done += self.try_put(kernel, me, &items[done..], priority, since)?;
                 if done < items.len() && self.when_full != WhenFull::Wait {
                     self.put_or_drop(kernel, me, items[done], priority)?;
                     done += 1;
                 } else if done < items.len() {
-                    done += self.for_room(kernel, me, deadline, |since| {
+                    done += self.for_room(kernel, me, since, deadline, |since| {
                         let put = self.try_put(kernel, me, &items[done..], priority, since)?;
                         Ok((put > 0).then_some(put))
                     })?;
@@ -89,9 +91,17 @@ impl Queue {
         (done, result)
     }
 
-    /// Lends a slot to write a message of that priority in place, waiting for one.
-    pub fn loan(&self, kernel: &dyn Kernel, size: usize, priority: u32, deadline: Deadline) -> Result<Ticket> {
-        self.lend(kernel, size, priority, MOST_URGENT, deadline)
+    /// Lends a slot to write a message of that priority in place, waiting for one; to who has waited elsewhere, since so many purges, none
+    /// after another.
+    pub fn loan(
+        &self,
+        kernel: &dyn Kernel,
+        size: usize,
+        priority: u32,
+        since: Option<u32>,
+        deadline: Deadline,
+    ) -> Result<Ticket> {
+        self.lend(kernel, size, [priority, MOST_URGENT], since, deadline)
     }
 
     /// The same for a message that will be put in front; none: it was dropped.
@@ -100,12 +110,13 @@ impl Queue {
         kernel: &dyn Kernel,
         size: usize,
         priority: u32,
+        since: Option<u32>,
         deadline: Deadline,
     ) -> Result<Option<Ticket>> {
         if self.when_full == WhenFull::Wait {
-            return self.loan(kernel, size, priority, deadline).map(Some);
+            return self.loan(kernel, size, priority, since, deadline).map(Some);
         }
-        match self.lend(kernel, size, priority, priority, Deadline::NoWait) {
+        match self.lend(kernel, size, [priority; 2], since, Deadline::NoWait) {
             Err(Error::WouldBlock) => {
                 self.decline();
                 Ok(None)
@@ -114,31 +125,30 @@ impl Queue {
         }
     }
 
-    /// Lends a slot, which may cost a message that is no more urgent than that.
+    /// Lends a slot for a message of that priority, which may cost one that is no more urgent than `urgency`.
     fn lend(
         &self,
         kernel: &dyn Kernel,
         size: usize,
-        priority: u32,
-        urgency: u32,
+        [priority, urgency]: [u32; 2],
+        since: Option<u32>,
         deadline: Deadline,
     ) -> Result<Ticket> {
         self.check(size)?;
         let me = kernel.me()?;
         let listed = self.list_holder(kernel, me)?;
         let attempt = |since: Option<u32>| {
-            let _side = self.room.putters(kernel, &self.locking, me)?;
+            let _sides = self.sides_of_puts(kernel, me)?;
             self.judge(since)?;
-            let _getters = self.side_of_drops(kernel, me)?;
             let Some(slot) = self.slot_or_drop(kernel, urgency)? else { return Ok(None) };
             let number = self.room.number();
             self.room.lend_slot(kernel, slot, me.process, number);
             self.note_holder(listed);
             Ok(Some(Ticket { slot, number, delivery: 0, length: size, priority, process: me.process }))
         };
-        match attempt(None)? {
+        match attempt(since)? {
             Some(ticket) => Ok(ticket),
-            None => self.for_room(kernel, me, deadline, attempt),
+            None => self.for_room(kernel, me, since, deadline, attempt),
         }
     }
 
@@ -252,21 +262,23 @@ impl Queue {
         self.room.free_slot(index)
     }
 
-    /// Waits on the putters' side until `attempt`, which is told how many purges there were before, if it has waited, has found room.
+    /// Waits on the putters' side until `attempt`, which is told how many purges there were before, if it has waited, here or elsewhere, has
+    /// found room.
     #[cold]
     fn for_room<'a, T>(
         &'a self,
         kernel: &dyn Kernel,
         me: Me,
+        since: Option<u32>,
         deadline: Deadline,
         mut attempt: impl FnMut(Option<u32>) -> Result<Option<T>>,
     ) -> Result<T> {
         if deadline == Deadline::NoWait {
             self.reap(kernel, me, |_| ())?;
-            return attempt(None)?.ok_or(Error::WouldBlock);
+            return attempt(since)?.ok_or(Error::WouldBlock);
         }
         let words = &self.room.words;
-        let purges = words.purges.load(Acquire);
+        let purges = since.unwrap_or_else(|| words.purges.load(Acquire));
         let before = words.freed.word.load(Relaxed) & COUNT;
         let ready = || words.freed.word.load(Relaxed) & COUNT != before;
         let (mine, partner) = (kernel.cpus(), words.get.cpus.load(Relaxed));

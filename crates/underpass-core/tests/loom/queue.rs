@@ -53,7 +53,7 @@ fn put(kernel: &dyn Kernel, queue: &Queue, message: u8) -> Result<()> {
 }
 
 fn put_front(kernel: &dyn Kernel, queue: &Queue, message: u8) -> Result<()> {
-    let ticket = queue.loan(kernel, 1, 0, Deadline::Never)?;
+    let ticket = queue.loan(kernel, 1, 0, None, Deadline::Never)?;
     let put = queue.commit_front(kernel, &ticket, &[message], 0);
     if put.is_err() {
         sure(queue.abandon(kernel, &ticket));
@@ -191,9 +191,9 @@ fn test_loan_is_a_message_once_committed() {
     explore(|| {
         let (world, queue) = (World::new(), queue(1));
         let lender = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
-            let ticket = sure(queue.loan(kernel, 1, 0, Deadline::Never));
+            let ticket = sure(queue.loan(kernel, 1, 0, None, Deadline::Never));
             sure(queue.abandon(kernel, &ticket));
-            let ticket = sure(queue.loan(kernel, 1, 0, Deadline::Never));
+            let ticket = sure(queue.loan(kernel, 1, 0, None, Deadline::Never));
             queue.blocks().write(ticket.slot, &[5]);
             sure(queue.commit(kernel, &ticket, 1));
         });

@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use underpass_core::hearing::Verb;
 use underpass_core::Deadline;
+use underpass_core::hearing::Verb;
 use underpass_shm::forks;
 
 use crate::error::plain;

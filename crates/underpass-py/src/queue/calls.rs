@@ -14,6 +14,9 @@ use super::making::{Urgency, urgency};
 use crate::bytes::{QUEUE, Source};
 use crate::error::{Context, apart, raise};
 use crate::lease::Lease;
+use crate::loan::Loan;
+use crate::number::Whole;
+use crate::since::Since;
 use crate::timeout::Timeout;
 
 impl Queue {
@@ -50,6 +53,7 @@ impl Queue {
         data: &Bound<'_, PyAny>,
         priority: i64,
         front: bool,
+        since: Option<&Since>,
         timeout: Timeout,
     ) -> PyResult<()> {
         self.handle.check(py)?;
@@ -59,9 +63,13 @@ impl Queue {
         let put = |deadline| {
             let (kernel, data) = (self.kernel(), source.as_slice());
             if !front {
-                return self.core.put(kernel, data, priority, deadline);
+                return match since {
+                    None => self.core.put(kernel, data, priority, deadline),
+                    Some(since) => self.core.put_since(kernel, data, priority, since.core.resets()),
+                };
             }
-            let Some(ticket) = self.core.loan_in_front(kernel, data.len(), priority, deadline)? else { return Ok(()) };
+            let lent = self.core.loan_in_front(kernel, data.len(), priority, resets(since), deadline)?;
+            let Some(ticket) = lent else { return Ok(()) };
             self.core.commit_front(kernel, &ticket, data, priority).inspect_err(|_| {
                 // The room is not lost, though the message is refused, or a handler raised.
                 apart(py, || drop(self.core.abandon(kernel, &ticket)));
@@ -70,6 +78,56 @@ impl Queue {
         match timeout.within("put", put) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.late(py, "not put into", timeout, error)),
+        }
+    }
+
+    pub(super) fn put_many_for(
+        &self,
+        py: Python<'_>,
+        items: &Bound<'_, PyAny>,
+        priority: i64,
+        since: Option<&Since>,
+        timeout: Timeout,
+    ) -> PyResult<()> {
+        self.handle.check(py)?;
+        let priority = self.urgency(py, priority)?;
+        let sources = items.try_iter()?.map(|item| Source::new(&item?, QUEUE)).collect::<PyResult<Vec<_>>>()?;
+        let slices: Vec<&[u8]> = sources.iter().map(Source::as_slice).collect();
+        if !self.handle.is_plain() {
+            let longest = slices.iter().map(|slice| slice.len()).max().unwrap_or(0);
+            self.have_room(py, "took no message", "put_many", timeout, longest)?;
+        }
+        let (put, result) = match timeout.deadline("put_many") {
+            Ok(deadline) => self.core.put_many(self.kernel(), &slices, priority, resets(since), deadline),
+            Err(error) => (0, Err(error)),
+        };
+        match timeout.judge(result) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let raised =
+                    self.late(py, &format!("took {put} of {} messages and no more", slices.len()), timeout, error);
+                raised.value(py).setattr("transferred", put)?;
+                Err(raised)
+            }
+        }
+    }
+
+    pub(super) fn loan_for(
+        &self,
+        py: Python<'_>,
+        size: Whole,
+        priority: i64,
+        since: Option<&Since>,
+        timeout: Timeout,
+    ) -> PyResult<Loan> {
+        self.handle.check(py)?;
+        let priority = self.urgency(py, priority)?;
+        let size = size.size("size")?;
+        self.have_room(py, "lent nothing", "loan", timeout, size)?;
+        match timeout.within("loan", |deadline| self.core.loan(self.kernel(), size, priority, resets(since), deadline))
+        {
+            Ok(ticket) => Ok(Loan::new(self, ticket)),
+            Err(error) => Err(self.late(py, "lent nothing", timeout, error)),
         }
     }
 
@@ -108,6 +166,11 @@ impl Queue {
             Err(error) => Err(self.late(py, "gave nothing to take", timeout, error)),
         }
     }
+}
+
+/// After how many purges came who has waited elsewhere.
+fn resets(since: Option<&Since>) -> Option<u32> {
+    since.map(|since| since.core.resets())
 }
 
 /// A message as Python's bytes; the failure stays set in the interpreter.

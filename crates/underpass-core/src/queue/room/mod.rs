@@ -1,6 +1,6 @@
 //! The room: slots, a ring of the slots that hold messages, a ring of the free ones, and two sides.
 //!
-//! Putters and getters have a lock each and never take both. Payload and order are apart: the rings hold slot numbers,
+//! Putters and getters have a lock each; both has who drops a message for another. Payload and order are apart: the rings hold slot numbers,
 //! so that a lease takes its slot out of the order without blocking it, and a dead worker's message goes back in front.
 //!
 //! A room with another order than that of arrival has a [`shelf`], where getters sort in what is in the message ring.
@@ -99,6 +99,16 @@ impl Room {
             self.settle_get(kernel)?;
         }
         Ok(held)
+    }
+
+    /// The putters' side, if nobody is there.
+    pub fn putters_if_free<'a>(&'a self, kernel: &'a dyn Kernel, me: Me) -> Option<Held<'a>> {
+        Lock(&self.words.put.lock, &*self.words).acquire_if_free(kernel, me)
+    }
+
+    /// The getters' side, if nobody is there.
+    pub fn getters_if_free<'a>(&'a self, kernel: &'a dyn Kernel, me: Me) -> Option<Held<'a>> {
+        Lock(&self.words.get.lock, &*self.words).acquire_if_free(kernel, me)
     }
 
     /// Wakes up to `count` getters: messages came back to the front.
@@ -202,12 +212,23 @@ impl Room {
     /// The four are read in the order in which a message moves, so that one that moves meanwhile is seen at least once.
     #[must_use]
     pub fn drained(&self) -> bool {
+        let (owned, head) = self.owned();
+        let tail = self.words.tail.word.load(Acquire) & COUNT;
+        head == tail && owned == 0
+    }
+
+    /// Somebody may hold a slot, for a message at work or on its way: never in vain while nothing moves.
+    #[must_use]
+    pub fn is_any_owned(&self) -> bool {
+        self.owned().0 != 0
+    }
+
+    /// How many slots somebody holds, and the head: if nothing moves meanwhile.
+    fn owned(&self) -> (u32, u32) {
         let freed = self.words.freed.word.load(Acquire) & COUNT;
         let head = self.words.get.head.load(Acquire);
         let extra = self.words.put.extra.load(Acquire);
-        let tail = self.words.tail.word.load(Acquire) & COUNT;
-        let owned = minus(plus(plus(self.capacity(), extra), head), freed);
-        head == tail && owned == 0
+        (minus(plus(plus(self.capacity(), extra), head), freed), head)
     }
 
     /// The length of a slot's message, checked.

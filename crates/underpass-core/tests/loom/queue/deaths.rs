@@ -101,7 +101,7 @@ fn test_loan_of_a_dead_putter_is_free_again() {
     explore(|| {
         let (world, queue) = (World::mortal(), queue(1));
         let dying = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
-            sure(queue.loan(kernel, 1, 0, Deadline::Never));
+            sure(queue.loan(kernel, 1, 0, None, Deadline::Never));
             kernel.die();
         });
         world.run(2, |kernel| {
@@ -163,7 +163,7 @@ fn test_putter_dies_in_the_middle_of_a_loan() {
     explore_long(|| {
         let (world, queue) = (World::mortal(), queue(1));
         let dying = spawn(&world, 1, Dies::AtTheClock, &queue, |kernel, queue| {
-            queue.loan(kernel, 1, 0, Deadline::NoWait).map(drop)
+            queue.loan(kernel, 1, 0, None, Deadline::NoWait).map(drop)
         });
         let putter = putter(&world, 2, Dies::Never, &queue);
         world.run(3, |kernel| assert_eq!(sure(get(kernel, &queue)), 2));

@@ -53,6 +53,26 @@ fn test_room_that_is_left_between_the_two() {
     nobody_finds_it_empty(true);
 }
 
+/// Who waits runs the signal handlers of its program: one that puts here may need what it waited with.
+#[test]
+fn test_who_waits_for_one_side_does_not_keep_the_other() {
+    explore(|| {
+        let (world, (queue, room)) = (World::new(), dropping(1));
+        world.run(3, |kernel| {
+            sure(put(kernel, &queue, 1));
+            let (me, patience) = (sure(kernel.me()), Patience::new());
+            let getters = sure(room.getters(kernel, &patience, me));
+            let putter = putter(&world, 1, Dies::Never, &queue);
+            world.until_asleep(1);
+            let putters = room.putters_if_free(kernel, me);
+            assert!(putters.is_some(), "it keeps the putters' side");
+            drop((putters, getters));
+            putter.join();
+        });
+        world.run(3, |kernel| assert_eq!((queue.depth(), queue.dropped(kernel)), (1, Ok(1))));
+    });
+}
+
 #[test]
 fn test_two_putters_drop_what_is_too_much() {
     explore_long(|| {
@@ -73,7 +93,7 @@ fn test_borrower_is_told_of_what_it_may_drop() {
             sure(queue.take(kernel, Deadline::Never))
         });
         let borrower = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| {
-            sure(queue.loan(kernel, 1, 0, Deadline::Never));
+            sure(queue.loan(kernel, 1, 0, None, Deadline::Never));
         });
         world.run(3, |kernel| sure(queue.put_back(kernel, &ticket, true)));
         borrower.join();
@@ -109,7 +129,7 @@ fn counted(stores: u32, says: u64) -> u64 {
             let _ = sender.lock().map(|sender| sender.send(dropped));
             assert_eq!(u64::from(queue.depth()), 1 - dropped.min(1));
             // What was dropped is room again.
-            assert_eq!(queue.loan(kernel, 1, 0, Deadline::NoWait).is_ok(), true);
+            assert_eq!(queue.loan(kernel, 1, 0, None, Deadline::NoWait).is_ok(), true);
         });
     });
     counts.iter().max().unwrap_or(0)
