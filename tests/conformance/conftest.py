@@ -28,6 +28,7 @@ IN_THE_LAB = {
     "test_atomic_section",
     "test_barrier",
     "test_broadcast",
+    "test_broadcast_in_place",
     "test_broadcast_waits",
     "test_condition",
     "test_condition_deaths",

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conformance.backends import Processes, Threads
 from tests.conformance.loops import EventLoop, ended, later, until_waiting
-from underpass import Broadcast, ClosedError, EndOfStream, WouldBlock, aio
+from underpass import Broadcast, ClosedError, EndOfStream, MisuseError, WouldBlock, aio
 
 World = Threads | Processes
 
@@ -86,6 +86,35 @@ def test_who_waits_for_a_closed_one_is_told(loop: EventLoop) -> None:
         return got
 
     assert loop.run(main) == [ClosedError]
+
+
+def test_tasks_write_and_read_in_place(loop: EventLoop) -> None:
+    async def main() -> list[object]:
+        news, got = aio.Broadcast(64, when_full="wait"), list[object]()
+        mine = news.subscribe()
+        with await news.loan(3) as loan:
+            loan[:] = b"one"
+            with pytest.raises(MisuseError, match="commit that loan or abandon it first"):
+                await news.publish(b"two")
+        await news.publish(b"two")
+        lease = await mine.take()
+        assert bytes(lease.value) == b"one"
+        assert await mine.get() == b"two"
+        with anyio.move_on_after(0) as scope:
+            await news.loan(1)
+        assert scope.cancelled_caught
+        async with anyio.create_task_group() as group:
+            group.start_soon(ended, partial(news.publish, b"three"), got)
+            await until_waiting(1)
+            lease.done()
+        with mine.take_nowait() as lease:
+            got.append(bytes(lease.value))
+        with anyio.move_on_after(0) as scope:
+            await mine.take()
+        assert scope.cancelled_caught
+        return got
+
+    assert loop.run(main) == [None, b"three"]
 
 
 def test_names(loop: EventLoop) -> None:

@@ -110,7 +110,7 @@ TYPES: list[Mistake] = [
     ("immediate by place", lambda it: it.queue.shutdown(True), TypeError, "positional arguments but"),  # noqa: FBT003
     ("front is text", lambda it: it.lease.put_back(front="x"), TypeError, "'str' object is not an instance of 'bool'"),
     ("commit's size is text", lambda it: it.loan.commit("x"), TypeError, NUMBER),
-    ("loan's index is text", lambda it: it.loan["x"], TypeError, "must be integers or slices, not str"),
+    ("loan's index is text", lambda it: it.loan["x"], TypeError, "memoryview: invalid slice key"),
     (
         "loan's item is an object",
         lambda it: it.loan.__setitem__(slice(0, 2), {}),

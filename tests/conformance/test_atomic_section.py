@@ -17,6 +17,7 @@ from tests.conformance.loops import until as come_true
 from underpass import (
     AtomicInt,
     Barrier,
+    Broadcast,
     Condition,
     Event,
     Gate,
@@ -132,6 +133,8 @@ CALLS: list[tuple[Callable[[], Any], str, Callable[[Any], object]]] = [
     (filled, "get_into", lambda it: it.get_into(bytearray(256))),
     (filled, "take", lambda it: it.take()),
     (filled, "leases", lambda it: next(it.leases())),
+    (lambda: Broadcast(64, when_full="wait"), "loan", lambda it: it.loan(1)),
+    (lambda: Broadcast(64).subscribe(), "take", lambda it: it.take()),
     (Queue, "join", lambda it: it.join()),
     (Port, "receive", lambda it: it.receive()),
     (Port, "receive", lambda it: it.receive_any()),

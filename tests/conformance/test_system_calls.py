@@ -360,6 +360,8 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "Pipe.write, read": (pipe, lambda it: (it.write(b"abc"), it.read(3))),
     "Pipe.write_nowait, read_some": (pipe, lambda it: (it.write_nowait(b"abc"), it.read_some(9))),
     "Broadcast.publish, get": (lossy, lambda it: (it.broadcast.publish(b"x"), it.mine.get())),
+    "Broadcast.loan, take": (lossy, lambda it: (it.broadcast.loan(8).commit(), it.mine.take().done())),
+    "Broadcast.loan, take, waited for": (lossless, lambda it: (it.broadcast.loan(8).commit(), it.mine.take().done())),
     "Broadcast.publish, get, waited for": (lossless, lambda it: (it.broadcast.publish(b"x"), it.mine.get())),
     "Broadcast.publish over the oldest": (lossy, lambda it: it.broadcast.publish(b"x")),
     "Queue.purge": (queue, lambda it: (it.put(b"x"), it.purge(), it.statistics())),

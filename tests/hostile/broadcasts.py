@@ -41,6 +41,15 @@ class Broadcasts:
         reads = [
             verb for reader in mine for verb in (reader.get_nowait, lambda reader=reader: reader.get(timeout=pause))
         ]
+
+        def lend(size: int) -> None:
+            with it.loan(size, timeout=pause) as loan:
+                loan[:1] = b"z"[:size]
+
+        def take(reader: Subscription) -> None:
+            with reader.take(timeout=pause) as lease:
+                bytes(lease.value)
+
         in_any_order(
             dice,
             verbs,
@@ -48,6 +57,8 @@ class Broadcasts:
                 *reads * 4,
                 lambda: it.publish(b"y" * dice.randrange(it.message_size + 1), timeout=pause),
                 lambda: it.publish_nowait(b"y"),
+                lambda: lend(dice.randrange(it.message_size + 1)),
+                *(partial(take, reader) for reader in mine),
                 it.shutdown if dice.random() < 0.2 else it.statistics,
                 lambda: (it.capacity, it.message_size, it.statistics(), repr(it)),
                 lambda: [(reader.lost, reader.behind, repr(reader)) for reader in mine],

@@ -33,6 +33,8 @@ pub enum Error {
     Closed,
     /// The object was reset or purged while the operation waited.
     Reset,
+    /// The message of that number was overwritten while it was read in place.
+    Overwritten(u64),
     /// The caller may not do this now; the text says why and what to do instead.
     Misuse(String),
     /// An argument that can never be right.

@@ -56,6 +56,10 @@ pub enum Fault {
     ReaderOfTheDead,
     /// A reader of a broadcast says nothing when it has made room.
     UntoldRoom,
+    /// What a reader of a broadcast reads in place holds its writer back no longer than what it copies.
+    UnpinnedLease,
+    /// The loan of a broadcast's writer that has died stays open.
+    LoanOfTheDead,
     /// The blocks of a pool stay with a process that has died.
     BlocksOfTheDead,
 }
@@ -78,7 +82,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 26] = [
+    const FAULTS: [(&str, Fault); 28] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -104,6 +108,8 @@ mod chosen {
         ("unseen onlooker", Fault::UnseenOnlooker),
         ("reader of the dead", Fault::ReaderOfTheDead),
         ("untold room", Fault::UntoldRoom),
+        ("unpinned lease", Fault::UnpinnedLease),
+        ("loan of the dead", Fault::LoanOfTheDead),
         ("blocks of the dead", Fault::BlocksOfTheDead),
     ];
 

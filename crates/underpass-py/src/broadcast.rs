@@ -10,7 +10,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::broadcast::{self as core, Follower, LEAST, MOST, Shape, Start, WhenFull};
 use underpass_core::kernel::Wanted;
-use underpass_core::{Deadline, Error};
+use underpass_core::{Deadline, Error, Result};
 use underpass_lab::record::Manner;
 use underpass_shm::header::{Kind, PARAMETERS};
 use underpass_shm::life::Life;
@@ -19,8 +19,9 @@ use underpass_shm::region::Extent;
 use crate::bytes::{BROADCAST, LONG, Source};
 use crate::error::{Context, exception, plain, raise};
 use crate::handle::Handle;
+use crate::loan::Loan;
 use crate::notification::describe;
-use crate::number::{count, mode, whole};
+use crate::number::{Whole, count, mode, whole};
 use crate::object::{self, Object, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
@@ -58,8 +59,8 @@ pub use subscription::{Subscription, SubscriptionStatistics};
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Broadcast {
-    handle: Arc<Handle>,
-    core: core::Broadcast,
+    pub handle: Arc<Handle>,
+    pub core: Arc<core::Broadcast>,
 }
 
 fn shape(capacity: i64, when_full: &str) -> PyResult<Shape> {
@@ -100,14 +101,14 @@ impl Object for Broadcast {
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         match Shape::read(handle.header.parameters).and_then(|shape| shape.broadcast(&handle.region)) {
-            Ok(core) => Ok(object::base(&handle).add_subclass(Self { handle, core })),
+            Ok(core) => Ok(object::base(&handle).add_subclass(Self { handle, core: Arc::new(core) })),
             Err(error) => Err(raise(py, &Context::of(&handle.title, "not opened"), error)),
         }
     }
 }
 
 /// What happened to a verb of a broadcast or of one who reads it.
-fn failed(py: Python<'_>, handle: &Handle, failed: &str, timeout: Timeout, detail: String, error: Error) -> PyErr {
+pub fn failed(py: Python<'_>, handle: &Handle, failed: &str, timeout: Timeout, detail: String, error: Error) -> PyErr {
     let title = &handle.title;
     match error {
         Error::TooLong { size, limit } => {
@@ -207,7 +208,7 @@ impl Broadcast {
     /// Raises:
     ///     TimedOut: A reader had not got within ``timeout`` seconds what is in the way; the text says who is how far behind.
     ///     MessageTooLongError: It has more than ``message_size`` bytes.
-    ///     MisuseError: Another process publishes here, and lives; the text says which.
+    ///     MisuseError: Another process publishes here, and lives; the text says which. Or a loan is open.
     ///     EndOfStream: It was shut down.
     #[pyo3(signature = (data, *, timeout=None))]
     fn publish(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
@@ -217,6 +218,29 @@ impl Broadcast {
     /// Publish a message at once or raise WouldBlock: a reader has not got yet what is in the way.
     fn publish_nowait(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         self.publish_for(py, data, Timeout::NoWait)
+    }
+
+    /// Lend the ``size`` bytes of the next message to write in place; leaving the ``with`` block publishes them.
+    ///
+    /// The oldest make room for it at once, as for `publish`, and waiting for readers is as there; an exception or ``abandon`` publishes nothing, and
+    /// what made room is gone. No reader sees a byte of it before it is committed, whole, nor ever if the writer dies: the next one goes on.
+    /// There is one loan at a time, and meanwhile nobody publishes otherwise: threads that share a writer take turns by a lock of their own.
+    ///
+    /// Raises:
+    ///     TimedOut: A reader had not got within ``timeout`` seconds what is in the way; the text says who is how far behind.
+    ///     MessageTooLongError: ``size`` is more than ``message_size``.
+    ///     MisuseError: Another process publishes here, and lives; or a loan is open.
+    ///     EndOfStream: It was shut down.
+    #[pyo3(signature = (size, *, timeout=None))]
+    fn loan(&self, py: Python<'_>, size: Whole, timeout: Option<f64>) -> PyResult<Loan> {
+        self.handle.check(py)?;
+        let (size, timeout) = (size.size("size")?, Timeout::new(timeout)?);
+        let lent =
+            self.deadline(timeout, "loan").and_then(|deadline| self.core.loan(self.handle.kernel(), size, deadline));
+        match timeout.judge(lent) {
+            Ok(lent) => Ok(Loan::of_broadcast(self, lent)),
+            Err(error) => Err(self.failed(py, "lent nothing", timeout, error)),
+        }
     }
 
     /// What is waited for to publish so many bytes: for `underpass.aio`.
@@ -289,9 +313,7 @@ impl Broadcast {
         self.handle.check(py)?;
         let source = Source::new(data, BROADCAST)?;
         let (core, kernel, data) = (&self.core, self.handle.kernel(), source.as_slice());
-        // Who never waits does not ask whether it may.
-        let deadline = if core.is_lossless() { timeout.deadline("publish") } else { Ok(Deadline::Never) };
-        let published = timeout.judge(deadline.and_then(|deadline| {
+        let published = timeout.judge(self.deadline(timeout, "publish").and_then(|deadline| {
             if data.len() >= LONG && self.handle.is_plain() {
                 py.detach(|| core.publish(kernel, data, deadline))
             } else {
@@ -299,6 +321,12 @@ impl Broadcast {
             }
         }));
         published.map_err(|error| self.failed(py, "not published to", timeout, error))
+    }
+
+    /// Who never waits does not ask whether it may.
+    #[inline]
+    fn deadline(&self, timeout: Timeout, verb: &str) -> Result<Deadline> {
+        if self.core.is_lossless() { timeout.deadline(verb) } else { Ok(Deadline::Never) }
     }
 
     #[cold]

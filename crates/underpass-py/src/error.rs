@@ -110,6 +110,14 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
             "ResetError",
             &format!("{object} {failed}: it was reset or purged while this call waited; it may be tried again"),
         ),
+        Error::Overwritten(number) => plain(
+            py,
+            "ResetError",
+            &format!(
+                "{object} {failed}: message {number} was overwritten while it was read in place, and what was seen of it is worth \
+                 nothing; get() copies, a larger capacity leaves more time, and when_full='wait' overwrites nothing that is read"
+            ),
+        ),
         Error::Misuse(why) => plain(py, "MisuseError", &format!("{object} {failed}: {why}")),
         Error::Invalid(why) => PyValueError::new_err(format!("{object}: {why}")),
         Error::PeerDied { pid, phase } => peer_died(py, context, pid, phase),

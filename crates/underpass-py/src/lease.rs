@@ -7,9 +7,12 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyMemoryView, PyType, PyWeakrefMethods, PyWeakrefReference};
-use underpass_core::Error;
-use underpass_core::queue::{self as core, Ticket};
+use underpass_core::broadcast::{Reader, Taken};
+use underpass_core::queue::{Queue as Room, Ticket};
+use underpass_core::{Error, Kernel, Result};
 
+use crate::broadcast::Subscription;
+use crate::error::{Context, raise};
 use crate::queue::Queue;
 use crate::slot::Slot;
 use crate::timeout::Timeout;
@@ -20,15 +23,53 @@ pub fn slot(queue: &Queue, ticket: &Ticket, writable: bool) -> Slot {
     Slot::new(&queue.handle, start, ticket.length, (ticket.number, ticket.process), writable)
 }
 
-/// A message being worked on. A normal exit is ``done``, an exception ``put_back``, the process's death puts it back in front.
+/// Whose message it is.
+#[derive(Debug)]
+enum Of {
+    Queue(Arc<Room>, Ticket),
+    Subscription(Arc<Reader>, Taken),
+}
+
+impl Of {
+    fn length(&self) -> usize {
+        match self {
+            Self::Queue(_, ticket) => ticket.length,
+            Self::Subscription(_, taken) => taken.length,
+        }
+    }
+
+    fn done(&self, kernel: &dyn Kernel) -> Result<()> {
+        match self {
+            Self::Queue(core, ticket) => core.done(kernel, ticket),
+            Self::Subscription(reader, taken) => reader.done(kernel, taken),
+        }
+    }
+
+    /// Ends it for one who has not done what was to be done with the message: another may, if it was only this one's.
+    fn give_up(&self, kernel: &dyn Kernel) -> Result<()> {
+        match self {
+            Self::Queue(core, ticket) => core.put_back(kernel, ticket, true),
+            Self::Subscription(reader, taken) => match reader.done(kernel, taken) {
+                // It is counted, and what was read is not used.
+                Err(Error::Overwritten(_)) => Ok(()),
+                other => other,
+            },
+        }
+    }
+}
+
+/// A message being worked on, of a `Queue` or of a `Subscription`.
+///
+/// Of a queue: a normal exit is ``done``, an exception ``put_back``, the process's death puts it back in front. A lease that is forgotten is
+/// put back. Of a subscription the message is got, whatever ends the lease; where messages are overwritten, ``done`` and a normal exit raise
+/// ResetError if this one was meanwhile.
 ///
 /// The value is read in place: it is valid until the lease ends, which waits for no view; with views in use it raises
-/// MisuseError and nothing is settled. A lease that is forgotten is put back.
+/// MisuseError and nothing is settled.
 #[pyclass(frozen, module = "underpass")]
 #[derive(Debug)]
 pub struct Lease {
-    core: Arc<core::Queue>,
-    ticket: Ticket,
+    of: Of,
     slot: Slot,
     /// The view that `value` gave out. Weak: the view holds the lease, and a forgotten lease must be collected.
     value: Mutex<Option<Py<PyWeakrefReference>>>,
@@ -36,7 +77,16 @@ pub struct Lease {
 
 impl Lease {
     pub fn new(queue: &Queue, ticket: Ticket) -> Self {
-        Self { core: queue.core.clone(), ticket, slot: slot(queue, &ticket, false), value: Mutex::new(None) }
+        let slot = slot(queue, &ticket, false);
+        Self { of: Of::Queue(queue.core.clone(), ticket), slot, value: Mutex::new(None) }
+    }
+
+    pub fn of_subscription(subscription: &Subscription, taken: Taken) -> Self {
+        // Which message at these bytes it is: no other that is read has them.
+        let numbers = (taken.number as u32, taken.process);
+        let start = subscription.core.taken_bytes(&taken);
+        let slot = Slot::new(&subscription.handle, start, taken.length, numbers, false);
+        Self { of: Of::Subscription(subscription.core.clone(), taken), slot, value: Mutex::new(None) }
     }
 
     fn given(&self, py: Python<'_>) -> MutexGuard<'_, Option<Py<PyWeakrefReference>>> {
@@ -54,7 +104,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.slot.forget(|kernel| self.core.put_back(kernel, &self.ticket, true));
+        self.slot.forget(|kernel| self.of.give_up(kernel));
     }
 }
 
@@ -83,23 +133,35 @@ impl Lease {
         cls.py().import("types")?.getattr("GenericAlias")?.call1((cls, item))
     }
 
-    /// How often the message was delivered; 1 the first time.
+    /// How often the message was delivered; 1 the first time, and of a subscription always.
     #[getter]
     fn deliveries(&self) -> u32 {
-        self.ticket.delivery
+        match &self.of {
+            Of::Queue(_, ticket) => ticket.delivery,
+            Of::Subscription(..) => 1,
+        }
     }
 
-    /// End the lease: the message is gone. Raises MisuseError if it was settled before or is still viewed.
+    /// End the lease: the message is gone, of a subscription for this one.
+    ///
+    /// Raises:
+    ///     MisuseError: It was settled before or is still viewed.
+    ///     ResetError: Of a subscription, where messages are overwritten: this one was. What was read of it may be torn; it counts as lost.
     fn done(&self, py: Python<'_>) -> PyResult<()> {
         self.release_value(py);
-        self.slot.settle(py, "lease not ended", |kernel| self.core.done(kernel, &self.ticket))
+        self.slot.settle(py, "lease not ended", |kernel| self.of.done(kernel))
     }
 
-    /// Put the message back: to the front, or behind all others.
+    /// Put the message back: to the front, or behind all others. Raises MisuseError for one of a subscription, which is everybody's.
     #[pyo3(signature = (*, front=true))]
     fn put_back(&self, py: Python<'_>, front: bool) -> PyResult<()> {
+        let failed = "lease not ended";
+        let Of::Queue(core, ticket) = &self.of else {
+            let why = "a message of a broadcast is everybody's, and goes back nowhere: end the lease by done()";
+            return Err(raise(py, &Context::of(self.slot.title(), failed), Error::Misuse(why.into())));
+        };
         self.release_value(py);
-        self.slot.settle(py, "lease not ended", |kernel| self.core.put_back(kernel, &self.ticket, front))
+        self.slot.settle(py, failed, |kernel| core.put_back(kernel, ticket, front))
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -116,7 +178,10 @@ impl Lease {
         match (self.slot.is_settled(), kind.is_none()) {
             (true, _) => Ok(()),
             (false, true) => self.done(py),
-            (false, false) => self.put_back(py, true),
+            (false, false) => {
+                self.release_value(py);
+                self.slot.settle(py, "lease not ended", |kernel| self.of.give_up(kernel))
+            }
         }
     }
 
@@ -132,13 +197,16 @@ impl Lease {
     }
 
     fn __len__(&self) -> usize {
-        self.ticket.length
+        self.of.length()
     }
 
     fn __repr__(&self) -> String {
         let state = if self.slot.is_settled() { ", settled" } else { "" };
-        let ticket = &self.ticket;
-        format!("<Lease of {}, {} bytes, delivery {}{state}>", self.slot.title(), ticket.length, ticket.delivery)
+        let which = match &self.of {
+            Of::Queue(_, ticket) => format!("delivery {}", ticket.delivery),
+            Of::Subscription(_, taken) => format!("message {}", taken.number),
+        };
+        format!("<Lease of {}, {} bytes, {which}{state}>", self.slot.title(), self.of.length())
     }
 }
 

@@ -1,4 +1,4 @@
-//! `underpass.Loan`: a slot of a queue, written in place.
+//! `underpass.Loan`: a message that is written in place, of a queue or of a broadcast.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -6,16 +6,50 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use underpass_core::Error;
-use underpass_core::queue::{self as core, Ticket};
+use underpass_core::broadcast::{Broadcast as Ring, Lent};
+use underpass_core::queue::{Queue as Room, Ticket};
+use underpass_core::{Error, Kernel, Result};
 
-use crate::lease::slot;
+use crate::broadcast::{self, Broadcast};
+use crate::error::{Context, raise};
+use crate::lease;
 use crate::number::Whole;
 use crate::queue::Queue;
-use crate::slot::Slot;
+use crate::slot::{self, Slot};
+use crate::timeout::Timeout;
+
+/// Whose bytes they are.
+#[derive(Debug)]
+enum Of {
+    Queue(Arc<Room>, Ticket),
+    Broadcast(Arc<Ring>, Lent),
+}
+
+impl Of {
+    fn length(&self) -> usize {
+        match self {
+            Self::Queue(_, ticket) => ticket.length,
+            Self::Broadcast(_, lent) => lent.length,
+        }
+    }
+
+    fn commit(&self, kernel: &dyn Kernel, size: usize) -> Result<()> {
+        match self {
+            Self::Queue(core, ticket) => core.commit(kernel, ticket, size),
+            Self::Broadcast(core, lent) => core.commit(kernel, lent, size),
+        }
+    }
+
+    fn abandon(&self, kernel: &dyn Kernel) -> Result<()> {
+        match self {
+            Self::Queue(core, ticket) => core.abandon(kernel, ticket),
+            Self::Broadcast(core, lent) => core.abandon(kernel, lent),
+        }
+    }
+}
 
 /// Bytes to write in place. It is a writable buffer (``memoryview(loan)``, ``numpy.frombuffer(loan)``); leaving its
-/// ``with`` block commits them as a message, an exception or the process's death abandons them.
+/// ``with`` block commits them as a message, an exception or the process's death abandons them. Made by `Queue.loan` and `Broadcast.loan`.
 ///
 /// Example:
 ///     >>> import underpass
@@ -27,48 +61,64 @@ use crate::slot::Slot;
 #[pyclass(frozen, module = "underpass")]
 #[derive(Debug)]
 pub struct Loan {
-    core: Arc<core::Queue>,
-    ticket: Ticket,
+    of: Of,
     slot: Slot,
 }
 
 impl Loan {
     pub fn new(queue: &Queue, ticket: Ticket) -> Self {
-        Self { core: queue.core.clone(), ticket, slot: slot(queue, &ticket, true) }
+        Self { of: Of::Queue(queue.core.clone(), ticket), slot: lease::slot(queue, &ticket, true) }
+    }
+
+    pub fn of_broadcast(broadcast: &Broadcast, lent: Lent) -> Self {
+        // Which loan of these bytes it is: no other that is open has them.
+        let number = lent.number() as u32;
+        let start = broadcast.core.lent_bytes(&lent);
+        let slot = Slot::new(&broadcast.handle, start, lent.length, (number, lent.process), true);
+        Self { of: Of::Broadcast(broadcast.core.clone(), lent), slot }
+    }
+
+    fn failed(&self, py: Python<'_>, failed: &str, error: Error) -> PyErr {
+        match self.of {
+            Of::Queue(..) => raise(py, &Context::of(self.slot.title(), failed), error),
+            Of::Broadcast(..) => {
+                broadcast::failed(py, self.slot.handle(), failed, Timeout::NoWait, String::new(), error)
+            }
+        }
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.slot.forget(|kernel| self.core.abandon(kernel, &self.ticket));
+        self.slot.forget(|kernel| self.of.abandon(kernel));
     }
 }
 
 #[pymethods]
 impl Loan {
-    /// Put the first ``size`` bytes as a message; all of them by default. Raises EndOfStream after a shutdown.
+    /// Put or publish the first ``size`` bytes as a message; all of them by default. Raises EndOfStream after a shutdown.
     #[pyo3(signature = (size=None))]
     fn commit(&self, py: Python<'_>, size: Option<Whole>) -> PyResult<()> {
-        let size = size.map_or(Ok(self.ticket.length), |size| size.size("size"))?;
-        if size > self.ticket.length {
-            return Err(PyValueError::new_err(format!(
-                "size={size} is more than the {} bytes lent",
-                self.ticket.length
-            )));
+        let lent = self.of.length();
+        let size = size.map_or(Ok(lent), |size| size.size("size"))?;
+        if size > lent {
+            return Err(PyValueError::new_err(format!("size={size} is more than the {lent} bytes lent")));
         }
-        self.slot.settle(py, "loan not committed", |kernel| {
-            self.core.commit(kernel, &self.ticket, size).inspect_err(|error| {
+        let failed = "loan not committed";
+        let commit = |kernel: &dyn Kernel| {
+            self.of.commit(kernel, size).inspect_err(|error| {
                 if *error != Error::Interrupted {
-                    // The queue was shut down meanwhile: the slot must not stay lent.
-                    let _ = self.core.abandon(kernel, &self.ticket);
+                    // It was shut down meanwhile: the bytes must not stay lent.
+                    let _ = self.of.abandon(kernel);
                 }
             })
-        })
+        };
+        self.slot.settle_or(py, failed, commit, |error| self.failed(py, failed, error))
     }
 
     /// Give the bytes back unsent.
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
-        self.slot.settle(py, "loan not ended", |kernel| self.core.abandon(kernel, &self.ticket))
+        self.slot.settle(py, "loan not ended", |kernel| self.of.abandon(kernel))
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -90,17 +140,11 @@ impl Loan {
     }
 
     fn __setitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let view = pyo3::types::PyMemoryView::from(slf.as_any())?;
-        let result = view.set_item(index, value);
-        view.call_method0("release")?;
-        result
+        slot::set_item(slf.as_any(), index, value)
     }
 
     fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let view = pyo3::types::PyMemoryView::from(slf.as_any())?;
-        let bytes = view.call_method0("tobytes")?;
-        view.call_method0("release")?;
-        bytes.get_item(index)
+        slot::item(slf.as_any(), index)
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "the signature that PyO3 asks for")]
@@ -115,11 +159,11 @@ impl Loan {
     }
 
     fn __len__(&self) -> usize {
-        self.ticket.length
+        self.of.length()
     }
 
     fn __repr__(&self) -> String {
         let state = if self.slot.is_settled() { ", settled" } else { "" };
-        format!("<Loan of {}, {} bytes{state}>", self.slot.title(), self.ticket.length)
+        format!("<Loan of {}, {} bytes{state}>", self.slot.title(), self.of.length())
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
 use underpass_core::{Error, Kernel};
 use underpass_shm::forks;
 use underpass_shm::life::Life;
@@ -63,6 +64,10 @@ impl Slot {
         &self.handle.title
     }
 
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     pub fn is_settled(&self) -> bool {
         self.views.load(Acquire) & SETTLED != 0
     }
@@ -73,6 +78,17 @@ impl Slot {
         py: Python<'_>,
         failed: &str,
         action: impl FnOnce(&dyn Kernel) -> underpass_core::Result<()>,
+    ) -> PyResult<()> {
+        self.settle_or(py, failed, action, |error| raise(py, &Context::of(self.title(), failed), error))
+    }
+
+    /// The same, where the object says in its own words what became of the action.
+    pub fn settle_or(
+        &self,
+        py: Python<'_>,
+        failed: &str,
+        action: impl FnOnce(&dyn Kernel) -> underpass_core::Result<()>,
+        say: impl FnOnce(Error) -> PyErr,
     ) -> PyResult<()> {
         let refused = |why: &str| raise(py, &Context::of(self.title(), failed), Error::Misuse(why.into()));
         self.handle.point(py)?;
@@ -96,7 +112,7 @@ impl Slot {
             if error == Error::Interrupted {
                 self.views.store(0, Release);
             }
-            raise(py, &Context::of(self.title(), failed), error)
+            say(error)
         })
     }
 
@@ -203,4 +219,28 @@ impl Slot {
             Python::attach(|py| apart(py, || drop(settle(self.handle.kernel()))));
         }
     }
+}
+
+/// What stands at an index of an object's bytes, or, of a slice, a copy of it.
+pub fn item<'py>(owner: &Bound<'py, PyAny>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let view = PyMemoryView::from(owner)?;
+    let part = view.get_item(index);
+    // A slice is another view: its bytes are copied before both end.
+    let copied = part.and_then(|part| match part.cast::<PyMemoryView>() {
+        Ok(part) => {
+            let bytes = part.call_method0("tobytes");
+            part.call_method0("release").and(bytes)
+        }
+        Err(_) => Ok(part),
+    });
+    view.call_method0("release")?;
+    copied
+}
+
+/// Writes an item of an object's bytes, or a slice.
+pub fn set_item(owner: &Bound<'_, PyAny>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let view = PyMemoryView::from(owner)?;
+    let result = view.set_item(index, value);
+    view.call_method0("release")?;
+    result
 }

@@ -87,6 +87,20 @@ impl<T: Shared> PlacedSlice<T> {
 }
 
 #[cfg(not(loom))]
+impl PlacedSlice<AtomicU64> {
+    /// Where the bytes of the words from that one on start, for whom the protocol lets write or read them in place.
+    ///
+    /// # Panics
+    /// If there is no such word.
+    #[must_use]
+    pub fn start(&self, index: usize) -> *mut u8 {
+        assert!(index < self.length, "an index that was checked");
+        // SAFETY: S2, just checked.
+        unsafe { self.first.as_ptr().add(index).cast() }
+    }
+}
+
+#[cfg(not(loom))]
 impl<T: Shared> Placed<T> {
     /// The value at `offset` of the region; none if it does not lie inside it, aligned.
     #[must_use]

@@ -87,6 +87,14 @@ class Broadcast(Face[data.Broadcast]):
         """Publish a message at once or raise WouldBlock: a reader has not got yet what is in the way."""
         self.sync.publish_nowait(data)
 
+    async def loan(self, size: int) -> data.Loan:
+        """Lend the ``size`` bytes of the next message to write in place; leaving its ``with`` block publishes them.
+
+        One loan is open at a time: whoever publishes meanwhile, also another task, gets MisuseError. A cancelled task has lent nothing.
+        """
+        room = _loops.room_in_broadcast(self.sync, size)
+        return await reactor().wait(room, lambda: room, single(partial(self.sync.loan, size, timeout=0)))
+
     def subscribe(self, *, start: Literal["now", "oldest"] = "now") -> "Subscription":
         """Begin to read, with the next message, or with the oldest that is still there."""
         return Subscription.over(self.sync.subscribe(start=start))
@@ -142,12 +150,20 @@ class Subscription(Face[data.Subscription]):
         attempt = single(partial(self.sync.get_into, buffer, timeout=0))
         return await reactor().wait(self.sync, lambda: self.sync, attempt)
 
+    async def take(self) -> data.Lease:
+        """Take the next message, waiting for one, and read it in place until the lease ends. A cancelled task has taken none."""
+        return await reactor().wait(self.sync, lambda: self.sync, self.sync.take_nowait)
+
+    def take_nowait(self) -> data.Lease:
+        """Take the next message or raise WouldBlock at once."""
+        return self.sync.take_nowait()
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return Messages(self.get)
 
     @property
     def lost(self) -> int:
-        """How many messages were overwritten before this one came to them."""
+        """How many messages were overwritten before this one came to them, or had read them in place."""
         return self.sync.lost
 
     @property

@@ -113,6 +113,42 @@ def waited_for(broadcast: Broadcast) -> Subscription:
     return mine
 
 
+def lend(broadcast: Broadcast, count: int) -> Callable[[], object]:
+    """Publish so many, and write one more in place; return what commits it."""
+    for _ in range(count):
+        broadcast.publish(MESSAGE)
+    loan = broadcast.loan(len(MESSAGE))
+    loan[:] = MESSAGE
+    return loan.commit
+
+
+def given_up(broadcast: Broadcast) -> Callable[[], object]:
+    """Publish one, and begin to write another in place; return what gives that up."""
+    broadcast.publish(MESSAGE)
+    loan = broadcast.loan(len(MESSAGE))
+    loan[:1] = b"?"
+    return loan.abandon
+
+
+def lent(broadcast: Broadcast) -> Callable[[], object]:
+    """Publish one, and return what writes half of another in place."""
+    broadcast.publish(MESSAGE)
+
+    def borrow() -> object:
+        loan = broadcast.loan(len(MESSAGE))
+        loan[:8] = b"????????"
+        return loan
+
+    return borrow
+
+
+def end_lease(broadcast: Broadcast) -> Callable[[], object]:
+    """Take a message of a writer that waits, for which there is no room any more, and return what ends that."""
+    lease = waited_for(broadcast).take()
+    assert bytes(lease.value) == MESSAGE
+    return lease.done
+
+
 def publish_now(broadcast: Broadcast) -> None:
     """Publish one, if nobody else does who lives, and no reader that lives is in the way."""
     with suppress(EndOfStream, MisuseError, WouldBlock):
@@ -134,6 +170,56 @@ def getting(verb: str, got: Callable[[Subscription], Callable[[], object]]) -> O
 OPERATIONS: list[Operation[Broadcast]] = [
     Operation(
         noun="Broadcast",
+        verb="loan",
+        world=made,
+        prepare=lambda it: lent(known(it)),
+        again=publish,
+        books=books,
+    ),
+    Operation(
+        noun="Loan",
+        verb="commit, of a broadcast",
+        world=made,
+        prepare=lambda it: lend(known(it), 0),
+        again=publish,
+        books=books,
+        wait=get,
+        due=is_due,
+    ),
+    Operation(
+        noun="Loan",
+        verb="commit, of a broadcast, over the oldest",
+        world=made,
+        prepare=lambda it: lend(known(it), 5),
+        again=publish,
+        books=books,
+    ),
+    Operation(
+        noun="Loan",
+        verb="abandon, of a broadcast",
+        world=made,
+        prepare=lambda it: given_up(known(it)),
+        again=publish,
+        books=books,
+    ),
+    Operation(
+        noun="Lease",
+        verb="done, of a broadcast, waited for",
+        world=waiting,
+        prepare=end_lease,
+        again=publish_now,
+        books=books,
+    ),
+    Operation(
+        noun="Subscription",
+        verb="take, waited for",
+        world=waiting,
+        prepare=lambda it: waited_for(it).take,
+        again=publish_now,
+        books=books,
+    ),
+    Operation(
+        noun="Broadcast",
         verb="publish, the first",
         world=made,
         prepare=lambda it: after(known(it), 0),
@@ -141,6 +227,7 @@ OPERATIONS: list[Operation[Broadcast]] = [
         books=books,
         wait=get,
         due=is_due,
+        unordered="who comes in between is the writer, and may have ended by the time that the victim goes on",
     ),
     Operation(
         noun="Broadcast",
@@ -231,5 +318,7 @@ OPERATIONS: list[Operation[Broadcast]] = [
     ),
     getting("get", lambda mine: mine.get),
     getting("get_nowait", lambda mine: mine.get_nowait),
+    getting("take", lambda mine: mine.take),
+    getting("take_nowait", lambda mine: mine.take_nowait),
     getting("get_into", lambda mine: partial(mine.get_into, bytearray(len(MESSAGE)))),
 ]

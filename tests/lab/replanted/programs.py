@@ -14,6 +14,7 @@ from underpass import (
     Event,
     Mutex,
     Notification,
+    OwnerDiedError,
     Pool,
     Queue,
     RWLock,
@@ -484,6 +485,52 @@ def untold_room(world: World) -> None:
     world.process(_publish_three, broadcast, name="publish")
 
 
+def unpinned_lease(world: World) -> None:
+    """A message is read in place while its writer, which waits for readers, needs the room."""
+    broadcast, torn = Broadcast(32 * 2, when_full="wait"), AtomicInt()
+
+    def read() -> None:
+        with broadcast.subscribe(start="oldest") as mine:
+            with mine.take() as lease:
+                first = bytes(lease.value)
+                torn.load()
+                if bytes(lease.value) != first:
+                    torn.store(1)
+            for _ in mine:
+                pass
+
+    def write() -> None:
+        for number in range(4):
+            broadcast.publish(bytes([number]) * 16)
+        broadcast.shutdown()
+
+    world.process(read)
+    world.process(write)
+    world.at_end(lambda: torn.load() == 0)
+
+
+def loan_of_the_dead(world: World) -> None:
+    """A writer dies with a message that it writes in place: the next one goes on."""
+    broadcast, turn = Broadcast(64), Mutex()
+
+    def write() -> None:
+        with turn.holding():
+            loan = broadcast.loan(8)
+            loan[:] = b"12345678"
+            loan.commit()
+
+    def go_on() -> None:
+        try:
+            turn.acquire()
+        except OwnerDiedError:
+            broadcast.publish(b"next")
+        else:
+            turn.release()
+
+    world.process(write)
+    world.process(go_on, mortal=False)
+
+
 REPLANTED = (
     Replanted("missing baton", missing_baton, "untold death", kills=1),
     Replanted("wake before store", wake_before_store, "lost wake-up"),
@@ -511,6 +558,8 @@ REPLANTED = (
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),
     Replanted("reader of the dead", reader_of_the_dead, "livelock", kills=1),
     Replanted("untold room", untold_room, "lost wake-up"),
+    Replanted("unpinned lease", unpinned_lease, "invariant"),
+    Replanted("loan of the dead", loan_of_the_dead, "exception", kills=1),
     Replanted("early end of stream", early_end_of_stream, "invariant", kills=1),
     Replanted("early end of stream", early_end_of_a_job_put_back, "invariant"),
 )

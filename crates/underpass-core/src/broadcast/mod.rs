@@ -10,6 +10,8 @@
 
 #[cfg(not(loom))]
 mod layout;
+mod lease;
+mod loan;
 mod places;
 mod reader;
 mod ready;
@@ -33,6 +35,8 @@ use crate::{Deadline, Error, Result};
 
 #[cfg(not(loom))]
 pub use layout::{LEAST, MOST, Shape, WhenFull};
+pub use lease::Taken;
+pub use loan::Lent;
 pub use places::Follower;
 pub use reader::{Message, Reader, Start};
 pub use ready::ForPublishing;
@@ -51,7 +55,7 @@ pub struct Broadcast {
 }
 
 /// Where a message goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Target {
     /// Its number.
     number: u64,
@@ -136,19 +140,40 @@ impl Broadcast {
 
     /// Publishes a message, and wakes all who wait for one. The oldest make room for it, once those have got them for whom it waits.
     pub fn publish(&self, kernel: &dyn Kernel, data: &[u8], deadline: Deadline) -> Result<()> {
-        self.check_size(data.len())?;
         let me = kernel.me()?;
         // Whoever sleeps by the time of the store is told, also if this thread dies right after it.
         let _owed = Owed::name(kernel, &self.words.baton);
-        if self.try_publish(kernel, me, data, None, deadline == Deadline::NoWait)?.is_none() {
-            self.publish_slow(kernel, me, data, deadline)?;
-        }
+        self.with_room(kernel, me, data.len(), deadline, |target| self.put(target, data))?;
         self.tell(kernel);
         Ok(())
     }
 
+    /// Does something with the room for a message of that size, in the writer's turn, once there is some.
+    #[inline]
+    fn with_room<T>(
+        &self,
+        kernel: &dyn Kernel,
+        me: Me,
+        size: usize,
+        deadline: Deadline,
+        act: impl Fn(Target) -> T,
+    ) -> Result<T> {
+        self.check_size(size)?;
+        match self.try_with_room(kernel, me, size, None, deadline == Deadline::NoWait, &act)? {
+            Some(done) => Ok(done),
+            None => self.with_room_slow(kernel, me, size, deadline, &act),
+        }
+    }
+
     #[cold]
-    fn publish_slow(&self, kernel: &dyn Kernel, me: Me, data: &[u8], deadline: Deadline) -> Result<()> {
+    fn with_room_slow<T>(
+        &self,
+        kernel: &dyn Kernel,
+        me: Me,
+        size: usize,
+        deadline: Deadline,
+        act: &impl Fn(Target) -> T,
+    ) -> Result<T> {
         if deadline == Deadline::NoWait {
             return Err(Error::WouldBlock);
         }
@@ -157,28 +182,31 @@ impl Broadcast {
         wait_until(
             kernel,
             waiting,
-            || self.seems_to_have_room(data.len()),
+            || self.seems_to_have_room(size),
             |mut watch, _slept| {
                 if let Some(watch) = watch.as_deref_mut() {
                     self.announce_writer(watch);
                 }
                 let ask = watch.is_some();
-                self.try_publish(kernel, me, data, watch, ask)
+                self.try_with_room(kernel, me, size, watch, ask, act)
             },
         )
     }
 
-    /// Publishes it, unless a reader keeps it from that. Who asks leaves out the dead, and watches those who live.
-    fn try_publish(
+    /// The same, unless a reader keeps it from that. Who asks leaves out the dead, and watches those who live.
+    #[inline]
+    fn try_with_room<T>(
         &self,
         kernel: &dyn Kernel,
         me: Me,
-        data: &[u8],
+        size: usize,
         mut watch: Option<&mut Watch<'_>>,
         ask: bool,
-    ) -> Result<Option<()>> {
+        act: &impl Fn(Target) -> T,
+    ) -> Result<Option<T>> {
         let _turn = self.turn(kernel, me)?;
-        let target = self.target(data.len())?;
+        self.is_not_lent()?;
+        let target = self.target(size)?;
         let before = self.overwrites(target);
         let mut is_held = || {
             if ask {
@@ -198,8 +226,7 @@ impl Broadcast {
                 return Ok(None);
             }
         }
-        self.put(target, data);
-        Ok(Some(()))
+        Ok(Some(act(target)))
     }
 
     fn check_size(&self, size: usize) -> Result<()> {
@@ -231,6 +258,7 @@ impl Broadcast {
         self.is_mine(kernel, me)?;
         let turn = Lock(&words.lock, words).acquire(kernel, &self.locking, me)?;
         if !self.is_mine(kernel, me)? {
+            self.end_loan_of_the_dead();
             words.writer.store(me.process.0, Release);
             // All who sleep have to watch this one.
             self.tell(kernel);
@@ -273,12 +301,19 @@ impl Broadcast {
     }
 
     /// Writes a record. In the writer's turn.
-    fn put(&self, Target { number, end, first, until }: Target, data: &[u8]) {
+    #[inline]
+    fn put(&self, target: Target, data: &[u8]) {
+        self.ring.write(target.first, data);
+        self.add(target, data.len());
+    }
+
+    /// Has so many bytes be a message that were written where it goes. In the writer's turn.
+    #[inline]
+    fn add(&self, Target { number, end, first, until }: Target, length: usize) {
         if first != end {
             self.ring.set_header(end, Header { length: None, number });
         }
-        self.ring.set_header(first, Header { length: Some(data.len() as u64), number });
-        self.ring.write(first, data);
+        self.ring.set_header(first, Header { length: Some(length as u64), number });
         let next = number.wrapping_add(1);
         // SYNC(broadcast-2): pairs with `progress`, which sees by the count that this end is a later one.
         self.words.ends[place(next)].store(until, Release);

@@ -1,4 +1,5 @@
-//! A reader of a broadcast: its place, and what it has lost, are its own. The writer that waits for it sees how far it has come.
+//! A reader of a broadcast: its place, and what it has lost, are its own. The writer that waits for it sees how far it has come, and what it
+//! reads in place.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +13,7 @@ use super::ring::Ring;
 use super::{Broadcast, LOOKS};
 use crate::error::Phase;
 use crate::kernel::{Kernel, Watch};
+use crate::planted::{Fault, planted};
 use crate::wait::{Patience, Waiting, wait_until};
 use crate::{Deadline, Error, Result};
 
@@ -31,10 +33,25 @@ pub enum Start {
 #[derive(Debug)]
 pub struct Message<'a> {
     ring: &'a Ring,
-    position: u64,
+    pub(super) position: u64,
     /// Bytes.
     pub length: usize,
+    /// Where what belongs to it begins: it, or a filler in front of it.
+    pub(super) begin: u64,
+    pub(super) number: u64,
 }
+
+/// What became of a message that was handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It was copied.
+    Copied,
+    /// It is read where it lies, until that ends.
+    InPlace,
+}
+
+/// Who is handed a message.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(Message<'_>) -> Result<Kept>;
 
 impl Message<'_> {
     /// Copies the start of the message.
@@ -48,17 +65,21 @@ impl Message<'_> {
 }
 
 /// Where a reader is.
-#[derive(Debug, Clone, Copy)]
-struct Place {
+#[derive(Debug)]
+pub(super) struct Place {
     position: u64,
     /// The number of the message that it expects there.
     next: u64,
     /// Messages that were overwritten before it came to them.
-    lost: u64,
+    pub(super) lost: u64,
     /// The dead writer of which it was told.
     told: Life,
-    /// Where the writer sees this, if it waits for its readers; None, too, once the reader has left.
-    seat: Option<usize>,
+    /// Where the writer sees this, if it waits for its readers; None, too, once the reader has left and reads nothing in place.
+    pub(super) seat: Option<usize>,
+    /// It gets nothing more.
+    left: bool,
+    /// What is read in place where the writer waits for that: where it begins, and its number, the oldest first.
+    pub(super) taken: Vec<(u64, u64)>,
 }
 
 impl Place {
@@ -68,6 +89,12 @@ impl Place {
             return Err(Error::Corrupted(format!("{count} messages, where there were {} before", self.next)));
         }
         Ok(count > self.next)
+    }
+
+    /// What the writer must leave alone: from where on, and which message begins there. None: nothing, its reader has left.
+    pub(super) fn pinned(&self) -> Option<(u64, u64)> {
+        let next = (!self.left).then_some((self.position, self.next));
+        if planted(Fault::UnpinnedLease) { next } else { self.taken.first().copied().or(next) }
     }
 }
 
@@ -113,16 +140,21 @@ impl Reader {
             broadcast.tell_of_room(kernel);
         }
         let (position, next) = begin?;
-        let place = Mutex::new(Place { position, next, lost: 0, told: Life::NOBODY, seat });
+        let place = Place { position, next, lost: 0, told: Life::NOBODY, seat, left: false, taken: Vec::new() };
+        let place = Mutex::new(place);
         Ok(Self { broadcast: broadcast.clone(), place, patience: Patience::new() })
     }
 
-    /// The writer no longer waits for it, and it gets nothing more. A forked copy leaves nothing: the place is its parent's.
+    /// It gets nothing more, and the writer no longer waits for it, but for what it still reads in place. A forked copy leaves nothing:
+    /// the place is its parent's.
     pub fn leave(&self, kernel: &dyn Kernel) {
-        let Some(seat) = self.place().seat.take() else { return };
-        if kernel.me().is_ok_and(|me| self.broadcast.places.leave(seat, me.process)) {
-            self.broadcast.tell_of_room(kernel);
+        let Ok(me) = kernel.me() else { return };
+        {
+            let place = &mut *self.place();
+            place.left = true;
+            self.pin(place, me.process);
         }
+        self.broadcast.tell_of_room(kernel);
     }
 
     /// Messages that were overwritten before this reader came to them, so far.
@@ -144,19 +176,19 @@ impl Reader {
         deadline: Deadline,
         mut sink: impl FnMut(Message<'_>) -> Result<()>,
     ) -> Result<()> {
-        if self.attempt(kernel, &mut sink)?.is_some() {
+        self.hand(kernel, deadline, &mut |message| sink(message).map(|()| Kept::Copied))
+    }
+
+    #[inline]
+    pub(super) fn hand(&self, kernel: &dyn Kernel, deadline: Deadline, sink: Sink<'_>) -> Result<()> {
+        if self.attempt(kernel, sink)?.is_some() {
             return Ok(());
         }
-        self.get_slow(kernel, deadline, &mut sink)
+        self.hand_slow(kernel, deadline, sink)
     }
 
     #[cold]
-    fn get_slow(
-        &self,
-        kernel: &dyn Kernel,
-        deadline: Deadline,
-        sink: &mut dyn FnMut(Message<'_>) -> Result<()>,
-    ) -> Result<()> {
+    fn hand_slow(&self, kernel: &dyn Kernel, deadline: Deadline, sink: Sink<'_>) -> Result<()> {
         if deadline == Deadline::NoWait {
             return self.attempt_or_end(kernel, sink)?.ok_or(Error::WouldBlock);
         }
@@ -180,11 +212,7 @@ impl Reader {
     }
 
     /// The next message, or why none will come: a writer's death is told once.
-    fn attempt_or_end(
-        &self,
-        kernel: &dyn Kernel,
-        sink: &mut dyn FnMut(Message<'_>) -> Result<()>,
-    ) -> Result<Option<()>> {
+    fn attempt_or_end(&self, kernel: &dyn Kernel, sink: Sink<'_>) -> Result<Option<()>> {
         // Asked first: what was published before the end is there by then.
         let end = self.end(kernel);
         if let Some(done) = self.attempt(kernel, sink)? {
@@ -242,7 +270,7 @@ impl Reader {
     }
 
     /// Hands the next message over, if there is one, and tells a writer that waits for that.
-    fn attempt(&self, kernel: &dyn Kernel, sink: &mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<Option<()>> {
+    fn attempt(&self, kernel: &dyn Kernel, sink: Sink<'_>) -> Result<Option<()>> {
         if !self.broadcast.is_lossless() {
             return self.attempt_lossy(sink);
         }
@@ -255,32 +283,35 @@ impl Reader {
     }
 
     /// The next one lies where it is until this reader has it.
-    fn attempt_lossless(&self, process: Life, sink: &mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<Option<()>> {
+    fn attempt_lossless(&self, process: Life, sink: Sink<'_>) -> Result<Option<()>> {
         let (place, broadcast) = (&mut *self.place(), &self.broadcast);
-        let Some(seat) = place.seat.filter(|seat| broadcast.places.is_of(*seat, process)) else {
+        if place.left || !place.seat.is_some_and(|seat| broadcast.places.is_of(seat, process)) {
             return Err(Error::Misuse(
                 "it was closed meanwhile, or is that of the process that this one was forked from: subscribe here"
                     .into(),
             ));
-        };
+        }
         if !place.is_behind(broadcast.count())? {
             return Ok(None);
         }
-        let next = broadcast.read(place.position, place.next, sink)?;
-        place.position = next.ok_or_else(|| Error::Corrupted(format!("message {} was overwritten", place.next)))?;
-        place.next += 1;
-        broadcast.places.hold(seat, place.position, place.next);
+        let read = broadcast.read(place.position, place.next, sink)?;
+        let (kept, next) = read.ok_or_else(|| Error::Corrupted(format!("message {} was overwritten", place.next)))?;
+        if kept == Kept::InPlace {
+            place.taken.push((place.position, place.next));
+        }
+        (place.position, place.next) = (next, place.next + 1);
+        self.pin(place, process);
         Ok(Some(()))
     }
 
     /// None, too, where the writer has lapped this one time and again.
-    fn attempt_lossy(&self, sink: &mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<Option<()>> {
+    fn attempt_lossy(&self, sink: Sink<'_>) -> Result<Option<()>> {
         let place = &mut *self.place();
         for lapped in 0..ATTEMPTS {
             if !place.is_behind(self.broadcast.count())? {
                 return Ok(None);
             }
-            if let Some(next) = self.broadcast.read(place.position, place.next, sink)? {
+            if let Some((_, next)) = self.broadcast.read(place.position, place.next, sink)? {
                 place.position = next;
                 place.next += 1;
                 return Ok(Some(()));
@@ -296,15 +327,15 @@ impl Reader {
         Ok(None)
     }
 
-    fn place(&self) -> MutexGuard<'_, Place> {
+    pub(super) fn place(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Broadcast {
-    /// Hands the message of that number to `sink`, which starts at that position; where the next one starts. None: it was
-    /// overwritten meanwhile, and what the sink got is worth nothing.
-    fn read(&self, position: u64, number: u64, sink: &mut dyn FnMut(Message<'_>) -> Result<()>) -> Result<Option<u64>> {
+    /// Hands the message of that number to `sink`, which starts at that position; what became of it, and where the next one starts. None:
+    /// it was overwritten meanwhile, and what the sink got is worth nothing.
+    fn read(&self, position: u64, number: u64, sink: Sink<'_>) -> Result<Option<(Kept, u64)>> {
         let mut first = position;
         let mut header = self.ring.header(first);
         if header.length.is_none() {
@@ -318,7 +349,8 @@ impl Broadcast {
             return Err(Error::Corrupted(format!("message {} where {number} should be", header.number)));
         };
         let extent = self.ring.extent(first, header)?;
-        let kept = sink(Message { ring: &self.ring, position: first, length: length as usize });
+        let message = Message { ring: &self.ring, position: first, length: length as usize, begin: position, number };
+        let kept = sink(message);
         if kept == Err(Error::Refused) {
             // Why is kept elsewhere, and would meet the next attempt there.
             return Err(Error::Refused);
@@ -326,7 +358,7 @@ impl Broadcast {
         if self.is_lapped(position) {
             return Ok(None);
         }
-        kept.map(|()| Some(first + extent))
+        kept.map(|kept| Some((kept, first + extent)))
     }
 
     /// What was read from that position on may have been overwritten before: never, where the writer waits for who reads it.

@@ -47,6 +47,6 @@ impl Ready for ForPublishing {
             it.announce_writer(watch);
         }
         let before = it.overwrites(it.target(self.size)?);
-        Ok(it.is_closed() || !it.places.hold_back(kernel, me, before, watch))
+        Ok(it.is_closed() || it.is_lent() || !it.places.hold_back(kernel, me, before, watch))
     }
 }

@@ -126,6 +126,13 @@ impl Ring {
         }
     }
 
+    /// Where the bytes of the record at a position lie, whose extent was checked or is free.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub fn start(&self, position: u64) -> *mut u8 {
+        self.words.start(self.index(position + HEADER))
+    }
+
     #[inline]
     fn index(&self, position: u64) -> usize {
         (position % self.capacity()) as usize / WORD

@@ -12,6 +12,7 @@ use underpass_shm::sync::Ordering::Relaxed;
 
 use crate::kernel::{Dies, Running, World, explore, explore_long, sure};
 
+mod in_place;
 mod places;
 mod planted;
 

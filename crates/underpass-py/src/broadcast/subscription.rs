@@ -12,6 +12,7 @@ use super::{Broadcast, failed};
 use crate::bytes::Target;
 use crate::error::{is, plain};
 use crate::handle::Handle;
+use crate::lease::Lease;
 use crate::object::{self, SharedObject};
 use crate::timeout::Timeout;
 
@@ -19,14 +20,14 @@ use crate::timeout::Timeout;
 ///
 /// Made by ``Broadcast.subscribe``. It is this process's own: it does not pickle. Threads that share one share its messages. Where messages
 /// are overwritten a forked child's copy goes on by itself, and nobody notices if one is dropped. Where the writer waits, a forked copy gets
-/// nothing, and ``close`` lets the writer go on, as does forgetting it.
+/// nothing, and ``close`` lets the writer go on, as does forgetting it, once its leases have ended.
 ///
 /// Ready for `wait_any` when a message is there, or when ``get`` would say that none will come.
 #[pyclass(frozen, extends = SharedObject, module = "underpass")]
 #[derive(Debug)]
 pub struct Subscription {
     pub handle: Arc<Handle>,
-    broadcast: core::Broadcast,
+    broadcast: Arc<core::Broadcast>,
     pub core: Arc<Reader>,
 }
 
@@ -83,6 +84,14 @@ impl Subscription {
         self.handle.check(py)?;
         let done = timeout.within(verb, |deadline| self.core.get(self.handle.kernel(), deadline, sink));
         done.map_err(|error| self.failed(py, timeout, error))
+    }
+
+    fn take_for(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Lease> {
+        self.handle.check(py)?;
+        match timeout.within("take", |deadline| self.core.take(self.handle.kernel(), deadline)) {
+            Ok(taken) => Ok(Lease::of_subscription(self, taken)),
+            Err(error) => Err(self.failed(py, timeout, error)),
+        }
     }
 
     #[cold]
@@ -158,6 +167,22 @@ impl Subscription {
         Ok(length)
     }
 
+    /// Take the next message, waiting for one as `get` does, and read it in place until the lease ends: ``with mine.take() as lease``.
+    ///
+    /// Nothing is copied. With ``when_full="wait"`` the lease holds the writer back as what is not got yet does, until it ends, is forgotten,
+    /// or this process dies; the subscription's ``close`` does not end it. With ``"overwrite"`` nothing holds the writer back: the message may be
+    /// overwritten while it is looked at, and then the end of the lease raises ResetError and counts it as lost. So act on what was read after
+    /// that, and hand no such view to code that would be confused by bytes that change.
+    #[pyo3(signature = (*, timeout=None))]
+    fn take(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Lease> {
+        self.take_for(py, Timeout::new(timeout)?)
+    }
+
+    /// Take the next message or raise WouldBlock at once.
+    fn take_nowait(&self, py: Python<'_>) -> PyResult<Lease> {
+        self.take_for(py, Timeout::NoWait)
+    }
+
     fn __iter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
@@ -169,7 +194,7 @@ impl Subscription {
         }
     }
 
-    /// How many messages were overwritten before this one came to them. Exact: those between what was got last and what was got before.
+    /// How many messages were overwritten before this one came to them, or had read them in place. Exact: those between what was got last and what was got before.
     #[getter]
     fn lost(&self) -> u64 {
         self.core.lost()

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PyType};
+use pyo3::types::{PyBytes, PyType};
 use underpass_core::pool::Ticket;
 
 use super::Pool;
 use crate::object::Pickled;
-use crate::slot::Slot;
+use crate::slot::{self, Slot};
 
 /// A block of a `Pool`: a writable buffer (``memoryview(block)``, ``numpy.frombuffer(block)``), the caller's until it is given back or handed on.
 ///
@@ -150,25 +150,11 @@ impl Block {
     }
 
     fn __setitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let view = PyMemoryView::from(slf.as_any())?;
-        let result = view.set_item(index, value);
-        view.call_method0("release")?;
-        result
+        slot::set_item(slf.as_any(), index, value)
     }
 
     fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let view = PyMemoryView::from(slf.as_any())?;
-        let part = view.get_item(index);
-        // A slice is another view: its bytes are copied before both end.
-        let copied = part.and_then(|part| match part.cast::<PyMemoryView>() {
-            Ok(part) => {
-                let bytes = part.call_method0("tobytes");
-                part.call_method0("release").and(bytes)
-            }
-            Err(_) => Ok(part),
-        });
-        view.call_method0("release")?;
-        copied
+        slot::item(slf.as_any(), index)
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "the signature that PyO3 asks for")]

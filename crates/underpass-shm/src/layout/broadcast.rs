@@ -41,6 +41,8 @@ pub struct BroadcastWords {
     /// Of one whose writer waits for its readers: as `news`, without `closed`; the writer's threads sleep on it. On a line of its own,
     /// which only readers look at.
     pub room: AtomicU32,
+    /// 1: a message is being written in place behind the last one, by the process in `writer`; nobody else publishes meanwhile.
+    pub lent: AtomicU32,
 }
 
 /// A reader for whom the writer waits. On a line of its own: readers do not slow each other down.
@@ -49,9 +51,9 @@ pub struct BroadcastWords {
 pub struct PlaceWords {
     /// The process that reads, dead or alive; 0: nobody does.
     pub process: AtomicU32,
-    /// Where that begins which it has not got: nothing from there on is overwritten while it lives.
+    /// Where that begins which it has not got, or still reads in place: nothing from there on is overwritten while it lives.
     pub position: AtomicU64,
-    /// The number of the message that it expects there; for people.
+    /// The number of the message that begins there; for people.
     pub next: AtomicU64,
 }
 
@@ -79,6 +81,7 @@ impl BroadcastWords {
             start: AtomicU64::new(0),
             ends: std::array::from_fn(|_| AtomicU64::new(0)),
             room: AtomicU32::new(0),
+            lent: AtomicU32::new(0),
         }
     }
 }
