@@ -155,7 +155,7 @@ class MessageTooLongError(UnderpassError, ValueError):
 
 
 class ResetError(UnderpassError):
-    """Somebody reset, purged or removed the object while this call waited.
+    """Somebody reset, purged or removed the object while this call waited, or sent the call away (`Queue.cancel_wait`).
 
     Done on purpose, by whom the message names if it is known. Trying again is safe if the object still exists.
 

@@ -31,7 +31,7 @@ pub enum Error {
     EndOfStream,
     /// This handle or object was closed.
     Closed,
-    /// The object was reset or purged while the operation waited.
+    /// The object was reset or purged while the operation waited, or that was sent away.
     Reset,
     /// The caller may not do this now; the text says why and what to do instead.
     Misuse(String),
