@@ -788,6 +788,7 @@ class Queue(SharedObject):
         *,
         order: Literal["fifo", "lifo", "priority"] = "fifo",
         when_full: Literal["wait", "drop_oldest", "drop_newest"] = "wait",
+        fairness: _Fairness = "barging",
         max_deliveries: int | None = None,
     ) -> Self: ...
     @staticmethod
@@ -798,6 +799,7 @@ class Queue(SharedObject):
         *,
         order: Literal["fifo", "lifo", "priority"] = "fifo",
         when_full: Literal["wait", "drop_oldest", "drop_newest"] = "wait",
+        fairness: _Fairness = "barging",
         max_deliveries: int | None = None,
         space: Space | None = None,
         mode: int | None = None,
@@ -812,6 +814,7 @@ class Queue(SharedObject):
         *,
         order: Literal["fifo", "lifo", "priority"] = "fifo",
         when_full: Literal["wait", "drop_oldest", "drop_newest"] = "wait",
+        fairness: _Fairness = "barging",
         max_deliveries: int | None = None,
         space: Space | None = None,
         mode: int | None = None,
@@ -838,6 +841,7 @@ class Queue(SharedObject):
     def peek(self, index: int = 0) -> bytes: ...
     def purge(self) -> int: ...
     def remove(self, data: Buffer) -> bool: ...
+    def cancel_wait(self) -> bool: ...
     @property
     def depth(self) -> int: ...
     @property
@@ -846,6 +850,8 @@ class Queue(SharedObject):
     def message_size(self) -> int: ...
     @property
     def when_full(self) -> Literal["wait", "drop_oldest", "drop_newest"]: ...
+    @property
+    def fairness(self) -> _Fairness: ...
     @property
     def dropped(self) -> int: ...
     @property

@@ -155,7 +155,7 @@ class MessageTooLongError(UnderpassError, ValueError):
 
 
 class ResetError(UnderpassError):
-    """Somebody reset, purged or removed the object while this call waited, or overwrote what a lease was reading in place.
+    """Somebody reset, purged or removed the object while this call waited, sent it away, or overwrote what a lease was reading.
 
     Done on purpose, by whom the message names if it is known. Trying again is safe if the object still exists.
 

@@ -31,7 +31,7 @@ pub enum Error {
     EndOfStream,
     /// This handle or object was closed.
     Closed,
-    /// The object was reset or purged while the operation waited.
+    /// The object was reset or purged while the operation waited, or that was sent away.
     Reset,
     /// The message of that number was overwritten while it was read in place.
     Overwritten(u64),

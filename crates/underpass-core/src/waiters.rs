@@ -31,7 +31,7 @@ mod room;
 use occupancy::Occupancy;
 pub use order::Order;
 #[cfg(not(loom))]
-pub use place::extent;
+pub use place::{ONE_ROW, extent};
 pub use room::{AWAITS, Before, Room, UNRANKED, Watching, Wish};
 
 /// The waiters of one object.

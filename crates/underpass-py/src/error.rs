@@ -108,7 +108,9 @@ pub fn raise(py: Python<'_>, context: &Context<'_>, error: Error) -> PyErr {
         Error::Reset => plain(
             py,
             "ResetError",
-            &format!("{object} {failed}: it was reset or purged while this call waited; it may be tried again"),
+            &format!(
+                "{object} {failed}: it was reset or purged while this call waited, or the call sent away; it may be tried again"
+            ),
         ),
         Error::Overwritten(number) => plain(
             py,

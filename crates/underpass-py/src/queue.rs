@@ -14,6 +14,7 @@ use underpass_core::Error;
 use underpass_core::queue::{self as core, Message};
 
 use crate::bytes::{QUEUE, Source, Target};
+use crate::fairness;
 use crate::handle::Handle;
 use crate::lease::{Lease, Leases};
 use crate::loan::Loan;
@@ -24,7 +25,7 @@ use crate::since::Since;
 use crate::space::Space;
 use crate::timeout::Timeout;
 use calls::copied;
-use making::{create, parameters, shape, when_full_number};
+use making::{create, parameters, shape, turns_number, when_full_number};
 pub use making::{order_name, when_full_name};
 pub use putting::Putting;
 pub use statistics::{Holding, QueueStatistics};
@@ -36,8 +37,7 @@ pub const LETTERS: &str = "dead_letters";
 ///
 /// A message is complete once ``put`` returns, and survives its putter. A getter either gets it (`get`) or works on it
 /// under a lease (`take`): if the worker dies, the message goes back to the front, and several return in their order.
-/// A leased message counts against the capacity. Waiters on each side barge. An operation that need not wait makes no system
-/// call.
+/// A leased message counts against the capacity. An operation that need not wait makes no system call.
 ///
 /// Order is first in, first out (``"fifo"``), last in, first out (``"lifo"``), or by ``"priority"``: the highest first, 0 to
 /// 32767, and of equals the oldest, as POSIX message queues have it. In the last two a get takes O(log n) of the messages
@@ -48,6 +48,14 @@ pub const LETTERS: &str = "dead_letters";
 /// least urgent, itself included. Messages at work are never dropped: if nothing is queued beside them, the new one is. ``dropped``
 /// counts them all, whoever dies. In a full queue with another order than "fifo" it takes O(n) to find which one goes.
 ///
+/// With ``fairness="barging"`` whoever is quickest gets what comes, and nobody is promised a turn. With ``"arrival"`` those who wait
+/// for a message have their turns in the order in which they came, and so have those who wait for room, whose messages so lie in
+/// that order; with ``"priority"`` who waits most urgently is first (`underpass.sync.priority`), and of those who has waited for
+/// longest. While somebody waits nobody passes, also none who asks for no wait, and no task: tasks are not in line, and have their
+/// turn when nobody waits. Nothing is handed over: a message or a slot stays where it is until the first comes for it, whoever dies
+/// meanwhile; one that is first and is stopped holds up those behind. The first 63 that wait on a side have a place, the others come
+/// behind them in no order.
+///
 /// The two-lock queue of Michael and Scott (PODC 1996), with leases as message brokers have them.
 ///
 /// Args:
@@ -55,6 +63,7 @@ pub const LETTERS: &str = "dead_letters";
 ///     message_size: Bytes of the longest message.
 ///     order: Which message is got first: "fifo", "lifo" or "priority".
 ///     when_full: What becomes of a message that finds no room: "wait", "drop_oldest" or "drop_newest".
+///     fairness: Who of those that wait has the first turn: "barging", "arrival" or "priority".
 ///     max_deliveries: A message that comes back after so many deliveries goes to ``dead_letters``; while those are full
 ///         it stays in front instead. None: it always comes back.
 ///
@@ -86,21 +95,22 @@ pub struct Queue {
 #[pymethods]
 impl Queue {
     #[new]
-    #[pyo3(signature = (capacity=64, message_size=256, *, order="fifo", when_full="wait", max_deliveries=None))]
+    #[pyo3(signature = (capacity=64, message_size=256, *, order="fifo", when_full="wait", fairness="barging", max_deliveries=None))]
     fn new(
         py: Python<'_>,
         #[pyo3(from_py_with = whole)] capacity: i64,
         #[pyo3(from_py_with = whole)] message_size: i64,
         order: &str,
         when_full: &str,
+        fairness: &str,
         max_deliveries: Option<Whole>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        create(py, None, None, None, &shape(capacity, message_size, max_deliveries, order, when_full)?)
+        create(py, None, None, None, &shape(capacity, message_size, max_deliveries, order, when_full, fairness)?)
     }
 
     /// Make a named queue. Raises ExistsError if the name is taken.
     #[staticmethod]
-    #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", when_full="wait", max_deliveries=None, space=None, mode=None))]
+    #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", when_full="wait", fairness="barging", max_deliveries=None, space=None, mode=None))]
     #[expect(clippy::too_many_arguments, reason = "the constructor's, with a name and a place")]
     fn create(
         py: Python<'_>,
@@ -109,6 +119,7 @@ impl Queue {
         #[pyo3(from_py_with = whole)] message_size: i64,
         order: &str,
         when_full: &str,
+        fairness: &str,
         max_deliveries: Option<Whole>,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
@@ -120,7 +131,7 @@ impl Queue {
                 space.map(Bound::get),
                 Some(name),
                 mode,
-                &shape(capacity, message_size, max_deliveries, order, when_full)?,
+                &shape(capacity, message_size, max_deliveries, order, when_full, fairness)?,
             )?,
         )
     }
@@ -134,7 +145,7 @@ impl Queue {
 
     /// Open the queue of that name, or make it. Raises MismatchError if it exists with other parameters.
     #[staticmethod]
-    #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", when_full="wait", max_deliveries=None, space=None, mode=None))]
+    #[pyo3(signature = (name, capacity=64, message_size=256, *, order="fifo", when_full="wait", fairness="barging", max_deliveries=None, space=None, mode=None))]
     #[expect(clippy::too_many_arguments, reason = "the constructor's, with a name and a place")]
     fn open_or_create(
         py: Python<'_>,
@@ -143,18 +154,19 @@ impl Queue {
         #[pyo3(from_py_with = whole)] message_size: i64,
         order: &str,
         when_full: &str,
+        fairness: &str,
         max_deliveries: Option<Whole>,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let shape = shape(capacity, message_size, max_deliveries, order, when_full)?;
+        let shape = shape(capacity, message_size, max_deliveries, order, when_full, fairness)?;
         let create = || create(py, space.map(Bound::get), Some(name), mode, &shape);
         object::open_or_create(py, name, space, parameters(&shape), create)
     }
 
     /// Put a message, waiting for room.
     ///
-    /// Whoever gets or ends a lease wakes one waiting putter. A leased message that a dead process held does not keep the
+    /// Whoever gets or ends a lease wakes one waiting putter; which one has the room, ``fairness`` says. A leased message that a dead process held does not keep the
     /// room for ever: it goes back to the front, and somebody gets it.
     ///
     /// With ``order="priority"`` a message of a higher ``priority``, 0 to 32767, is got before those of a lower, and of equals the
@@ -243,12 +255,13 @@ impl Queue {
 
     /// Get the front message, waiting for one. It is gone from the queue.
     ///
-    /// Whoever puts wakes one waiting getter. A message that a dead process held under a lease comes first.
+    /// Whoever puts wakes one waiting getter; which one has the message, ``fairness`` says. A message that a dead process held under a lease comes first.
     ///
     /// Raises:
     ///     TimedOut: No message within ``timeout`` seconds; the text says who works on what.
     ///     EndOfStream: The queue was shut down, or its last registered putter left, and nothing is queued or leased.
     ///     PeerDiedError: The last registered putter died, and nothing is queued or leased.
+    ///     ResetError: Somebody sent this call away (`cancel_wait`).
     #[pyo3(signature = (*, timeout=None))]
     fn get<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyBytes>> {
         self.get_for(py, Timeout::new(timeout)?)
@@ -420,6 +433,24 @@ impl Queue {
         self.core.remove(self.kernel(), source.as_slice()).map_err(|error| self.failed(py, "not searched", error))
     }
 
+    /// Send away the getter that has waited for longest, or most urgently, with ResetError: whether one waited.
+    ///
+    /// It got nothing, nothing of the queue has changed, and it may wait again. Those who come later are not concerned, nor are tasks,
+    /// and those who wait for many objects. If this process dies, that getter has been told or waits on. Needs
+    /// ``fairness="arrival"`` or ``"priority"``: where getters barge none is the first. Zephyr's ``k_queue_cancel_wait``.
+    ///
+    /// Raises:
+    ///     MisuseError: The getters of this queue barge.
+    ///
+    /// Example:
+    ///     >>> import underpass
+    ///     >>> underpass.Queue(fairness="arrival").cancel_wait()
+    ///     False
+    fn cancel_wait(&self, py: Python<'_>) -> PyResult<bool> {
+        self.handle.check(py)?;
+        self.core.cancel_wait(self.kernel()).map_err(|error| self.failed(py, "sent nobody away", error))
+    }
+
     /// For those who put: what is ready when a put would not wait; of a queue that drops messages, when a loan would not.
     #[getter]
     fn room(slf: Bound<'_, Self>) -> QueueRoom {
@@ -449,6 +480,12 @@ impl Queue {
     #[getter]
     fn when_full(&self) -> &'static str {
         when_full_name(when_full_number(self.core.when_full()))
+    }
+
+    /// Who of those that wait has the first turn: "barging", "arrival" or "priority".
+    #[getter]
+    fn fairness(&self) -> &'static str {
+        fairness::name(turns_number(self.core.turns()))
     }
 
     /// Messages that were dropped since the queue was made, because it was full. Exact: a message that is not there and was not got is in it.

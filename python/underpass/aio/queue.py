@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 Order = Literal["fifo", "lifo", "priority"]
 WhenFull = Literal["wait", "drop_oldest", "drop_newest"]
+Fairness = Literal["barging", "arrival", "priority"]
 T = TypeVar("T")
 
 
 class Queue(Face[data.Queue]):
     """A queue for coroutines: ``aio.Queue()``, or ``queue.aio``.
 
-    Tasks of one loop get messages, and room, in order of arrival. ``async for`` gets until EndOfStream, and lets the loop's other
-    tasks run from time to time.
+    Tasks of one loop get messages, and room, in order of arrival; where ``fairness`` gives threads their turns, when no thread waits.
+    ``async for`` gets until EndOfStream, and lets the loop's other tasks run from time to time.
 
     Example:
         >>> import asyncio, underpass.aio
@@ -40,17 +41,25 @@ class Queue(Face[data.Queue]):
 
     __slots__ = ()
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the object's own arguments
         self,
         capacity: int = 64,
         message_size: int = 256,
         *,
         order: Order = "fifo",
         when_full: WhenFull = "wait",
+        fairness: Fairness = "barging",
         max_deliveries: int | None = None,
     ) -> None:
         super().__init__(
-            data.Queue(capacity, message_size, order=order, when_full=when_full, max_deliveries=max_deliveries)
+            data.Queue(
+                capacity,
+                message_size,
+                order=order,
+                when_full=when_full,
+                fairness=fairness,
+                max_deliveries=max_deliveries,
+            )
         )
 
     @classmethod
@@ -62,6 +71,7 @@ class Queue(Face[data.Queue]):
         *,
         order: Order = "fifo",
         when_full: WhenFull = "wait",
+        fairness: Fairness = "barging",
         max_deliveries: int | None = None,
         space: Space | None = None,
         mode: int | None = None,
@@ -73,6 +83,7 @@ class Queue(Face[data.Queue]):
             message_size,
             order=order,
             when_full=when_full,
+            fairness=fairness,
             max_deliveries=max_deliveries,
             space=space,
             mode=mode,
@@ -93,6 +104,7 @@ class Queue(Face[data.Queue]):
         *,
         order: Order = "fifo",
         when_full: WhenFull = "wait",
+        fairness: Fairness = "barging",
         max_deliveries: int | None = None,
         space: Space | None = None,
         mode: int | None = None,
@@ -104,6 +116,7 @@ class Queue(Face[data.Queue]):
             message_size,
             order=order,
             when_full=when_full,
+            fairness=fairness,
             max_deliveries=max_deliveries,
             space=space,
             mode=mode,
@@ -215,6 +228,10 @@ class Queue(Face[data.Queue]):
         """Throw away the first message that is these bytes; whether there was one."""
         return self.sync.remove(data)
 
+    def cancel_wait(self) -> bool:
+        """Send away the thread that is the first of those that wait to get; whether one waited. Tasks are not concerned."""
+        return self.sync.cancel_wait()
+
     async def join(self) -> None:
         """Wait until nothing is queued or leased. All tasks that wait go on together."""
         attempt = single(partial(self.sync.join, timeout=0))
@@ -239,6 +256,11 @@ class Queue(Face[data.Queue]):
     def when_full(self) -> WhenFull:
         """What a put does that finds no room."""
         return self.sync.when_full
+
+    @property
+    def fairness(self) -> Fairness:
+        """Who of the threads that wait has the first turn."""
+        return self.sync.fairness
 
     @property
     def dropped(self) -> int:

@@ -6,9 +6,10 @@ use underpass_shm::life::Me;
 use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed};
 
+use super::line::Stand;
 use super::{CHUNK, Message, Queue, Ticket, roster};
 use crate::error::Phase;
-use crate::kernel::{Kernel, Watch};
+use crate::kernel::{Kernel, Owed, Watch};
 use crate::planted::{Fault, planted};
 use crate::wait::{Waiting, wait_until};
 use crate::{Deadline, Error, Result};
@@ -39,9 +40,9 @@ impl Queue {
     ) -> Result<usize> {
         let me = kernel.me()?;
         self.reap_in_turn(kernel, me)?;
-        match self.try_get(kernel, me, limit, sink)? {
-            0 => self.for_message(kernel, me, deadline, || {
-                let got = self.try_get(kernel, me, limit, sink)?;
+        match self.try_get(kernel, me, limit, sink, &mut Stand::default())? {
+            0 => self.for_message(kernel, me, deadline, |stand| {
+                let got = self.try_get(kernel, me, limit, sink, stand)?;
                 Ok((got > 0).then_some(got))
             }),
             got => Ok(got),
@@ -53,16 +54,20 @@ impl Queue {
         let me = kernel.me()?;
         let listed = self.list_holder(kernel, me)?;
         self.reap_in_turn(kernel, me)?;
-        let attempt = || {
+        let attempt = |stand: &mut Stand| {
             let _side = self.room.getters(kernel, &self.locking, me)?;
+            if !self.may_get(kernel, stand)? {
+                return Ok(None);
+            }
             let Some(slot) = self.room.front(0)? else { return Ok(None) };
             let length = self.room.length(slot)?;
             let delivery = self.room.slots[slot].returns.load(Relaxed) + 1;
             let number = self.room.lease_front(kernel, slot, me.process, delivery);
             self.note_holder(listed);
+            self.has_got(kernel, stand);
             Ok(Some(Ticket { slot, number, delivery, length, priority: 0, process: me.process }))
         };
-        match attempt()? {
+        match attempt(&mut Stand::default())? {
             Some(ticket) => Ok(ticket),
             None => self.for_message(kernel, me, deadline, attempt),
         }
@@ -89,8 +94,12 @@ impl Queue {
         me: Me,
         limit: usize,
         sink: &mut dyn FnMut(Message<'_>) -> Result<()>,
+        stand: &mut Stand,
     ) -> Result<usize> {
         let _side = self.room.getters(kernel, &self.locking, me)?;
+        if !self.may_get(kernel, stand)? {
+            return Ok(0);
+        }
         // Putters go on, and as fast as this one may: what comes from now on is the next one's.
         let limit = if limit > 1 { limit.min(self.depth().max(1) as usize) } else { limit };
         let together = if self.room.shelf.is_some() { 1 } else { CHUNK };
@@ -117,7 +126,54 @@ impl Queue {
                 _ => break,
             }
         }
+        if got > 0 {
+            self.has_got(kernel, stand);
+        }
         Ok(got)
+    }
+
+    /// Whether one who stands so may get a message, if there is one. Under the getters' lock.
+    #[inline]
+    fn may_get(&self, kernel: &dyn Kernel, stand: &mut Stand) -> Result<bool> {
+        let Some(lines) = &self.lines else { return Ok(true) };
+        // First whether there is one: who passes by gets what was there while nobody waited.
+        let there = self.room.front(0)?.is_some();
+        lines.getting.admits(kernel, &self.room, stand, there)
+    }
+
+    /// It has got one. Under the getters' lock.
+    #[inline]
+    fn has_got(&self, kernel: &dyn Kernel, stand: &mut Stand) {
+        if let Some(lines) = &self.lines {
+            lines.getting.served(kernel, &self.room, &self.room.words.tail, stand, self.depth() > 0);
+        }
+    }
+
+    /// Whether no getter stands in line before those that do not: the dead among them leave it, and the first is watched.
+    pub(super) fn may_pass_getters<'a>(
+        &'a self,
+        kernel: &dyn Kernel,
+        me: Me,
+        watch: Option<&mut Watch<'a>>,
+    ) -> Result<bool> {
+        match &self.lines {
+            Some(lines) if !lines.getting.is_empty() => {
+                let _side = self.room.getters(kernel, &self.locking, me)?;
+                Ok(lines.getting.is_open(kernel, &self.room, watch))
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Sends away the getter that is the first of those that wait, with `Reset`; false: none waits.
+    pub fn cancel_wait(&self, kernel: &dyn Kernel) -> Result<bool> {
+        let Some(lines) = &self.lines else {
+            let why = "of its getters none is the first: make it with fairness='arrival' or 'priority'";
+            return Err(Error::Misuse(why.into()));
+        };
+        let _owed = Owed::name(kernel, &self.room.words.baton);
+        let _side = self.room.getters(kernel, &self.locking, kernel.me()?)?;
+        Ok(lines.getting.cancel(kernel, &self.room))
     }
 
     /// The message at `index` from the front, if there is one. Under the getters' lock.
@@ -134,11 +190,12 @@ impl Queue {
         kernel: &dyn Kernel,
         me: Me,
         deadline: Deadline,
-        mut attempt: impl FnMut() -> Result<Option<T>>,
+        mut attempt: impl FnMut(&mut Stand) -> Result<Option<T>>,
     ) -> Result<T> {
         if deadline == Deadline::NoWait {
             self.reap(kernel, me, |_| ())?;
-            if let Some(done) = attempt()? {
+            let _ = self.may_pass_getters(kernel, me, None)?;
+            if let Some(done) = attempt(&mut Stand::default())? {
                 return Ok(done);
             }
             return Err(self.ending(kernel, me)?.unwrap_or(Error::WouldBlock));
@@ -152,23 +209,33 @@ impl Queue {
         words.get.cpus.store(mine, Relaxed);
         let waiting =
             Waiting { sleepers: Some(&**words), deadline, patience: &self.getting, partner, operation: Operation::Get };
-        let mut known = None;
-        wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
-            let Some(watch) = watch else { return attempt() };
+        let (mut known, mut stand) = (None, Stand::default());
+        let urgency = self.lines.as_ref().map(|_| kernel.priority());
+        let ended = wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
+            let Some(watch) = watch else { return attempt(&mut stand) };
+            stand.waits = urgency;
             // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
             let before = known.replace(self.room.announce_sleeper(watch, &words.tail, SLEEPERS));
             self.reap(kernel, me, |life| watch.life(life))?;
-            if let Some(done) = attempt()? {
+            if let Some(done) = attempt(&mut stand)? {
                 if let (true, Some(before)) = (slept, before) {
-                    self.room.pass_on(kernel, &words.tail, before, self.depth() > 0);
+                    let more = self.lines.is_none() && self.depth() > 0;
+                    self.room.pass_on(kernel, &words.tail, before, more);
                 }
                 return Ok(Some(done));
             }
             if let Some(error) = self.ending(kernel, me)? {
                 return Err(error);
             }
+            if let Some(lines) = &self.lines {
+                lines.getting.watch(&stand, watch);
+            }
             Ok(None)
-        })
+        });
+        if let (Some(lines), Err(_)) = (&self.lines, &ended) {
+            lines.getting.leave(kernel, &self.room, &words.tail, &mut stand);
+        }
+        ended
     }
 
     /// Why no message will come any more, if so: asked when none is queued.

@@ -8,7 +8,8 @@ use underpass_shm::place::{Blocks, Placed, PlacedSlice};
 use underpass_shm::region::Region;
 use underpass_shm::sync::AtomicU32;
 
-use super::{Order, Queue, Room, Shelf, WhenFull};
+use super::{Line, Lines, Order, Queue, Room, Shelf, WhenFull};
+use crate::waiters::{self, Waiters};
 use crate::{Error, Result};
 
 const LINE: usize = 64;
@@ -17,6 +18,9 @@ const LINE: usize = 64;
 pub const ORDERS: [Order; 3] = [Order::Fifo, Order::Lifo, Order::Priority];
 /// What a put does that finds no room, by the header's numbers.
 pub const WHEN_FULL: [WhenFull; 3] = [WhenFull::Wait, WhenFull::DropOldest, WhenFull::DropNewest];
+
+/// In which order those who wait have their turns, by the header's numbers; none: whoever is quickest.
+pub const TURNS: [Option<waiters::Order>; 3] = [None, Some(waiters::Order::Arrival), Some(waiters::Order::Priority)];
 
 /// What a queue is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +35,15 @@ pub struct Shape {
     pub order: Order,
     /// What a put does that finds no room.
     pub when_full: WhenFull,
+    /// Who of those that wait has the first turn; none: whoever is quickest.
+    pub turns: Option<waiters::Order>,
 }
 
 impl Shape {
     /// What a queue's header says.
     pub fn read(parameters: [u64; PARAMETERS]) -> Result<Self> {
         let wrong = || Error::Corrupted("its parameters are out of range".into());
-        let [capacity, message_size, most, order, when_full, ..] = parameters;
+        let [capacity, message_size, most, order, when_full, turns, ..] = parameters;
         let at = |number| usize::try_from(number).unwrap_or(usize::MAX);
         let shape = Self {
             capacity: u32::try_from(capacity).map_err(|_| wrong())?,
@@ -45,6 +51,7 @@ impl Shape {
             max_deliveries: (most > 0).then_some(u32::try_from(most).map_err(|_| wrong())?),
             order: *ORDERS.get(at(order)).ok_or_else(wrong)?,
             when_full: *WHEN_FULL.get(at(when_full)).ok_or_else(wrong)?,
+            turns: *TURNS.get(at(turns)).ok_or_else(wrong)?,
         };
         shape.check().map_err(|_| wrong())?;
         Ok(shape)
@@ -71,7 +78,7 @@ impl Shape {
     /// Bytes of the file.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.letters_at() + if self.max_deliveries.is_some() { self.room_size() } else { 0 }
+        self.lines_at() + if self.turns.is_some() { 2 * waiters::ONE_ROW } else { 0 }
     }
 
     /// A handle over the file's bytes, whose header said this shape.
@@ -89,7 +96,12 @@ impl Shape {
             }
             None => None,
         };
-        Ok(Queue::new(room, letters, self.max_deliveries, self.when_full))
+        let queue = Queue::new(room, letters, self.max_deliveries, self.when_full);
+        let Some(order) = self.turns else { return Ok(queue) };
+        let line = |start| Some(Line::new(Waiters::of_one_row(region, start)?, order));
+        let getting = line(self.lines_at()).ok_or_else(short)?;
+        let putting = line(self.lines_at() + waiters::ONE_ROW).ok_or_else(short)?;
+        Ok(queue.in_turn(Lines { getting, putting }))
     }
 
     /// Sets up the zeroed bytes of a new file.
@@ -120,6 +132,11 @@ impl Shape {
     fn letters_at(&self) -> usize {
         let entries = (self.capacity as usize * size_of::<ShelfEntry>()).next_multiple_of(LINE);
         WORDS + self.room_size() + if self.order == Order::Fifo { 0 } else { size_of::<ShelfWords>() + entries }
+    }
+
+    /// Behind all rooms.
+    fn lines_at(&self) -> usize {
+        self.letters_at() + if self.max_deliveries.is_some() { self.room_size() } else { 0 }
     }
 
     fn shelf(&self, region: &Arc<Region>, start: usize) -> Option<Shelf> {

@@ -12,6 +12,7 @@ mod get;
 #[cfg(not(loom))]
 mod layout;
 mod lease;
+mod line;
 mod put;
 mod ready;
 mod room;
@@ -24,8 +25,9 @@ use underpass_shm::sync::AtomicU32;
 
 pub use full::WhenFull;
 #[cfg(not(loom))]
-pub use layout::{ORDERS, Shape, WHEN_FULL};
+pub use layout::{ORDERS, Shape, TURNS, WHEN_FULL};
 pub use lease::{Holding, Ticket};
+pub use line::{Line, Lines};
 pub use ready::{ForJoining, ForPutting};
 pub use room::Room;
 pub use room::order::{End, MOST_URGENT, Order};
@@ -65,6 +67,8 @@ pub struct Queue {
     letters: Option<Room>,
     max_deliveries: Option<u32>,
     when_full: WhenFull,
+    /// There where those who wait have their turns.
+    lines: Option<Lines>,
     putting: Patience,
     getting: Patience,
     locking: Patience,
@@ -85,6 +89,7 @@ impl Queue {
             letters,
             max_deliveries,
             when_full,
+            lines: None,
             putting: Patience::new(),
             getting: Patience::new(),
             locking: Patience::new(),
@@ -92,6 +97,12 @@ impl Queue {
             turns: AtomicU32::new(0),
             puts_from: AtomicU32::new(0),
         }
+    }
+
+    /// The same, whose waiters have their turns.
+    #[must_use]
+    pub fn in_turn(self, lines: Lines) -> Self {
+        Self { lines: Some(lines), ..self }
     }
 
     /// The room of the dead letters, as a queue of its own.
@@ -110,6 +121,12 @@ impl Queue {
     #[must_use]
     pub fn order(&self) -> Order {
         self.room.shelf.as_ref().map_or(Order::Fifo, |shelf| shelf.order)
+    }
+
+    /// Who of those that wait has the first turn; none: whoever is quickest.
+    #[must_use]
+    pub fn turns(&self) -> Option<crate::waiters::Order> {
+        self.lines.as_ref().map(|lines| lines.getting.order())
     }
 
     /// Longest message.

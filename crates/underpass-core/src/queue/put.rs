@@ -6,6 +6,7 @@ use underpass_shm::life::Me;
 use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
+use super::line::{Line, Stand};
 use super::room::order::End;
 use super::{CHUNK, MOST_URGENT, Queue, Ticket, WhenFull, roster};
 use crate::kernel::{Kernel, Owed, Watch};
@@ -18,14 +19,14 @@ impl Queue {
     pub fn put(&self, kernel: &dyn Kernel, data: &[u8], priority: u32, deadline: Deadline) -> Result<()> {
         self.check(data.len())?;
         let me = kernel.me()?;
-        if self.try_put(kernel, me, &[data], priority, None)? == 1 {
+        if self.try_put(kernel, me, &[data], priority, None, &mut Stand::default())? == 1 {
             return Ok(());
         }
         if self.when_full != WhenFull::Wait {
             return self.put_or_drop(kernel, me, data, priority);
         }
-        self.for_room(kernel, me, None, deadline, |since| {
-            Ok((self.try_put(kernel, me, &[data], priority, since)? == 1).then_some(()))
+        self.for_room(kernel, me, None, deadline, |since, stand| {
+            Ok((self.try_put(kernel, me, &[data], priority, since, stand)? == 1).then_some(()))
         })
     }
 
@@ -33,11 +34,12 @@ impl Queue {
     pub fn put_since(&self, kernel: &dyn Kernel, data: &[u8], priority: u32, since: u32) -> Result<()> {
         self.check(data.len())?;
         let me = kernel.me()?;
-        let attempt = || self.try_put(kernel, me, &[data], priority, Some(since));
+        let attempt = || self.try_put(kernel, me, &[data], priority, Some(since), &mut Stand::default());
         if attempt()? == 1 {
             return Ok(());
         }
         self.reap(kernel, me, |_| ())?;
+        let _ = self.may_pass_putters(kernel, me, None)?;
         if attempt()? == 1 { Ok(()) } else { Err(Error::WouldBlock) }
     }
 
@@ -75,13 +77,13 @@ impl Queue {
             }
             let me = kernel.me()?;
             while done < items.len() {
-                done += self.try_put(kernel, me, &items[done..], priority, since)?;
+                done += self.try_put(kernel, me, &items[done..], priority, since, &mut Stand::default())?;
                 if done < items.len() && self.when_full != WhenFull::Wait {
                     self.put_or_drop(kernel, me, items[done], priority)?;
                     done += 1;
                 } else if done < items.len() {
-                    done += self.for_room(kernel, me, since, deadline, |since| {
-                        let put = self.try_put(kernel, me, &items[done..], priority, since)?;
+                    done += self.for_room(kernel, me, since, deadline, |since, stand| {
+                        let put = self.try_put(kernel, me, &items[done..], priority, since, stand)?;
                         Ok((put > 0).then_some(put))
                     })?;
                 }
@@ -137,16 +139,21 @@ impl Queue {
         self.check(size)?;
         let me = kernel.me()?;
         let listed = self.list_holder(kernel, me)?;
-        let attempt = |since: Option<u32>| {
+        let attempt = |since: Option<u32>, stand: &mut Stand| {
             let _sides = self.sides_of_puts(kernel, me)?;
             self.judge(since)?;
+            let line = self.lines.as_ref().map(|lines| &lines.putting);
+            if !self.may_put(kernel, line, stand)? {
+                return Ok(None);
+            }
             let Some(slot) = self.slot_or_drop(kernel, urgency)? else { return Ok(None) };
             let number = self.room.number();
             self.room.lend_slot(kernel, slot, me.process, number);
             self.note_holder(listed);
+            self.has_put(kernel, line, stand);
             Ok(Some(Ticket { slot, number, delivery: 0, length: size, priority, process: me.process }))
         };
-        match attempt(since)? {
+        match attempt(since, &mut Stand::default())? {
             Some(ticket) => Ok(ticket),
             None => self.for_room(kernel, me, since, deadline, attempt),
         }
@@ -213,6 +220,7 @@ impl Queue {
         items: &[&[u8]],
         priority: u32,
         since: Option<u32>,
+        stand: &mut Stand,
     ) -> Result<usize> {
         if self.puts_from.load(Relaxed) != me.thread.0 {
             // Where its partner runs tells a getter whether spinning pays.
@@ -221,6 +229,10 @@ impl Queue {
         }
         let _side = self.room.putters(kernel, &self.locking, me)?;
         self.judge(since)?;
+        let line = self.line_of_puts();
+        if !self.may_put(kernel, line, stand)? {
+            return Ok(0);
+        }
         let mut done = 0;
         for chunk in items.chunks(CHUNK) {
             let put = self.put_chunk(kernel, chunk, priority);
@@ -234,7 +246,48 @@ impl Queue {
                 break;
             }
         }
+        if done > 0 {
+            self.has_put(kernel, line, stand);
+        }
         Ok(done)
+    }
+
+    /// The line of those who put: where messages are dropped only who lends waits, and who puts passes.
+    fn line_of_puts(&self) -> Option<&Line> {
+        self.lines.as_ref().filter(|_| self.when_full == WhenFull::Wait).map(|lines| &lines.putting)
+    }
+
+    /// Whether one who stands so may use a slot, if one is to be had. Under the putters' lock.
+    #[inline]
+    fn may_put(&self, kernel: &dyn Kernel, line: Option<&Line>, stand: &mut Stand) -> Result<bool> {
+        let Some(line) = line else { return Ok(true) };
+        // First whether there is one: who passes by uses what was free while nobody waited.
+        let there = self.has_room();
+        line.admits(kernel, &self.room, stand, there)
+    }
+
+    /// It has used one. Under the putters' lock.
+    #[inline]
+    fn has_put(&self, kernel: &dyn Kernel, line: Option<&Line>, stand: &mut Stand) {
+        if let Some(line) = line {
+            line.served(kernel, &self.room, &self.room.words.freed, stand, self.has_room());
+        }
+    }
+
+    /// Whether nobody stands in line for room before those that do not: the dead leave it, and the first is watched.
+    pub(super) fn may_pass_putters<'a>(
+        &'a self,
+        kernel: &dyn Kernel,
+        me: Me,
+        watch: Option<&mut Watch<'a>>,
+    ) -> Result<bool> {
+        match &self.lines {
+            Some(lines) if !lines.putting.is_empty() => {
+                let _side = self.room.putters(kernel, &self.locking, me)?;
+                Ok(lines.putting.is_open(kernel, &self.room, watch))
+            }
+            _ => Ok(true),
+        }
     }
 
     /// Puts the messages for which there is room, all at once.
@@ -271,11 +324,12 @@ impl Queue {
         me: Me,
         since: Option<u32>,
         deadline: Deadline,
-        mut attempt: impl FnMut(Option<u32>) -> Result<Option<T>>,
+        mut attempt: impl FnMut(Option<u32>, &mut Stand) -> Result<Option<T>>,
     ) -> Result<T> {
         if deadline == Deadline::NoWait {
             self.reap(kernel, me, |_| ())?;
-            return attempt(since)?.ok_or(Error::WouldBlock);
+            let _ = self.may_pass_putters(kernel, me, None)?;
+            return attempt(since, &mut Stand::default())?.ok_or(Error::WouldBlock);
         }
         let words = &self.room.words;
         let purges = since.unwrap_or_else(|| words.purges.load(Acquire));
@@ -285,23 +339,32 @@ impl Queue {
         words.put.cpus.store(mine, Relaxed);
         let waiting =
             Waiting { sleepers: Some(&**words), deadline, patience: &self.putting, partner, operation: Operation::Put };
-        let mut known = None;
-        wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
+        let (mut known, mut stand) = (None, Stand::default());
+        let urgency = self.lines.as_ref().map(|_| kernel.priority());
+        let ended = wait_until(kernel, waiting, ready, |watch: Option<&mut Watch<'a>>, slept| {
             if words.purges.load(Acquire) != purges {
                 return Err(Error::Reset);
             }
-            let Some(watch) = watch else { return attempt(Some(purges)) };
+            let Some(watch) = watch else { return attempt(Some(purges), &mut stand) };
+            stand.waits = urgency;
             // Announced before the look at the rosters and the attempt, which then see whatever came without a wake.
             let before = known.replace(self.room.announce_sleeper(watch, &words.freed, SLEEPERS));
             // Who purges may die before it calls anybody.
             watch.word(&words.purges, purges);
             self.reap(kernel, me, |life| watch.life(life))?;
-            let done = attempt(Some(purges))?;
+            let done = attempt(Some(purges), &mut stand)?;
             if let (true, true, Some(before)) = (done.is_some(), slept, before) {
-                self.room.pass_on(kernel, &words.freed, before, self.has_room());
+                self.room.pass_on(kernel, &words.freed, before, self.lines.is_none() && self.has_room());
+            }
+            if let (Some(lines), None) = (&self.lines, &done) {
+                lines.putting.watch(&stand, watch);
             }
             Ok(done)
-        })
+        });
+        if let (Some(lines), Err(_)) = (&self.lines, &ended) {
+            lines.putting.leave(kernel, &self.room, &words.freed, &mut stand);
+        }
+        ended
     }
 
     /// A slot is to be had: a free one, or that of a message which is dropped for it.

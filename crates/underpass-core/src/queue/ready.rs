@@ -20,18 +20,23 @@ impl Ready for Queue {
 
     /// A get would not wait: a message is queued, or none will come any more.
     fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
-        if self.depth() > 0 {
+        let has_line = |queue: &Self| queue.lines.as_ref().is_some_and(|lines| !lines.getting.is_empty());
+        if self.depth() > 0 && !has_line(self) {
             return Ok(true);
         }
         let me = kernel.me()?;
-        match watch {
+        let mut watch = watch;
+        match watch.as_deref_mut() {
             None => self.reap(kernel, me, |_| ())?,
             Some(watch) => {
                 self.room.announce_sleeper(watch, &self.room.words.tail, SLEEPERS);
                 self.reap(kernel, me, |life| watch.life(life))?;
             }
         }
-        Ok(self.depth() > 0 || self.ending(kernel, me)?.is_some())
+        if self.depth() > 0 {
+            return self.may_pass_getters(kernel, me, watch);
+        }
+        Ok(self.ending(kernel, me)?.is_some())
     }
 }
 
@@ -47,19 +52,20 @@ impl Ready for ForPutting {
     /// A put would not wait: a slot is to be had, or the queue was shut down.
     fn is_ready<'a>(&'a self, kernel: &dyn Kernel, watch: Option<&mut Watch<'a>>) -> Result<bool> {
         let (queue, words) = (&*self.0, &self.0.room.words);
-        let has_room = || queue.has_room() || queue.is_shut_down();
-        if has_room() {
+        let has_line = || queue.lines.as_ref().is_some_and(|lines| !lines.putting.is_empty());
+        if queue.is_shut_down() || queue.has_room() && !has_line() {
             return Ok(true);
         }
         let me = kernel.me()?;
-        match watch {
+        let mut watch = watch;
+        match watch.as_deref_mut() {
             None => queue.reap(kernel, me, |_| ())?,
             Some(watch) => {
                 queue.room.announce_sleeper(watch, &words.freed, SLEEPERS);
                 queue.reap(kernel, me, |life| watch.life(life))?;
             }
         }
-        Ok(has_room())
+        Ok(queue.is_shut_down() || queue.has_room() && queue.may_pass_putters(kernel, me, watch)?)
     }
 }
 

@@ -4,7 +4,7 @@ use underpass_shm::layout::waiters::{GRANTED, RETURNED, WAITING};
 use underpass_shm::sync::Ordering::{AcqRel, Relaxed};
 
 use super::{AWAITS, Before, Room, Waiters, Wish};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Watch};
 
 /// Who of those that wait is served next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +102,11 @@ impl Waiters {
             let told = self.in_state(GRANTED).count() as u32;
             kernel.wake(&self.words.posts, 1 + told);
         }
+    }
+
+    /// One who waits in that slot sleeps only while it does.
+    pub fn watch_place<'a>(&'a self, index: usize, watch: &mut Watch<'a>) {
+        watch.word(&self.slots[index].state, WAITING);
     }
 
     /// Takes the slots of the dead, and back what they were given. The lock is held.

@@ -15,6 +15,9 @@ const FIRST_ROW_END: usize = size_of::<WaitersWords>() + ROW * size_of::<SlotWor
 const SLOTS_END: usize = size_of::<WaitersWords>() + SLOTS * size_of::<SlotWords>();
 const END: usize = SLOTS_END + ROWS * size_of::<AtomicU64>();
 
+/// Bytes of waiters that have one row.
+pub const ONE_ROW: usize = FIRST_ROW_END.next_multiple_of(align_of::<WaitersWords>());
+
 /// How long an object is whose waiters' words start at `offset`.
 #[must_use]
 pub const fn extent(offset: usize) -> Extent {
@@ -27,6 +30,14 @@ impl Waiters {
     pub fn at(region: &Arc<Region>, offset: usize) -> Option<Self> {
         let slots = PlacedSlice::at(region, offset + size_of::<WaitersWords>(), SLOTS)?;
         let rows = PlacedSlice::at(region, offset + SLOTS_END, ROWS)?;
+        Some(Self::new(Placed::at(region, offset)?, slots, rows))
+    }
+
+    /// The same of one row of slots, all of them there from the beginning: [`ONE_ROW`] bytes.
+    #[must_use]
+    pub fn of_one_row(region: &Arc<Region>, offset: usize) -> Option<Self> {
+        let slots = PlacedSlice::at(region, offset + size_of::<WaitersWords>(), ROW)?;
+        let rows = PlacedSlice::at(region, offset, 0)?;
         Some(Self::new(Placed::at(region, offset)?, slots, rows))
     }
 

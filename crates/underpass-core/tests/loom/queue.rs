@@ -19,6 +19,7 @@ mod orders;
 mod planted;
 mod purges;
 mod removed;
+mod turns;
 
 fn queue(capacity: usize) -> Arc<Queue> {
     queue_over(Placed::own(RoomWords::new()), capacity)

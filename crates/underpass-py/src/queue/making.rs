@@ -6,13 +6,15 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::kernel::Wanted;
-use underpass_core::queue::{MOST_BYTES, MOST_URGENT, ORDERS, Order, Shape, WHEN_FULL, WhenFull};
+use underpass_core::queue::{MOST_BYTES, MOST_URGENT, ORDERS, Order, Shape, TURNS, WHEN_FULL, WhenFull};
+use underpass_core::waiters;
 use underpass_shm::header::{Kind, PARAMETERS};
 use underpass_shm::layout::queue::MOST_SLOTS;
 use underpass_shm::region::Extent;
 
 use super::{LETTERS, Queue};
 use crate::error::{Context, raise};
+use crate::fairness;
 use crate::handle::Handle;
 use crate::number::Whole;
 use crate::object::{self, Object};
@@ -36,6 +38,10 @@ pub fn when_full_number(when_full: WhenFull) -> u64 {
 /// The word for a header's number.
 pub fn order_name(number: u64) -> &'static str {
     usize::try_from(number).ok().and_then(|number| NAMES.get(number)).unwrap_or(&"unknown")
+}
+
+pub fn turns_number(turns: Option<waiters::Order>) -> u64 {
+    TURNS.iter().take_while(|known| **known != turns).count() as u64
 }
 
 fn order_number(order: Order) -> u64 {
@@ -68,6 +74,7 @@ pub fn shape(
     max_deliveries: Option<Whole>,
     order: &str,
     when_full: &str,
+    fairness: &str,
 ) -> PyResult<Shape> {
     let Some(order) = NAMES.iter().zip(ORDERS).find_map(|(name, known)| (*name == order).then_some(known)) else {
         return Err(PyValueError::new_err(format!("order={order:?}: pass 'fifo', 'lifo' or 'priority'")));
@@ -84,6 +91,7 @@ pub fn shape(
         max_deliveries: max_deliveries.map(|most| most.word("max_deliveries", 1, u32::MAX)).transpose()?,
         order,
         when_full,
+        turns: TURNS[fairness::number(fairness)? as usize],
     };
     match shape.check() {
         Err(Error::Invalid(why)) => Err(PyValueError::new_err(why)),
@@ -99,7 +107,7 @@ pub fn parameters(shape: &Shape) -> [u64; PARAMETERS] {
         most,
         order_number(shape.order),
         when_full_number(shape.when_full),
-        0,
+        turns_number(shape.turns),
         0,
         0,
     ]
@@ -120,7 +128,8 @@ pub fn create(
 
 impl Object for Queue {
     const KIND: Kind = Kind::Queue;
-    const PARAMETERS: &'static [&'static str] = &["capacity", "message_size", "max_deliveries", "order", "when_full"];
+    const PARAMETERS: &'static [&'static str] =
+        &["capacity", "message_size", "max_deliveries", "order", "when_full", "fairness"];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         let opened = (|| {

@@ -257,8 +257,13 @@ impl Room {
         Error::Corrupted(format!("slot {slot} of {}", self.slots.len()))
     }
 
+    /// Has everybody look again who has announced himself and does not sleep yet.
+    pub fn call(&self) {
+        let _ = call(&self.words);
+    }
+
     /// Clears the sleepers' bit, so that who is about to sleep looks again, and wakes up to `count` who do.
-    fn tell(&self, kernel: &dyn Kernel, gauge: &Gauge, count: u32) {
+    pub fn tell(&self, kernel: &dyn Kernel, gauge: &Gauge, count: u32) {
         let _owed = Owed::name(kernel, &self.words.baton);
         let calls = call(&self.words);
         let word = gauge.word.fetch_and(!SLEEPERS, AcqRel);
