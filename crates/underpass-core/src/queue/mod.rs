@@ -12,6 +12,8 @@ mod get;
 #[cfg(not(loom))]
 mod layout;
 mod lease;
+#[cfg(not(loom))]
+mod objects;
 mod put;
 mod ready;
 mod room;
@@ -26,6 +28,8 @@ pub use full::WhenFull;
 #[cfg(not(loom))]
 pub use layout::{ORDERS, Shape, WHEN_FULL};
 pub use lease::{Holding, Ticket};
+#[cfg(not(loom))]
+pub use objects::Objects;
 pub use ready::{ForJoining, ForPutting};
 pub use room::Room;
 pub use room::order::{End, MOST_URGENT, Order};

@@ -41,6 +41,8 @@ pub struct PoolStatistics {
     pub sizes: Vec<SizeStatistics>,
     /// How many blocks each living process has, by its pid; those that it has handed on and nobody has received, too.
     pub holders: BTreeMap<u32, usize>,
+    /// Blocks that no process has, since their messages lie in an `ObjectQueue`.
+    pub queued: usize,
     /// Threads that sleep here, wherever they are.
     waiters: usize,
 }
@@ -55,8 +57,9 @@ impl PoolStatistics {
             *counts.entry(*process).or_default() += 1;
         }
         counts.retain(|process, _| kernel.alive(*process));
-        let out: Vec<_> =
-            owned.into_iter().filter(|(_, process)| counts.contains_key(process)).map(|(at, _)| at).collect();
+        let queued: Vec<_> = core.queued().collect();
+        let living = owned.into_iter().filter(|(_, process)| counts.contains_key(process)).map(|(at, _)| at);
+        let out: Vec<_> = living.chain(queued.iter().copied()).collect();
         let of_size = |size: &Size| {
             let mine: Vec<_> = out.iter().filter(|block| size.numbers().contains(block)).collect();
             let asked: u64 = mine.iter().map(|block| core.asked(**block).min(size.bytes)).sum();
@@ -69,7 +72,12 @@ impl PoolStatistics {
             }
         };
         let holders = counts.into_iter().map(|(process, count)| (kernel.pid(process), count)).collect();
-        Self { sizes: core.sizes().iter().map(of_size).collect(), holders, waiters: handle.waiters() }
+        Self {
+            sizes: core.sizes().iter().map(of_size).collect(),
+            holders,
+            queued: queued.len(),
+            waiters: handle.waiters(),
+        }
     }
 
     /// Free blocks of all sizes.
@@ -90,6 +98,9 @@ impl PoolStatistics {
         let sizes: Vec<_> = self.sizes.iter().map(SizeStatistics::__repr__).collect();
         let holders: Vec<_> = self.holders.iter().map(|(pid, count)| format!("{pid}: {count}")).collect();
         let (sizes, holders) = (sizes.join(", "), holders.join(", "));
-        format!("PoolStatistics(sizes=[{sizes}], holders={{{holders}}}, waiters={})", self.waiters)
+        format!(
+            "PoolStatistics(sizes=[{sizes}], holders={{{holders}}}, queued={}, waiters={})",
+            self.queued, self.waiters
+        )
     }
 }
