@@ -1,6 +1,6 @@
 """IPC between the processes of one machine, at the speed of shared memory: it enters the kernel only when somebody sleeps."""
 
-from underpass.data import Broadcast, Lease, Loan, Pipe, Queue, Subscription
+from underpass.data import Broadcast, Lease, Loan, ObjectLease, ObjectQueue, Pipe, Queue, Subscription
 from underpass.errors import (
     AccessDeniedError,
     BrokenBarrierError,
@@ -60,6 +60,8 @@ __all__ = [
     "Notification",
     "Notified",
     "ObjectInfo",
+    "ObjectLease",
+    "ObjectQueue",
     "Once",
     "OutOfSpaceError",
     "OwnerDiedError",

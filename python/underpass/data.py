@@ -16,6 +16,8 @@ from underpass._core import (
     Subscription,
     SubscriptionStatistics,
 )
+from underpass._objects.lease import ObjectLease
+from underpass._objects.queue import ObjectQueue
 
 __all__ = [
     "Broadcast",
@@ -24,6 +26,8 @@ __all__ = [
     "Holding",
     "Lease",
     "Loan",
+    "ObjectLease",
+    "ObjectQueue",
     "Pipe",
     "PipeStatistics",
     "Queue",

@@ -41,6 +41,7 @@ IN_THE_LAB = {
     "test_mutex_lending",
     "test_mutex_lending_deaths",
     "test_notification",
+    "test_object_queue",
     "test_once",
     "test_pipe",
     "test_pool",

@@ -26,6 +26,7 @@ def test_faces_of_objects_are_known_by_their_classes() -> None:
         (assert_type(sync.RWLock().aio, aio.RWLock), aio.RWLock),
         (assert_type(sync.Condition().aio, aio.Condition), aio.Condition),
         (assert_type(underpass.Queue().aio, aio.Queue), aio.Queue),
+        (assert_type(underpass.ObjectQueue[int]().aio, aio.ObjectQueue[int]), aio.ObjectQueue),
         (assert_type(underpass.Pipe().aio, aio.Pipe), aio.Pipe),
         (assert_type(underpass.Pool(1, 64).aio, aio.Pool), aio.Pool),
         (assert_type(data.Stack(1).aio, aio.Stack), aio.Stack),

@@ -26,6 +26,7 @@ BUILT = (
         "Semaphore",
         "Mutex",
         "Queue",
+        "ObjectQueue",
         "Lease",
         "Loan",
         "Pipe",

@@ -24,6 +24,7 @@ from underpass.tools.bench import (
     limits,
     locks,
     many,
+    objects,
     queues,
     run,
     standard,
@@ -72,6 +73,7 @@ EVERYTHING: dict[tuple[str, str], set[str]] = {
         ("queues", place): {queues.PEER_QUEUE, queues.PEER_PIPE, queues.ONE_EACH, queues.MANY, queues.HANDED_ON}
         for place in ("two CPUs", "unpinned")
     },
+    **{("objects", place): {contestant.name for contestant in objects.OBJECTS} for place in ("two CPUs", "unpinned")},
     ("copies", "one CPU"): {contestant.name for contestant in copies.COPIES},
     ("publishing", "two CPUs"): {contestant.name for contestant in copies.PUBLISHING},
     **{

@@ -81,6 +81,7 @@ pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels
         Kind::Queue => slots(header, region),
         Kind::Pipe => writers(header, region),
         Kind::Pool => blocks(header, region),
+        Kind::ObjectQueue => slots(header, region).into_iter().chain(blocks(header, region)).collect(),
         Kind::Port => calls(header, channels),
         Kind::RWLock => readers_and_writer(kernel, region),
         Kind::Semaphore => units(header, region),
@@ -141,8 +142,7 @@ fn writers(header: &Header, region: &Arc<Region>) -> Vec<Held> {
 }
 
 fn blocks(header: &Header, region: &Arc<Region>) -> Vec<Held> {
-    let pool = pool::Shape::read(header.parameters).and_then(|shape| shape.pool(region));
-    let Ok(pool) = pool else { return Vec::new() };
+    let Ok(pool) = pool::Shape::pool_of(header, region) else { return Vec::new() };
     pool.owned().map(|(block, life)| Held { life, hold: Hold::Block, number: block as u32 }).collect()
 }
 

@@ -186,7 +186,9 @@ pub fn holders(space: &Space, wait: &Wait, object: Option<(&Header, &Arc<Region>
         }
         Kind::RWLock if matches!(wait.operation, Operation::Read | Operation::Write) => inside(object),
         Kind::Semaphore if wait.operation == Operation::Acquire => unit_holders(object),
-        Kind::Queue if wait.operation != Operation::Lock => slot_holders(wait.operation, object),
+        Kind::Queue | Kind::ObjectQueue if !matches!(wait.operation, Operation::Lock | Operation::Alloc) => {
+            slot_holders(wait.operation, object)
+        }
         _ => (wait.lives.iter().map(|life| Holder::of(*life, None)).collect(), need_of(wait.operation)),
     };
     holders.retain(|holder| space.lives().alive(holder.life));

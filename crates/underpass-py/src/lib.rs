@@ -26,6 +26,7 @@ mod news;
 mod notification;
 mod number;
 mod object;
+mod objects;
 mod once;
 mod peer;
 mod pipe;
@@ -107,6 +108,8 @@ mod _core {
     use crate::notification::{Notification, NotificationFlags, NotificationStatistics};
     #[pymodule_export]
     use crate::object::SharedObject;
+    #[pymodule_export]
+    use crate::objects::Objects;
     #[pymodule_export]
     use crate::once::{Once, OnceStatistics, OnceTurn};
     #[pymodule_export]

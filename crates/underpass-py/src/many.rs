@@ -28,6 +28,7 @@ use crate::mutex::Mutex;
 use crate::news::News;
 use crate::notification::{Notification, NotificationFlags};
 use crate::object::Pickled;
+use crate::objects::Objects;
 use crate::once::Once;
 use crate::pipe::{Pipe, PipeRoom};
 use crate::pool::PoolRoom;
@@ -154,6 +155,7 @@ pub fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'
         Latch |it: &'a Latch| &it.core as &dyn Ready,
         Once |it: &'a Once| &it.core as &dyn Ready,
         Queue |it: &'a Queue| &*it.core as &dyn Ready,
+        Objects |it: &'a Objects| &*it.core as &dyn Ready,
         QueueRoom |it: &'a QueueRoom| &it.core as &dyn Ready,
         QueueDrained |it: &'a QueueDrained| &it.core as &dyn Ready,
         Subscription |it: &'a Subscription| &*it.core as &dyn Ready,
@@ -203,7 +205,7 @@ fn unwaitable(what: &Bound<'_, PyAny>) -> PyErr {
         }
         _ => {
             "a Semaphore, Mutex, SpinLock, RWLock, its reading() and writing(), Notification, its flags, AtomicInt.change_from, Event, \
-             Latch, Once, Queue, Queue.room, Queue.drained, Pipe, Pipe.room, Pool.room_for, Stack, Subscription or Port can"
+             Latch, Once, Queue, Queue.room, Queue.drained, ObjectQueue, Pipe, Pipe.room, Pool.room_for, Stack, Subscription or Port can"
         }
     };
     PyTypeError::new_err(format!("{name} cannot be waited for beside others: {why}"))
@@ -232,6 +234,7 @@ pub fn fileno(what: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         Latch |_| Part::Whole, |it: &Latch| Arc::new(it.core.clone());
         Once |_| Part::Whole, |it: &Once| Arc::new(it.core.clone());
         Queue |_| Part::Whole, |it: &Queue| it.core.clone();
+        Objects |_| Part::Whole, |it: &Objects| it.core.clone();
         QueueRoom |_| Part::Room, |it: &QueueRoom| Arc::new(it.core.clone());
         QueueDrained |_| Part::Drained, |it: &QueueDrained| Arc::new(it.core.clone());
         Subscription |_| Part::Whole, |it: &Subscription| it.core.clone();
@@ -366,6 +369,7 @@ impl<'a> Party<'a> {
 /// `Queue`                     with a message, or from which none will come any more
 /// ``Queue.room``              of a queue with a free slot, or that was shut down
 /// ``Queue.drained``           of a queue in which nothing is queued or leased
+/// `ObjectQueue`               as a `Queue`: it may be a message that is void, of which `get_nowait` finds nothing
 /// `Subscription`              with a message, or to which none will come any more
 /// `Pipe`                      with a byte, or from which none will come any more
 /// ``Pipe.room``               of a pipe with room for a byte, or that was shut down

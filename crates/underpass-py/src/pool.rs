@@ -16,13 +16,14 @@ use underpass_core::pool as core;
 
 use crate::error::{Context, raise};
 use crate::handle::Handle;
+use crate::lease::Lease;
 use crate::number::{Whole, mode, whole};
 use crate::object::{self, SharedObject};
 use crate::space::Space;
 use crate::timeout::Timeout;
-pub use block::Block;
-use block::Reference;
-use making::{create, shape};
+pub use block::{Block, Reference};
+use making::create;
+pub use making::{invalid, shape};
 pub use room::PoolRoom;
 pub use statistics::{PoolStatistics, SizeStatistics};
 
@@ -78,7 +79,7 @@ impl Pool {
 
     /// Who has what, for the one who got none.
     #[cold]
-    fn late(&self, py: Python<'_>, length: usize, timeout: Timeout, error: Error) -> PyErr {
+    pub fn late(&self, py: Python<'_>, length: usize, timeout: Timeout, error: Error) -> PyErr {
         let detail = PoolStatistics::in_the_way(self);
         let failed = format!("gave no block of {length} bytes");
         raise(py, &Context { object: &self.handle.title, failed: &failed, time: timeout.text(), detail }, error)
@@ -220,6 +221,30 @@ impl Pool {
             Ok(ticket) => Ok(Block::new(slf, ticket)),
             Err(error) => Err(this.failed(py, &format!("did not hand block {block} on"), error)),
         }
+    }
+
+    /// The block of a message that is leased, to be read; None: the message is void.
+    fn _read(slf: &Bound<'_, Self>, reference: &[u8], lease: Py<Lease>) -> PyResult<Option<Block>> {
+        let (py, this) = (slf.py(), slf.get());
+        let read = || {
+            let Reference { nonce, block, generation, length } =
+                Reference::read(reference).ok_or_else(|| Error::Corrupted("a message is no reference".into()))?;
+            if nonce != this.handle.header.nonce {
+                return Err(Error::Corrupted("a message refers to another pool's block".into()));
+            }
+            let process = this.kernel().me()?.process;
+            let ticket = core::Ticket { block: block as usize, generation, process, length: length as usize };
+            Ok(this.core.queue(ticket.block, generation, length)?.then_some(ticket))
+        };
+        match read() {
+            Ok(ticket) => Ok(ticket.map(|ticket| Block::leased(slf, ticket, lease))),
+            Err(error) => Err(this.failed(py, "did not tell what is in its block", error)),
+        }
+    }
+
+    /// Have all look who wait for a block.
+    fn _recall(&self) {
+        self.core.recall(self.kernel());
     }
 
     fn __repr__(&self) -> String {

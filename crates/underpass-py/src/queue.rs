@@ -24,9 +24,9 @@ use crate::object::{self, SharedObject};
 use crate::since::Since;
 use crate::space::Space;
 use crate::timeout::Timeout;
-use calls::copied;
-use making::{create, parameters, shape, turns_number, when_full_number};
-pub use making::{order_name, when_full_name};
+pub use calls::copied;
+use making::{create, turns_number, when_full_number};
+pub use making::{order_name, shape, when_full_name};
 pub use putting::Putting;
 pub use statistics::{Holding, QueueStatistics};
 
@@ -161,7 +161,7 @@ impl Queue {
     ) -> PyResult<Py<Self>> {
         let shape = shape(capacity, message_size, max_deliveries, order, when_full, fairness)?;
         let create = || create(py, space.map(Bound::get), Some(name), mode, &shape);
-        object::open_or_create(py, name, space, parameters(&shape), create)
+        object::open_or_create(py, name, space, shape.parameters(), create)
     }
 
     /// Put a message, waiting for room.
@@ -518,7 +518,7 @@ impl Queue {
         Ok(QueueStatistics::of(self))
     }
 
-    fn __repr__(&self) -> String {
+    pub fn __repr__(&self) -> String {
         let state = match (self.handle.is_closed(), self.core.is_shut_down()) {
             (true, _) => ", closed",
             (false, true) => ", shut down",

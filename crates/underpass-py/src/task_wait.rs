@@ -126,8 +126,8 @@ fn operation_of(what: &Bound<'_, PyAny>, handle: &Handle) -> Operation {
     let is_since = what.is_instance_of::<Since>();
     match handle.header.kind {
         Kind::Semaphore | Kind::Mutex | Kind::SpinLock | Kind::Once => Operation::Acquire,
-        Kind::Queue if is_since => Operation::Put,
-        Kind::Queue | Kind::Broadcast => Operation::Get,
+        Kind::Queue | Kind::ObjectQueue if is_since => Operation::Put,
+        Kind::Queue | Kind::ObjectQueue | Kind::Broadcast => Operation::Get,
         Kind::Pipe | Kind::RWLock => Operation::Read,
         Kind::Port => Operation::Receive,
         Kind::Pool => Operation::Alloc,

@@ -71,9 +71,11 @@ pub enum Kind {
     Pool = 19,
     /// Words, the last one first.
     Stack = 20,
+    /// A queue of objects, with the blocks of those that are long.
+    ObjectQueue = 24,
 }
 
-const KINDS: [Kind; 20] = [
+const KINDS: [Kind; 21] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -94,6 +96,7 @@ const KINDS: [Kind; 20] = [
     Kind::Broadcast,
     Kind::Pool,
     Kind::Stack,
+    Kind::ObjectQueue,
 ];
 
 impl Kind {
@@ -127,6 +130,7 @@ impl Kind {
             Self::Broadcast => "Broadcast",
             Self::Pool => "Pool",
             Self::Stack => "Stack",
+            Self::ObjectQueue => "ObjectQueue",
         }
     }
 

@@ -25,6 +25,7 @@ from underpass.aio.latch import Latch
 from underpass.aio.many import select, wait_all, wait_any
 from underpass.aio.mutex import Mutex
 from underpass.aio.notification import Notification
+from underpass.aio.object_queue import ObjectQueue
 from underpass.aio.once import Once
 from underpass.aio.pipe import Pipe
 from underpass.aio.pool import Pool
@@ -49,6 +50,7 @@ __all__ = [
     "Latch",
     "Mutex",
     "Notification",
+    "ObjectQueue",
     "Once",
     "Pipe",
     "Pool",

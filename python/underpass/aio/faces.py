@@ -13,6 +13,7 @@ from underpass.aio.gate import Gate
 from underpass.aio.latch import Latch
 from underpass.aio.mutex import Mutex
 from underpass.aio.notification import Notification
+from underpass.aio.object_queue import ObjectQueue
 from underpass.aio.once import Once
 from underpass.aio.pipe import Pipe
 from underpass.aio.pool import Pool
@@ -35,6 +36,7 @@ _FACES: dict[type, type[Face[Any]]] = {
     sync.Condition: Condition,
     sync.AtomicInt: AtomicInt,
     data.Queue: Queue,
+    data.ObjectQueue: ObjectQueue,
     data.Broadcast: Broadcast,
     data.Subscription: Subscription,
     data.Pipe: Pipe,

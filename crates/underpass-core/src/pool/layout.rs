@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use underpass_shm::header::{PARAMETERS, WORDS};
+use underpass_shm::header::{Header, Kind, PARAMETERS, WORDS};
 use underpass_shm::layout::pool::{ALIGNMENT, BlockWords, MOST_BLOCK_BYTES, MOST_BLOCKS, MOST_SIZES, PoolWords};
 use underpass_shm::place::{Blocks, Placed, PlacedSlice};
 use underpass_shm::region::Region;
 
 use super::{Pool, Size};
+use crate::queue::Objects;
 use crate::{Error, Result};
 
-/// Where the words of the blocks start.
-const OWNERS: usize = WORDS + size_of::<PoolWords>();
 /// Where blocks start: at a page.
 const PAGE: usize = 4096;
 
@@ -86,22 +85,43 @@ impl Shape {
         self.sizes.iter().filter(|size| **size != (0, 0)).map(|(count, bytes)| (*count as usize, *bytes))
     }
 
+    /// The pool of an object: it is one, or a queue of objects with blocks of its own behind its messages.
+    pub fn pool_of(header: &Header, region: &Arc<Region>) -> Result<Pool> {
+        if header.kind != Kind::ObjectQueue {
+            return Self::read(header.parameters)?.pool(region);
+        }
+        let shape = Objects::read(header.parameters)?;
+        let blocks = shape.blocks.ok_or_else(|| Error::Misuse("its blocks are another pool's".into()))?;
+        blocks.pool_at(region, shape.blocks_at())
+    }
+
     /// Bytes of the file; an error if no file can be that long.
     pub fn size(&self) -> Result<usize> {
+        self.end(WORDS)
+    }
+
+    /// Where it ends if its words start there.
+    pub fn end(&self, start: usize) -> Result<usize> {
         let too_many = || Error::Invalid("so many blocks of that size are more bytes than a process can map".into());
-        let all = self
-            .used()
-            .try_fold(self.blocks_start(), |end, (count, bytes)| end.checked_add(stride(bytes).checked_mul(count)?));
+        let all = self.used().try_fold(self.blocks_start(start), |end, (count, bytes)| {
+            end.checked_add(stride(bytes).checked_mul(count)?)
+        });
         all.filter(|all| *all < 1 << 46).ok_or_else(too_many)
     }
 
     /// A handle over the file's bytes, whose header said this shape. Zeroed bytes are a pool whose blocks are all free.
     pub fn pool(&self, region: &Arc<Region>) -> Result<Pool> {
+        self.pool_at(region, WORDS)
+    }
+
+    /// The same, if its words start there.
+    pub fn pool_at(&self, region: &Arc<Region>, words_start: usize) -> Result<Pool> {
         self.check()?;
         let short = || Error::Corrupted(format!("{} bytes are too few for {self:?}", region.len()));
-        let words = Placed::at(region, WORDS).ok_or_else(short)?;
-        let owners: PlacedSlice<BlockWords> = PlacedSlice::at(region, OWNERS, self.count()).ok_or_else(short)?;
-        let (mut start, mut first, mut sizes) = (self.blocks_start(), 0, Vec::new());
+        let words = Placed::at(region, words_start).ok_or_else(short)?;
+        let owners: PlacedSlice<BlockWords> =
+            PlacedSlice::at(region, owners_start(words_start), self.count()).ok_or_else(short)?;
+        let (mut start, mut first, mut sizes) = (self.blocks_start(words_start), 0, Vec::new());
         for (count, bytes) in self.used() {
             let blocks = Blocks::at(region, start, stride(bytes), count).ok_or_else(short)?;
             sizes.push(Size { bytes, count, first, blocks });
@@ -115,9 +135,14 @@ impl Shape {
         self.used().map(|(count, _)| count).sum()
     }
 
-    fn blocks_start(&self) -> usize {
-        (OWNERS + self.count() * size_of::<BlockWords>()).next_multiple_of(PAGE)
+    fn blocks_start(&self, words_start: usize) -> usize {
+        (owners_start(words_start) + self.count() * size_of::<BlockWords>()).next_multiple_of(PAGE)
     }
+}
+
+/// Where the words of the blocks start.
+fn owners_start(words_start: usize) -> usize {
+    words_start + size_of::<PoolWords>()
 }
 
 /// From one block to the next.

@@ -9,12 +9,13 @@
 
 #[cfg(not(loom))]
 mod layout;
+mod queued;
 mod ready;
 mod waiting;
 
 use std::ops::Range;
 
-use underpass_shm::layout::pool::{BlockWords, PoolWords};
+use underpass_shm::layout::pool::{BlockWords, PoolWords, QUEUED};
 use underpass_shm::life::Life;
 use underpass_shm::place::{Blocks, Placed, PlacedSlice};
 use underpass_shm::sync::AtomicU32;
@@ -120,7 +121,7 @@ impl Pool {
         let me = kernel.me()?.process;
         match self.take_free(me, length) {
             Some(ticket) => Ok(ticket),
-            None => self.alloc_slow(kernel, me, length, deadline),
+            None => self.alloc_slow(kernel, me, length, deadline, &|| Ok(())),
         }
     }
 
@@ -141,15 +142,7 @@ impl Pool {
     /// Takes a block over that its owner has handed on: from whoever has it, once.
     pub fn receive(&self, kernel: &dyn Kernel, block: usize, generation: u32, length: u64) -> Result<Ticket> {
         let me = kernel.me()?.process;
-        let Some(size) = self.sizes.iter().find(|size| size.numbers().contains(&block)) else {
-            return Err(Error::Misuse(format!("it has {} blocks, and that is no reference to one", self.owners.len())));
-        };
-        if length > size.bytes {
-            return Err(Error::Misuse(format!(
-                "its blocks have {} bytes, and that is no reference to {length}",
-                size.bytes
-            )));
-        }
+        self.is_reference(block, length)?;
         let now = Owner::read(self.owners[block].owner.load(Acquire));
         let next = now.next(me);
         // Who sleeps, or is about to, watches the owner that was, and has to watch this one.
@@ -163,6 +156,17 @@ impl Pool {
         }
         self.tell(kernel);
         Ok(Ticket { block, generation: next.generation, process: me, length: length as usize })
+    }
+
+    /// There is a block of that number which so many bytes fit.
+    fn is_reference(&self, block: usize, length: u64) -> Result<()> {
+        let Some(size) = self.sizes.iter().find(|size| size.numbers().contains(&block)) else {
+            return Err(Error::Misuse(format!("it has {} blocks, and that is no reference to one", self.owners.len())));
+        };
+        if length <= size.bytes {
+            return Ok(());
+        }
+        Err(Error::Misuse(format!("its blocks have {} bytes, and that is no reference to {length}", size.bytes)))
     }
 
     /// The caller may do something with that block: it is not a child that was forked meanwhile.
@@ -185,8 +189,27 @@ impl Pool {
         size.blocks.start(block - size.first)
     }
 
-    /// Who owns blocks, the dead included, and of which number: a peek, not a promise.
+    /// Copies the start of a block, for a caller who keeps others from freeing it.
+    ///
+    /// # Panics
+    /// If there is no such block, or it is shorter.
+    pub fn read(&self, block: usize, out: &mut [u8]) {
+        let size = self.sizes.iter().find(|size| size.numbers().contains(&block));
+        let size = size.expect("a block that the pool has");
+        size.blocks.read(block - size.first, out);
+    }
+
+    /// Which processes own blocks, the dead included, and of which number: a peek, not a promise.
     pub fn owned(&self) -> impl Iterator<Item = (usize, Life)> + '_ {
+        self.out().filter(|(_, process)| *process != QUEUED)
+    }
+
+    /// Blocks whose references stand in queues: a peek.
+    pub fn queued(&self) -> impl Iterator<Item = usize> + '_ {
+        self.out().filter(|(_, process)| *process == QUEUED).map(|(block, _)| block)
+    }
+
+    fn out(&self) -> impl Iterator<Item = (usize, Life)> + '_ {
         let owner = |words: &BlockWords| Owner::read(words.owner.load(Acquire)).process;
         self.owners.iter().map(owner).enumerate().filter(|(_, process)| *process != Life::NOBODY)
     }

@@ -22,6 +22,7 @@ impl Pool {
         me: Life,
         length: usize,
         deadline: Deadline,
+        going_on: &dyn Fn() -> Result<()>,
     ) -> Result<Ticket> {
         if length > self.largest() {
             let why = format!("size={length} is more than the {} bytes of its largest blocks", self.largest());
@@ -36,6 +37,7 @@ impl Pool {
             if let Some(watch) = watch.as_deref_mut() {
                 self.announce(watch);
             }
+            going_on()?;
             let taken = loop {
                 let taken = self.take_free(me, length);
                 // To ask who lives is a system call: not after a spin that has just seen a block.

@@ -4,7 +4,7 @@ use underpass_shm::layout::queue::{CLOSED, JOINERS};
 use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire};
 
-use super::Queue;
+use super::{Message, Queue};
 use crate::kernel::{Kernel, Owed};
 use crate::wait::{Waiting, wait_until};
 use crate::{Deadline, Result};
@@ -21,6 +21,11 @@ impl Queue {
 
     /// Throws away what is queued, and how much that was. Putters that wait leave with `Reset`.
     pub fn purge(&self, kernel: &dyn Kernel) -> Result<usize> {
+        self.purge_after(kernel, |_| Ok(()))
+    }
+
+    /// The same after `look`, while nobody gets anything: at what is queued, by [`Self::all`].
+    pub fn purge_after(&self, kernel: &dyn Kernel, look: impl FnOnce(u32) -> Result<()>) -> Result<usize> {
         let me = kernel.me()?;
         let _owed = Owed::name(kernel, &self.room.words.baton);
         {
@@ -31,6 +36,7 @@ impl Queue {
         let thrown = {
             let _side = self.room.getters(kernel, &self.locking, me)?;
             let depth = self.room.queued()?;
+            look(depth)?;
             if depth > 0 {
                 self.room.drop_front(kernel, depth);
             }
@@ -40,10 +46,21 @@ impl Queue {
         Ok(thrown as usize)
     }
 
+    /// The first `depth` messages, in no order: for those who keep getters away.
+    pub fn all(&self, depth: u32) -> impl Iterator<Item = Result<Message<'_>>> {
+        (0..depth).filter_map(|position| self.room.any(position).transpose()).map(|slot| self.message_in(slot?))
+    }
+
     /// Throws away the first message, in the order in which they would be got, that has these bytes; false: none has.
     pub fn remove(&self, kernel: &dyn Kernel, data: &[u8]) -> Result<bool> {
         let _side = self.room.getters(kernel, &self.locking, kernel.me()?)?;
         self.room.remove(kernel, data)
+    }
+
+    /// How often it was purged.
+    #[must_use]
+    pub fn purges(&self) -> u32 {
+        self.room.words.purges.load(Acquire)
     }
 
     /// True once the queue was shut down.

@@ -179,8 +179,11 @@ impl Queue {
     /// The message at `index` from the front, if there is one. Under the getters' lock.
     #[inline]
     fn message(&self, index: u32) -> Result<Option<Message<'_>>> {
-        let Some(slot) = self.room.front(index)? else { return Ok(None) };
-        Ok(Some(Message { blocks: &self.room.blocks, slot, length: self.room.length(slot)? }))
+        self.room.front(index)?.map(|slot| self.message_in(slot)).transpose()
+    }
+
+    pub(super) fn message_in(&self, slot: usize) -> Result<Message<'_>> {
+        Ok(Message { blocks: &self.room.blocks, slot, length: self.room.length(slot)? })
     }
 
     /// Waits on the getters' side until `attempt` has found a message, or nothing can come any more.

@@ -57,6 +57,17 @@ impl Shape {
         Ok(shape)
     }
 
+    /// What a queue's header says.
+    #[must_use]
+    pub fn parameters(&self) -> [u64; PARAMETERS] {
+        let number = |place: Option<usize>| place.unwrap_or(usize::MAX) as u64;
+        let order = number(ORDERS.iter().position(|order| *order == self.order));
+        let when_full = number(WHEN_FULL.iter().position(|known| *known == self.when_full));
+        let turns = number(TURNS.iter().position(|known| *known == self.turns));
+        let most = u64::from(self.max_deliveries.unwrap_or(0));
+        [u64::from(self.capacity), self.message_size as u64, most, order, when_full, turns, 0, 0]
+    }
+
     /// Refuses what no queue can be.
     pub fn check(&self) -> Result<()> {
         if self.capacity == 0 || self.capacity > MOST_SLOTS {

@@ -13,6 +13,8 @@ mod get;
 mod layout;
 mod lease;
 mod line;
+#[cfg(not(loom))]
+mod objects;
 mod put;
 mod ready;
 mod room;
@@ -28,6 +30,8 @@ pub use full::WhenFull;
 pub use layout::{ORDERS, Shape, TURNS, WHEN_FULL};
 pub use lease::{Holding, Ticket};
 pub use line::{Line, Lines};
+#[cfg(not(loom))]
+pub use objects::Objects;
 pub use ready::{ForJoining, ForPutting};
 pub use room::Room;
 pub use room::order::{End, MOST_URGENT, Order};

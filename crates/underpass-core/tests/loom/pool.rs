@@ -150,3 +150,67 @@ fn test_who_gives_back_dies_before_its_wake() {
         join(waiters);
     });
 }
+
+/// A putter dies when its message has arrived, before it has secured the block. One takes the message, another needs a block.
+fn taken_while_needed(secures: bool) {
+    explore(move || {
+        let (world, pool) = (World::mortal(), pool(&[1]));
+        let ticket = world.run(3, |kernel| sure(alloc(kernel, &pool, 1)));
+        use_block(&pool, &ticket, 3);
+        let putter = spawn(&world, 3, Dies::Never, &pool, |kernel, _| kernel.die());
+        let taker = spawn(&world, 1, Dies::Never, &pool, move |kernel, pool| {
+            if secures && !sure(pool.queue(ticket.block, ticket.generation, 1)) {
+                return;
+            }
+            let mut out = [0];
+            pool.read(ticket.block, &mut out);
+            assert_eq!(out, [3], "another's bytes");
+            let mine = sure(pool.receive(kernel, ticket.block, ticket.generation, 1));
+            use_block(pool, &mine, 1);
+            sure(pool.release(kernel, &mine));
+        });
+        let needy = spawn(&world, 2, Dies::Never, &pool, |kernel, pool| {
+            if let Ok(mine) = pool.alloc(kernel, 1, Deadline::NoWait) {
+                use_block(pool, &mine, 2);
+                sure(pool.release(kernel, &mine));
+            }
+        });
+        putter.end();
+        taker.join();
+        needy.join();
+        assert_eq!((pool.queued().count(), pool.owned().count()), (0, 0));
+    });
+}
+
+#[test]
+fn test_what_has_arrived_is_delivered_or_void() {
+    taken_while_needed(true);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn test_a_message_read_unsecured_is_found() {
+    taken_while_needed(false);
+}
+
+/// Whoever puts secures the block while one gets the message, or another throws it away.
+#[test]
+fn test_what_is_got_or_purged_is_not_secured() {
+    explore(|| {
+        let (world, pool) = (World::new(), pool(&[1]));
+        let ticket = world.run(3, |kernel| sure(alloc(kernel, &pool, 1)));
+        let getter = spawn(&world, 1, Dies::Never, &pool, move |kernel, pool| {
+            if let Ok(mine) = pool.receive(kernel, ticket.block, ticket.generation, 1) {
+                use_block(pool, &mine, 1);
+                sure(pool.release(kernel, &mine));
+            }
+        });
+        let purger = spawn(&world, 2, Dies::Never, &pool, move |kernel, pool| {
+            sure(pool.end(kernel, ticket.block, ticket.generation, 1));
+        });
+        sure(pool.queue(ticket.block, ticket.generation, 1));
+        getter.join();
+        purger.join();
+        assert_eq!((pool.queued().count(), pool.owned().count()), (0, 0));
+    });
+}

@@ -24,6 +24,7 @@ use crate::latch::Latch;
 use crate::mutex::Mutex;
 use crate::notification::Notification;
 use crate::object::opened;
+use crate::objects::{BLOCKS, Objects};
 use crate::once::Once;
 use crate::pipe::Pipe;
 use crate::pool::Pool;
@@ -155,6 +156,9 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::Semaphore => Ok(opened::<Semaphore>(py, handle)?.into_any()),
         Kind::Queue if part == LETTERS => Ok(opened::<Queue>(py, handle.of_part(LETTERS))?.into_any()),
         Kind::Queue => Ok(opened::<Queue>(py, handle)?.into_any()),
+        Kind::ObjectQueue if part == BLOCKS => Ok(opened::<Pool>(py, handle.of_part(BLOCKS))?.into_any()),
+        Kind::ObjectQueue if part == LETTERS => Ok(opened::<Objects>(py, handle.of_part(LETTERS))?.into_any()),
+        Kind::ObjectQueue => Ok(opened::<Objects>(py, handle)?.into_any()),
         Kind::Pipe => Ok(opened::<Pipe>(py, handle)?.into_any()),
         Kind::Pool => Ok(opened::<Pool>(py, handle)?.into_any()),
         Kind::Port => Ok(Gate::arrived(py, handle, part)?.into_any()),

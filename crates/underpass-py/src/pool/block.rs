@@ -1,14 +1,17 @@
 //! `underpass.Block`: a block of a pool, as the process has it that owns it.
 
 use std::ffi::c_int;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
+use underpass_core::Error;
 use underpass_core::pool::Ticket;
 
 use super::Pool;
+use crate::lease::Lease;
 use crate::object::Pickled;
 use crate::slot::{self, Slot};
 
@@ -33,20 +36,45 @@ pub struct Block {
     ticket: Ticket,
     slot: Slot,
     handed_on: AtomicBool,
+    /// Under which its message is read: as long as somebody views it. None: it is the process's own from the beginning.
+    lease: Option<Py<Lease>>,
+    /// What it is since it was taken over from its message.
+    adopted: OnceLock<Ticket>,
 }
 
 impl Block {
     pub fn new(pool: &Bound<'_, Pool>, ticket: Ticket) -> Self {
+        Self::of(pool, ticket, None)
+    }
+
+    /// One that is its message's, and read under the message's lease.
+    pub fn leased(pool: &Bound<'_, Pool>, ticket: Ticket, lease: Py<Lease>) -> Self {
+        Self::of(pool, ticket, Some(lease))
+    }
+
+    fn of(pool: &Bound<'_, Pool>, ticket: Ticket, lease: Option<Py<Lease>>) -> Self {
         let this = pool.get();
         let numbers = (ticket.generation, ticket.process);
         let slot = Slot::new(&this.handle, this.core.start(ticket.block), ticket.length, numbers, true);
-        Self { pool: pool.clone().unbind(), ticket, slot, handed_on: AtomicBool::new(false) }
+        let (pool, handed_on) = (pool.clone().unbind(), AtomicBool::new(false));
+        Self { pool, ticket, slot, handed_on, lease, adopted: OnceLock::new() }
+    }
+
+    /// What is this process's; none: it is its message's.
+    fn own(&self) -> Option<Ticket> {
+        if self.lease.is_none() { Some(self.ticket) } else { self.adopted.get().copied() }
+    }
+
+    fn owned(&self, py: Python<'_>) -> PyResult<Ticket> {
+        let of_message = || Error::Misuse("it is its message's: end the lease".into());
+        self.own().ok_or_else(|| self.pool.get().failed(py, "did not take its block back", of_message()))
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.slot.forget(|kernel| self.pool.get().core.release(kernel, &self.ticket));
+        let own = self.own();
+        self.slot.forget(|kernel| own.map(|ticket| self.pool.get().core.release(kernel, &ticket)));
     }
 }
 
@@ -99,13 +127,14 @@ impl Block {
     /// Raises:
     ///     MisuseError: That was done before, another has received it, or views of it are in use.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
+        let ticket = self.owned(py)?;
         if self.handed_on.load(Relaxed) {
             let pool = self.pool.get();
             pool.handle.point(py)?;
-            let released = pool.core.release(pool.kernel(), &self.ticket);
+            let released = pool.core.release(pool.kernel(), &ticket);
             return released.map_err(|error| pool.failed(py, "did not take its block back", error));
         }
-        self.slot.settle(py, "block not given back", |kernel| self.pool.get().core.release(kernel, &self.ticket))
+        self.slot.settle(py, "block not given back", |kernel| self.pool.get().core.release(kernel, &ticket))
     }
 
     /// The pool that it is of.
@@ -121,10 +150,37 @@ impl Block {
     /// Raises:
     ///     MisuseError: It was given back or handed on before, or views of it are in use.
     fn hand_on<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let pool = self.pool.get();
-        self.slot.settle(py, "block not handed on", |kernel| pool.core.is_mine(kernel, &self.ticket))?;
+        let (pool, ticket) = (self.pool.get(), self.owned(py)?);
+        self.slot.settle(py, "block not handed on", |kernel| pool.core.is_mine(kernel, &ticket))?;
         self.handed_on.store(true, Relaxed);
-        Ok(PyBytes::new(py, &Reference::of(&self.ticket, pool).bytes()))
+        Ok(PyBytes::new(py, &Reference::of(&ticket, pool).bytes()))
+    }
+
+    /// What a message that refers to the block says; it stays this process's until `_queued`.
+    fn _reference<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &Reference::of(&self.ticket, self.pool.get()).bytes())
+    }
+
+    /// The message has arrived: the block is that one's from now on.
+    fn _queued(&self) {
+        let Ticket { block, generation, length, .. } = self.ticket;
+        // It may be, by now, of whoever got the message.
+        self.slot.forget(|_| self.pool.get().core.queue(block, generation, length as u64));
+    }
+
+    /// Take the block over from its message, which is void from then on.
+    fn _adopt(&self, py: Python<'_>) -> PyResult<()> {
+        let (pool, Ticket { block, generation, length, .. }) = (self.pool.get(), self.ticket);
+        let mine = pool.core.is_mine(pool.kernel(), &self.ticket);
+        let received = mine.and_then(|()| pool.core.receive(pool.kernel(), block, generation, length as u64));
+        let ticket = received.map_err(|error| pool.failed(py, "did not hand its block on", error))?;
+        let _ = self.adopted.set(ticket);
+        Ok(())
+    }
+
+    /// End the reading of a message that is put back. Raises MisuseError if views of it are in use.
+    fn _leave(&self, py: Python<'_>) -> PyResult<()> {
+        self.slot.settle(py, "lease not ended", |_| Ok(()))
     }
 
     /// As `hand_on`, with the pool itself beside the reference.

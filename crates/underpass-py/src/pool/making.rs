@@ -39,7 +39,7 @@ fn one(blocks: i64, block_size: i64) -> PyResult<(u32, u64)> {
     Ok((Whole(blocks).word("blocks", 1, MOST_BLOCKS)?, bytes))
 }
 
-fn invalid(error: Error) -> PyErr {
+pub fn invalid(error: Error) -> PyErr {
     match error {
         Error::Invalid(why) => PyValueError::new_err(why),
         other => PyValueError::new_err(format!("{other:?}")),
@@ -74,7 +74,7 @@ impl Object for Pool {
     ];
 
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
-        match Shape::read(handle.header.parameters).and_then(|shape| shape.pool(&handle.region)) {
+        match Shape::pool_of(&handle.header, &handle.region) {
             Ok(core) => Ok(object::base(&handle).add_subclass(Self { core: Arc::new(core), handle })),
             Err(error) => Err(raise(py, &Context::of(&handle.title, "not opened"), error)),
         }

@@ -42,6 +42,8 @@ pub struct PoolStatistics {
     pub sizes: Vec<SizeStatistics>,
     /// How many blocks each living process has, by its pid; those that it has handed on and nobody has received, too.
     pub holders: BTreeMap<u32, usize>,
+    /// Blocks that no process has, since their messages lie in an `ObjectQueue`.
+    pub queued: usize,
     /// Threads that sleep here, wherever they are.
     waiters: usize,
 }
@@ -56,8 +58,9 @@ impl PoolStatistics {
             *counts.entry(*process).or_default() += 1;
         }
         counts.retain(|process, _| kernel.alive(*process));
-        let out: Vec<_> =
-            owned.into_iter().filter(|(_, process)| counts.contains_key(process)).map(|(at, _)| at).collect();
+        let queued: Vec<_> = core.queued().collect();
+        let living = owned.into_iter().filter(|(_, process)| counts.contains_key(process)).map(|(at, _)| at);
+        let out: Vec<_> = living.chain(queued.iter().copied()).collect();
         let of_size = |size: &Size| {
             let mine: Vec<_> = out.iter().filter(|block| size.numbers().contains(block)).collect();
             let asked: u64 = mine.iter().map(|block| core.asked(**block).min(size.bytes)).sum();
@@ -70,7 +73,12 @@ impl PoolStatistics {
             }
         };
         let holders = counts.into_iter().map(|(process, count)| (kernel.pid(process), count)).collect();
-        Self { sizes: core.sizes().iter().map(of_size).collect(), holders, waiters: handle.waiters() }
+        Self {
+            sizes: core.sizes().iter().map(of_size).collect(),
+            holders,
+            queued: queued.len(),
+            waiters: handle.waiters(),
+        }
     }
 
     /// How many blocks are free, and who has most, for who got none: at one look at each block.
@@ -80,7 +88,10 @@ impl PoolStatistics {
         core.owned().for_each(|(_, process)| *counts.entry(process).or_insert(0_usize) += 1);
         counts.retain(|process, _| kernel.alive(*process));
         let all: usize = core.sizes().iter().map(|size| size.count).sum();
-        let mut told = format!("{} of its {all} blocks are free", all - counts.values().sum::<usize>());
+        let mut told = format!(
+            "{} of its {all} blocks are free",
+            all.saturating_sub(counts.values().sum::<usize>() + core.queued().count())
+        );
         if let Some((process, count)) = counts.into_iter().max_by_key(|(process, count)| (*count, process.0)) {
             let _ = write!(told, ", pid {} has {count}", kernel.pid(process));
         }
@@ -105,6 +116,9 @@ impl PoolStatistics {
         let sizes: Vec<_> = self.sizes.iter().map(SizeStatistics::__repr__).collect();
         let holders: Vec<_> = self.holders.iter().map(|(pid, count)| format!("{pid}: {count}")).collect();
         let (sizes, holders) = (sizes.join(", "), holders.join(", "));
-        format!("PoolStatistics(sizes=[{sizes}], holders={{{holders}}}, waiters={})", self.waiters)
+        format!(
+            "PoolStatistics(sizes=[{sizes}], holders={{{holders}}}, queued={}, waiters={})",
+            self.queued, self.waiters
+        )
     }
 }

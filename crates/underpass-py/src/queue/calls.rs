@@ -175,7 +175,7 @@ fn resets(since: Option<&Since>) -> Option<u32> {
 
 /// A message as Python's bytes; the failure stays set in the interpreter.
 #[inline]
-pub(super) fn copied<'py>(py: Python<'py>, message: &Message<'_>) -> underpass_core::Result<Bound<'py, PyBytes>> {
+pub fn copied<'py>(py: Python<'py>, message: &Message<'_>) -> underpass_core::Result<Bound<'py, PyBytes>> {
     PyBytes::new_with(py, message.length, |out| {
         message.copy_to(out);
         Ok(())

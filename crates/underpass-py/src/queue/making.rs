@@ -6,9 +6,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::Error;
 use underpass_core::kernel::Wanted;
-use underpass_core::queue::{MOST_BYTES, MOST_URGENT, ORDERS, Order, Shape, TURNS, WHEN_FULL, WhenFull};
+use underpass_core::queue::{MOST_BYTES, MOST_URGENT, ORDERS, Objects, Order, Shape, TURNS, WHEN_FULL, WhenFull};
 use underpass_core::waiters;
-use underpass_shm::header::{Kind, PARAMETERS};
+use underpass_shm::header::Kind;
 use underpass_shm::layout::queue::MOST_SLOTS;
 use underpass_shm::region::Extent;
 
@@ -99,20 +99,6 @@ pub fn shape(
     }
 }
 
-pub fn parameters(shape: &Shape) -> [u64; PARAMETERS] {
-    let most = u64::from(shape.max_deliveries.unwrap_or(0));
-    [
-        u64::from(shape.capacity),
-        shape.message_size as u64,
-        most,
-        order_number(shape.order),
-        when_full_number(shape.when_full),
-        turns_number(shape.turns),
-        0,
-        0,
-    ]
-}
-
 pub fn create(
     py: Python<'_>,
     space: Option<&Space>,
@@ -121,7 +107,7 @@ pub fn create(
     shape: &Shape,
 ) -> PyResult<PyClassInitializer<Queue>> {
     let format = |region: &Arc<_>| shape.format(region);
-    let (extent, parameters) = (Extent::whole(shape.size()), parameters(shape));
+    let (extent, parameters) = (Extent::whole(shape.size()), shape.parameters());
     let wanted = Wanted { name, kind: Kind::Queue, extent, parameters, mode, format: &format };
     Queue::over(py, Arc::new(Handle::create(py, space, &wanted)?))
 }
@@ -134,7 +120,12 @@ impl Object for Queue {
     fn over(py: Python<'_>, handle: Arc<Handle>) -> PyResult<PyClassInitializer<Self>> {
         let opened = (|| {
             let wrong = || Error::Corrupted("its parameters are out of range".into());
-            let queue = Shape::read(handle.header.parameters)?.queue(&handle.region)?;
+            // The messages of a queue of objects are a queue.
+            let shape = match handle.header.kind {
+                Kind::ObjectQueue => Objects::read(handle.header.parameters)?.messages,
+                _ => Shape::read(handle.header.parameters)?,
+            };
+            let queue = shape.queue(&handle.region)?;
             if handle.part() == LETTERS { queue.dead_letters().ok_or_else(wrong) } else { Ok(queue) }
         })();
         match opened {

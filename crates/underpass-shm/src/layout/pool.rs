@@ -1,5 +1,6 @@
 //! The words of a pool: who owns which block, and where those sleep who wait for one.
 
+use crate::life::Life;
 use crate::place::Shared;
 use crate::sync::{AtomicU32, AtomicU64};
 
@@ -11,6 +12,9 @@ pub const MOST_BLOCKS: u32 = 1 << 24;
 pub const MOST_BLOCK_BYTES: u64 = 1 << 40;
 /// Blocks start at a multiple of this many bytes.
 pub const ALIGNMENT: usize = 64;
+
+/// Who owns a block whose reference stands in a queue: no process, so that no death frees it. Generations of lives start at 1.
+pub const QUEUED: Life = Life(1 << 31);
 
 /// In [`PoolWords::news`]: somebody sleeps, or is about to.
 pub const WAITED_FOR: u32 = 1;

@@ -17,6 +17,7 @@ from underpass.tools.bench.limits import FUTEX, MESSAGE, SPIN, limit
 from underpass.tools.bench.locks import CONTENDED, CREATIONS, PAIRS
 from underpass.tools.bench.many import WAITS
 from underpass.tools.bench.measure import Absent, Contestant, Effort, Row, compete
+from underpass.tools.bench.objects import OBJECTS
 from underpass.tools.bench.placement import Placement
 from underpass.tools.bench.queues import THROUGHPUT
 from underpass.tools.bench.standard import ROUND_TRIPS
@@ -103,6 +104,11 @@ GROUPS = {
     "queues": Group(
         "One message of 64 bytes, from one process to one other",
         contests([(Placement.TWO_CPUS, THROUGHPUT), (Placement.UNPINNED, THROUGHPUT)]),
+        flows=True,
+    ),
+    "objects": Group(
+        "One array of 16 MiB, from one process to one other",
+        contests([(Placement.TWO_CPUS, OBJECTS), (Placement.UNPINNED, OBJECTS)]),
         flows=True,
     ),
     "copies": Group("Copying 1 MiB, in one process, time for one copy", contests([(Placement.ONE_CPU, COPIES)])),

@@ -38,7 +38,7 @@ Mover = Callable[[int], object]
 def _one_each(seats: Seats, batch: int) -> Generator[Sampler]:
     with contextlib.closing(underpass.Queue(CAPACITY, len(MESSAGE))) as queue:
         put, get = functools.partial(_repeat_with, queue.put, MESSAGE), functools.partial(_repeat, queue.get)
-        with _moving(put, get, seats, batch) as sampler:
+        with moving(put, get, seats, batch) as sampler:
             yield sampler
 
 
@@ -56,7 +56,7 @@ def _many(seats: Seats, batch: int) -> Generator[Sampler]:
             while count > 0:
                 count -= len(queue.get_many(min(count, AT_ONCE)))
 
-        with _moving(put, get, seats, batch) as sampler:
+        with moving(put, get, seats, batch) as sampler:
             yield sampler
 
 
@@ -72,7 +72,7 @@ def _handed_on(seats: Seats, batch: int) -> Generator[Sampler]:
         for _ in repeat(None, count):
             pool.receive(queue.get()).release()
 
-    with contextlib.closing(pool), contextlib.closing(queue), _moving(put, get, seats, batch) as sampler:
+    with contextlib.closing(pool), contextlib.closing(queue), moving(put, get, seats, batch) as sampler:
         yield sampler
 
 
@@ -80,7 +80,7 @@ def _handed_on(seats: Seats, batch: int) -> Generator[Sampler]:
 def _peer_queue(seats: Seats, batch: int) -> Generator[Sampler]:
     queue: multiprocessing.Queue[bytes] = _FORK.Queue(CAPACITY)
     put, get = functools.partial(_repeat_with, queue.put, MESSAGE), functools.partial(_repeat, queue.get)
-    with ending(queue), _moving(put, get, seats, batch) as sampler:
+    with ending(queue), moving(put, get, seats, batch) as sampler:
         yield uninterrupted(sampler)
 
 
@@ -91,12 +91,12 @@ def _peer_pipe(seats: Seats, batch: int) -> Generator[Sampler]:
         functools.partial(_repeat_with, writer.send_bytes, MESSAGE),
         functools.partial(_repeat, reader.recv_bytes),
     )
-    with reader, writer, _moving(put, get, seats, batch) as sampler:
+    with reader, writer, moving(put, get, seats, batch) as sampler:
         yield sampler
 
 
 @contextlib.contextmanager
-def _moving(put: Mover, get: Mover, seats: Seats, batch: int) -> Generator[Sampler]:
+def moving(put: Mover, get: Mover, seats: Seats, batch: int) -> Generator[Sampler]:
     """Times batches by the getter's clock: from its first message to its last, so that nobody's start counts."""
     here, there = _FORK.Pipe()
 

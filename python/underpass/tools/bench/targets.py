@@ -16,6 +16,7 @@ from underpass.tools.bench import (
     limits,
     locks,
     many,
+    objects,
     queues,
     standard,
     wakes,
@@ -230,6 +231,14 @@ TARGETS = (
         queues.MANY,
         bound=at_most(SECOND / 10e6),
         unit="messages/s",
+    ),
+    Target(
+        "ObjectQueue, an array of 16 MiB: at least 10 x multiprocessing.Queue",
+        "objects",
+        Placement.TWO_CPUS,
+        objects.ARRAYS,
+        against=objects.PEER_ARRAYS,
+        bound=times(1 / 10),
     ),
     *(
         Target(

@@ -34,6 +34,13 @@ impl Room {
         self.slot_in(&self.ring, plus(head, index)).map(Some)
     }
 
+    /// The slot of one of the messages that [`Self::queued`] has counted, each at one position, in no order.
+    pub fn any(&self, position: u32) -> Result<Option<usize>> {
+        let Some(ordered) = &self.shelf else { return self.front(position) };
+        let slot = ordered.at(position as usize);
+        if slot < self.slots.len() { Ok(Some(slot)) } else { Err(self.no_slot(slot)) }
+    }
+
     /// Messages that are there for a getter.
     pub fn queued(&self) -> Result<u32> {
         match &self.shelf {
