@@ -1,4 +1,4 @@
-//! `underpass.Loan`: a slot of a queue, written in place.
+//! `underpass.Loan`: a slot of a queue, or a packet of a ring, written in place.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use underpass_core::Error;
 use underpass_core::queue::{self as core, Ticket};
+use underpass_core::{Error, Kernel, Result};
 
 use crate::lease::slot;
 use crate::number::Whole;
@@ -27,20 +27,57 @@ use crate::slot::Slot;
 #[pyclass(frozen, module = "underpass")]
 #[derive(Debug)]
 pub struct Loan {
+    lent: Box<dyn Lent>,
+    length: usize,
+    slot: Slot,
+}
+
+/// What was lent, and how it ends.
+pub trait Lent: std::fmt::Debug + Send + Sync {
+    /// Its first bytes are a message.
+    fn commit(&self, kernel: &dyn Kernel, size: usize) -> Result<()>;
+
+    /// They are none.
+    fn abandon(&self, kernel: &dyn Kernel) -> Result<()>;
+}
+
+/// A slot of a queue.
+#[derive(Debug)]
+struct Message {
     core: Arc<core::Queue>,
     ticket: Ticket,
-    slot: Slot,
+}
+
+impl Lent for Message {
+    fn commit(&self, kernel: &dyn Kernel, size: usize) -> Result<()> {
+        self.core.commit(kernel, &self.ticket, size).inspect_err(|error| {
+            if *error != Error::Interrupted {
+                // The queue was shut down meanwhile: the slot must not stay lent.
+                let _ = self.abandon(kernel);
+            }
+        })
+    }
+
+    fn abandon(&self, kernel: &dyn Kernel) -> Result<()> {
+        self.core.abandon(kernel, &self.ticket)
+    }
 }
 
 impl Loan {
     pub fn new(queue: &Queue, ticket: Ticket) -> Self {
-        Self { core: queue.core.clone(), ticket, slot: slot(queue, &ticket, true) }
+        let slot = slot(queue, &ticket, true);
+        Self::of(Message { core: queue.core.clone(), ticket }, ticket.length, slot)
+    }
+
+    /// Of so many bytes, which are the slot's.
+    pub fn of(lent: impl Lent + 'static, length: usize, slot: Slot) -> Self {
+        Self { lent: Box::new(lent), length, slot }
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.slot.forget(|kernel| self.core.abandon(kernel, &self.ticket));
+        self.slot.forget(|kernel| self.lent.abandon(kernel));
     }
 }
 
@@ -49,26 +86,16 @@ impl Loan {
     /// Put the first ``size`` bytes as a message; all of them by default. Raises EndOfStream after a shutdown.
     #[pyo3(signature = (size=None))]
     fn commit(&self, py: Python<'_>, size: Option<Whole>) -> PyResult<()> {
-        let size = size.map_or(Ok(self.ticket.length), |size| size.size("size"))?;
-        if size > self.ticket.length {
-            return Err(PyValueError::new_err(format!(
-                "size={size} is more than the {} bytes lent",
-                self.ticket.length
-            )));
+        let size = size.map_or(Ok(self.length), |size| size.size("size"))?;
+        if size > self.length {
+            return Err(PyValueError::new_err(format!("size={size} is more than the {} bytes lent", self.length)));
         }
-        self.slot.settle(py, "loan not committed", |kernel| {
-            self.core.commit(kernel, &self.ticket, size).inspect_err(|error| {
-                if *error != Error::Interrupted {
-                    // The queue was shut down meanwhile: the slot must not stay lent.
-                    let _ = self.core.abandon(kernel, &self.ticket);
-                }
-            })
-        })
+        self.slot.settle(py, "loan not committed", |kernel| self.lent.commit(kernel, size))
     }
 
     /// Give the bytes back unsent.
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
-        self.slot.settle(py, "loan not ended", |kernel| self.core.abandon(kernel, &self.ticket))
+        self.slot.settle(py, "loan not ended", |kernel| self.lent.abandon(kernel))
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -115,11 +142,11 @@ impl Loan {
     }
 
     fn __len__(&self) -> usize {
-        self.ticket.length
+        self.length
     }
 
     fn __repr__(&self) -> String {
         let state = if self.slot.is_settled() { ", settled" } else { "" };
-        format!("<Loan of {}, {} bytes{state}>", self.slot.title(), self.ticket.length)
+        format!("<Loan of {}, {} bytes{state}>", self.slot.title(), self.length)
     }
 }

@@ -71,9 +71,13 @@ pub enum Kind {
     Pool = 19,
     /// Words, the last one first.
     Stack = 20,
+    /// Packets of one writer for one reader.
+    SpscRing = 22,
+    /// Packets of many writers for one reader.
+    MpscRing = 23,
 }
 
-const KINDS: [Kind; 20] = [
+const KINDS: [Kind; 22] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -94,6 +98,8 @@ const KINDS: [Kind; 20] = [
     Kind::Broadcast,
     Kind::Pool,
     Kind::Stack,
+    Kind::SpscRing,
+    Kind::MpscRing,
 ];
 
 impl Kind {
@@ -127,6 +133,8 @@ impl Kind {
             Self::Broadcast => "Broadcast",
             Self::Pool => "Pool",
             Self::Stack => "Stack",
+            Self::SpscRing => "SpscRing",
+            Self::MpscRing => "MpscRing",
         }
     }
 
