@@ -1,12 +1,11 @@
 """Deaths inside a ring: a packet is there whole or not at all, whoever reads next has what was not freed, and nobody waits for the dead."""
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
 from tests.crash.stepping.operation import Operation, Tally
-from underpass import MisuseError, PeerDiedError, TimedOut, WouldBlock, wait_any
+from underpass import Event, MisuseError, PeerDiedError, TimedOut, WouldBlock, wait_any
 from underpass.data import Loan, MpscRing, Packet, Ring, SpscRing
 
 PACKET = b"packet"
@@ -40,13 +39,19 @@ def write(ring: Ring) -> None:
         ring.write_nowait(b"again")
 
 
+def pause() -> None:
+    """Sleep for a moment, as the library does."""
+    with suppress(TimedOut):
+        Event().wait(timeout=0.001)
+
+
 def read(ring: Ring) -> bytes:
     """Read one, once nobody else reads who lives; a writer's death is told, and what comes then is another's."""
     while True:
         try:
             return ring.read()
         except (MisuseError, PeerDiedError):
-            os.sched_yield()
+            pause()
 
 
 def books(ring: Ring, _tally: Tally) -> list[bytes]:
@@ -58,7 +63,7 @@ def books(ring: Ring, _tally: Tally) -> list[bytes]:
         except (WouldBlock, PeerDiedError):
             return found
         except MisuseError:
-            os.sched_yield()
+            pause()
 
 
 def is_due(ring: Ring) -> bool:
