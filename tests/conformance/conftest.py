@@ -48,6 +48,7 @@ IN_THE_LAB = {
     "test_queue_leases",
     "test_queue_orders",
     "test_queue_waiting",
+    "test_ring",
     "test_rwlock",
     "test_rwlock_deaths",
     "test_semaphore",

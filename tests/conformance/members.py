@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from underpass import AtomicInt, EndOfStream, Event, Mutex, Notification, Pipe, Queue, RWLock, Semaphore
-from underpass.data import Stack
+from underpass.data import MpscRing, SpscRing, Stack
 from underpass.sync import Latch, SpinLock
 
 if TYPE_CHECKING:
@@ -116,6 +116,13 @@ def _end_reading(lock: RWLock) -> None:
     lock.reading().__exit__(None, None, None)
 
 
+def _full_ring() -> MpscRing:
+    ring = MpscRing(64)
+    ring.write(b"a" * 32)
+    ring.write(b"a" * 32)
+    return ring
+
+
 def _kinds() -> list[Kind]:
     release, acquire = Semaphore.release, Semaphore.acquire_nowait
     return [
@@ -147,6 +154,15 @@ def _kinds() -> list[Kind]:
         Kind("event", Event, Event.set, Event.wait_nowait),
         Kind("latch", lambda: Latch(1), Latch.count_down, Latch.wait_nowait),
         Kind("stack", lambda: Stack(4), lambda it: it.push(1), Stack.pop_nowait),
+        Kind("spsc-ring", lambda: SpscRing(64), lambda it: it.write(b"a"), SpscRing.read_nowait),
+        Kind("mpsc-ring", lambda: MpscRing(64), lambda it: it.write(b"a"), MpscRing.read_nowait),
+        Kind(
+            "ring-room",
+            _full_ring,
+            MpscRing.read,
+            lambda it: it.write_nowait(b"b"),
+            seen=lambda it: it.room_for(1),
+        ),
         Kind("queue", lambda: Queue(4, 8), lambda it: it.put(b"a"), Queue.get_nowait),
         Kind("queue-ended", lambda: Queue(4, 8), Queue.shutdown, _ended),
         Kind(

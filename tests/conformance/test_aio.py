@@ -34,7 +34,7 @@ from underpass import (
     wait_any,
 )
 from underpass.aio import running
-from underpass.data import Stack
+from underpass.data import MpscRing, SpscRing, Stack
 from underpass.sync import Latch, SpinLock
 
 World = Threads | Processes
@@ -56,6 +56,7 @@ WAITS: dict[str, Callable[[], Case]] = {
     "any flag": lambda: (Notification(), lambda it: it.aio.wait(6), lambda it: it.notify(3), 2),
     "all flags": lambda: (Notification(), lambda it: it.aio.wait(6, all=True), lambda it: it.notify(7), 6),
     "pop": lambda: (Stack(2), lambda it: it.aio.pop(), lambda it: it.push(7), 7),
+    "read": lambda: (MpscRing(64), lambda it: it.aio.read(), lambda it: it.write(b"a"), b"a"),
     "get": lambda: (Queue(), lambda it: it.aio.get(), lambda it: it.put(b"a"), b"a"),
     "get_many": lambda: (Queue(), lambda it: it.aio.get_many(), lambda it: it.put(b"a"), [b"a"]),
     "get_into": lambda: (Queue(), lambda it: it.aio.get_into(bytearray(8)), lambda it: it.put(b"abc"), 3),
@@ -481,6 +482,8 @@ def test_what_cannot_be_awaited_says_so() -> None:
         (aio.AtomicInt, AtomicInt),
         (aio.Queue, Queue),
         (aio.Stack, Stack),
+        (aio.SpscRing, SpscRing),
+        (aio.MpscRing, MpscRing),
         (aio.Port, Port),
     ],
 )

@@ -29,7 +29,7 @@ from underpass import (
     Space,
     aio,
 )
-from underpass.data import Stack
+from underpass.data import MpscRing, SpscRing, Stack
 from underpass.sync import Latch
 
 World = Threads | Processes
@@ -47,6 +47,8 @@ FACES: dict[type[Any], Callable[[str], Any]] = {
     aio.RWLock: RWLock.create,
     aio.Queue: Queue.create,
     aio.Stack: lambda name: Stack.create(name, 1),
+    aio.SpscRing: lambda name: SpscRing.create(name, 64),
+    aio.MpscRing: lambda name: MpscRing.create(name, 64),
     aio.Gate: Port.create,
 }
 

@@ -39,7 +39,7 @@ from underpass import (
     TimedOut,
     WaitSet,
 )
-from underpass.data import Stack
+from underpass.data import MpscRing, SpscRing, Stack
 from underpass.sync import Latch, SpinLock
 
 OPERATIONS = 100_000
@@ -346,6 +346,14 @@ NOTHING_TO_WAIT_FOR: Kinds = {
     "Latch.count_down": (lambda: Latch(2**31 - 1), lambda it: (it.count_down(), it.count, it.statistics())),
     "Latch.wait, open": (lambda: Latch(0), lambda it: (it.wait(), it.wait_nowait())),
     "Stack.push, pop": (lambda: Stack(4), lambda it: (it.push(1), it.push(2), it.pop(), it.pop_nowait())),
+    "SpscRing.write, read": (
+        lambda: SpscRing(256),
+        lambda it: (it.write(b"a"), it.read(), it.write_nowait(b"b"), it.read_nowait()),
+    ),
+    "MpscRing.claim, take": (
+        lambda: MpscRing(256),
+        lambda it: (it.claim(5).commit(), it.take().free(), it.depth, it.next_size),
+    ),
     "Stack.purge": (lambda: Stack(4), lambda it: (it.push(1), it.depth, it.purge(), it.statistics())),
     "Queue.put, get": (queue, lambda it: (it.put(b"x"), it.get())),
     "Queue.put_nowait, get_nowait": (queue, lambda it: (it.put_nowait(b"x"), it.get_nowait())),
@@ -394,6 +402,8 @@ SOMETHING_TO_WAIT_FOR: Kinds = {
     "RWLock.writing": (written, late(lambda it: it.writing(timeout=SHORT).__enter__())),
     "SpinLock.acquire": (kept, late(lambda it: it.acquire(timeout=SHORT))),
     "Latch.wait": (lambda: Latch(1), late(lambda it: it.wait(timeout=SHORT))),
+    "SpscRing.read": (lambda: SpscRing(64), late(lambda it: it.read(timeout=SHORT))),
+    "MpscRing.take": (lambda: MpscRing(64), late(lambda it: it.take(timeout=SHORT))),
     "Stack.pop": (lambda: Stack(1), late(lambda it: it.pop(timeout=SHORT))),
     "Queue.get": (queue, late(lambda it: it.get(timeout=SHORT))),
     "Queue.take": (queue, late(lambda it: it.take(timeout=SHORT))),

@@ -28,7 +28,7 @@ from underpass import (
     wait_all,
     wait_any,
 )
-from underpass.data import Stack
+from underpass.data import MpscRing, Stack
 from underpass.sync import Latch, SpinLock, priority
 
 if TYPE_CHECKING:
@@ -70,6 +70,13 @@ def _full_pipe() -> Pipe:
     return pipe
 
 
+def _full_ring() -> MpscRing:
+    ring = MpscRing(64)
+    for _ in range(2):
+        ring.write(bytes(32))
+    return ring
+
+
 def _read(broadcast: Broadcast, timeout: float) -> None:
     with broadcast.subscribe() as mine:
         mine.get(timeout=timeout)
@@ -100,6 +107,7 @@ def _waits() -> list[Wait]:
         Wait("reading", RWLock, lambda it, timeout: _enter(it.reading(timeout=timeout)), RWLock.writing),
         Wait("writing", RWLock, lambda it, timeout: _enter(it.writing(timeout=timeout)), RWLock.reading),
         Wait("once", Once, lambda it, timeout: it.call(pytest.fail, timeout=timeout), Once.running),
+        Wait("ring-write", _full_ring, lambda it, timeout: it.write(b"more", timeout=timeout)),
         Wait("stack", lambda: Stack(1), lambda it, timeout: it.pop(timeout=timeout)),
         Wait("queue-get", lambda: Queue(1, 8), lambda it, timeout: it.get(timeout=timeout)),
         Wait("queue-put", _full, lambda it, timeout: it.put(b"more", timeout=timeout)),

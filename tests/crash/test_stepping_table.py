@@ -44,6 +44,7 @@ EXCEPTIONS = {
     "Port.serve_bytes": "is receive, and then reply",
     "Queue.leases": "is take, and then done or put_back, again and again",
     "Region.array": "makes a Python object, in this process",
+    "Ring.room_for": "makes a Python object, in this process",
     "Semaphore.holding": "is acquire, and at its end release",
     "Space.default": "is Space(), as it is entered",
     "Space.look": "looks, and takes no part",

@@ -13,9 +13,11 @@ import pytest
 from tests.hostile.broadcasts import Broadcasts, WaitingBroadcasts
 from tests.hostile.mutations import Damage, Verbs, damage, survive
 from tests.hostile.pools import Pools
+from tests.hostile.rings import Rings
 from tests.hostile.stacks import Stacks
 from tests.hostile.subjects import SUBJECTS, Subject
 from underpass import CorruptedError, Gate, Port, TimedOut
+from underpass.data import MpscRing, SpscRing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +42,17 @@ def seeds(count: int) -> range:
     start = 1 if os.environ.get("UNDERPASS_CI") == "1" else random.randrange(2**32)
     print(f"seeds {start} to {start + count - 1}")  # noqa: T201 - shown when it fails
     return range(start, start + count)
+
+
+ALL: list[Subject] = [
+    *SUBJECTS,
+    Broadcasts(),
+    WaitingBroadcasts(),
+    Pools(),
+    Rings(SpscRing),
+    Rings(MpscRing),
+    Stacks(),
+]
 
 
 def damage_files(subject: Subject, space: Path, numbers: range) -> None:
@@ -72,17 +85,13 @@ def damage_files(subject: Subject, space: Path, numbers: range) -> None:
     assert 0 < outcomes.refused < outcomes.used == len(numbers)
 
 
-@pytest.mark.parametrize(
-    "subject", [*SUBJECTS, Broadcasts(), WaitingBroadcasts(), Pools(), Stacks()], ids=lambda subject: subject.name
-)
+@pytest.mark.parametrize("subject", ALL, ids=lambda subject: subject.name)
 def test_damaged_object_is_an_error_of_ours_or_works(private_space: Path, subject: Subject) -> None:
     damage_files(subject, private_space, seeds(SOME))
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize(
-    "subject", [*SUBJECTS, Broadcasts(), WaitingBroadcasts(), Pools(), Stacks()], ids=lambda subject: subject.name
-)
+@pytest.mark.parametrize("subject", ALL, ids=lambda subject: subject.name)
 def test_damaged_object_many_times(private_space: Path, subject: Subject) -> None:
     damage_files(subject, private_space, seeds(MANY))
 

@@ -30,6 +30,8 @@ def test_faces_of_objects_are_known_by_their_classes() -> None:
         (assert_type(underpass.Pipe().aio, aio.Pipe), aio.Pipe),
         (assert_type(underpass.Pool(1, 64).aio, aio.Pool), aio.Pool),
         (assert_type(data.Stack(1).aio, aio.Stack), aio.Stack),
+        (assert_type(data.SpscRing(64).aio, aio.SpscRing), aio.SpscRing),
+        (assert_type(data.MpscRing(64).aio, aio.MpscRing), aio.MpscRing),
         (assert_type(underpass.Port().aio, aio.Port), aio.Port),
     ]
     assert all(type(face) is known for face, known in pairs)

@@ -57,7 +57,7 @@ BUILT = (
 )
 
 BUILT_IN_SYNC = ("SpinLock", "Latch", "atomic_section")
-BUILT_IN_DATA = ("Stack",)
+BUILT_IN_DATA = ("Stack", "SpscRing", "MpscRing")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Empty = inspect.Parameter.empty

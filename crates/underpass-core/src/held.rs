@@ -14,6 +14,7 @@ use crate::pipe;
 use crate::pool;
 use crate::port::{Channel, STACKS};
 use crate::queue::Shape;
+use crate::ring;
 use crate::rwlock::{Prefer, RWLock};
 use crate::semaphore::leased::Leased;
 
@@ -82,6 +83,7 @@ pub fn held(kernel: &dyn Kernel, header: &Header, region: &Arc<Region>, channels
         Kind::Pipe => writers(header, region),
         Kind::Pool => blocks(header, region),
         Kind::ObjectQueue => slots(header, region).into_iter().chain(blocks(header, region)).collect(),
+        Kind::SpscRing | Kind::MpscRing => packets(header, region),
         Kind::Port => calls(header, channels),
         Kind::RWLock => readers_and_writer(kernel, region),
         Kind::Semaphore => units(header, region),
@@ -144,6 +146,15 @@ fn writers(header: &Header, region: &Arc<Region>) -> Vec<Held> {
 fn blocks(header: &Header, region: &Arc<Region>) -> Vec<Held> {
     let Ok(pool) = pool::Shape::pool_of(header, region) else { return Vec::new() };
     pool.owned().map(|(block, life)| Held { life, hold: Hold::Block, number: block as u32 }).collect()
+}
+
+fn packets(header: &Header, region: &Arc<Region>) -> Vec<Held> {
+    let ring = ring::Shape::read(header.parameters).and_then(|shape| shape.ring(region, ring::Writers::Any));
+    let Ok(ring) = ring else { return Vec::new() };
+    let (reader, busy) = ring.reader();
+    let taken = busy.then_some(Held { life: reader, hold: Hold::Lease, number: 0 });
+    let claims = ring.claimed().into_iter().map(|(number, life)| Held { life, hold: Hold::Loan, number });
+    claims.chain(taken).collect()
 }
 
 fn calls(header: &Header, channels: &[Arc<Region>]) -> Vec<Held> {

@@ -31,6 +31,7 @@ pub mod port;
 pub mod queue;
 #[cfg(not(loom))]
 pub mod region;
+pub mod ring;
 pub mod rwlock;
 pub mod semaphore;
 pub mod since;

@@ -216,7 +216,9 @@ fn need_of(operation: Operation) -> Need {
         | Operation::All
         | Operation::Select
         | Operation::Alloc
-        | Operation::Pop => Need::Anybody,
+        | Operation::Pop
+        | Operation::Claim
+        | Operation::Take => Need::Anybody,
     }
 }
 

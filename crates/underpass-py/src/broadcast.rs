@@ -10,7 +10,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use underpass_core::broadcast::{self as core, Follower, LEAST, MOST, Shape, Start, WhenFull};
 use underpass_core::kernel::Wanted;
-use underpass_core::{Deadline, Error, Result};
+use underpass_core::{Deadline, Error, Kernel, Result};
 use underpass_lab::record::Manner;
 use underpass_shm::header::{Kind, PARAMETERS};
 use underpass_shm::life::Life;
@@ -19,10 +19,11 @@ use underpass_shm::region::Extent;
 use crate::bytes::{BROADCAST, LONG, Source};
 use crate::error::{Context, exception, plain, raise};
 use crate::handle::Handle;
-use crate::loan::Loan;
+use crate::loan::{Lent, Loan};
 use crate::notification::describe;
 use crate::number::{Whole, count, mode, whole};
 use crate::object::{self, Object, SharedObject};
+use crate::slot::Slot;
 use crate::space::Space;
 use crate::timeout::Timeout;
 use crate::who;
@@ -104,6 +105,27 @@ impl Object for Broadcast {
             Ok(core) => Ok(object::base(&handle).add_subclass(Self { handle, core: Arc::new(core) })),
             Err(error) => Err(raise(py, &Context::of(&handle.title, "not opened"), error)),
         }
+    }
+}
+
+/// The next message, written in place.
+#[derive(Debug)]
+struct Next {
+    core: Arc<core::Broadcast>,
+    lent: core::Lent,
+}
+
+impl Lent for Next {
+    fn commit(&self, kernel: &dyn Kernel, size: usize) -> Result<()> {
+        self.core.commit(kernel, &self.lent, size)
+    }
+
+    fn abandon(&self, kernel: &dyn Kernel) -> Result<()> {
+        self.core.abandon(kernel, &self.lent)
+    }
+
+    fn refused(&self, py: Python<'_>, slot: &Slot, what: &str, error: Error) -> PyErr {
+        failed(py, slot.handle(), what, Timeout::NoWait, String::new(), error)
     }
 }
 
@@ -238,7 +260,7 @@ impl Broadcast {
         let lent =
             self.deadline(timeout, "loan").and_then(|deadline| self.core.loan(self.handle.kernel(), size, deadline));
         match timeout.judge(lent) {
-            Ok(lent) => Ok(Loan::of_broadcast(self, lent)),
+            Ok(lent) => Ok(self.lend(lent)),
             Err(error) => Err(self.failed(py, "lent nothing", timeout, error)),
         }
     }
@@ -308,6 +330,13 @@ impl Broadcast {
 }
 
 impl Broadcast {
+    fn lend(&self, lent: core::Lent) -> Loan {
+        // Which loan of these bytes it is: no other that is open has them.
+        let (length, numbers) = (lent.length, (lent.number() as u32, lent.process));
+        let slot = Slot::new(&self.handle, self.core.lent_bytes(&lent), length, numbers, true);
+        Loan::of(Next { core: self.core.clone(), lent }, length, slot)
+    }
+
     #[inline]
     fn publish_for(&self, py: Python<'_>, data: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
         self.handle.check(py)?;

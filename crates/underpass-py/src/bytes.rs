@@ -11,6 +11,8 @@ use underpass_shm::place::Blocks;
 pub const QUEUE: &str = "Queue carries bytes: encode text, and pack or pickle objects: ";
 /// For whoever publishes an object.
 pub const BROADCAST: &str = "Broadcast carries bytes: encode text, and pack or pickle objects: ";
+/// For whoever writes an object to a ring.
+pub const RING: &str = "a ring carries bytes: encode text, and pack or pickle objects: ";
 /// For whoever passes an object to a pipe.
 pub const PIPE: &str = "Pipe carries bytes: encode text, and pack or pickle objects: ";
 /// For whoever passes an object to a gate or a port.

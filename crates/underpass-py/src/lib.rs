@@ -38,6 +38,7 @@ mod refusal;
 mod region;
 mod rendezvous_lab;
 mod request;
+mod ring;
 mod rwlock;
 mod scope;
 mod section;
@@ -128,6 +129,8 @@ mod _core {
     use crate::region::{Region, RegionStatistics};
     #[pymodule_export]
     use crate::request::{Notified, Request};
+    #[pymodule_export]
+    use crate::ring::{MpscRing, Packet, Ring, RingRoom, RingStatistics, SpscRing};
     #[pymodule_export]
     use crate::rwlock::{RWLock, RWLockReading, RWLockStatistics, RWLockUpgrade, RWLockWriting};
     #[pymodule_export]

@@ -1,4 +1,4 @@
-//! `underpass.Loan`: a message that is written in place, of a queue or of a broadcast.
+//! `underpass.Loan`: a message of a queue or a broadcast, or a packet of a ring, written in place.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -6,45 +6,43 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use underpass_core::broadcast::{Broadcast as Ring, Lent};
-use underpass_core::queue::{Queue as Room, Ticket};
+use underpass_core::queue::{self as core, Ticket};
 use underpass_core::{Error, Kernel, Result};
 
-use crate::broadcast::{self, Broadcast};
 use crate::error::{Context, raise};
 use crate::lease;
 use crate::number::Whole;
 use crate::queue::Queue;
 use crate::slot::{self, Slot};
-use crate::timeout::Timeout;
 
-/// Whose bytes they are.
-#[derive(Debug)]
-enum Of {
-    Queue(Arc<Room>, Ticket),
-    Broadcast(Arc<Ring>, Lent),
+/// What was lent, and how it ends.
+pub trait Lent: std::fmt::Debug + Send + Sync {
+    /// Its first bytes are a message.
+    fn commit(&self, kernel: &dyn Kernel, size: usize) -> Result<()>;
+
+    /// They are none.
+    fn abandon(&self, kernel: &dyn Kernel) -> Result<()>;
+
+    /// Why it was not committed, in the object's words.
+    fn refused(&self, py: Python<'_>, slot: &Slot, failed: &str, error: Error) -> PyErr {
+        raise(py, &Context::of(slot.title(), failed), error)
+    }
 }
 
-impl Of {
-    fn length(&self) -> usize {
-        match self {
-            Self::Queue(_, ticket) => ticket.length,
-            Self::Broadcast(_, lent) => lent.length,
-        }
-    }
+/// A slot of a queue.
+#[derive(Debug)]
+struct Message {
+    core: Arc<core::Queue>,
+    ticket: Ticket,
+}
 
+impl Lent for Message {
     fn commit(&self, kernel: &dyn Kernel, size: usize) -> Result<()> {
-        match self {
-            Self::Queue(core, ticket) => core.commit(kernel, ticket, size),
-            Self::Broadcast(core, lent) => core.commit(kernel, lent, size),
-        }
+        self.core.commit(kernel, &self.ticket, size)
     }
 
     fn abandon(&self, kernel: &dyn Kernel) -> Result<()> {
-        match self {
-            Self::Queue(core, ticket) => core.abandon(kernel, ticket),
-            Self::Broadcast(core, lent) => core.abandon(kernel, lent),
-        }
+        self.core.abandon(kernel, &self.ticket)
     }
 }
 
@@ -61,36 +59,26 @@ impl Of {
 #[pyclass(frozen, module = "underpass")]
 #[derive(Debug)]
 pub struct Loan {
-    of: Of,
+    lent: Box<dyn Lent>,
+    length: usize,
     slot: Slot,
 }
 
 impl Loan {
     pub fn new(queue: &Queue, ticket: Ticket) -> Self {
-        Self { of: Of::Queue(queue.core.clone(), ticket), slot: lease::slot(queue, &ticket, true) }
+        let slot = lease::slot(queue, &ticket, true);
+        Self::of(Message { core: queue.core.clone(), ticket }, ticket.length, slot)
     }
 
-    pub fn of_broadcast(broadcast: &Broadcast, lent: Lent) -> Self {
-        // Which loan of these bytes it is: no other that is open has them.
-        let number = lent.number() as u32;
-        let start = broadcast.core.lent_bytes(&lent);
-        let slot = Slot::new(&broadcast.handle, start, lent.length, (number, lent.process), true);
-        Self { of: Of::Broadcast(broadcast.core.clone(), lent), slot }
-    }
-
-    fn failed(&self, py: Python<'_>, failed: &str, error: Error) -> PyErr {
-        match self.of {
-            Of::Queue(..) => raise(py, &Context::of(self.slot.title(), failed), error),
-            Of::Broadcast(..) => {
-                broadcast::failed(py, self.slot.handle(), failed, Timeout::NoWait, String::new(), error)
-            }
-        }
+    /// Of so many bytes, which are the slot's.
+    pub fn of(lent: impl Lent + 'static, length: usize, slot: Slot) -> Self {
+        Self { lent: Box::new(lent), length, slot }
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.slot.forget(|kernel| self.of.abandon(kernel));
+        self.slot.forget(|kernel| self.lent.abandon(kernel));
     }
 }
 
@@ -99,26 +87,25 @@ impl Loan {
     /// Put or publish the first ``size`` bytes as a message; all of them by default. Raises EndOfStream after a shutdown.
     #[pyo3(signature = (size=None))]
     fn commit(&self, py: Python<'_>, size: Option<Whole>) -> PyResult<()> {
-        let lent = self.of.length();
-        let size = size.map_or(Ok(lent), |size| size.size("size"))?;
-        if size > lent {
-            return Err(PyValueError::new_err(format!("size={size} is more than the {lent} bytes lent")));
+        let size = size.map_or(Ok(self.length), |size| size.size("size"))?;
+        if size > self.length {
+            return Err(PyValueError::new_err(format!("size={size} is more than the {} bytes lent", self.length)));
         }
         let failed = "loan not committed";
         let commit = |kernel: &dyn Kernel| {
-            self.of.commit(kernel, size).inspect_err(|error| {
+            self.lent.commit(kernel, size).inspect_err(|error| {
                 if *error != Error::Interrupted {
                     // It was shut down meanwhile: the bytes must not stay lent.
-                    let _ = self.of.abandon(kernel);
+                    let _ = self.lent.abandon(kernel);
                 }
             })
         };
-        self.slot.settle_or(py, failed, commit, |error| self.failed(py, failed, error))
+        self.slot.settle_or(py, failed, commit, |error| self.lent.refused(py, &self.slot, failed, error))
     }
 
     /// Give the bytes back unsent.
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
-        self.slot.settle(py, "loan not ended", |kernel| self.of.abandon(kernel))
+        self.slot.settle(py, "loan not ended", |kernel| self.lent.abandon(kernel))
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -159,11 +146,11 @@ impl Loan {
     }
 
     fn __len__(&self) -> usize {
-        self.of.length()
+        self.length
     }
 
     fn __repr__(&self) -> String {
         let state = if self.slot.is_settled() { ", settled" } else { "" };
-        format!("<Loan of {}, {} bytes{state}>", self.slot.title(), self.of.length())
+        format!("<Loan of {}, {} bytes{state}>", self.slot.title(), self.length)
     }
 }

@@ -34,6 +34,7 @@ use crate::pipe::{Pipe, PipeRoom};
 use crate::pool::PoolRoom;
 use crate::port::Port;
 use crate::queue::Queue;
+use crate::ring::{Ring, RingRoom};
 use crate::rwlock::{RWLock, RWLockReading, RWLockUpgrade, RWLockWriting};
 use crate::semaphore::Semaphore;
 use crate::since::Since;
@@ -164,6 +165,8 @@ pub fn waitable<'a>(what: &'a Bound<'_, PyAny>) -> PyResult<(&'a Arc<Handle>, &'
         PipeRoom |it: &'a PipeRoom| &it.core as &dyn Ready,
         PoolRoom |it: &'a PoolRoom| &it.core as &dyn Ready,
         Stack |it: &'a Stack| &it.core as &dyn Ready,
+        Ring |it: &'a Ring| &it.core as &dyn Ready,
+        RingRoom |it: &'a RingRoom| &it.core as &dyn Ready,
         GateCall |it: &'a GateCall| it as &dyn Ready,
         GateRoom |it: &'a GateRoom| it as &dyn Ready,
         ConditionStay |it: &'a ConditionStay| it as &dyn Ready,
@@ -205,7 +208,8 @@ fn unwaitable(what: &Bound<'_, PyAny>) -> PyErr {
         }
         _ => {
             "a Semaphore, Mutex, SpinLock, RWLock, its reading() and writing(), Notification, its flags, AtomicInt.change_from, Event, \
-             Latch, Once, Queue, Queue.room, Queue.drained, ObjectQueue, Pipe, Pipe.room, Pool.room_for, Stack, Subscription or Port can"
+             Latch, Once, Queue, Queue.room, Queue.drained, ObjectQueue, Pipe, Pipe.room, Pool.room_for, Stack, SpscRing, \
+              MpscRing, their room_for, Subscription or Port can"
         }
     };
     PyTypeError::new_err(format!("{name} cannot be waited for beside others: {why}"))
@@ -242,6 +246,8 @@ pub fn fileno(what: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         PipeRoom |_| Part::Room, |it: &PipeRoom| Arc::new(it.core.clone());
         PoolRoom |it: &PoolRoom| it.part, |it: &PoolRoom| Arc::new(it.core.clone());
         Stack |_| Part::Whole, |it: &Stack| Arc::new(it.core.clone());
+        Ring |_| Part::Whole, |it: &Ring| Arc::new(it.core.clone());
+        RingRoom |it: &RingRoom| it.part, |it: &RingRoom| Arc::new(it.core.clone());
         Port |_| Part::Whole, |it: &Port| it.server.clone();
     );
     Err(unwaitable(what))
@@ -375,6 +381,8 @@ impl<'a> Party<'a> {
 /// ``Pipe.room``               of a pipe with room for a byte, or that was shut down
 /// ``Pool.room_for``           of a pool with a free block of that size
 /// ``data.Stack``              with a word
+/// `SpscRing`, `MpscRing`      with a packet that is committed, or whose only writer has died
+/// ``room_for`` of a ring      with room for a packet of that size, or whose reader has died
 /// `Port`                      with a call or notified bits, or that was closed
 /// a descriptor                that can be read, or whose other end is gone
 /// `process`                   that has ended

@@ -71,11 +71,15 @@ pub enum Kind {
     Pool = 19,
     /// Words, the last one first.
     Stack = 20,
+    /// Packets of one writer for one reader.
+    SpscRing = 22,
+    /// Packets of many writers for one reader.
+    MpscRing = 23,
     /// A queue of objects, with the blocks of those that are long.
     ObjectQueue = 24,
 }
 
-const KINDS: [Kind; 21] = [
+const KINDS: [Kind; 23] = [
     Kind::Lives,
     Kind::Semaphore,
     Kind::Queue,
@@ -96,6 +100,8 @@ const KINDS: [Kind; 21] = [
     Kind::Broadcast,
     Kind::Pool,
     Kind::Stack,
+    Kind::SpscRing,
+    Kind::MpscRing,
     Kind::ObjectQueue,
 ];
 
@@ -130,6 +136,8 @@ impl Kind {
             Self::Broadcast => "Broadcast",
             Self::Pool => "Pool",
             Self::Stack => "Stack",
+            Self::SpscRing => "SpscRing",
+            Self::MpscRing => "MpscRing",
             Self::ObjectQueue => "ObjectQueue",
         }
     }

@@ -42,18 +42,22 @@ pub enum Operation {
     Alloc = 18,
     /// For a word of a stack.
     Pop = 19,
+    /// For room in a ring.
+    Claim = 20,
+    /// For a packet of a ring.
+    Take = 21,
 }
 
 impl Operation {
     /// All of them.
-    const ALL: [Self; 19] = {
+    const ALL: [Self; 21] = {
         use Operation::{
-            Acquire, All, Alloc, Any, Call, Get, Join, Lock, Open, Pop, Publish, Put, Read, Receive, Select, Send,
-            Upgrade, Wait, Write,
+            Acquire, All, Alloc, Any, Call, Claim, Get, Join, Lock, Open, Pop, Publish, Put, Read, Receive, Select,
+            Send, Take, Upgrade, Wait, Write,
         };
         [
             Acquire, Put, Get, Join, Send, Call, Receive, Wait, Lock, Open, Read, Write, Upgrade, Any, All, Select,
-            Publish, Alloc, Pop,
+            Publish, Alloc, Pop, Claim, Take,
         ]
     };
 
@@ -98,6 +102,8 @@ impl Operation {
             Self::Publish => "publish",
             Self::Alloc => "alloc",
             Self::Pop => "pop",
+            Self::Claim => "claim",
+            Self::Take => "take",
         }
     }
 }

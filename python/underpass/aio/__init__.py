@@ -31,6 +31,7 @@ from underpass.aio.pipe import Pipe
 from underpass.aio.pool import Pool
 from underpass.aio.port import Port
 from underpass.aio.queue import Queue
+from underpass.aio.ring import MpscRing, SpscRing
 from underpass.aio.rwlock import RWLock
 from underpass.aio.semaphore import Semaphore
 from underpass.aio.stack import Stack
@@ -48,6 +49,7 @@ __all__ = [
     "Finish",
     "Gate",
     "Latch",
+    "MpscRing",
     "Mutex",
     "Notification",
     "ObjectQueue",
@@ -58,6 +60,7 @@ __all__ = [
     "Queue",
     "RWLock",
     "Semaphore",
+    "SpscRing",
     "Stack",
     "Subscription",
     "cancel",

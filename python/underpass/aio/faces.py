@@ -19,6 +19,7 @@ from underpass.aio.pipe import Pipe
 from underpass.aio.pool import Pool
 from underpass.aio.port import Port
 from underpass.aio.queue import Queue
+from underpass.aio.ring import MpscRing, SpscRing
 from underpass.aio.rwlock import RWLock
 from underpass.aio.semaphore import Semaphore
 from underpass.aio.stack import Stack
@@ -42,6 +43,8 @@ _FACES: dict[type, type[Face[Any]]] = {
     data.Pipe: Pipe,
     memory.Pool: Pool,
     data.Stack: Stack,
+    data.SpscRing: SpscRing,
+    data.MpscRing: MpscRing,
     ports.Port: Port,
     ports.Gate: Gate,
 }

@@ -19,6 +19,7 @@ mod pipe;
 mod pool;
 mod port;
 mod queue;
+mod ring;
 mod rwlock;
 mod semaphore;
 mod site;

@@ -30,6 +30,7 @@ use crate::pipe::Pipe;
 use crate::pool::Pool;
 use crate::queue::{LETTERS, Queue};
 use crate::region::Region;
+use crate::ring::{MpscRing, SpscRing};
 use crate::rwlock::RWLock;
 use crate::semaphore::Semaphore;
 use crate::space::Space;
@@ -170,6 +171,8 @@ fn awaken(py: Python<'_>, handle: Handle, part: &str) -> PyResult<Py<PyAny>> {
         Kind::Condition => Ok(opened::<Condition>(py, handle)?.into_any()),
         Kind::Broadcast => Ok(opened::<Broadcast>(py, handle)?.into_any()),
         Kind::Stack => Ok(opened::<Stack>(py, handle)?.into_any()),
+        Kind::SpscRing => Ok(opened::<SpscRing>(py, handle)?.into_any()),
+        Kind::MpscRing => Ok(opened::<MpscRing>(py, handle)?.into_any()),
         Kind::Latch => Ok(opened::<Latch>(py, handle)?.into_any()),
         Kind::SpinLock => Ok(opened::<SpinLock>(py, handle)?.into_any()),
         Kind::Once => Ok(opened::<Once>(py, handle)?.into_any()),

@@ -16,6 +16,7 @@ pub mod pool;
 pub mod port;
 pub mod queue;
 pub mod region;
+pub mod ring;
 pub mod rwlock;
 pub mod semaphore;
 pub mod site;
