@@ -168,20 +168,22 @@ def test_exception_of_any_handler_ends_the_wait(processes: Processes) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_wait_goes_on_with_the_time_left_when_a_handler_returns(processes: Processes, verb: str) -> None:
     """Signals come for as long as it waits: a wait that started anew after each would never end."""
-    timeout = 0.15
 
-    def wait() -> tuple[float, int]:
+    def wait() -> list[tuple[float, float]]:
         handled: list[int] = []
         signal.signal(signal.SIGUSR1, lambda number, _frame: handled.append(number))
-        start = time.monotonic()
-        with pytest.raises(TimedOut):
-            blocked_in(verb, timeout)
-        waited = time.monotonic() - start
+        timeout, waited = 0.15, list[tuple[float, float]]()
+        # On a busy machine the first may end before anybody has seen it.
+        while not handled:
+            start = time.monotonic()
+            with pytest.raises(TimedOut):
+                blocked_in(verb, timeout)
+            waited.append((time.monotonic() - start, timeout))
+            timeout *= 2
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        return waited, len(handled)
+        return waited
 
     waiter = processes.start(wait)
-    waiter.until_asleep()
 
     def gives_up() -> bool:
         if waiter.asleep:
@@ -189,9 +191,7 @@ def test_wait_goes_on_with_the_time_left_when_a_handler_returns(processes: Proce
         return waiter.ended
 
     until(gives_up, "the end of the wait")
-    waited, handled = waiter.result()
-    assert waited >= timeout
-    assert handled > 0
+    assert all(waited >= timeout for waited, timeout in waiter.result())
 
 
 def test_handler_runs_while_the_wait_lasts(processes: Processes) -> None:
