@@ -20,6 +20,7 @@ def test_it():
 """
 LEAVES_A_DESCRIPTOR = "import os\ndef test_it(): os.open('/dev/null', os.O_RDONLY)"
 LEAVES_NOTHING = "def test_it(private_space): (private_space / '.lives').touch()"
+ROLLS = "def test_it(dice): print('rolled', dice.random()); assert 0"
 SKIPS = "import pytest\ndef test_it(): pytest.skip('no such kernel')"
 SKIPS_WHOLE = "import pytest\npytest.skip('no such kernel', allow_module_level=True)"
 
@@ -99,3 +100,9 @@ def test_a_required_test_must_run_in_ci(tmp_path: Path, processes: tuple[str, ..
     code, output = outcome(tmp_path, LEAVES_NOTHING, required="test_vanished.py", ci="1", processes=processes)
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "test_vanished.py is required and did not run" in output
+
+
+@pytest.mark.parametrize(("ci", "rolls"), [("1", 1), ("0", 3)])
+def test_ci_rolls_the_same_each_time(tmp_path: Path, ci: str, rolls: int) -> None:
+    outputs = [outcome(tmp_path, ROLLS, ci=ci)[1] for _ in range(3)]
+    assert len({re.search(r"rolled [\d.]+", output)[0] for output in outputs}) == rolls  # type: ignore[index]
