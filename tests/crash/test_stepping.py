@@ -17,7 +17,7 @@ from tests.crash.stepping.stepper import PROGRAM
 from tests.planted import PLANTED
 
 # Hundreds of processes are prepared, stepped and killed, each in its turn: more than a minute on a machine that does much else.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 ROOT = Path(__file__).parents[2]
 # Deaths drawn, of each half of the table.

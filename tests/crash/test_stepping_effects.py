@@ -6,7 +6,7 @@ import pytest
 
 from tests.crash.test_stepping import deaths, needs_stepper
 
-pytestmark = [needs_stepper, pytest.mark.timeout(180)]
+pytestmark = [needs_stepper, pytest.mark.timeout(400)]
 
 PROOF = "tests.crash.stepping.proof"
 # Few instructions, and effects of every kind: a life is entered, which is linked in the robust list.

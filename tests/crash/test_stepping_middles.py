@@ -8,7 +8,7 @@ import pytest
 
 from tests.crash.test_stepping import ROOT, deaths, needs_stepper
 
-pytestmark = [needs_stepper, pytest.mark.timeout(180)]
+pytestmark = [needs_stepper, pytest.mark.timeout(400)]
 
 # One that reads a number and stores it with one more, while others add: two calls, and anybody may come between.
 TORN = """

@@ -13,7 +13,7 @@ from tests.crash.stepping.pairs import First, Pair
 from tests.crash.test_lives import NAMESPACE
 from tests.crash.test_stepping import ROOT, deaths, deaths_at_once, needs_stepper
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 def seed(dice: random.Random) -> str:

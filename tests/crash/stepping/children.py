@@ -14,12 +14,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, ClassVar
 
 # Whoever takes longer than this hangs, in seconds, where nothing else runs.
 PATIENCE = 10.0
-# Where a hang is what is expected.
-unscaled = False
+# Whoever is stepped may take so many times as long: each instruction is a switch there and back, which waits for a processor.
+STEPPED = 10.0
+# What a look at somebody counts for, in seconds, however long it took: of one that others keep waiting, or whose machine stood still.
+LOOK, SLICE = 0.0005, 0.01
 # The system calls that the library sleeps in: futex_waitv, epoll_pwait2, ppoll, and futex, on two architectures, to lock one that lends.
 SLEEPS = re.compile(rb"(449|441|271) |(202|98) 0x[0-9a-f]+ 0xd ")
 PAGE = 4096
@@ -37,9 +39,23 @@ class Hang(AssertionError):
     """Somebody waits who should not."""
 
 
-def patience() -> float:
-    """Say after how many seconds somebody hangs: who shares a processor with nine others takes ten times as long."""
-    return PATIENCE if unscaled else PATIENCE * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+class Patience:
+    """Lost after some time, which on a busy machine is longer: by the load of the last minute, and by how often one came to look."""
+
+    def __init__(self, look: float, times: float) -> None:
+        self._started = time.monotonic()
+        self._look, self._times = look, times
+        self._looks = 0
+
+    def wear(self, what: str) -> None:
+        """Raise if it was the last look."""
+        self._looks += 1
+        if self._looks * self._look < PATIENCE * self._times:
+            return
+        # Who shares a processor with nine others takes ten times as long.
+        shared = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+        if time.monotonic() - self._started > PATIENCE * self._times * shared:
+            raise Hang(what)
 
 
 def state(task: Path) -> str:
@@ -72,14 +88,19 @@ def directory(number: int) -> Path:
     return Path(f"/proc/{number}")
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: str, times: float = 1.0) -> None:
     """Look again and again until ``condition`` holds."""
-    started = time.monotonic()
+    patience = Patience(LOOK, times)
     while not condition():
-        waited = time.monotonic() - started
-        if waited > PATIENCE and waited > patience():
-            raise Hang(what)
-        time.sleep(0.00005)
+        patience.wear(what)
+        time.sleep(LOOK / 10)
+
+
+def until_told(descriptor: int | IO[bytes], what: str, times: float = 1.0) -> None:
+    """Wait until there is something to read: whoever looks again and again takes the processor from who is to write it."""
+    patience = Patience(SLICE, times)
+    while not select.select([descriptor], [], [], SLICE)[0]:
+        patience.wear(what)
 
 
 class Threads:
@@ -209,8 +230,8 @@ class Child:
             raise AssertionError(f"the {self.role} should sleep, and has ended: {self.said}")
 
     def result(self) -> str:
-        """Wait for its end; what it returned, as text."""
-        until(lambda: self.ended, f"the {self.role} hangs")
+        """Wait for its end; what it returned, as text. It may wait for others itself, and tells for whom in vain."""
+        until(lambda: self.ended, f"the {self.role} hangs", times=2)
         if self._status != 0:
             raise AssertionError(f"the {self.role} failed: {self.said or self._status}")
         return self.said or ""
@@ -309,7 +330,7 @@ class Offspring(Child):
         return not self.pid or any(state(thread) == "R" for thread in self.threads())
 
     def result(self) -> str:
-        until(lambda: self.ended, f"the {self.role} hangs")
+        until(lambda: self.ended, f"the {self.role} hangs", times=2)
         told = self.said or ""
         assert not told.startswith("failed: "), told
         return told
@@ -347,8 +368,7 @@ class Victim(Child):
 
     def until_ready(self) -> None:
         """Wait until it has prepared its call."""
-        if not select.select([self._is_ready], [], [], patience())[0]:
-            raise Hang("the victim does not get as far as its call")
+        until_told(self._is_ready, "the victim does not get as far as its call")
         if os.read(self._is_ready, 1) != b"!":
             self.reap()
             raise AssertionError(f"the victim did not get as far as its call: {self.said}")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.crash.stepping.children import Child, Victim, until
+from tests.crash.stepping.children import STEPPED, Child, Victim, until
 from tests.crash.stepping.operation import AnyOperation, Company, Tally
 from tests.crash.stepping.stepper import Stepper
 from underpass import _core
@@ -261,7 +261,7 @@ def die(operation: AnyOperation, company: Company, end: End) -> Found:
         end.begin(victim)
         helped = operation.partner is None
         if operation.partner is not None:
-            until(lambda: end.decided(victim) or victim.asleep, "the victim neither sleeps nor dies")
+            until(lambda: end.decided(victim) or victim.asleep, "the victim neither sleeps nor dies", STEPPED)
             if not end.decided(victim):
                 # It sleeps first, and is told first.
                 start_waiter()

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from tests.crash.stepping.children import PAGE, Child, Offspring, Victim, directory, state, until
+from tests.crash.stepping.children import PAGE, STEPPED, Child, Offspring, Victim, directory, state, until
 from tests.crash.stepping.death import RECHECK, Contender
 from tests.crash.stepping.operation import AnyOperation, Company, Tally, nothing
 from tests.crash.stepping.scenario import Scenario
@@ -248,7 +248,11 @@ class Stopped(Scenario):
             self._stepper.step(scene.victim.pid, where)
         scene.victim.go()
         if isinstance(where, int):
-            until(lambda: self._stepper.answered or scene.victim.asleep, "the victim neither sleeps nor gets there")
+            until(
+                lambda: self._stepper.answered or scene.victim.asleep,
+                "the victim neither sleeps nor gets there",
+                STEPPED,
+            )
             if not self._stepper.answered:
                 scene.help()
             words = self._stepper.answer()

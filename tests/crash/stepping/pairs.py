@@ -5,7 +5,7 @@ import signal
 from enum import Enum
 from itertools import permutations, product
 
-from tests.crash.stepping.children import Child, Victim, until
+from tests.crash.stepping.children import STEPPED, Child, Victim, until
 from tests.crash.stepping.death import AfterStage, Through, Traced, die, together
 from tests.crash.stepping.operation import AnyOperation, Company, Tally, nothing
 from tests.crash.stepping.scenario import apart
@@ -81,7 +81,7 @@ class Pair:
         stepper = self._steppers[number]
         stepper.step(victim.pid, count)
         victim.go()
-        until(lambda: stepper.answered or victim.asleep, "the victim neither sleeps nor comes where it should")
+        until(lambda: stepper.answered or victim.asleep, "the victim neither sleeps nor comes where it should", STEPPED)
         self._let_go[number], self._awaited[number] = False, victim.pid
         if stepper.answered:
             stepper.answer()

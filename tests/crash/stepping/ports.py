@@ -9,7 +9,7 @@ from underpass import CallAbortedError, Gate, NotFoundError, PeerDiedError, Port
 
 NAME = "desk"
 # A call that takes longer has been forgotten, in seconds.
-FORGOTTEN = 8.0
+FORGOTTEN = 60.0
 
 
 # ── the client dies ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ NAME = "stepped"
 # Long enough for a sleep, in seconds.
 LOOK = 0.002
 # A name that takes longer to be seen has been missed, in seconds.
-FORGOTTEN = 20.0
+FORGOTTEN = 60.0
 
 
 # ── a space of its own ──────────────────────────────────────────────────────────────────────────────────────────────

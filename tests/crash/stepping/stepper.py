@@ -6,13 +6,11 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.crash.stepping.children import Hang, patience
+from tests.crash.stepping.children import STEPPED, until_told
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / "target" / "release" / "underpass-stepper"
-# Whoever is stepped may take longer than others, in seconds: each instruction is a switch there and back, which waits for a processor.
-PATIENCE = 60.0
-# And this many times as long where all memory is compared at each of them.
+# Whoever is stepped takes so many times as long where all memory is compared at each instruction.
 COMPARING = 20
 LIBC = ctypes.CDLL(None, use_errno=True)
 # Of x86_64, as the stepper.
@@ -76,9 +74,8 @@ class Stepper:
 
     def answer(self) -> list[str]:
         """Wait for what the last request led to."""
-        seconds = max(PATIENCE, patience()) * (COMPARING if self._comparing else 1)
-        if not select.select([self._answers], [], [], seconds)[0]:
-            raise Hang("the victim neither returns nor comes where it should")
+        times = STEPPED * (COMPARING if self._comparing else 1)
+        until_told(self._answers, "the victim neither returns nor comes where it should", times)
         words = self._answers.readline().decode().split()
         assert words, "the stepper has ended"
         assert words[0] != "error:", " ".join(words)
