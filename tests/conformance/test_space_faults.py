@@ -113,9 +113,7 @@ def test_damaged_table_of_lives_is_told(directory: Path, size: int | None) -> No
         Space(str(directory))
 
 
-def test_random_header_never_crashes_who_opens(
-    processes: Processes, private_space: Path, dice: random.Random
-) -> None:
+def test_random_header_never_crashes_who_opens(processes: Processes, private_space: Path, dice: random.Random) -> None:
     _queue, path = Queue.create("jobs", 4, 64), private_space / "jobs"
     whole = path.read_bytes()
 
