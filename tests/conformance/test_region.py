@@ -10,6 +10,7 @@ import platform
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -156,6 +157,61 @@ def test_more_than_the_machine_has() -> None:
     told(raised.value, errno.ENOMEM, "end processes")
     assert not descriptors()
     assert list(Space.default()) == []
+
+
+def limited(size: int) -> Path | None:
+    """Make a control group in this one that has so much memory; none where that is not allowed."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        base, limit = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
+        group = Path("/sys/fs/cgroup", base, path.lstrip("/"), f"underpass-{os.getpid()}")
+        with suppress(OSError):
+            group.mkdir()
+            try:
+                (group / limit).write_text(str(size))
+            except OSError:
+                group.rmdir()
+                raise
+            return group
+    return None
+
+
+def test_more_than_a_control_group_has(processes: Processes, request: pytest.FixtureRequest) -> None:
+    limit = 64 << 20
+    group = limited(limit)
+    if group is None:
+        pytest.skip("control groups are not writable here")
+    request.addfinalizer(group.rmdir)
+
+    def make() -> None:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        swap = next(int(line.split()[1]) << 10 for line in lines if line.startswith("SwapFree"))
+        size = 2 * limit + swap
+        with pytest.raises(OutOfSpaceError, match="bytes of its group's memory") as raised:
+            Region(size)
+        told(raised.value, errno.ENOMEM, "memory.max")
+        assert (raised.value.limit, raised.value.need) == (limit, size)
+        region = Region(1 << 20)
+        region[-1] = 1
+        with pytest.raises(OutOfSpaceError, match="bytes of its group's memory"):
+            region.resize(size)
+        region.close()
+
+    def enter_and_make() -> bool:
+        try:
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+        except OSError:
+            return False
+        try:
+            make()
+        finally:
+            (group.parent / "cgroup.procs").write_text(str(os.getpid()))
+        return True
+
+    if not processes.start(enter_and_make).result():
+        pytest.skip("control groups cannot be entered here")
 
 
 def test_huge_pages_or_what_helps() -> None:

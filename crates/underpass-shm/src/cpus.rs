@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use crate::groups::{self, Group};
+
 /// Affinity is asked again after so many looks: `taskset -p` on a running process takes effect.
 const LOOKS: u32 = 256;
 
@@ -44,45 +46,21 @@ pub fn together(partner: u64) -> bool {
 /// True when a control group grants at most one processor's time. Read once: groups seldom change under a process.
 fn quota_of_one() -> bool {
     static QUOTA: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *QUOTA.get_or_init(|| {
-        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        quota(&groups, std::path::Path::new("/sys/fs/cgroup")).is_some_and(|cpus| cpus <= 1.0)
-    })
+    *QUOTA.get_or_init(|| quota(&groups::of_this_process("cpu")).is_some_and(|cpus| cpus <= 1.0))
 }
 
-/// The least quota, in processors, among the groups of `/proc/self/cgroup` and their parents; none if unlimited.
-fn quota(groups: &str, root: &std::path::Path) -> Option<f64> {
-    let mut least: Option<f64> = None;
-    let mut consider = |found: Option<f64>| {
-        if let Some(cpus) = found {
-            least = Some(least.map_or(cpus, |other| other.min(cpus)));
+/// The least quota of groups, in processors; none if unlimited.
+fn quota(groups: &[Group]) -> Option<f64> {
+    let of = |group: &Group| {
+        if group.is_unified {
+            let text = group.read("cpu.max")?;
+            let mut words = text.split_whitespace();
+            ratio(words.next()?, words.next()?)
+        } else {
+            ratio(group.read("cpu.cfs_quota_us")?.trim(), group.read("cpu.cfs_period_us")?.trim())
         }
     };
-    for line in groups.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let (base, version_two) = match controllers {
-            "" => (root.to_path_buf(), true),
-            list if list.split(',').any(|controller| controller == "cpu") => (root.join("cpu"), false),
-            _ => continue,
-        };
-        let group = base.join(path.trim_start_matches('/'));
-        for level in group.ancestors().take_while(|level| level.starts_with(&base)) {
-            consider(if version_two { quota_v2(level) } else { quota_v1(level) });
-        }
-    }
-    least
-}
-
-fn quota_v2(group: &std::path::Path) -> Option<f64> {
-    let text = std::fs::read_to_string(group.join("cpu.max")).ok()?;
-    let mut words = text.split_whitespace();
-    ratio(words.next()?, words.next()?)
-}
-
-fn quota_v1(group: &std::path::Path) -> Option<f64> {
-    let read = |name| std::fs::read_to_string(group.join(name)).ok();
-    ratio(read("cpu.cfs_quota_us")?.trim(), read("cpu.cfs_period_us")?.trim())
+    groups.iter().filter_map(of).min_by(f64::total_cmp)
 }
 
 /// `max` and `-1` mean no quota and do not parse as a positive number.
@@ -94,6 +72,7 @@ fn ratio(quota: &str, period: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::quota;
+    use crate::groups;
 
     #[test]
     fn test_quota_is_the_least_of_all_groups_and_parents() {
@@ -104,9 +83,10 @@ mod tests {
         std::fs::write(root.join("a/b/cpu.max"), "max 100000\n").unwrap();
         std::fs::write(root.join("cpu/c/cpu.cfs_quota_us"), "200000\n").unwrap();
         std::fs::write(root.join("cpu/c/cpu.cfs_period_us"), "100000\n").unwrap();
-        assert_eq!(quota("0::/a/b\n", &root), Some(0.5));
-        assert_eq!(quota("3:cpu,cpuacct:/c\n", &root), Some(2.0));
-        assert_eq!(quota("3:memory:/c\n0::/\n", &root), None);
+        let quota = |lines| quota(&groups::all(lines, &root, "cpu"));
+        assert_eq!(quota("0::/a/b\n"), Some(0.5));
+        assert_eq!(quota("3:cpu,cpuacct:/c\n"), Some(2.0));
+        assert_eq!(quota("3:memory:/c\n0::/\n"), None);
         std::fs::remove_dir_all(root).unwrap();
     }
 }

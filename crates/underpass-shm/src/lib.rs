@@ -32,6 +32,8 @@ pub mod forks;
 #[cfg(not(loom))]
 pub mod futex;
 #[cfg(not(loom))]
+pub mod groups;
+#[cfg(not(loom))]
 pub mod header;
 #[cfg(not(loom))]
 mod knock;

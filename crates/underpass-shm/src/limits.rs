@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::process::Resource;
 
+use crate::groups::{self, Group};
+
 /// Mappings that a process may need beyond those counted, while they are counted.
 const SLACK: u64 = 8;
 
@@ -66,9 +68,13 @@ impl Lack {
         Self { unit: "bytes", need, free: 0, limit: 0, remedy: remedy.into(), errno: Errno::NOSPC }
     }
 
-    /// The memory of the machine, if it has not so much to spare.
+    /// The memory of the machine, or of a control group that this process is in, if it has not so much to spare.
     #[must_use]
     pub fn of_memory(need: u64) -> Option<Self> {
+        Self::of_machine(need).or_else(|| Self::of_groups(need, &groups::of_this_process("memory")))
+    }
+
+    fn of_machine(need: u64) -> Option<Self> {
         let [total, available, swap] = meminfo(["MemTotal", "MemAvailable", "SwapFree"]).map(|kib| kib * 1024);
         let free = available + swap;
         if total == 0 || need <= free {
@@ -76,6 +82,34 @@ impl Lack {
         }
         let remedy = "close regions that are not used, or end processes that take much memory".into();
         Some(Self { unit: "bytes of memory", need, free, limit: total, remedy, errno: Errno::NOMEM })
+    }
+
+    /// Beyond its limit a group loses its cache of files, then what can be swapped, and then a process.
+    fn of_groups(need: u64, groups: &[Group]) -> Option<Self> {
+        let [swap] = meminfo(["SwapFree"]).map(|kib| kib * 1024);
+        groups.iter().find_map(|group| {
+            let (limit, used, cache) = if group.is_unified {
+                ("memory.max", "memory.current", ["inactive_file", "active_file"])
+            } else {
+                ("memory.limit_in_bytes", "memory.usage_in_bytes", ["total_inactive_file", "total_active_file"])
+            };
+            let (limit, used) = (group.number(limit)?, group.number(used)?);
+            let statistics = group.read("memory.stat")?;
+            let values = statistics.lines().filter_map(|line| line.split_once(' '));
+            let cache: u64 =
+                values.filter(|(name, _)| cache.contains(name)).filter_map(|(_, value)| value.parse::<u64>().ok()).sum();
+            let free = limit.saturating_sub(used.saturating_sub(cache)).saturating_add(swap);
+            let remedy = "close regions that are not used, or raise what the control group may have (memory.max; of a container: \
+                          docker run --memory=...)";
+            (need > free).then(|| Self {
+                unit: "bytes of its group's memory",
+                need,
+                free,
+                limit,
+                remedy: remedy.into(),
+                errno: Errno::NOMEM,
+            })
+        })
     }
 
     /// Memory that the kernel did not give.
@@ -181,4 +215,39 @@ fn meminfo<const N: usize>(names: [&str; N]) -> [u64; N] {
 
 fn number(path: &str) -> u64 {
     std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lack, meminfo};
+    use crate::groups;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn test_a_group_lacks_memory_that_the_machine_has() {
+        let root = std::env::temp_dir().join(format!("underpass-limits-{}", std::process::id()));
+        let write = |file: &str, text: &str| {
+            let path = root.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("a/memory.max", &format!("{}\n", 64 * MIB));
+        write("a/memory.current", &format!("{}\n", 24 * MIB));
+        write("a/memory.stat", &format!("anon {}\ninactive_file {}\nactive_file {MIB}\n", 20 * MIB, 3 * MIB));
+        write("a/b/memory.max", "max\n");
+        write("a/b/memory.current", "0\n");
+        write("memory/c/memory.limit_in_bytes", &format!("{}\n", 32 * MIB));
+        write("memory/c/memory.usage_in_bytes", "0\n");
+        write("memory/c/memory.stat", "total_inactive_file 0\n");
+        let swap = meminfo(["SwapFree"])[0] * 1024;
+        let lack = |lines: &str, need| Lack::of_groups(need + swap, &groups::all(lines, &root, "memory"));
+        assert_eq!(lack("0::/a/b\n", 44 * MIB), None);
+        let lacking = lack("0::/a/b\n", 44 * MIB + 1).unwrap();
+        assert_eq!((lacking.free, lacking.limit), (44 * MIB + swap, 64 * MIB));
+        assert_eq!(lack("4:memory:/c\n", 32 * MIB), None);
+        assert_eq!(lack("4:memory:/c\n", 33 * MIB).unwrap().limit, 32 * MIB);
+        assert_eq!(lack("4:cpu:/c\n", 33 * MIB), None);
+        std::fs::remove_dir_all(root).unwrap();
+    }
 }
