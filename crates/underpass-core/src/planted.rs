@@ -58,8 +58,6 @@ pub enum Fault {
     UntoldRoom,
     /// The blocks of a pool stay with a process that has died.
     BlocksOfTheDead,
-    /// Who finds in a queue what the first of its line waits for does not tell that one.
-    UncalledFirst,
 }
 
 /// Whether that is wrong, here and now.
@@ -80,7 +78,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 27] = [
+    const FAULTS: [(&str, Fault); 26] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -107,7 +105,6 @@ mod chosen {
         ("reader of the dead", Fault::ReaderOfTheDead),
         ("untold room", Fault::UntoldRoom),
         ("blocks of the dead", Fault::BlocksOfTheDead),
-        ("uncalled first", Fault::UncalledFirst),
     ];
 
     thread_local! {
