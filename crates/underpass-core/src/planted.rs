@@ -62,8 +62,6 @@ pub enum Fault {
     LoanOfTheDead,
     /// The blocks of a pool stay with a process that has died.
     BlocksOfTheDead,
-    /// Who finds in a queue what the first of its line waits for does not tell that one.
-    UncalledFirst,
 }
 
 /// Whether that is wrong, here and now.
@@ -84,7 +82,7 @@ mod chosen {
     use super::Fault;
 
     /// All of them, by what they are called.
-    const FAULTS: [(&str, Fault); 29] = [
+    const FAULTS: [(&str, Fault); 28] = [
         ("missing baton", Fault::MissingBaton),
         ("wake before store", Fault::WakeBeforeStore),
         ("grant to the dead", Fault::GrantToTheDead),
@@ -113,7 +111,6 @@ mod chosen {
         ("unpinned lease", Fault::UnpinnedLease),
         ("loan of the dead", Fault::LoanOfTheDead),
         ("blocks of the dead", Fault::BlocksOfTheDead),
-        ("uncalled first", Fault::UncalledFirst),
     ];
 
     thread_local! {

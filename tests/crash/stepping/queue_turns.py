@@ -46,28 +46,50 @@ def take_what_returns_and_put(queue: Queue) -> None:
     put_another(queue)
 
 
-getting: Operation[Queue] = Operation(
-    noun="Queue",
-    verb="get, in line, asleep",
-    world=with_messages(),
-    prepare=lambda queue: known(queue).get,
-    partner=lambda queue: queue.put_nowait(b"a"),
-    wait=get,
-    due=has_message,
-    again=put_another,
-    books=books,
-)
-putting: Operation[Queue] = Operation(
-    noun="Queue",
-    verb="put, in line, asleep",
-    world=with_messages(b"a", capacity=1),
-    prepare=lambda queue: partial(known(queue).put, b"v"),
-    partner=get_one,
-    wait=put,
-    due=has_room,
-    again=get_one,
-    books=books,
-)
+def getting(
+    verb: str,
+    prepare: Callable[[Queue], Callable[[], object]],
+    partner: Callable[[Queue], object] | None,
+    *raises: type[Exception],
+) -> Operation[Queue]:
+    """One who waits for a message, in line, and perhaps another behind."""
+    return Operation(
+        noun="Queue",
+        verb=verb,
+        world=with_messages(),
+        prepare=prepare,
+        partner=partner,
+        raises=raises,
+        wait=get,
+        due=has_message,
+        again=put_another,
+        books=books,
+    )
+
+
+def putting(
+    verb: str,
+    prepare: Callable[[Queue], Callable[[], object]],
+    partner: Callable[[Queue], object] | None,
+    *raises: type[Exception],
+) -> Operation[Queue]:
+    """One who waits for room, in line, and perhaps another behind."""
+    return replace(
+        getting(verb, prepare, partner, *raises),
+        world=with_messages(b"a", capacity=1),
+        wait=put,
+        due=has_room,
+        again=get_one,
+    )
+
+
+def put_one(queue: Queue) -> None:
+    queue.put_nowait(b"a")
+
+
+def send_away(queue: Queue) -> None:
+    queue.cancel_wait()
+
 
 OPERATIONS: list[Operation[Queue]] = [
     Operation(
@@ -81,50 +103,15 @@ OPERATIONS: list[Operation[Queue]] = [
         again=put_another,
         books=books,
     ),
-    Operation(
-        noun="Queue",
-        verb="get, from the first in line",
-        world=with_messages(b"a", capacity=1),
-        prepare=lambda queue: known(queue).get,
-        wait=put,
-        due=has_room,
-        again=get_one,
-        books=books,
-    ),
-    getting,
+    putting("get, from the first in line", lambda queue: known(queue).get, None),
+    getting("get, in line, asleep", lambda queue: known(queue).get, put_one),
     replace(
-        getting, verb="take, in line, asleep", prepare=lambda queue: known(queue).take, again=take_what_returns_and_put
+        getting("take, in line, asleep", lambda queue: known(queue).take, put_one), again=take_what_returns_and_put
     ),
-    replace(
-        getting,
-        verb="get, in line, timed out",
-        prepare=lambda queue: partial(known(queue).get, timeout=LOOK),
-        partner=None,
-        raises=(TimedOut,),
-    ),
-    replace(
-        getting,
-        verb="get, in line, sent away",
-        partner=lambda queue: queue.cancel_wait(),
-        raises=(ResetError,),
-    ),
-    putting,
-    replace(putting, verb="loan, in line, asleep", prepare=lambda queue: partial(known(queue).loan, 1)),
-    replace(
-        putting,
-        verb="put, in line, timed out",
-        prepare=lambda queue: partial(known(queue).put, b"v", timeout=LOOK),
-        partner=None,
-        raises=(TimedOut,),
-    ),
-    Operation(
-        noun="Queue",
-        verb="cancel_wait",
-        world=with_messages(),
-        prepare=lambda queue: known(queue).cancel_wait,
-        wait=get,
-        due=has_message,
-        again=put_another,
-        books=books,
-    ),
+    getting("get, in line, timed out", lambda queue: partial(known(queue).get, timeout=LOOK), None, TimedOut),
+    getting("get, in line, sent away", lambda queue: known(queue).get, send_away, ResetError),
+    putting("put, in line, asleep", lambda queue: partial(known(queue).put, b"v"), get_one),
+    putting("loan, in line, asleep", lambda queue: partial(known(queue).loan, 1), get_one),
+    putting("put, in line, timed out", lambda queue: partial(known(queue).put, b"v", timeout=LOOK), None, TimedOut),
+    getting("cancel_wait, of who is in line", lambda queue: known(queue).cancel_wait, None),
 ]

@@ -458,14 +458,6 @@ def unheard_call(world: World) -> None:
     world.process(put_get_and_put, name="put")
 
 
-def uncalled_first(world: World) -> None:
-    """Two wait for a message each, in line, and the wake of one may reach the second."""
-    jobs = Queue(2, fairness="arrival")
-    world.process(jobs.get, name="get")
-    world.process(jobs.get, name="get too")
-    world.process(jobs.put_many, [b"a", b"b"], name="put")
-
-
 def _publish_three(broadcast: Broadcast) -> None:
     """Two of them fit."""
     for _ in range(3):
@@ -563,7 +555,6 @@ REPLANTED = (
     Replanted("units of the dead", units_of_the_dead, "livelock", kills=1),
     Replanted("blocks of the dead", blocks_of_the_dead, "deadlock", kills=1),
     Replanted("unheard call", unheard_call, "lost wake-up", schedules=2_000),
-    Replanted("uncalled first", uncalled_first, "deadlock"),
     Replanted("uncounted call", uncounted_call, "deadlock", kills=1, schedules=10_000),
     Replanted("reader of the dead", reader_of_the_dead, "livelock", kills=1),
     Replanted("untold room", untold_room, "lost wake-up"),

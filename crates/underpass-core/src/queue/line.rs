@@ -12,7 +12,6 @@ use underpass_shm::life::Life;
 
 use super::Room;
 use crate::kernel::{Kernel, Watch};
-use crate::planted::{Fault, planted};
 use crate::waiters::{self, Order, Waiters, Wish};
 use crate::{Error, Result};
 
@@ -75,26 +74,35 @@ impl Line {
             return Ok(true);
         }
         while let Some(first) = self.waiters.next_by(self.order) {
-            if stand.place == Some(first) {
+            let life = self.waiters.life(first);
+            // In its own place, or in a signal handler that waits before its thread can.
+            if life == kernel.me()?.thread {
                 return Ok(true);
             }
-            if planted(Fault::UncalledFirst) || self.is_called(kernel, room, first) {
-                stand.first = Some(self.waiters.life(first));
+            if self.is_roused(kernel, room, first) {
+                stand.first = Some(life);
                 return Ok(false);
             }
-            self.waiters.dismiss(first);
         }
-        Ok(false)
+        Ok(true)
     }
 
     /// Who was admitted has acted, and leaves more for others or not: the next one is told, and without one whoever looks on.
     /// The lock is held.
     pub fn served(&self, kernel: &dyn Kernel, room: &Room, gauge: &Gauge, stand: &mut Stand, more: bool) {
-        let Some(place) = stand.place.take() else { return };
-        self.waiters.dismiss(place);
+        if stand.waits.is_none() {
+            return;
+        }
+        if let Some(place) = stand.place.take() {
+            self.waiters.dismiss(place);
+        }
         self.waiters.settle(kernel, self);
-        if more && self.call_first(kernel, room).is_none() {
-            room.tell(kernel, gauge, 1);
+        if more {
+            // The next may be about to sleep, for it was not the first when it looked.
+            room.call();
+            if self.rouse_first(kernel, room).is_none() {
+                room.tell(kernel, gauge, 1);
+            }
         }
     }
 
@@ -124,10 +132,10 @@ impl Line {
 
     /// Nobody who lives stands here; the first, if there is one, is told to look, and is watched. The lock is held.
     pub fn is_open(&self, kernel: &dyn Kernel, room: &Room, watch: Option<&mut Watch<'_>>) -> bool {
+        let first = self.rouse_first(kernel, room);
+        // The dead behind it, and who left without the lock, are still counted.
         self.waiters.reap(kernel, self);
-        // Who left without the lock is still counted.
         self.waiters.settle(kernel, self);
-        let first = self.call_first(kernel, room);
         if let (Some(first), Some(watch)) = (first, watch) {
             watch.life(self.waiters.life(first));
         }
@@ -156,21 +164,28 @@ impl Line {
         self.waiters.seat(kernel, self, WISH, urgency)
     }
 
-    /// Has the first who lives look, if it has not seen what is there, and says where it stands.
-    fn call_first(&self, kernel: &dyn Kernel, room: &Room) -> Option<usize> {
+    /// Has the first who lives look, and says where it stands.
+    fn rouse_first(&self, kernel: &dyn Kernel, room: &Room) -> Option<usize> {
         loop {
             let first = self.waiters.next_by(self.order)?;
-            if self.is_called(kernel, room, first) {
+            if self.is_roused(kernel, room, first) {
                 return Some(first);
             }
-            self.waiters.dismiss(first);
         }
     }
 
-    /// Has that one look; false: it is dead. One that was asleep has named the baton, one that was not looks by itself, and is watched.
-    fn is_called(&self, kernel: &dyn Kernel, room: &Room, place: usize) -> bool {
+    /// Has the first look; false: it was dead, and another is the first. One that was asleep has named the baton. One that was not
+    /// looks by itself, for it has not seen what is there, or is about to take it; it is watched.
+    ///
+    /// `calls` is not raised for it: who looks here would see that as well, and never sleep while another is the first.
+    fn is_roused(&self, kernel: &dyn Kernel, room: &Room, first: usize) -> bool {
+        if self.waiters.rouse(kernel, first) || kernel.alive(self.waiters.life(first)) {
+            return true;
+        }
+        self.waiters.dismiss(first);
+        // Whoever is the first now may be about to sleep.
         room.call();
-        self.waiters.rouse(kernel, place) || kernel.alive(self.waiters.life(place))
+        false
     }
 }
 

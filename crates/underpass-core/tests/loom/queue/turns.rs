@@ -169,6 +169,8 @@ mod planted {
         KeepsTurn,
         /// It wakes the next, but does not raise `calls`: one that is about to sleep does.
         UncountedCall,
+        /// Who finds a message and is not the first raises `calls`, which it compares itself: it never sleeps.
+        CountsItsOwn,
     }
 
     /// Messages, got by those that stand in line, from the beginning, in the order of their numbers.
@@ -192,15 +194,14 @@ mod planted {
             }
         }
 
-        fn call(&self, kernel: &dyn Kernel, place: usize) {
-            if self.mistake != Mistake::UncountedCall {
-                self.calls.fetch_add(1, AcqRel);
-            }
-            kernel.wake(&self.places[place], 1);
-        }
-
         fn first(&self) -> Option<usize> {
             self.places.iter().position(|place| place.load(Acquire) == 1)
+        }
+
+        fn rouse(&self, kernel: &dyn Kernel) {
+            if let Some(first) = self.first() {
+                kernel.wake(&self.places[first], 1);
+            }
         }
 
         fn get(&self, kernel: &dyn Kernel, me: usize) -> u32 {
@@ -213,12 +214,20 @@ mod planted {
                     Some(first) if there(*head) && first == me => {
                         *head += 1;
                         self.places[me].store(0, Release);
-                        if let (true, Some(next)) = (there(*head) && self.mistake != Mistake::KeepsTurn, self.first()) {
-                            self.call(kernel, next);
+                        if there(*head) && self.mistake != Mistake::KeepsTurn {
+                            if self.mistake != Mistake::UncountedCall {
+                                self.calls.fetch_add(1, AcqRel);
+                            }
+                            self.rouse(kernel);
                         }
                         return *head;
                     }
-                    Some(first) if there(*head) && self.mistake != Mistake::UncalledFirst => self.call(kernel, first),
+                    Some(_) if there(*head) && self.mistake != Mistake::UncalledFirst => {
+                        if self.mistake == Mistake::CountsItsOwn {
+                            self.calls.fetch_add(1, AcqRel);
+                        }
+                        self.rouse(kernel);
+                    }
                     _ => {}
                 }
                 drop(head);
@@ -267,6 +276,12 @@ mod planted {
     #[should_panic(expected = "deadlock")]
     fn test_finds_a_turn_that_is_kept() {
         two_arrive(Mistake::KeepsTurn);
+    }
+
+    #[test]
+    #[should_panic(expected = "maximum number of branches")]
+    fn test_finds_one_that_calls_itself() {
+        two_arrive(Mistake::CountsItsOwn);
     }
 
     #[test]
