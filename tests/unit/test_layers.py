@@ -21,6 +21,7 @@ PUBLIC = TOPICAL | {"", "errors"}
 # What is built on that, and what each may use of the others beside it.
 ABOVE: dict[str, frozenset[str]] = {
     "aio": frozenset(),
+    "_objects": frozenset({"aio", "interfaces"}),
     "interfaces": frozenset({"aio"}),
     "services": frozenset({"aio", "interfaces"}),
     "compat": frozenset({"aio"}),
@@ -30,13 +31,10 @@ ABOVE: dict[str, frozenset[str]] = {
     "testing": frozenset({"aio", "lab"}),
     "tools": frozenset({"aio", "interfaces", "services", "compat", "dialects", "lab", "link", "testing"}),
 }
-# What the native module has for event loops, and no user: one door, for those who may use it.
-DOORS: dict[str, frozenset[str]] = {"_loops": frozenset({"aio"})}
-# Public classes that are Python's own: for those who name them; they use the native module, errors, and what else stands here.
-WRITTEN: dict[str, frozenset[str]] = {"_objects": frozenset({"data", "aio"})}
-WRITTEN_USE: dict[str, frozenset[str]] = {"_objects": frozenset({"errors", "aio", "interfaces"})}
-# Who may import the native module: topical modules, doors and such classes. The lab's explorer drives the lab kernel, which has no public name.
-NATIVE = TOPICAL | DOORS.keys() | WRITTEN.keys() | {"lab"}
+# What the native module has for event loops, and for a public class in Python, and no user: doors, for those who may use them.
+DOORS: dict[str, frozenset[str]] = {"_loops": frozenset({"aio"}), "_objects": frozenset({"data", "aio"})}
+# Who may import the native module: topical modules and doors. The lab's explorer drives the lab kernel, which has no public name.
+NATIVE = TOPICAL | DOORS.keys() | {"lab"}
 # The names at the top include typed calls, which are built on the others.
 TOP_MAY_USE = frozenset({"interfaces"})
 
@@ -83,10 +81,6 @@ def trespass(importer: str, imported: str) -> str | None:
         return None if here in NATIVE else "only topical modules import the native module"
     if there in DOORS:
         return None if here in DOORS[there] else f"{there} is the door of {', '.join(DOORS[there])}"
-    if there in WRITTEN:
-        return None if here in WRITTEN[there] else f"{there} is written for {', '.join(WRITTEN[there])}"
-    if here in WRITTEN:
-        return None if there in WRITTEN_USE[here] else f"{here} does not use {there}"
     if here == "errors":
         return "errors stand alone: the native module imports them"
     if here in TOPICAL:
