@@ -56,7 +56,7 @@ struct Made<'py> {
 }
 
 impl Made<'_> {
-    fn shape(&self) -> PyResult<Shape> {
+    fn shape(self) -> PyResult<Shape> {
         let messages = queue::shape(self.capacity, self.inline_size, self.max_deliveries, &self.order, "wait")?;
         let least = 1 + Reference::BYTES;
         if messages.message_size < least {
