@@ -91,6 +91,7 @@ __all__ = [
     "NotificationStatistics",
     "Notified",
     "ObjectInfo",
+    "Objects",
     "Once",
     "OnceStatistics",
     "OnceTurn",
@@ -872,6 +873,7 @@ class _Made(Protocol):
     @property
     def pool(self) -> Pool | None: ...
 
+@disjoint_base
 class Objects(SharedObject):
     def __new__(cls, of: Objects) -> Self: ...
     @staticmethod
