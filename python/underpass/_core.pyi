@@ -94,6 +94,7 @@ __all__ = [
     "NotificationStatistics",
     "Notified",
     "ObjectInfo",
+    "Objects",
     "Once",
     "OnceStatistics",
     "OnceTurn",
@@ -888,16 +889,17 @@ class _Made(Protocol):
     @property
     def pool(self) -> Pool | None: ...
 
+@disjoint_base
 class Objects(SharedObject):
     def __new__(cls, of: Objects) -> Self: ...
     @staticmethod
     def _create(
-        made: _Made, name: str | None = None, space: Space | None = None, mode: int | None = None
+        parameters: _Made, name: str | None = None, space: Space | None = None, mode: int | None = None
     ) -> Objects: ...
     @staticmethod
     def _open(name: str, space: Space | None, timeout: float | None) -> Objects: ...
     @staticmethod
-    def _open_or_create(made: _Made, name: str, space: Space | None, mode: int | None) -> Objects: ...
+    def _open_or_create(parameters: _Made, name: str, space: Space | None, mode: int | None) -> Objects: ...
     @property
     def _messages(self) -> Queue: ...
     @property

@@ -23,7 +23,7 @@ def long(start: int) -> bytes:
 
 def test_tasks_put_and_get_in_order(loop: EventLoop) -> None:
     async def main() -> tuple[list[Any], int]:
-        queue = aio.ObjectQueue[Any](capacity=2, **SMALL)
+        queue, got = aio.ObjectQueue[Any](capacity=2, **SMALL), list[Any]()
 
         async def put() -> None:
             await queue.put_many([1, long(2), {"a": long(3)}])
@@ -33,7 +33,7 @@ def test_tasks_put_and_get_in_order(loop: EventLoop) -> None:
 
         async with anyio.create_task_group() as group:
             group.start_soon(put)
-            got = [obj async for obj in queue]
+            got += [obj async for obj in queue]
         return got, queue.pool.free
 
     assert loop.run(main) == ([1, long(2), {"a": long(3)}, long(4), "last"], 2)

@@ -21,6 +21,7 @@ PUBLIC = TOPICAL | {"", "errors"}
 # What is built on that, and what each may use of the others beside it.
 ABOVE: dict[str, frozenset[str]] = {
     "aio": frozenset(),
+    "_objects": frozenset({"aio", "interfaces"}),
     "interfaces": frozenset({"aio"}),
     "services": frozenset({"aio", "interfaces"}),
     "compat": frozenset({"aio"}),
@@ -30,8 +31,8 @@ ABOVE: dict[str, frozenset[str]] = {
     "testing": frozenset({"aio", "lab"}),
     "tools": frozenset({"aio", "interfaces", "services", "compat", "dialects", "lab", "link", "testing"}),
 }
-# What the native module has for event loops, and no user: one door, for those who may use it.
-DOORS: dict[str, frozenset[str]] = {"_loops": frozenset({"aio"})}
+# What the native module has for event loops, and for a public class in Python, and no user: doors, for those who may use them.
+DOORS: dict[str, frozenset[str]] = {"_loops": frozenset({"aio"}), "_objects": frozenset({"data", "aio"})}
 # Who may import the native module: topical modules and doors. The lab's explorer drives the lab kernel, which has no public name.
 NATIVE = TOPICAL | DOORS.keys() | {"lab"}
 # The names at the top include typed calls, which are built on the others.
@@ -117,6 +118,8 @@ def test_imports_point_one_way() -> None:
         ("underpass.sync", "from .tools import cli"),
         ("underpass.errors", "from underpass.sync import Mutex"),
         ("underpass.helpers", "import underpass"),
+        ("underpass.lab.model", "from underpass._objects.queue import ObjectQueue"),
+        ("underpass._objects.queue", "from underpass.lab import Lab"),
     ],
 )
 def test_a_planted_trespass_is_found(module: str, source: str) -> None:

@@ -56,7 +56,7 @@ struct Made<'py> {
 }
 
 impl Made<'_> {
-    fn shape(&self) -> PyResult<Shape> {
+    fn shape(self) -> PyResult<Shape> {
         let messages = queue::shape(self.capacity, self.inline_size, self.max_deliveries, &self.order, "wait", "barging")?;
         let least = 1 + Reference::BYTES;
         if messages.message_size < least {
@@ -132,15 +132,15 @@ impl Objects {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (made, name=None, space=None, mode=None))]
+    #[pyo3(signature = (parameters, name=None, space=None, mode=None))]
     fn _create(
         py: Python<'_>,
-        made: Made<'_>,
+        parameters: Made<'_>,
         name: Option<&str>,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        Py::new(py, create(py, space.map(Bound::get), name, mode, &made.shape()?)?)
+        Py::new(py, create(py, space.map(Bound::get), name, mode, &parameters.shape()?)?)
     }
 
     #[staticmethod]
@@ -150,15 +150,15 @@ impl Objects {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (made, name, space, mode))]
+    #[pyo3(signature = (parameters, name, space, mode))]
     fn _open_or_create(
         py: Python<'_>,
-        made: Made<'_>,
+        parameters: Made<'_>,
         name: &str,
         space: Option<&Bound<'_, Space>>,
         #[pyo3(from_py_with = mode)] mode: Option<u32>,
     ) -> PyResult<Py<Self>> {
-        let shape = made.shape()?;
+        let shape = parameters.shape()?;
         let create = || create(py, space.map(Bound::get), Some(name), mode, &shape);
         object::open_or_create(py, name, space, shape.parameters(), create)
     }

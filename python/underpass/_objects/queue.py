@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Self, cast, overload
 
 from underpass._core import Block, Lease, Objects, Pool, QueueStatistics, Space
 from underpass._objects.lease import ObjectLease
@@ -16,13 +16,20 @@ from underpass.errors import EndOfStream, MessageTooLongError, MismatchError, Mi
 # ruff: noqa: SLF001 - what a block does for its message, and a lease for its queue, is nobody else's to ask for
 # pyright: reportPrivateUsage=false
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from underpass import aio as _aio
     from underpass._objects.coding import Coder, Pieces
+else:
+    from typing import TypeVar
 
 __all__ = ["Filled", "ObjectQueue"]
 
-T = TypeVar("T")
-U = TypeVar("U")
+if TYPE_CHECKING:
+    # A queue without a type has any object.
+    T = TypeVar("T", default=Any)
+else:
+    T = TypeVar("T")
 Order = Literal["fifo", "lifo", "priority"]
 
 # A message that begins so is the reference to a block, and the block has the message.
@@ -83,7 +90,7 @@ class ObjectQueue(Objects, Generic[T]):
 
     @overload
     def __new__(
-        cls: type[ObjectQueue[Any]],
+        cls,
         type: None = None,
         capacity: int = 64,
         *,
@@ -93,7 +100,7 @@ class ObjectQueue(Objects, Generic[T]):
         blocks: int = _BLOCKS,
         block_size: int = _BLOCK_SIZE,
         pool: Pool | None = None,
-    ) -> ObjectQueue[Any]: ...
+    ) -> Self: ...
     @overload
     def __new__(
         cls,

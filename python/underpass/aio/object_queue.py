@@ -5,10 +5,10 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from underpass import data, memory
-from underpass._objects.queue import Filled
+from underpass._objects.queue import Filled, T
 from underpass.aio.face import Face
 from underpass.aio.messages import Messages
 from underpass.aio.pool import Pool
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from underpass._objects.coding import Pieces
 
 Order = Literal["fifo", "lifo", "priority"]
-T = TypeVar("T")
 
 
 class ObjectQueue(Face[data.ObjectQueue[T]], Generic[T]):
