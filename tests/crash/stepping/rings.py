@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from tests.crash.stepping.children import Child
 from tests.crash.stepping.operation import Operation, Tally
 from underpass import Event, MisuseError, PeerDiedError, TimedOut, WouldBlock, wait_any
 from underpass.data import Loan, MpscRing, Packet, Ring, SpscRing
@@ -52,6 +53,13 @@ def read(ring: Ring) -> bytes:
             return ring.read()
         except (MisuseError, PeerDiedError):
             pause()
+
+
+def read_elsewhere(ring: Ring) -> None:
+    """Read one in a process that ends: the reader is who reads first."""
+    child = Child("reader", partial(read, ring))
+    child.result()
+    child.close()
 
 
 def books(ring: Ring, _tally: Tally) -> list[bytes]:
@@ -126,7 +134,7 @@ OPERATIONS: list[Operation[Ring]] = [
         verb="write, asleep",
         world=full,
         prepare=lambda it: partial(known(it).write, PACKET),
-        partner=read,
+        partner=read_elsewhere,
         again=write,
         books=books,
     ),
