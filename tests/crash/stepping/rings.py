@@ -35,9 +35,9 @@ def known(ring: Ring) -> Ring:
 
 
 def write(ring: Ring) -> None:
-    """Write one, if there is room, and nobody else is the writer who lives."""
+    """Write one, if there is room, and nobody else is the writer who lives. It is as all others: who waits for room is in no order."""
     with suppress(WouldBlock, MisuseError, PeerDiedError):
-        ring.write_nowait(b"again")
+        ring.write_nowait(PACKET)
 
 
 def pause() -> None:
