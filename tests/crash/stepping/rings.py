@@ -101,17 +101,18 @@ def kept(ring: Ring, end: Callable[[Packet], Callable[[], object]]) -> Callable[
     return end(known(ring).take())
 
 
-def writing(verb: str, prepare: Callable[[Ring], Callable[[], object]], world: Callable[[], Ring]) -> Operation[Ring]:
+def writing(verb: str, prepare: Callable[[Ring], Callable[[], object]], *, only: bool = False) -> Operation[Ring]:
     """Return the line of a writer: whoever waits for a packet gets one."""
     return Operation(
         noun="Ring",
-        verb=verb,
-        world=world,
+        verb=f"{verb}, the only writer" if only else verb,
+        world=lambda: SpscRing(256) if only else MpscRing(256),
         prepare=lambda it: prepare(known(it)),
         again=write,
         books=books,
         wait=read,
         due=is_due,
+        unordered="who has written meanwhile may have ended by the time it asks who writes" if only else "",
     )
 
 
@@ -123,12 +124,12 @@ def reading(verb: str, prepare: Callable[[Ring], Callable[[], object]]) -> Opera
 
 
 OPERATIONS: list[Operation[Ring]] = [
-    writing("write", lambda it: partial(it.write, PACKET), lambda: MpscRing(256)),
-    writing("write, the only writer", lambda it: partial(it.write, PACKET), lambda: SpscRing(256)),
-    writing("write_nowait", lambda it: partial(it.write_nowait, PACKET), lambda: MpscRing(256)),
-    writing("claim", lambda it: partial(it.claim, 8), lambda: MpscRing(256)),
-    writing("claim, the only writer", lambda it: partial(it.claim, 8), lambda: SpscRing(256)),
-    writing("claim_nowait", lambda it: partial(it.claim_nowait, 8), lambda: MpscRing(256)),
+    writing("write", lambda it: partial(it.write, PACKET)),
+    writing("write", lambda it: partial(it.write, PACKET), only=True),
+    writing("write_nowait", lambda it: partial(it.write_nowait, PACKET)),
+    writing("claim", lambda it: partial(it.claim, 8)),
+    writing("claim", lambda it: partial(it.claim, 8), only=True),
+    writing("claim_nowait", lambda it: partial(it.claim_nowait, 8)),
     Operation(
         noun="Ring",
         verb="write, asleep",
