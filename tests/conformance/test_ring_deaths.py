@@ -124,7 +124,7 @@ def test_a_writer_is_told_that_nobody_reads(processes: Processes) -> None:
         writer.until_asleep()
     reader.kill()
     assert [writer.result() for writer in writers] == [reader.pid] * 2
-    with pytest.raises(PeerDiedError):
+    with pytest.raises(PeerDiedError, match="it is full, and its reader, pid"):
         ring.write_nowait(b"more")
     assert len(wait_any(ring.room_for(8), timeout=0)) == 1
     assert ring.read() == b"x" * 32
@@ -147,7 +147,7 @@ def test_the_reader_of_one_writer_is_told_of_its_death(processes: Processes) -> 
 
     def read() -> tuple[bytes, bytes, int]:
         first, last = ring.read(), ring.read()
-        with pytest.raises(PeerDiedError) as told:
+        with pytest.raises(PeerDiedError, match="its writer, pid") as told:
             ring.read()
         assert wait_any(ring, timeout=0) == [ring]
         return first, last, told.value.pid

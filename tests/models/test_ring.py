@@ -59,7 +59,7 @@ class RingModel(RuleBasedStateMachine):
     @rule(content=st.binary(max_size=32))
     def claim(self, content: bytes) -> None:
         slot = self.place(len(content))
-        loan = outcome(lambda: self.other.claim_nowait(len(content)))
+        loan: Any = outcome(lambda: self.other.claim_nowait(len(content)))
         assert (loan is WouldBlock) == (slot is None)
         if slot is not None:
             loan[:] = content
@@ -99,7 +99,7 @@ class RingModel(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         slot = self.skip()
-        packet = outcome(self.other.take_nowait)
+        packet: Any = outcome(self.other.take_nowait)
         assert (packet is WouldBlock) == (slot is None)
         if slot is not None:
             assert bytes(packet) == slot.content

@@ -26,6 +26,9 @@ pub use making::{MpscRing, SpscRing};
 pub use packet::Packet;
 pub use room::RingRoom;
 
+/// What has become of a read.
+const GAVE_NONE: &str = "gave no packet";
+
 /// What `SpscRing` and `MpscRing` have: packets of bytes for one reader, in the order in which they were claimed.
 ///
 /// Whoever reads first is the reader, as long as its process lives; another is refused. One packet is read at a time.
@@ -113,7 +116,7 @@ impl Ring {
     fn taken(&self, py: Python<'_>, timeout: Timeout) -> PyResult<core::Packet> {
         self.handle.check(py)?;
         let taken = timeout.within("take", |deadline| self.core.take(self.kernel(), deadline));
-        taken.map_err(|error| self.failed(py, "gave no packet", timeout, error))
+        taken.map_err(|error| self.failed(py, GAVE_NONE, timeout, error))
     }
 
     #[inline]
@@ -143,6 +146,23 @@ impl Ring {
                 exception(py, "MessageTooLongError", &text, |attributes| {
                     attributes.set_item("size", size)?;
                     attributes.set_item("limit", limit)
+                })
+            }
+            // A writer is told that there is no room, and a reader that there is nothing.
+            Error::PeerDied { pid, .. } => {
+                let why = if failed == GAVE_NONE {
+                    format!(
+                        "its writer, pid {pid}, has died, and all that it committed was read; the next process that writes takes its place"
+                    )
+                } else {
+                    format!(
+                        "it is full, and its reader, pid {pid}, has died; the next process that reads takes its place"
+                    )
+                };
+                exception(py, "PeerDiedError", &format!("{title} {failed}: {why}"), |attributes| {
+                    attributes.set_item("pid", pid)?;
+                    attributes.set_item("phase", "wait")?;
+                    attributes.set_item("name", self.handle.label().trim_matches('\''))
                 })
             }
             Error::TimedOut(_) | Error::WouldBlock => {

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from tests.crash.stepping.children import Child
 from tests.crash.stepping.operation import Operation, Tally
 from underpass import Event, MisuseError, PeerDiedError, TimedOut, WouldBlock, wait_any
 from underpass.data import Loan, MpscRing, Packet, Ring, SpscRing
@@ -34,9 +35,9 @@ def known(ring: Ring) -> Ring:
 
 
 def write(ring: Ring) -> None:
-    """Write one, if there is room, and nobody else is the writer who lives."""
+    """Write one, if there is room, and nobody else is the writer who lives. It is as all others: who waits for room is in no order."""
     with suppress(WouldBlock, MisuseError, PeerDiedError):
-        ring.write_nowait(b"again")
+        ring.write_nowait(PACKET)
 
 
 def pause() -> None:
@@ -52,6 +53,13 @@ def read(ring: Ring) -> bytes:
             return ring.read()
         except (MisuseError, PeerDiedError):
             pause()
+
+
+def read_elsewhere(ring: Ring) -> None:
+    """Read one in a process that ends: the reader is who reads first."""
+    child = Child("reader", partial(read, ring))
+    child.result()
+    child.close()
 
 
 def books(ring: Ring, _tally: Tally) -> list[bytes]:
@@ -93,17 +101,18 @@ def kept(ring: Ring, end: Callable[[Packet], Callable[[], object]]) -> Callable[
     return end(known(ring).take())
 
 
-def writing(verb: str, prepare: Callable[[Ring], Callable[[], object]], world: Callable[[], Ring]) -> Operation[Ring]:
+def writing(verb: str, prepare: Callable[[Ring], Callable[[], object]], *, only: bool = False) -> Operation[Ring]:
     """Return the line of a writer: whoever waits for a packet gets one."""
     return Operation(
         noun="Ring",
-        verb=verb,
-        world=world,
+        verb=f"{verb}, the only writer" if only else verb,
+        world=lambda: SpscRing(256) if only else MpscRing(256),
         prepare=lambda it: prepare(known(it)),
         again=write,
         books=books,
         wait=read,
         due=is_due,
+        unordered="who has written meanwhile may have ended by the time it asks who writes" if only else "",
     )
 
 
@@ -115,18 +124,18 @@ def reading(verb: str, prepare: Callable[[Ring], Callable[[], object]]) -> Opera
 
 
 OPERATIONS: list[Operation[Ring]] = [
-    writing("write", lambda it: partial(it.write, PACKET), lambda: MpscRing(256)),
-    writing("write, the only writer", lambda it: partial(it.write, PACKET), lambda: SpscRing(256)),
-    writing("write_nowait", lambda it: partial(it.write_nowait, PACKET), lambda: MpscRing(256)),
-    writing("claim", lambda it: partial(it.claim, 8), lambda: MpscRing(256)),
-    writing("claim, the only writer", lambda it: partial(it.claim, 8), lambda: SpscRing(256)),
-    writing("claim_nowait", lambda it: partial(it.claim_nowait, 8), lambda: MpscRing(256)),
+    writing("write", lambda it: partial(it.write, PACKET)),
+    writing("write", lambda it: partial(it.write, PACKET), only=True),
+    writing("write_nowait", lambda it: partial(it.write_nowait, PACKET)),
+    writing("claim", lambda it: partial(it.claim, 8)),
+    writing("claim", lambda it: partial(it.claim, 8), only=True),
+    writing("claim_nowait", lambda it: partial(it.claim_nowait, 8)),
     Operation(
         noun="Ring",
         verb="write, asleep",
         world=full,
         prepare=lambda it: partial(known(it).write, PACKET),
-        partner=read,
+        partner=read_elsewhere,
         again=write,
         books=books,
     ),

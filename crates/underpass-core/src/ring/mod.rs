@@ -159,7 +159,7 @@ impl Ring {
         // SYNC(ring-3): pairs with the reader's look, which has stored `freed`: it sees the claim, or is told, and watches its owner.
         fence(SeqCst);
         if halves(self.words.freed.load(Relaxed)).0 == claim.number {
-            self.tell(kernel, &self.words.news);
+            tell(kernel, &self.words.news);
         }
         Ok(claim)
     }
@@ -190,7 +190,7 @@ impl Ring {
         if self.packet(claim.number).compare_exchange(wide(mine, end), wide(outcome, end), AcqRel, Relaxed).is_err() {
             return Err(Error::Corrupted(format!("packet {} is not its owner's any more", claim.number)));
         }
-        self.tell(kernel, &self.words.news);
+        tell(kernel, &self.words.news);
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl Ring {
                 let claim = self.try_claim(me, size)?;
                 match (&claim, dead) {
                     // A death wakes one of those who sleep, and there may be room for more.
-                    (Some(_), _) if slept => self.tell(kernel, &self.words.room),
+                    (Some(_), _) if slept => tell(kernel, &self.words.room),
                     (None, Some(pid)) => return Err(Error::PeerDied { pid, phase: Phase::Wait }),
                     _ => {}
                 }
@@ -247,10 +247,13 @@ impl Ring {
 
     /// Takes the place of the one writer, where there is one, if it is free or a dead one's.
     fn become_writer(&self, kernel: &dyn Kernel, me: Life) -> Result<()> {
-        while self.writers == Writers::One {
+        if self.writers == Writers::Any {
+            return Ok(());
+        }
+        loop {
             let writer = self.writer();
             if writer == me {
-                break;
+                return Ok(());
             }
             if writer != Life::NOBODY && kernel.alive(writer) {
                 return Err(Error::Misuse(format!(
@@ -261,7 +264,6 @@ impl Ring {
             }
             let _ = self.words.writer.compare_exchange(writer.0, me.0, AcqRel, Relaxed);
         }
-        Ok(())
     }
 
     /// Claims the next packet; none: there is no room.
@@ -350,15 +352,15 @@ impl Ring {
     fn free(&self, number: u32) -> u64 {
         u64::from(number) / self.packets.len() as u64
     }
+}
 
-    /// Wakes all who sleep there, after a change.
-    fn tell(&self, kernel: &dyn Kernel, word: &AtomicU32) {
-        // SYNC(ring-4): pairs with `announce`: it sees the change, or is seen.
-        fence(SeqCst);
-        if word.load(Relaxed) & SLEEPERS != 0 {
-            call(word);
-            kernel.wake(word, u32::MAX);
-        }
+/// Wakes all who sleep there, after a change.
+fn tell(kernel: &dyn Kernel, word: &AtomicU32) {
+    // SYNC(ring-4): pairs with `announce`: it sees the change, or is seen.
+    fence(SeqCst);
+    if word.load(Relaxed) & SLEEPERS != 0 {
+        call(word);
+        kernel.wake(word, u32::MAX);
     }
 }
 

@@ -5,7 +5,7 @@ use underpass_shm::life::Life;
 use underpass_shm::operation::Operation;
 use underpass_shm::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::{Freed, LOOKS, Ring, Writers, announce, grain, halves};
+use super::{Freed, LOOKS, Ring, Writers, announce, grain, halves, tell};
 use crate::error::Phase;
 use crate::kernel::{Kernel, Owed, Watch};
 use crate::ring::positions::Span;
@@ -118,7 +118,7 @@ impl Ring {
         let turn = self.turn_of(kernel, packet)?;
         self.pass(packet.number, packet.span);
         drop(turn);
-        self.tell(kernel, &self.words.room);
+        tell(kernel, &self.words.room);
         Ok(())
     }
 
@@ -203,7 +203,7 @@ impl Ring {
         if halves(self.packet(last).load(Acquire)).0 != 0 {
             self.packet(last).store(self.free_again(last), Release);
         }
-        self.tell(kernel, &self.words.room);
+        tell(kernel, &self.words.room);
         Ok(Some(turn))
     }
 
@@ -240,7 +240,7 @@ impl Ring {
             }
         };
         if skipped > 0 {
-            self.tell(kernel, &self.words.room);
+            tell(kernel, &self.words.room);
         }
         Ok(found)
     }
