@@ -171,16 +171,7 @@ OPERATIONS: list[Operation[Ring]] = [
     reading("take", lambda it: it.take),
     reading("take_nowait", lambda it: it.take_nowait),
     reading("read_nowait", lambda it: it.read_nowait),
-    Operation(
-        noun="Ring",
-        verb="read",
-        world=full,
-        prepare=lambda it: known(it).read,
-        again=write,
-        books=books,
-        wait=until_written,
-        due=has_room,
-    ),
+    reading("read", lambda it: it.read),
     Operation(
         noun="Ring",
         verb="read, asleep",

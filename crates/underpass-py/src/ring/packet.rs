@@ -18,21 +18,21 @@ use crate::slot::Slot;
 #[derive(Debug)]
 pub struct Packet {
     ring: core::Ring,
-    packet: core::Packet,
+    taken: core::Packet,
     slot: Slot,
 }
 
 impl Packet {
-    pub fn new(Ring { handle, core }: &Ring, packet: core::Packet) -> Self {
-        let numbers = (packet.number, packet.process);
-        let slot = Slot::new(handle, core.start_of_packet(&packet), packet.length, numbers, false);
-        Self { ring: core.clone(), packet, slot }
+    pub fn new(Ring { handle, core }: &Ring, taken: core::Packet) -> Self {
+        let numbers = (taken.number, taken.process);
+        let slot = Slot::new(handle, core.start_of_packet(&taken), taken.length, numbers, false);
+        Self { ring: core.clone(), taken, slot }
     }
 }
 
 impl Drop for Packet {
     fn drop(&mut self) {
-        self.slot.forget(|kernel| self.ring.put_back(kernel, &self.packet));
+        self.slot.forget(|kernel| self.ring.put_back(kernel, &self.taken));
     }
 }
 
@@ -40,12 +40,12 @@ impl Drop for Packet {
 impl Packet {
     /// Give the bytes back to the writers. With views of it in use MisuseError is raised, and it stays.
     fn free(&self, py: Python<'_>) -> PyResult<()> {
-        self.slot.settle(py, "packet not freed", |kernel| self.ring.free_packet(kernel, &self.packet))
+        self.slot.settle(py, "packet not freed", |kernel| self.ring.free_packet(kernel, &self.taken))
     }
 
     /// Leave the packet where it is: it is the next again.
     fn put_back(&self, py: Python<'_>) -> PyResult<()> {
-        self.slot.settle(py, "packet not put back", |kernel| self.ring.put_back(kernel, &self.packet))
+        self.slot.settle(py, "packet not put back", |kernel| self.ring.put_back(kernel, &self.taken))
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -85,11 +85,11 @@ impl Packet {
     }
 
     fn __len__(&self) -> usize {
-        self.packet.length
+        self.taken.length
     }
 
     fn __repr__(&self) -> String {
         let state = if self.slot.is_settled() { ", settled" } else { "" };
-        format!("<Packet of {}, {} bytes{state}>", self.slot.title(), self.packet.length)
+        format!("<Packet of {}, {} bytes{state}>", self.slot.title(), self.taken.length)
     }
 }
