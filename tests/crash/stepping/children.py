@@ -18,6 +18,8 @@ from typing import IO, ClassVar
 
 # Whoever takes longer than this hangs, in seconds, where nothing else runs.
 PATIENCE = 10.0
+# Where a hang is what is expected: the load of the last minute is left out.
+unscaled = False
 # Whoever is stepped may take so many times as long: each instruction is a switch there and back, which waits for a processor.
 STEPPED = 10.0
 # What a look at somebody counts for, in seconds, however long it took: of one that others keep waiting, or whose machine stood still.
@@ -53,7 +55,7 @@ class Patience:
         if self._looks * self._look < PATIENCE * self._times:
             return
         # Who shares a processor with nine others takes ten times as long.
-        shared = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+        shared = 1.0 if unscaled else max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
         if time.monotonic() - self._started > PATIENCE * self._times * shared:
             raise Hang(what)
 

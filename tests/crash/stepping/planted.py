@@ -11,6 +11,6 @@ if __name__ == "__main__":
     from tests.crash.stepping.__main__ import main
 
     # Somebody is to hang here, and whoever waits to see it need not wait for long.
-    children.PATIENCE = 3.0
+    children.unscaled, children.PATIENCE = True, 3.0
 
     sys.exit(main())
