@@ -64,6 +64,7 @@ IN_THE_LAB = {
     "test_wait_set",
     "test_wait_set_dispatch",
     "test_wait_set_handlers",
+    "test_wait_set_wait_for",
 }
 
 

@@ -67,7 +67,7 @@ impl<'a> Lock<'a> {
     /// Takes the lock if nobody has it: also not one who has died.
     #[inline]
     pub fn acquire_if_free(self, kernel: &'a dyn Kernel, me: Me) -> Option<Held<'a>> {
-        self.try_take(me).then_some(Held { lock: self, kernel, me, inherited: false })
+        self.try_take(me).then(|| Held { lock: self, kernel, me, inherited: false })
     }
 
     /// Takes it if it is free.

@@ -53,26 +53,6 @@ fn test_room_that_is_left_between_the_two() {
     nobody_finds_it_empty(true);
 }
 
-/// Who waits runs the signal handlers of its program: one that puts here may need what it waited with.
-#[test]
-fn test_who_waits_for_one_side_does_not_keep_the_other() {
-    explore(|| {
-        let (world, (queue, room)) = (World::new(), dropping(1));
-        world.run(3, |kernel| {
-            sure(put(kernel, &queue, 1));
-            let (me, patience) = (sure(kernel.me()), Patience::new());
-            let getters = sure(room.getters(kernel, &patience, me));
-            let putter = putter(&world, 1, Dies::Never, &queue);
-            world.until_asleep(1);
-            let putters = room.putters_if_free(kernel, me);
-            assert!(putters.is_some(), "it keeps the putters' side");
-            drop((putters, getters));
-            putter.join();
-        });
-        world.run(3, |kernel| assert_eq!((queue.depth(), queue.dropped(kernel)), (1, Ok(1))));
-    });
-}
-
 #[test]
 fn test_two_putters_drop_what_is_too_much() {
     explore_long(|| {

@@ -4,26 +4,11 @@ use underpass_shm::sync::Ordering::{AcqRel, Acquire};
 
 use super::*;
 
-/// How one puts who has waited since before the first purge.
-type Verb = fn(&dyn Kernel, &Queue) -> Result<()>;
-
-fn one(kernel: &dyn Kernel, queue: &Queue) -> Result<()> {
-    queue.put_since(kernel, &[1], 0, 0)
-}
-
-fn many(kernel: &dyn Kernel, queue: &Queue) -> Result<()> {
-    queue.put_many(kernel, &[&[1]], 0, Some(0), Deadline::NoWait).1
-}
-
-fn lent(kernel: &dyn Kernel, queue: &Queue) -> Result<()> {
-    queue.loan(kernel, 1, 0, Some(0), Deadline::NoWait).map(drop)
-}
-
 /// One who has waited since before a purge, and finds room while it is made: it puts before it, or not at all.
-fn puts_beside_a_purge(capacity: usize, verb: Verb) {
+fn puts_beside_a_purge(capacity: usize) {
     let (world, queue) = (World::new(), queue(capacity));
     world.run(3, |kernel| sure(put(kernel, &queue, 3)));
-    let putter = spawn(&world, 1, Dies::Never, &queue, move |kernel, queue| verb(kernel, queue));
+    let putter = spawn(&world, 1, Dies::Never, &queue, |kernel, queue| queue.put_since(kernel, &[1], 0, 0));
     let thrown = world.run(3, |kernel| sure(queue.purge(kernel)));
     let (put, depth) = (putter.join(), queue.depth());
     match put {
@@ -37,26 +22,8 @@ fn puts_beside_a_purge(capacity: usize, verb: Verb) {
 
 #[test]
 fn test_one_who_has_waited_puts_before_a_purge_or_not_at_all() {
-    for verb in [one as Verb, many] {
-        explore(move || puts_beside_a_purge(1, verb));
-        explore(move || puts_beside_a_purge(2, verb));
-    }
-}
-
-/// One who has waited since before a purge that is over: there is nothing for it, though there is room.
-#[test]
-fn test_one_who_has_waited_since_before_a_purge_gets_nothing() {
-    for verb in [one as Verb, many, lent] {
-        explore(move || {
-            let (world, queue) = (World::new(), queue(1));
-            world.run(3, |kernel| {
-                sure(put(kernel, &queue, 3));
-                assert_eq!((queue.purge(kernel), verb(kernel, &queue)), (Ok(1), Err(Error::Reset)));
-                sure(put(kernel, &queue, 3));
-                assert_eq!(verb(kernel, &queue), Err(Error::Reset));
-            });
-        });
-    }
+    explore(|| puts_beside_a_purge(1));
+    explore(|| puts_beside_a_purge(2));
 }
 
 /// A queue of one slot, of which only what purging is about is there, with one line to spoil.
