@@ -57,7 +57,8 @@ struct Made<'py> {
 
 impl Made<'_> {
     fn shape(self) -> PyResult<Shape> {
-        let messages = queue::shape(self.capacity, self.inline_size, self.max_deliveries, &self.order, "wait", "barging")?;
+        let messages =
+            queue::shape(self.capacity, self.inline_size, self.max_deliveries, &self.order, "wait", "barging")?;
         let least = 1 + Reference::BYTES;
         if messages.message_size < least {
             return Err(PyValueError::new_err(format!("inline_size={} is less than {least}", messages.message_size)));
