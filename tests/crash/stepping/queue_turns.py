@@ -103,7 +103,11 @@ OPERATIONS: list[Operation[Queue]] = [
         again=put_another,
         books=books,
     ),
-    putting("get, from the first in line", lambda queue: known(queue).get, None),
+    # Whoever else gets in the middle leaves a message to this one.
+    replace(
+        putting("get, from the first in line", lambda queue: known(queue).get, None),
+        world=with_messages(b"a", b"b", capacity=2),
+    ),
     getting("get, in line, asleep", lambda queue: known(queue).get, put_one),
     replace(
         getting("take, in line, asleep", lambda queue: known(queue).take, put_one), again=take_what_returns_and_put
