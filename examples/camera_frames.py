@@ -8,50 +8,50 @@ import numpy as np
 
 import underpass
 
-SLOTS, HEIGHT, WIDTH = 4, 480, 640
-FRAMES, FATAL = 60, 20
+SLOTS, HEIGHT, WIDTH, FRAMES, FATAL = 4, 480, 640, 60, 20
 
 
-def detect(pictures: underpass.Region, ready: underpass.Queue, free: underpass.Queue, found: underpass.Queue) -> None:
+def detect(pictures: underpass.Region, ready: underpass.Queue, found: underpass.Queue) -> None:
     """Look for the bright spot of each frame. Whoever gets frame FATAL first dies of it."""
     slots = pictures.array((SLOTS, HEIGHT, WIDTH), np.uint8)
     for frame in ready.leases():
         with frame:  # if this process dies here, the frame goes to another, before all others
-            number, slot = frame.value[0], frame.value[1]
+            number, slot = frame.value
             if number == FATAL and frame.deliveries == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
             row, column = divmod(int(slots[slot].argmax()), WIDTH)  # numpy reads where the camera wrote
-            found.put(b"%d %d %d" % (number, row, column))
-            free.put(bytes([slot]))
+            found.put(b"%d %d %d %d" % (number, slot, row, column))
 
 
-def film(pictures: underpass.Region, ready: underpass.Queue, free: underpass.Queue) -> None:
-    """Take frames, each with a bright spot that wanders; wait where the detectors are behind."""
+def film(pictures: underpass.Region, ready: underpass.Queue, found: underpass.Queue) -> dict[int, list[int]]:
+    """Take frames, each with a bright spot that wanders, where an earlier one was looked at. Return the spots."""
     slots = pictures.array((SLOTS, HEIGHT, WIDTH), np.uint8)
-    for number in range(FRAMES):
-        slot = free.get(timeout=30)[0]
-        slots[slot] = 10
-        slots[slot, number * 7, number * 10] = 255
-        ready.put(bytes([number, slot]))
+    free, spots = list(range(SLOTS)), dict[int, list[int]]()
+    for number in range(FRAMES + SLOTS):  # the last rounds wait for the last frames
+        while not free:
+            seen, slot, *spot = map(int, found.get(timeout=30).split())
+            free += [slot] if seen not in spots else []  # told again: by another, after one had told it and died
+            spots.setdefault(seen, spot)
+        slot = free.pop()
+        if number < FRAMES:
+            slots[slot], slots[slot, number * 7, number * 10] = 10, 255
+            ready.put(bytes([number, slot]))
     ready.shutdown()
+    return spots
 
 
 def main() -> None:
     """Film here; two detectors look."""
-    pictures = underpass.Region(SLOTS * HEIGHT * WIDTH)
-    ready, free, found = (underpass.Queue(capacity=FRAMES, message_size=32) for _ in range(3))
-    free.put_many([bytes([slot]) for slot in range(SLOTS)])
-    context = multiprocessing.get_context("spawn")
-    detectors = [context.Process(target=detect, args=(pictures, ready, free, found)) for _ in range(2)]
+    shared = (underpass.Region(SLOTS * HEIGHT * WIDTH), underpass.Queue(SLOTS, 2), underpass.Queue(message_size=32))
+    spawn = multiprocessing.get_context("spawn").Process
+    detectors = [spawn(target=detect, args=shared) for _ in range(2)]
     for detector in detectors:
         detector.start()
-    film(pictures, ready, free)
-    ready.join()  # nothing is queued, and nobody looks at anything
+    spots = film(*shared)
     for detector in detectors:
         detector.join()
-    spots = {tuple(map(int, spot.split())) for spot in found.get_many()}
-    right = spots == {(number, number * 7, number * 10) for number in range(FRAMES)}
-    killed = sum(detector.exitcode == -signal.SIGKILL for detector in detectors)
+    right = spots == {number: [number * 7, number * 10] for number in range(FRAMES)}
+    killed = [detector.exitcode for detector in detectors].count(-signal.SIGKILL)
     print(f"{len(spots)} frames, {'all right' if right else 'wrong'}; {killed} detector was killed")
     # -> 60 frames, all right; 1 detector was killed
 
