@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.conformance.backends import Flag, Processes
@@ -137,7 +138,7 @@ def test_what_was_adopted_is_got(processes: Processes) -> None:
 
 def test_what_a_dead_one_looked_at_is_free(processes: Processes) -> None:
     queue, done, never = frames(1), processes.flag(), processes.flag()
-    queue.put(bytearray(long(1)))
+    queue.put(np.frombuffer(long(1), np.uint8))
 
     def get() -> None:
         kept = queue.get()
@@ -147,6 +148,7 @@ def test_what_a_dead_one_looked_at_is_free(processes: Processes) -> None:
 
     getter = processes.start(get)
     done.wait()
+    assert (queue.pool.free, queue.depth) == (0, 0)
     getter.kill()
     queue.put_nowait(long(2))
     assert queue.get() == long(2)

@@ -21,7 +21,8 @@ class ObjectLease(Generic[T]):
     """An object being worked on. A normal exit is ``done``, an exception ``put_back``, the process's death puts it back in front.
 
     What it reads in place, the arrays of a long object, is read-only, since another may get it yet. After ``done`` it stays as long as
-    somebody looks at it, and the block goes with the last view. A lease that is forgotten with all that was read is put back.
+    somebody looks at it, and the block goes with the last view. After an exception it is another's, who may write it: copy inside the
+    block what an error message is to show. A lease that is forgotten with all that was read is put back.
 
     Example:
         >>> import underpass

@@ -302,7 +302,7 @@ class ObjectQueue(Objects, Generic[T]):
         return self.take_nowait()._get()
 
     def get_many(self, limit: int | None = None, *, timeout: float | None = None) -> list[T]:
-        """Get at least one object, waiting for it, then those that are there beside it, up to ``limit``.
+        """Get at least one object, waiting for it, then those that are there beside it by then, up to ``limit``.
 
         One that cannot be decoded after others were stays in front: whoever gets it meets the error again.
         """
@@ -311,11 +311,20 @@ class ObjectQueue(Objects, Generic[T]):
         return self._those_beside([self.get(timeout=timeout)], limit)
 
     def _those_beside(self, got: list[T], limit: int | None) -> list[T]:
-        # What ends this is met by whoever comes next: nothing is there, or the front one cannot be decoded, and was put back.
-        with suppress(Exception):
-            while len(got) != limit:
-                with self.take_nowait() as lease:
-                    got.append(lease._own())
+        # Putters go on, and as fast as this one may: what comes from now on is another call's.
+        there = self.depth
+        for _ in range(there if limit is None else min(there, limit - len(got))):
+            try:
+                lease = self.take_nowait()
+            except UnderpassError:
+                break  # nothing is there; whatever else it is, whoever comes next meets it
+            with lease:
+                try:
+                    value = lease._own()
+                except Exception:  # noqa: BLE001 - put back, whoever comes next meets it
+                    lease._give_up()
+                    break
+            got.append(value)
         return got
 
     def take(self, *, timeout: float | None = None) -> ObjectLease[T]:
