@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.conformance.backends import SOON, Actor, Processes, Threads
+from tests.conformance.backends import SOON, Actor, Processes, Threads, until
 from underpass import ClosedError, Event, MisuseError, Mutex, Queue, Semaphore, TimedOut, WaitSet
 
 World = Threads | Processes
@@ -43,6 +43,37 @@ def test_wait_for_handles_others_until_its_own_was_handled(world: World, members
     # What is ready after it is left to the next dispatch.
     assert members.dispatch() == 1
     assert got[-1] == after
+
+
+def test_a_call_does_not_wait_for_what_is_waited_for_around_it(threads: Threads, members: WaitSet) -> None:
+    """The outer one's handler waits for the inner one's, which runs inside a wait for the outer one, and returns before that."""
+    outer, inner, handled = Event(), Event(), list[Event]()
+    called, inside, asks = threading.Event(), threading.Event(), threading.Event()
+
+    def wait_for_inner(_: Event) -> None:
+        outer.clear()
+        called.set()
+        inside.wait()
+        asks.set()
+        members.wait_for(inner)
+        handled.append(outer)
+
+    def return_soon(_: Event) -> None:
+        inner.clear()
+        inside.set()
+        asks.wait()
+        until(lambda: other.asleep or other.ended, "the other one's wait")
+        handled.append(inner)
+
+    members.add(outer, wait_for_inner, persistent=True)
+    members.add(inner, return_soon, persistent=True)
+    outer.set()
+    other = threads.start(members.dispatch)
+    called.wait()
+    inner.set()
+    members.wait_for(outer)
+    assert other.result() == 1
+    assert handled == [inner, outer]
 
 
 def test_wait_for_a_persistent_one_waits_for_its_next_call(world: World, members: WaitSet) -> None:

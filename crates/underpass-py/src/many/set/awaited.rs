@@ -29,7 +29,7 @@ impl Awaited {
 
     /// It is no member any more, and nobody calls its handler.
     pub fn is_gone(&self, state: &State) -> bool {
-        !state.is_member(self.key) && self.calls.runner().is_none()
+        !state.is_member(self.key) && self.calls.running().is_none()
     }
 
     /// There is nothing more to wait for. Whoever makes it so has the sleepers of the set look.
@@ -42,17 +42,17 @@ impl Awaited {
         Arc::ptr_eq(&self.calls, &other.calls) && (self.key, self.before) == (other.key, other.before)
     }
 
-    /// The thread without which it does not end.
-    fn runner(&self) -> Option<Arc<Runner>> {
-        self.calls.runner().filter(|_| !self.is_handled())
+    /// The call without which it does not end.
+    fn running(&self) -> Option<Running> {
+        self.calls.running().filter(|_| !self.is_handled())
     }
 }
 
 /// A thread that calls handlers, as others see it.
 #[derive(Debug, Default)]
 pub struct Runner {
-    /// For whose handler it waits, at its innermost.
-    waits_for: Mutex<Option<Awaited>>,
+    /// For whose handlers it waits, the innermost last: in between it runs what it is given, which may wait in turn.
+    waits_for: Mutex<Vec<Awaited>>,
 }
 
 thread_local! {
@@ -60,13 +60,29 @@ thread_local! {
 }
 
 impl Runner {
-    /// The calling thread.
-    pub fn current() -> Arc<Self> {
-        CURRENT.with(Clone::clone)
+    fn waits_for(&self) -> MutexGuard<'_, Vec<Awaited>> {
+        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that runs: of which thread, and how many waits that one was inside when it began.
+#[derive(Debug, Clone)]
+pub struct Running {
+    runner: Arc<Runner>,
+    depth: usize,
+}
+
+impl Running {
+    /// One that the calling thread begins.
+    pub fn here() -> Self {
+        let runner = CURRENT.with(Clone::clone);
+        let depth = runner.waits_for().len();
+        Self { runner, depth }
     }
 
-    fn waits_for(&self) -> MutexGuard<'_, Option<Awaited>> {
-        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What it waits for: not what was waited for around it, which ends after it.
+    fn waits_for(&self) -> Vec<Awaited> {
+        self.runner.waits_for().get(self.depth..).unwrap_or_default().to_vec()
     }
 }
 
@@ -84,24 +100,27 @@ pub enum Way {
 pub struct Waits {
     pub awaited: Awaited,
     me: Arc<Runner>,
-    /// For what this thread waits around it.
-    around: Option<Awaited>,
 }
 
 impl Waits {
     /// Begins it, unless this thread would wait for itself.
     pub fn begin(awaited: Awaited) -> Result<Self, Way> {
-        let me = Runner::current();
+        let me = CURRENT.with(Clone::clone);
         // Said before the look: of two threads that close a ring at once, one at least sees the other.
-        let around = me.waits_for().replace(awaited.clone());
-        let waits = Self { awaited, me, around };
-        let (mut next, mut way) = (waits.awaited.runner(), Way::Direct);
-        while let Some(runner) = next {
-            if Arc::ptr_eq(&runner, &waits.me) {
+        me.waits_for().push(awaited.clone());
+        let waits = Self { awaited, me };
+        let (mut seen, mut way) = (Vec::new(), Way::Direct);
+        let mut next = vec![waits.awaited.clone()];
+        while let Some(awaited) = next.pop() {
+            let of = Arc::as_ptr(&awaited.calls);
+            let Some(running) = awaited.running().filter(|_| !seen.contains(&of)) else { continue };
+            if Arc::ptr_eq(&running.runner, &waits.me) {
                 return Err(way);
             }
-            let further = runner.waits_for().clone();
-            (next, way) = (further.and_then(|awaited| awaited.runner()), Way::Round);
+            // A ring of others, which they will be told of, is gone round once.
+            seen.push(of);
+            next.extend(running.waits_for());
+            way = Way::Round;
         }
         Ok(waits)
     }
@@ -109,6 +128,6 @@ impl Waits {
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        *self.me.waits_for() = self.around.take();
+        self.me.waits_for().pop();
     }
 }

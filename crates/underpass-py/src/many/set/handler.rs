@@ -5,7 +5,7 @@
 //!                                                                     └─ once ───────▶ UNREGISTERED
 //! ```
 //! The states are those of Barrelfish's channels (`lib/barrelfish/waitset.c`). IDLE and PENDING differ by the set's look alone; WAITING, while
-//! a call runs, is a runner in `Calls`. Invariant: a call begins under the lock of the set that the member is in, of a member that nobody
+//! a call runs, is told by `Calls`. Invariant: a call begins under the lock of the set that the member is in, of a member that nobody
 //! runs, and that nobody has run since it was found ready.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::prelude::*;
 
 use super::WaitSet;
-use super::awaited::Runner;
+use super::awaited::Running;
 use super::member::Member;
 
 /// The handler of a member.
@@ -42,7 +42,7 @@ pub struct Calls(Mutex<Progress>);
 
 #[derive(Debug, Default)]
 struct Progress {
-    runner: Option<Arc<Runner>>,
+    running: Option<Running>,
     ended: u32,
     /// Where the member has moved to during this call, and its key there.
     moved: Vec<(Py<WaitSet>, u64)>,
@@ -55,20 +55,20 @@ impl Calls {
     }
 
     pub fn is_running(&self) -> bool {
-        self.lock().runner.is_some()
+        self.lock().running.is_some()
     }
 
-    /// The thread that is inside one.
-    pub fn runner(&self) -> Option<Arc<Runner>> {
-        self.lock().runner.clone()
+    /// The one that runs.
+    pub fn running(&self) -> Option<Running> {
+        self.lock().running.clone()
     }
 
     /// Begins one, if none runs and none has ended since `ended` had.
     pub fn begin(&self, ended: u32) -> bool {
         let mut progress = self.lock();
-        let can = progress.runner.is_none() && progress.ended == ended;
+        let can = progress.running.is_none() && progress.ended == ended;
         if can {
-            progress.runner = Some(Runner::current());
+            progress.running = Some(Running::here());
         }
         can
     }
@@ -76,7 +76,7 @@ impl Calls {
     /// Ends it; the sets that the member has moved to meanwhile.
     fn end(&self) -> Vec<(Py<WaitSet>, u64)> {
         let mut progress = self.lock();
-        progress.runner = None;
+        progress.running = None;
         progress.ended = progress.ended.wrapping_add(1);
         std::mem::take(&mut progress.moved)
     }
@@ -84,7 +84,7 @@ impl Calls {
     /// The member is in that set from now on: the end of a call that runs is told there as well.
     pub fn move_to(&self, set: &Bound<'_, WaitSet>, key: u64) {
         let mut progress = self.lock();
-        if progress.runner.is_some() {
+        if progress.running.is_some() {
             progress.moved.push((set.clone().unbind(), key));
         }
     }
