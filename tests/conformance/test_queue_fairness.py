@@ -261,6 +261,22 @@ def test_putter_that_dies_in_line_holds_up_nobody(processes: Processes) -> None:
     assert queue.get_nowait() == b"b"
 
 
+def test_one_who_is_stopped_in_line_hides_no_shutdown(processes: Processes) -> None:
+    queue = Queue(2, 8, fairness="arrival")
+    queue.put_many([b"a", b"b"])
+    stopped = asleep(processes, queue.put, b"c")
+    stopped.stop()
+    queue.shutdown()
+    with pytest.raises(EndOfStream):
+        queue.put_nowait(b"d")
+    with pytest.raises(EndOfStream):
+        queue.put(b"d")
+    assert list(queue) == [b"a", b"b"]
+    stopped.resume()
+    with pytest.raises(EndOfStream):
+        stopped.result()
+
+
 def test_nobody_stands_in_line_when_all_have_died(processes: Processes) -> None:
     queue = Queue(1, 8, fairness="arrival")
     asleep(processes, queue.get).kill()

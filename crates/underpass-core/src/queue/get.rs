@@ -136,9 +136,9 @@ impl Queue {
     #[inline]
     fn may_get(&self, kernel: &dyn Kernel, stand: &mut Stand) -> Result<bool> {
         let Some(lines) = &self.lines else { return Ok(true) };
-        // First whether there is one: who passes by gets what was there while nobody waited.
+        // First whether there is one: who passes by gets what was there while nobody waited, and what comes after this look is the first's.
         let there = self.room.front(0)?.is_some();
-        lines.getting.admits(kernel, &self.room, stand, there)
+        Ok(lines.getting.admits(kernel, &self.room, stand, there)? && there)
     }
 
     /// It has got one. Under the getters' lock.

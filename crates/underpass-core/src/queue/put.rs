@@ -261,9 +261,13 @@ impl Queue {
     #[inline]
     fn may_put(&self, kernel: &dyn Kernel, line: Option<&Line>, stand: &mut Stand) -> Result<bool> {
         let Some(line) = line else { return Ok(true) };
-        // First whether there is one: who passes by uses what was free while nobody waited.
+        // Nobody has a turn any more: also who is not the first is to hear of it.
+        if self.is_shut_down() {
+            return Err(Error::EndOfStream);
+        }
+        // First whether there is one: who passes by uses what was free while nobody waited, and what comes after this look is the first's.
         let there = self.has_room();
-        line.admits(kernel, &self.room, stand, there)
+        Ok(line.admits(kernel, &self.room, stand, there)? && there)
     }
 
     /// It has used one. Under the putters' lock.

@@ -63,6 +63,20 @@ fn test_nobody_passes_one_in_line() {
 }
 
 #[test]
+fn test_who_comes_as_a_message_comes_does_not_overtake_the_first() {
+    explore_longest(|| {
+        let (world, queue) = (World::new(), in_turn(2, 2));
+        let first = in_line(&world, 1, 1, &queue);
+        let second = getter(&world, 2, Dies::Never, &queue);
+        let putter = putter(&world, 3, Dies::Never, &queue);
+        assert_eq!(first.join(), Ok(3));
+        putter.join();
+        world.run(4, |kernel| sure(put(kernel, &queue, 4)));
+        assert_eq!(second.join(), Ok(4));
+    });
+}
+
+#[test]
 fn test_putters_in_line_put_in_order() {
     explore_longest(|| {
         let (world, queue) = (World::new(), in_turn(1, 2));
