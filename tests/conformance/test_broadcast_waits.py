@@ -210,6 +210,27 @@ def test_a_forked_copy_gets_nothing_and_frees_nothing(processes: Processes) -> N
     assert mine.get_nowait() == b"0"
 
 
+def test_a_forked_copy_is_not_the_child_s_own(processes: Processes) -> None:
+    """Not where the child's own has come to the very place that the parent's had either."""
+    broadcast, closed = made(), processes.flag()
+    mine = broadcast.subscribe()
+
+    def use() -> list[bytes]:
+        closed.wait()
+        own = broadcast.subscribe()
+        with mine, pytest.raises(MisuseError, match="forked from: subscribe here"):
+            mine.get_nowait()
+        publish(broadcast, numbered(0, 8))
+        with pytest.raises(WouldBlock):
+            broadcast.publish_nowait(b"more")
+        return [own.get_nowait() for _ in range(8)]
+
+    child = processes.start(use)
+    mine.close()
+    closed.raise_()
+    assert child.result() == numbered(0, 8)
+
+
 def test_places_are_bounded(processes: Processes) -> None:
     broadcast, ready = made(), processes.flag()
 

@@ -134,7 +134,7 @@ pub fn failed(py: Python<'_>, handle: &Handle, failed: &str, timeout: Timeout, d
     let title = &handle.title;
     match error {
         Error::TooLong { size, limit } => {
-            let remedy = format!("create it with a capacity of {} or more", 2 * (size + 32));
+            let remedy = format!("create it with a capacity of {} or more", size.saturating_add(32).saturating_mul(2));
             let text = format!("{title} {failed}: {size} bytes are more than its message_size of {limit}; {remedy}");
             exception(py, "MessageTooLongError", &text, |attributes| {
                 attributes.set_item("size", size)?;

@@ -141,7 +141,10 @@ impl Ring {
         let title = &self.handle.title;
         match error {
             Error::TooLong { size, limit } => {
-                let remedy = format!("create it with a capacity of {} or more", 2 * size.next_multiple_of(8));
+                let remedy = format!(
+                    "create it with a capacity of {} or more",
+                    size.checked_next_multiple_of(8).unwrap_or(size).saturating_mul(2)
+                );
                 let text = format!("{title} {failed}: {size} bytes are more than half its capacity, {limit}; {remedy}");
                 exception(py, "MessageTooLongError", &text, |attributes| {
                     attributes.set_item("size", size)?;

@@ -19,8 +19,6 @@ pub struct Taken {
     pub number: u64,
     /// The process that reads it.
     pub process: Life,
-    /// Where what belongs to it begins: it, or a filler in front of it.
-    begin: u64,
     position: u64,
 }
 
@@ -29,8 +27,8 @@ impl Reader {
     pub fn take(&self, kernel: &dyn Kernel, deadline: Deadline) -> Result<Taken> {
         let process = kernel.me()?.process;
         let mut taken = None;
-        self.hand(kernel, deadline, &mut |Message { position, length, begin, number, .. }| {
-            taken = Some(Taken { length, number, process, begin, position });
+        self.hand(kernel, deadline, &mut |Message { position, length, number, .. }| {
+            taken = Some(Taken { length, number, process, position });
             Ok(Kept::InPlace)
         })?;
         taken.ok_or(Error::Refused)
@@ -39,7 +37,7 @@ impl Reader {
     /// Ends it. A message that was overwritten meanwhile is lost, and what was seen of it may be torn; none is for which the writer waits.
     pub fn done(&self, kernel: &dyn Kernel, taken: &Taken) -> Result<()> {
         if !self.broadcast.is_lossless() {
-            if self.broadcast.is_whole(taken.begin) {
+            if self.broadcast.is_whole(taken.position) {
                 return Ok(());
             }
             self.place().lost += 1;
@@ -61,7 +59,7 @@ impl Reader {
     /// Shows the writer what this one needs, as far as the place is that process's; gives the place back if that is nothing.
     pub(super) fn pin(&self, place: &mut Place, process: Life) {
         let places = &self.broadcast.places;
-        let Some(seat) = place.seat.filter(|seat| places.is_of(*seat, process)) else { return };
+        let Some(seat) = place.seat_of(process).filter(|seat| places.is_of(*seat, process)) else { return };
         if let Some((position, next)) = place.pinned() {
             places.hold(seat, position, next);
         } else {

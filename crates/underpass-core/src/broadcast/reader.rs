@@ -36,8 +36,6 @@ pub struct Message<'a> {
     pub(super) position: u64,
     /// Bytes.
     pub length: usize,
-    /// Where what belongs to it begins: it, or a filler in front of it.
-    pub(super) begin: u64,
     pub(super) number: u64,
 }
 
@@ -74,8 +72,9 @@ pub(super) struct Place {
     pub(super) lost: u64,
     /// The dead writer of which it was told.
     told: Life,
-    /// Where the writer sees this, if it waits for its readers; None, too, once the reader has left and reads nothing in place.
-    pub(super) seat: Option<usize>,
+    /// Where the writer sees this, if it waits for its readers, and the process that has come there; None, too, once the reader has left and
+    /// reads nothing in place.
+    pub(super) seat: Option<(usize, Life)>,
     /// It gets nothing more.
     left: bool,
     /// What is read in place where the writer waits for that: where it begins, and its number, the oldest first.
@@ -83,6 +82,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Where the writer sees it, if it is that process's and no forked copy: another reader of that process may have come there since.
+    pub(super) fn seat_of(&self, process: Life) -> Option<usize> {
+        self.seat.filter(|(_, owner)| *owner == process).map(|(seat, _)| seat)
+    }
+
     /// There is something to get.
     fn is_behind(&self, count: u64) -> Result<bool> {
         if count < self.next {
@@ -126,6 +130,7 @@ pub struct Reader {
 impl Reader {
     /// One that begins there. The writer waits for it from now on, if it waits for anybody.
     pub fn new(broadcast: &Broadcast, kernel: &dyn Kernel, start: Start) -> Result<Self> {
+        let process = kernel.me()?.process;
         let seat = broadcast.is_lossless().then(|| broadcast.places.claim(kernel)).transpose()?;
         let begin = match start {
             Start::Now => broadcast.progress().map(|now| (now.end, now.count)),
@@ -134,12 +139,13 @@ impl Reader {
         if let Some(seat) = seat {
             match begin {
                 Ok((position, next)) => broadcast.places.hold(seat, position, next),
-                Err(_) => _ = broadcast.places.leave(seat, kernel.me()?.process),
+                Err(_) => _ = broadcast.places.leave(seat, process),
             }
             // Until now this one kept everything.
             broadcast.tell_of_room(kernel);
         }
         let (position, next) = begin?;
+        let seat = seat.map(|seat| (seat, process));
         let place = Place { position, next, lost: 0, told: Life::NOBODY, seat, left: false, taken: Vec::new() };
         let place = Mutex::new(place);
         Ok(Self { broadcast: broadcast.clone(), place, patience: Patience::new() })
@@ -285,7 +291,7 @@ impl Reader {
     /// The next one lies where it is until this reader has it.
     fn attempt_lossless(&self, process: Life, sink: Sink<'_>) -> Result<Option<()>> {
         let (place, broadcast) = (&mut *self.place(), &self.broadcast);
-        if place.left || !place.seat.is_some_and(|seat| broadcast.places.is_of(seat, process)) {
+        if place.left || place.seat_of(process).is_none_or(|seat| !broadcast.places.is_of(seat, process)) {
             return Err(Error::Misuse(
                 "it was closed meanwhile, or is that of the process that this one was forked from: subscribe here"
                     .into(),
@@ -349,7 +355,7 @@ impl Broadcast {
             return Err(Error::Corrupted(format!("message {} where {number} should be", header.number)));
         };
         let extent = self.ring.extent(first, header)?;
-        let message = Message { ring: &self.ring, position: first, length: length as usize, begin: position, number };
+        let message = Message { ring: &self.ring, position: first, length: length as usize, number };
         let kept = sink(message);
         if kept == Err(Error::Refused) {
             // Why is kept elsewhere, and would meet the next attempt there.

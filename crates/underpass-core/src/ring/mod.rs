@@ -122,7 +122,9 @@ impl Ring {
     #[must_use]
     pub fn depth(&self) -> usize {
         let number = halves(self.words.freed.load(Acquire)).0;
-        (self.words.claims.load(Acquire).wrapping_sub(number) as usize).min(self.most())
+        // One that died before it had counted its claim is freed all the same: then there is one more freed than claimed.
+        let claimed = self.words.claims.load(Acquire).wrapping_sub(number).cast_signed();
+        usize::try_from(claimed).unwrap_or(0).min(self.most())
     }
 
     /// Packets that the reader has skipped: abandoned ones, and those of the dead.

@@ -215,34 +215,36 @@ impl Ring {
         ask: bool,
         mut watch: Option<&mut Watch<'_>>,
     ) -> Result<Option<Packet>> {
-        let mut skipped = 0;
+        let mut skipped = false;
         let _owed = Owed::name(kernel, &self.words.baton);
-        let found = loop {
-            let freed = self.freed()?;
-            let gap = match self.at(freed)? {
-                Next::Nothing => break None,
-                Next::Committed(span, length) => {
-                    break Some(Packet { number: freed.number, process: me, length, span });
-                }
-                Next::Gone(span) => span,
-                Next::Claimed(owner, span) => {
-                    if !ask || is_filled_on(kernel, me, owner, watch.as_deref_mut()) {
-                        break None;
+        let mut look = || {
+            // While this one passes some, others may claim and abandon more.
+            for _ in 0..LOOKS as usize * self.packets.len() {
+                let freed = self.freed()?;
+                let gap = match self.at(freed)? {
+                    Next::Nothing => return Ok(None),
+                    Next::Committed(span, length) => {
+                        return Ok(Some(Packet { number: freed.number, process: me, length, span }));
                     }
-                    span
-                }
-            };
-            self.words.skipped.fetch_add(1, Relaxed);
-            self.pass(freed.number, gap);
-            skipped += 1;
-            if skipped > self.packets.len() {
-                return Err(Error::Corrupted("there is no end of packets that nobody commits".into()));
+                    Next::Gone(span) => span,
+                    Next::Claimed(owner, span) => {
+                        if !ask || is_filled_on(kernel, me, owner, watch.as_deref_mut()) {
+                            return Ok(None);
+                        }
+                        span
+                    }
+                };
+                self.words.skipped.fetch_add(1, Relaxed);
+                self.pass(freed.number, gap);
+                skipped = true;
             }
+            Err(Error::Corrupted("there is no end of packets that nobody commits".into()))
         };
-        if skipped > 0 {
+        let found = look();
+        if skipped {
             tell(kernel, &self.words.room);
         }
-        Ok(found)
+        found
     }
 
     /// The same, and nothing is passed: for anybody.
@@ -270,7 +272,7 @@ impl Ring {
         mut freed: Freed,
         mut watch: Option<&mut Watch<'_>>,
     ) -> Result<Option<Packet>> {
-        for _ in 0..self.packets.len() {
+        for _ in 0..self.most() {
             let span = match self.at(freed)? {
                 Next::Nothing => return Ok(None),
                 Next::Committed(span, length) => {

@@ -123,8 +123,8 @@ ring_of! {
     /// died is told. Neither side makes a system call while the other does not sleep.
     ///
     /// Args:
-    ///     capacity: Bytes, 64 to 2**30. A packet takes a multiple of 8, and has at most half; there are at most ``capacity // 64``,
-    ///         or 15 if that is more.
+    ///     capacity: Bytes, 64 to 2**30. A packet takes a multiple of 8, and has at most half; there is room for ``capacity // 64``
+    ///         at least, and for 15.
     ///
     /// Raises:
     ///     ValueError: The capacity is out of range.
@@ -151,8 +151,8 @@ ring_of! {
     /// and no other writer that finds room.
     ///
     /// Args:
-    ///     capacity: Bytes, 64 to 2**30. A packet takes a multiple of 8, and has at most half; there are at most ``capacity // 64``,
-    ///         or 15 if that is more.
+    ///     capacity: Bytes, 64 to 2**30. A packet takes a multiple of 8, and has at most half; there is room for ``capacity // 64``
+    ///         at least, and for 15.
     ///
     /// Raises:
     ///     ValueError: The capacity is out of range.
