@@ -84,12 +84,17 @@ def disturbed(threads: Threads, wait: Callable[[], T], end: Callable[[], object]
     me, heard = threading.get_native_id(), list[int]()
     before = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
 
+    main = threading.get_ident()
+
     def disturb() -> None:
-        for times in range(1, 4):
-            until(lambda: sleeps_in_library(os.getpid(), me), "the sleep of the main thread")
-            os.kill(os.getpid(), signal.SIGUSR1)
-            until(lambda times=times: len(heard) == times, "the handler")
-        end()
+        try:
+            for times in range(1, 4):
+                until(lambda: sleeps_in_library(os.getpid(), me), "the sleep of the main thread")
+                # To the process it might go to another thread, which sleeps in nothing.
+                signal.pthread_kill(main, signal.SIGUSR1)
+                until(lambda times=times: len(heard) == times, "the handler")
+        finally:
+            end()
 
     try:
         actor = threads.start(disturb)

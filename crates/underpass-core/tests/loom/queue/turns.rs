@@ -72,7 +72,7 @@ fn test_who_comes_as_a_message_comes_does_not_overtake_the_first() {
         assert_eq!(first.join(), Ok(3));
         putter.join();
         world.run(4, |kernel| sure(put(kernel, &queue, 4)));
-        assert_eq!(second.join(), Ok(4));
+        assert_eq!(second.join(), 4);
     });
 }
 
